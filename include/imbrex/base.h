@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_BASE_H
+#define IBX_BASE_H
+
+/// \file
+/// What every header needs: linkage, attributes, spans, checked sizes. The only
+/// place for compiler extensions.
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+#define IBX_C_BEGIN extern "C" {
+#define IBX_C_END }
+#else
+#define IBX_C_BEGIN
+#define IBX_C_END
+#endif
+
+#if defined(__GNUC__)
+#define IBX_API __attribute__((visibility("default")))
+#define IBX_NODISCARD __attribute__((warn_unused_result))
+#define IBX_PRINTF(format_index, first_index)                                  \
+  __attribute__((format(printf, format_index, first_index)))
+#define IBX_NORETURN __attribute__((noreturn))
+#else
+#define IBX_API
+#define IBX_NODISCARD
+#define IBX_PRINTF(format_index, first_index)
+#define IBX_NORETURN
+#endif
+
+#define IBX_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+IBX_C_BEGIN
+
+/// Borrowed bytes. `data` may be NULL only when `size` is 0.
+typedef struct ibx_span {
+  const uint8_t *data;
+  size_t size;
+} ibx_span;
+
+/// Borrowed text, not terminated.
+typedef struct ibx_str {
+  const char *data;
+  size_t len;
+} ibx_str;
+
+/// Stores `a * b` in `*out` and returns true, or returns false when the product
+/// does not fit.
+static inline bool ibx_mul_size(uint64_t a, uint64_t b, uint64_t *out) {
+  if (b != 0 && a > UINT64_MAX / b) return false;
+  *out = a * b;
+  return true;
+}
+
+/// Stores `a + b` in `*out` and returns true, or returns false when the sum
+/// does not fit.
+static inline bool ibx_add_size(uint64_t a, uint64_t b, uint64_t *out) {
+  if (a > UINT64_MAX - b) return false;
+  *out = a + b;
+  return true;
+}
+
+IBX_C_END
+#endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_DTYPE_H
+#define IBX_DTYPE_H
+
+/// \file
+/// Element types and the conversion of every one to and from fp32, which is
+/// what the machine computes in. Pure functions.
+
+#include "imbrex/base.h"
+
+IBX_C_BEGIN
+
+typedef enum ibx_dtype {
+#define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
+  IBX_DTYPE_##name = number,
+#include "imbrex/dtype.def"
+  IBX_DTYPE_COUNT
+} ibx_dtype;
+
+typedef enum ibx_dtype_kind {
+  IBX_DTYPE_KIND_FLOAT,
+  IBX_DTYPE_KIND_SINT,
+  IBX_DTYPE_KIND_UINT,
+  IBX_DTYPE_KIND_BOOL
+} ibx_dtype_kind;
+
+typedef struct ibx_dtype_info {
+  const char *name;  ///< lower case: "bf16"
+  const char *mlir;  ///< MLIR spelling
+  const char *numpy; ///< .npy descr, "" where there is none
+  const char *sentence;
+  uint8_t bits;
+  uint8_t onnx; ///< TensorProto.DataType
+  ibx_dtype_kind kind;
+} ibx_dtype_info;
+
+/// Lends the row of `dtype`; NULL when it is not one of the enumerators.
+IBX_API const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype);
+
+/// Bytes of one element; 0 for NONE and for values outside of the table.
+IBX_API size_t ibx_dtype_bytes(ibx_dtype dtype);
+
+/// IBX_DTYPE_NONE where ONNX's number has no row.
+IBX_API ibx_dtype ibx_dtype_from_onnx(int onnx);
+
+/// Converts `count` contiguous elements to fp32: exact for FLOAT types but F64
+/// and for integers below 2^24, otherwise rounded to nearest even.
+IBX_API void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
+                                size_t count);
+
+/// Converts `count` fp32 values to contiguous elements. Floating destinations
+/// round to nearest even; F8E4M3FN saturates (it has no infinity), the others
+/// overflow to infinity. Integers round to nearest even and saturate, NaN gives
+/// 0. BOOL stores value != 0.
+IBX_API void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
+                                 size_t count);
+
+IBX_C_END
+#endif

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_ISA_H
+#define IBX_ISA_H
+
+/// \file
+/// The instruction set: decoded instructions, their tables, the encoder and
+/// decoder, the checker of single instructions and the cost formulas. Pure
+/// functions over tables made from isa.def; nothing allocates.
+
+#include "imbrex/dtype.h"
+#include "imbrex/machine.h"
+#include "imbrex/status.h"
+
+IBX_C_BEGIN
+
+enum {
+  IBX_WORD_BYTES = 64,    ///< instructions are fetched in words of this size
+  IBX_INSN_MAX_WORDS = 3, ///< a DMA with loop strides
+  IBX_DIMS = 5,
+  IBX_OPERANDS = 4,
+  IBX_NO_BUFFER = 0xffff,
+  IBX_NO_REGISTER = 0xff
+};
+
+typedef enum ibx_opcode {
+#define IBX_INSN(name, opcode, ...) IBX_OP_##name = opcode,
+#include "imbrex/isa.def"
+} ibx_opcode;
+
+typedef enum ibx_alu {
+#define IBX_ALU(name, number, ...) IBX_ALU_##name = number,
+#include "imbrex/isa.def"
+  IBX_ALU_COUNT
+} ibx_alu;
+
+typedef enum ibx_act {
+#define IBX_ACT(name, number, ...) IBX_ACT_##name = number,
+#include "imbrex/isa.def"
+  IBX_ACT_COUNT
+} ibx_act;
+
+typedef enum ibx_format {
+#define IBX_FORMAT(name, ...) IBX_FORMAT_##name,
+#include "imbrex/isa.def"
+  IBX_FORMAT_COUNT
+} ibx_format;
+
+enum {
+  IBX_FLAG_ACCUMULATE = 1, ///< multiply_moving adds to PSUM
+  IBX_FLAG_LOOPED = 2,     ///< a word of loop strides follows
+  IBX_FLAG_REVERSE0 = 4,   ///< tensor_scalar: s0 op0 src
+  IBX_FLAG_REVERSE1 = 8,   ///< tensor_scalar: s1 op1 (...)
+  IBX_FLAG_NEGATE = 16,    ///< tensor_reduce
+  IBX_FLAG_GROUP_END = 32  ///< multiply_moving ends the accumulation group
+};
+
+/// Where a DMA's descriptors come from.
+typedef enum ibx_dge {
+  IBX_DGE_STATIC,   ///< rings in HBM, made at load; no loop strides, no gather
+  IBX_DGE_HARDWARE, ///< Sync and Scalar, v3 and later; no gather
+  IBX_DGE_SOFTWARE, ///< GpSimd
+  IBX_DGE_COUNT
+} ibx_dge;
+
+/// One operand. An address is that of its buffer plus what stands here:
+///   SBUF, PSUM  partition `partition` + partition_step[d] * i[d] of the buffer,
+///               byte `offset` + sum(step[d] * i[d]) * dtype bytes
+///               + sum(loop_step[r] * register r) in that partition
+///   HBM         byte `offset` + ... of the buffer, likewise; `partition` 0
+/// Engine instructions walk `partitions` partitions by themselves and have
+/// partition_step 0. A [P,1] operand (slots s, w) has no steps: one element at
+/// `offset` in each partition.
+typedef struct ibx_operand {
+  uint64_t offset;             ///< bytes
+  int32_t step[IBX_DIMS];      ///< elements
+  int32_t loop_step[IBX_LOOP_REGISTERS]; ///< bytes
+  uint16_t buffer;             ///< index of the entry's buffer, or IBX_NO_BUFFER
+  uint8_t partition;           ///< first, relative to the buffer's first
+  uint8_t dtype;               ///< ibx_dtype
+  int8_t partition_step[IBX_DIMS]; ///< partitions; DMA and SBUF only
+} ibx_operand;
+
+/// One decoded instruction. Operand slots: 0 is the destination, 1 the (first)
+/// source; isa.def names the others.
+typedef struct ibx_insn {
+  ibx_operand operand[IBX_OPERANDS];
+  uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
+  float imm[2];
+  uint32_t count;          ///< loop trips, register value, rows of a gather
+  uint16_t wait_value;     ///< 0: no wait. Waits for >= value, then subtracts it
+  uint16_t signal_value;   ///< 0: no signal. A DMA: the number of its pieces
+  uint8_t wait_semaphore;
+  uint8_t signal_semaphore;
+  uint8_t opcode;          ///< ibx_opcode
+  uint8_t flags;           ///< IBX_FLAG_...
+  uint8_t op[2];           ///< ibx_alu; ibx_act in op[0] of an activation
+  uint8_t partitions;      ///< of the engine operands, 1 to 128; of a matmul: K
+  uint8_t columns;         ///< matmul: partitions of dst, 1 to 128
+  uint8_t queue;           ///< DMA ring, 0 to 15
+  uint8_t dge;             ///< ibx_dge
+  uint8_t reg[2];          ///< control
+} ibx_insn;
+
+typedef enum ibx_slot_kind {
+  IBX_SLOT_NONE,
+  IBX_SLOT_READ,
+  IBX_SLOT_WRITE,
+  IBX_SLOT_READ_WRITE,
+  IBX_SLOT_SCALAR_READ, ///< [P,1] or an immediate (buffer IBX_NO_BUFFER)
+  IBX_SLOT_SCALAR_WRITE
+} ibx_slot_kind;
+
+typedef enum ibx_field_kind {
+  IBX_FIELD_UINT,
+  IBX_FIELD_SINT,
+  IBX_FIELD_FLOAT
+} ibx_field_kind;
+
+typedef struct ibx_field_info {
+  const char *name; ///< the member's spelling: "operand[0].offset"
+  uint16_t member_offset;
+  uint8_t member_bytes;
+  uint8_t width;
+  uint16_t low_bit;
+  ibx_field_kind kind;
+} ibx_field_info;
+
+typedef struct ibx_insn_info {
+  const char *name;
+  const char *sentence;
+  const char *source;
+  ibx_format format;
+  ibx_slot_kind slot[IBX_OPERANDS];
+  uint8_t engines; ///< bit per ibx_engine
+  uint8_t targets; ///< bit per ibx_target number
+} ibx_insn_info;
+
+/// Lends the row of an opcode; NULL when there is none.
+IBX_API const ibx_insn_info *ibx_insn_get(uint8_t opcode);
+/// Lends the row of a name and its opcode; NULL when there is none.
+IBX_API const ibx_insn_info *ibx_insn_find(const char *name, size_t len,
+                                           uint8_t *out_opcode);
+/// Lends the fields of a format and their number.
+IBX_API const ibx_field_info *ibx_format_fields(ibx_format format,
+                                                size_t *out_count);
+IBX_API const char *ibx_format_name(ibx_format format);
+IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
+IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
+IBX_API bool ibx_alu_is_reducible(uint8_t alu);
+IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
+/// The activation table set of a function; 0 needs no table.
+IBX_API uint8_t ibx_act_table(uint8_t act);
+
+/// An instruction with no wait, no signal, no operand, a space of one element.
+IBX_API ibx_insn ibx_insn_make(ibx_opcode opcode);
+
+/// Words of the encoded instruction, 1 to IBX_INSN_MAX_WORDS.
+IBX_API size_t ibx_insn_words(const ibx_insn *insn);
+
+/// Encodes into `ibx_insn_words(insn) * 64` bytes at `out`. Fails with
+/// INVALID_PROGRAM and the field's name when a value does not fit its field.
+IBX_API IBX_NODISCARD ibx_status ibx_insn_encode(const ibx_insn *insn,
+                                                 uint8_t *out, ibx_error *err);
+
+/// Decodes the instruction at the start of `bytes` and stores the words that it
+/// takes. Fails with INVALID_PROGRAM on an unknown opcode, a cut instruction,
+/// or an unassigned bit that is not zero.
+IBX_API IBX_NODISCARD ibx_status ibx_insn_decode(ibx_span bytes,
+                                                 ibx_insn *out_insn,
+                                                 size_t *out_words,
+                                                 ibx_error *err);
+
+/// What the checker and the cost formulas must know of a buffer.
+typedef struct ibx_buffer_place {
+  ibx_space space;
+  uint8_t partition;   ///< first; SBUF and PSUM
+  uint16_t partitions; ///< 1 to 128; 1 for HBM
+  uint64_t offset;     ///< bytes in the partition; HBM: in the core's share
+  uint64_t bytes;      ///< of one partition; HBM: of the whole buffer
+} ibx_buffer_place;
+
+/// Checks one instruction against the limits of the machine: engine, target,
+/// operand counts, partition starts, free sizes, dtypes, memories, ALU
+/// operators, alignment to elements. Loops and ranges are the prover's.
+IBX_API IBX_NODISCARD ibx_status
+ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
+               const ibx_insn *insn, const ibx_buffer_place *buffers,
+               size_t buffer_count, ibx_error *err);
+
+/// The cost of one instruction on its engine, in cycles of that engine.
+typedef struct ibx_insn_cost {
+  uint32_t issue_cycles;  ///< until the engine can start the next one
+  uint32_t result_cycles; ///< until its writes are visible, from its start
+  uint32_t busy_cycles;   ///< of useful work, for the busy share
+  uint8_t table;          ///< activation table set that must be loaded, or 0
+} ibx_insn_cost;
+
+/// Engine instructions and control; a DMA gives its issue cost only.
+IBX_API ibx_insn_cost ibx_insn_cost_get(const ibx_machine *machine,
+                                        ibx_engine engine, const ibx_insn *insn,
+                                        const ibx_buffer_place *buffers);
+
+/// One of the pieces of a DMA: a run of descriptors on one DMA engine.
+typedef struct ibx_dma_piece {
+  uint64_t descriptors;
+  uint64_t bytes;          ///< the larger of both sides
+  uint64_t first;          ///< element index (in iteration order) it starts at
+  uint64_t elements;
+} ibx_dma_piece;
+
+/// Cuts a DMA into at most machine->dma_engines pieces, in iteration order, and
+/// returns their number (the value that its signal must have). A descriptor is
+/// a run of elements contiguous on both sides, of at most dma_descriptor_bytes.
+/// `pieces` may be NULL, else has room for machine->dma_engines.
+IBX_API size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
+                             const ibx_buffer_place *buffers,
+                             ibx_dma_piece *pieces);
+
+/// Time for which a piece occupies its DMA engine.
+IBX_API uint64_t ibx_dma_piece_ps(const ibx_machine *machine,
+                                  const ibx_dma_piece *piece);
+
+IBX_C_END
+#endif

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_PROGRAM_H
+#define IBX_PROGRAM_H
+
+/// \file
+/// A program: what the compiler and the assembler write, and what the runtime
+/// reads, proves and runs. docs/program-format.md has the bytes.
+///
+/// A program has a target, one read-only weight section, and entries. An entry
+/// has named tensors (inputs, outputs, state), buffers, and one instruction
+/// stream for each engine. Everything an instruction touches lies in a buffer
+/// that the entry declares.
+
+#include "imbrex/isa.h"
+
+IBX_C_BEGIN
+
+enum { IBX_MAX_RANK = 8 };
+#define IBX_NO_NODE UINT32_MAX
+
+typedef enum ibx_buffer_kind {
+  IBX_BUFFER_SCRATCH, ///< SBUF, PSUM, or HBM that lives for one run
+  IBX_BUFFER_INPUT,   ///< HBM, filled before the run
+  IBX_BUFFER_OUTPUT,  ///< HBM, read after the run
+  IBX_BUFFER_STATE,   ///< HBM, an input and an output in place, kept between runs
+  IBX_BUFFER_WEIGHT,  ///< HBM, part of the weight section, never written
+  IBX_BUFFER_KIND_COUNT
+} ibx_buffer_kind;
+
+/// The declared extent of a buffer. Two buffers may share an address as long as
+/// the prover finds their uses ordered.
+typedef struct ibx_buffer_decl {
+  ibx_buffer_place place; ///< WEIGHT: offset is in the weight section
+  const char *name;
+  ibx_buffer_kind kind;
+} ibx_buffer_decl;
+
+/// A tensor that the caller sees; its elements lie row-major in its buffer.
+typedef struct ibx_tensor_decl {
+  const char *name;
+  uint64_t shape[IBX_MAX_RANK];
+  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE
+  uint8_t rank;
+  uint8_t dtype;
+} ibx_tensor_decl;
+
+typedef struct ibx_stream {
+  ibx_insn *insns;
+  uint32_t *nodes; ///< index into `nodes` of the program, or IBX_NO_NODE
+  size_t count;
+} ibx_stream;
+
+/// Facts of the model that the bounds need; see interface.md, section 2.
+typedef struct ibx_bounds {
+  uint64_t flops;         ///< useful ones, 2 for each multiply-accumulate
+  uint64_t tensor_ps;     ///< useful work at the tensor engine's peak
+  uint64_t hbm_min_bytes; ///< compulsory bytes
+  uint64_t hbm_ps;        ///< hbm_min_bytes at the rate of all DMA engines
+  uint64_t engine_ps;     ///< smallest possible busiest-engine time
+} ibx_bounds;
+
+typedef struct ibx_entry {
+  const char *name;
+  ibx_tensor_decl *inputs; ///< a state tensor stands here and in `outputs`
+  ibx_tensor_decl *outputs;
+  ibx_buffer_decl *buffers;
+  size_t input_count, output_count, buffer_count;
+  ibx_stream streams[IBX_ENGINE_COUNT];
+  ibx_bounds bounds;
+} ibx_entry;
+
+/// A source node: an ONNX node, or a line of an assembly file.
+typedef struct ibx_node_decl {
+  const char *name;
+  const char *op;
+} ibx_node_decl;
+
+typedef struct ibx_program_data {
+  const ibx_machine *machine;
+  const char *model;   ///< name of the model or assembly file, no folders
+  const char *options; ///< the options that shaped it, as text
+  ibx_entry *entries;
+  ibx_node_decl *nodes;
+  size_t entry_count, node_count;
+  ibx_span weights;
+  uint64_t code_bytes; ///< instructions, tables, strings: all but weights
+} ibx_program_data;
+
+typedef struct ibx_program ibx_program;
+
+/// Receives a program file piece by piece; returns false on a write error.
+typedef bool (*ibx_write_fn)(void *user, const void *data, size_t size);
+
+/// Writes the file. `weight_write` (with `weight_user`) is called once to give
+/// the `weights.size` bytes of the weight section through the sink; when NULL,
+/// `program->weights.data` is written. Fails with INVALID_PROGRAM when a field
+/// does not fit, IO_ERROR when the sink fails. The same program gives the same
+/// bytes.
+IBX_API IBX_NODISCARD ibx_status ibx_program_write(
+    const ibx_program_data *program, ibx_write_fn write, void *user,
+    bool (*weight_write)(void *weight_user, ibx_write_fn write, void *user),
+    void *weight_user, ibx_error *err);
+
+/// Maps and reads a program file, checks every section's digest, every
+/// instruction and every reference (not the proof; see prove.h). On success the
+/// caller owns `*out_program`. The mapping stays until ibx_program_close().
+IBX_API IBX_NODISCARD ibx_status ibx_program_open_file(const char *path,
+                                                       ibx_program **out_program,
+                                                       ibx_error *err);
+
+/// The same from memory, which must outlive the program and be 64-byte aligned.
+IBX_API IBX_NODISCARD ibx_status ibx_program_open_memory(
+    ibx_span bytes, ibx_program **out_program, ibx_error *err);
+
+/// Accepts NULL. No session may still use the program.
+IBX_API void ibx_program_close(ibx_program *program);
+
+/// Lends the contents.
+IBX_API const ibx_program_data *ibx_program_get(const ibx_program *program);
+
+/// Lends the entry of that name, or the first when `name` is NULL; NULL when
+/// there is none.
+IBX_API const ibx_entry *ibx_program_find_entry(const ibx_program *program,
+                                                const char *name);
+
+/// 64-bit digest of the whole file.
+IBX_API uint64_t ibx_program_digest(const ibx_program *program);
+
+IBX_C_END
+#endif

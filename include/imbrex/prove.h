@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_PROVE_H
+#define IBX_PROVE_H
+
+/// \file
+/// The verifier: shows, from the encoded program alone, that every access lies
+/// in its declared buffer, that no two agents touch the same bytes unordered,
+/// that every read sees bytes written for its own buffer, that every wait is
+/// satisfiable and that loops end. Trusts neither compiler nor assembler.
+
+#include "imbrex/program.h"
+
+IBX_C_BEGIN
+
+typedef struct ibx_proof {
+  uint64_t instructions;    ///< executed, loops expanded
+  uint64_t accesses;
+  uint32_t semaphores_used;
+  uint32_t psum_peak_banks;
+  uint64_t sbuf_peak_bytes; ///< of the fullest partition
+} ibx_proof;
+
+/// Proves one entry. `proof` may be NULL. Fails with UNPROVEN and the first
+/// finding: engine, instruction index, node, buffer and the other party.
+IBX_API IBX_NODISCARD ibx_status ibx_prove_entry(const ibx_program_data *program,
+                                                 const ibx_entry *entry,
+                                                 ibx_proof *proof,
+                                                 ibx_error *err);
+
+IBX_C_END
+#endif

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_SIM_H
+#define IBX_SIM_H
+
+/// \file
+/// The simulator in its two separable parts: function (what the instructions
+/// compute) and time (when they run). Both execute the decoded instructions of
+/// one entry and know nothing of ONNX.
+
+#include "imbrex/program.h"
+
+IBX_C_BEGIN
+
+typedef enum ibx_sim_order {
+  IBX_SIM_ORDER_PROGRAM,    ///< a fixed order that the semaphores allow, fastest
+  IBX_SIM_ORDER_RANDOM,     ///< at each step any ready engine or DMA piece
+  IBX_SIM_ORDER_ADVERSARIAL ///< delays whatever is awaited; poisons memory
+} ibx_sim_order;
+
+typedef struct ibx_sim_options {
+  ibx_sim_order order;
+  uint64_t seed;    ///< RANDOM
+  unsigned threads; ///< 0: as many as there are processors
+  bool poison;      ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
+} ibx_sim_options;
+
+/// Memory of a run: `hbm[i]` is the storage of buffer i of the entry when that
+/// is an HBM buffer of kind INPUT, OUTPUT or STATE (bytes = its declared size);
+/// other entries are ignored. The caller owns all of it.
+typedef struct ibx_sim_memory {
+  uint8_t **hbm;
+} ibx_sim_memory;
+
+/// On-chip memories and scratch, reused between runs. Not thread-safe.
+typedef struct ibx_sim ibx_sim;
+
+IBX_API IBX_NODISCARD ibx_status ibx_sim_create(const ibx_program_data *program,
+                                                const ibx_entry *entry,
+                                                ibx_sim **out_sim,
+                                                ibx_error *err);
+IBX_API void ibx_sim_destroy(ibx_sim *sim);
+
+/// Runs the entry once. Fails with DEVICE_ERROR on what a proof excludes
+/// (deadlock, out of range access) and on data errors (gather index out of
+/// range, register_load beyond its limit).
+IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
+                                             const ibx_sim_options *options,
+                                             const ibx_sim_memory *memory,
+                                             ibx_error *err);
+
+typedef struct ibx_sim_event {
+  uint64_t start_ps, end_ps;
+  uint32_t index; ///< instruction in its stream
+  uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine
+} ibx_sim_event;
+
+/// Called for each instruction and DMA piece, in order of start.
+typedef void (*ibx_sim_event_fn)(void *user, const ibx_sim_event *event);
+
+typedef struct ibx_sim_time {
+  uint64_t total_ps;
+  uint64_t busy_ps[IBX_ENGINE_COUNT]; ///< useful work of each engine
+  uint64_t dma_busy_ps;               ///< time in which a DMA engine is busy,
+                                      ///< averaged over the engines
+  uint64_t dma_active_ps;             ///< time in which any DMA engine is busy
+  uint64_t hbm_read_bytes;            ///< tensors
+  uint64_t hbm_write_bytes;           ///< tensors
+  uint64_t fetch_bytes;               ///< instructions and descriptors
+  uint64_t instructions;              ///< executed
+  uint64_t dma_count;
+} ibx_sim_time;
+
+/// Times the entry without data. `on_event` may be NULL. Fails with
+/// DEVICE_ERROR on a deadlock.
+IBX_API IBX_NODISCARD ibx_status ibx_sim_time_entry(
+    const ibx_program_data *program, const ibx_entry *entry,
+    ibx_sim_event_fn on_event, void *user, ibx_sim_time *out_time,
+    ibx_error *err);
+
+IBX_C_END
+#endif
