@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_DRIVER_H
+#define IBX_DRIVER_H
+
+/// \file
+/// What the commands share: their prototypes, the options of every command
+/// that compiles, and the way from a file name to a program. Only this folder
+/// prints.
+
+#include "driver/options.h"
+#include "imbrex/blob.h"
+#include "imbrex/compiler.h"
+#include "imbrex/program.h"
+
+#include <stdio.h>
+
+#define IBX_COMMAND(name, operands, job, example)                              \
+  int ibx_cmd_##name(int argc, char **argv);
+#include "driver/commands.def"
+
+/// One row of commands.def.
+typedef struct ibx_command {
+  const char *name;
+  const char *operands;
+  const char *job;
+  const char *example;
+  int (*run)(int argc, char **argv);
+} ibx_command;
+
+/// Lends the row of that name; NULL when there is none.
+const ibx_command *ibx_command_find(const char *name);
+/// Lends the row at `index`; NULL past the last.
+const ibx_command *ibx_command_get(size_t index);
+
+/// Values of the options that every compiling command accepts. Start with
+/// IBX_COMPILE_ARGS_DEFAULT and put IBX_COMPILE_ARGS_ROWS(args) in the command's
+/// option table.
+typedef struct ibx_compile_args {
+  const char *target;
+  int auto_cast;      ///< position in none|matmul|all
+  int auto_cast_type; ///< position in bf16|fp16|fp8
+  uint64_t level;
+  bool no_host;
+  ibx_option_list dims;         ///< NAME=V[,V...]
+  ibx_option_list input_shapes; ///< NAME=2x3x4
+  ibx_option_list states;       ///< PAST=PRESENT
+} ibx_compile_args;
+
+#define IBX_COMPILE_ARGS_DEFAULT                                               \
+  { .target = "ibx3", .level = 2 }
+
+// clang-format off
+#define IBX_COMPILE_ARGS_ROWS(args)                                            \
+  {"target", 0, IBX_OPTION_TEXT, &(args).target, "ibx2|ibx3|ibx4",             \
+   "machine to compile for (ibx3)"},                                           \
+  {"auto-cast", 0, IBX_OPTION_CHOICE, &(args).auto_cast, "none|matmul|all",    \
+   "what may compute below the graph's precision (none)"},                     \
+  {"auto-cast-type", 0, IBX_OPTION_CHOICE, &(args).auto_cast_type,             \
+   "bf16|fp16|fp8", "the precision of --auto-cast (bf16)"},                    \
+  {NULL, 'O', IBX_OPTION_UINT, &(args).level, "0|1|2",                         \
+   "optimisation level (2)"},                                                  \
+  {"no-host", 0, IBX_OPTION_FLAG, &(args).no_host, NULL,                       \
+   "refuse rather than fall back to the host"},                                \
+  {"dim", 0, IBX_OPTION_LIST, &(args).dims, "NAME=V[,V...]",                   \
+   "value of a symbolic dimension; several make several entries"},             \
+  {"input-shape", 0, IBX_OPTION_LIST, &(args).input_shapes, "NAME=2x3x4",      \
+   "shape of an input"},                                                       \
+  {"state", 0, IBX_OPTION_LIST, &(args).states, "PAST=PRESENT",                \
+   "an input and an output that are one buffer, kept between runs"}
+// clang-format on
+
+/// Compile options made from arguments: `options` borrows from the rest.
+typedef struct ibx_compile_request {
+  ibx_compile_options options;
+  ibx_dim_choice *dims;
+  ibx_input_shape *input_shapes;
+  ibx_state_pair *states;
+  void *memory; ///< what the names and values above point to
+} ibx_compile_request;
+
+/// Turns arguments into options, checked. Fails with INVALID_ARGUMENT and the
+/// argument at fault. On success ibx_compile_request_fini() frees the request;
+/// on failure there is nothing to free.
+IBX_NODISCARD ibx_status ibx_compile_request_init(const ibx_compile_args *args,
+                                                  ibx_compile_request *out,
+                                                  ibx_error *err);
+void ibx_compile_request_fini(ibx_compile_request *request);
+
+/// A program and the memory that it lies in when it was compiled here.
+typedef struct ibx_loaded {
+  ibx_program *program;
+  ibx_blob blob;
+  bool compiled; ///< from a model, in this process
+} ibx_loaded;
+
+/// Opens a program, or compiles a model to memory, by what the file begins
+/// with. Diagnostics of the compiler go to standard error, or to
+/// `args_request->options.on_diagnostic` when that is set. On success
+/// ibx_loaded_fini() ends `*out`; on failure there is nothing to free.
+IBX_NODISCARD ibx_status ibx_driver_load_or_compile(
+    const char *path, const ibx_compile_request *request, ibx_loaded *out,
+    ibx_error *err);
+void ibx_loaded_fini(ibx_loaded *loaded);
+
+/// Prints a diagnostic to standard error: "error: NODE (Op): message; remedy".
+void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *diagnostic);
+
+/// Prints "imbrex: message" to standard error; returns the exit code of its
+/// status.
+int ibx_driver_fail(const ibx_error *err);
+
+#endif
