@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_TILES_H
+#define IBX_TILES_H
+
+/// \file
+/// A function of level 2 as flat C arrays: buffers and one engine instruction
+/// on one tile for each op, in program order: executed one after the other they
+/// compute the function. No semaphores, no queues: those are code generation's.
+
+#include "imbrex/program.h"
+#include "support/arena.h"
+
+/// One op. `insn` has no wait and no signal; its operands name buffers of the
+/// function. `engine` is the planned engine; select may add others that can do
+/// the same.
+typedef struct ibx_tile_op {
+  ibx_insn insn;
+  ibx_engine engine;
+  bool glued;      ///< the next op must follow directly on the same engine
+  uint32_t source; ///< row of the source table
+} ibx_tile_op;
+
+typedef struct ibx_tile_func {
+  ibx_arena *arena;
+  const char *name;
+  ibx_tile_op *ops;
+  size_t op_count, op_room;
+  ibx_buffer_decl *buffers;
+  size_t buffer_count, buffer_room;
+  ibx_tensor_decl *inputs; ///< as in ibx_entry
+  size_t input_count;
+  ibx_tensor_decl *outputs;
+  size_t output_count;
+} ibx_tile_func;
+
+/// Appends and returns the index.
+uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
+void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op);
+
+#endif
