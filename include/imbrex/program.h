@@ -15,7 +15,9 @@
 
 IBX_C_BEGIN
 
-enum { IBX_MAX_RANK = 8 };
+enum { IBX_MAX_RANK = 8, IBX_PROGRAM_MAGIC_BYTES = 8 };
+/// The first bytes of every program file; line ends show a damaged transfer.
+#define IBX_PROGRAM_MAGIC "\x89IBX\r\n\x1a\n"
 #define IBX_NO_NODE UINT32_MAX
 
 typedef enum ibx_buffer_kind {
