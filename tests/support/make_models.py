@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the models of the end-to-end tests and their reference outputs.
 
-    make_models.py FOLDER [--only NAME,...] [--list] [--ops FILE]
+    make_models.py FOLDER [--only NAME,...] [--ops FILE]
+    make_models.py --list
 
 Every model gets a folder FOLDER/NAME with
 
@@ -30,7 +31,10 @@ import warnings
 import zlib
 from pathlib import Path
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:  # --list works without any package
+    np = None
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 20240517
@@ -458,7 +462,7 @@ def listing(name, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--only", help="comma-separated names")
     parser.add_argument("--list", action="store_true", help="print the names")
     parser.add_argument("--ops", type=Path, help="write a listing of all nodes")
@@ -469,8 +473,10 @@ def main():
         parser.error(f"unknown model {', '.join(unknown)}; "
                      f"known: {', '.join(MODELS)}")
     if options.list:
-        print("\n".join(names))
+        print("\n".join(names))  # without any package: CMake asks too
         return 0
+    if not options.folder:
+        parser.error("which folder?")
 
     stamp = fingerprint()
     pending = [n for n in names
