@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_FRONTEND_H
+#define IBX_FRONTEND_H
+
+/// \file
+/// ONNX in, a graph of tensor operations out. A model is opened once and may be
+/// imported several times, once for each choice of its symbolic dimensions.
+
+#include "ir/graph.h"
+#include "support/diag.h"
+
+/// A model in memory: its parsed messages, and the mapping in which the data of
+/// its constants stay. Not thread-safe.
+typedef struct ibx_model ibx_model;
+
+/// Maps and parses the file; external data are opened beneath its folder. On
+/// success ibx_model_close() ends `*out_model`. Fails with NOT_FOUND, IO_ERROR,
+/// or, with diagnostics in `sink`, INVALID_MODEL.
+IBX_NODISCARD ibx_status ibx_model_open_file(const char *path,
+                                             ibx_diag_sink *sink,
+                                             ibx_model **out_model,
+                                             ibx_error *err);
+
+/// The same from memory, which must outlive the model. External data are
+/// refused.
+IBX_NODISCARD ibx_status ibx_model_open_memory(ibx_span bytes,
+                                               ibx_diag_sink *sink,
+                                               ibx_model **out_model,
+                                               ibx_error *err);
+
+/// Accepts NULL. Graphs that were imported borrow weights from the model: it is
+/// closed after them.
+void ibx_model_close(ibx_model *model);
+
+typedef struct ibx_dim_value {
+  const char *name;
+  uint64_t value;
+} ibx_dim_value;
+
+/// One value for each symbolic dimension, shapes of inputs, and state pairs.
+/// Everything is borrowed for the call.
+typedef struct ibx_frontend_options {
+  const char *entry; ///< name of the function; NULL gives "main"
+  const ibx_dim_value *dims;
+  const ibx_input_shape *input_shapes;
+  const ibx_state_pair *states;
+  size_t dim_count, input_shape_count, state_count;
+} ibx_frontend_options;
+
+/// Facts of an import that the graph does not show any more.
+typedef struct ibx_import_stats {
+  uint64_t nodes;  ///< ONNX nodes that were imported, functions inlined
+  uint64_t folded; ///< tensor operations that were computed right away
+} ibx_import_stats;
+
+/// Imports the model's graph. On success `*out_graph` lives in `arena`, its
+/// weights and sources in `tables`: rows are only added, and only those that
+/// the graph uses. Every problem goes to `sink`; on failure, the status is
+/// that of the first one (INVALID_MODEL or UNSUPPORTED), or INVALID_ARGUMENT
+/// for an option that names nothing. `out_stats` may be NULL.
+IBX_NODISCARD ibx_status ibx_frontend_import(
+    ibx_model *model, const ibx_frontend_options *options, ibx_diag_sink *sink,
+    ibx_arena *arena, ibx_tables *tables, ibx_graph *out_graph,
+    ibx_import_stats *out_stats, ibx_error *err);
+
+#endif

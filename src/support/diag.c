@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Collects diagnostics. Comes in: a code, a place, a remedy and a message. Goes
+// out: an entry of the sink whose texts live in its arena. Holds afterwards:
+// every text is printable UTF-8, and the status is that of the first error.
+
+#include "support/diag.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST = 1000, TEXT_BYTES = 600 };
+
+static const ibx_diag_info infos[] = {
+#define IBX_DIAG(row, number, row_severity, row_status, row_sentence)          \
+  {.code = IBX_DIAG_##row,                                                     \
+   .name = "IBX" #number,                                                      \
+   .sentence = row_sentence,                                                   \
+   .severity = IBX_SEVERITY_##row_severity,                                    \
+   .status = IBX_##row_status},
+#include "support/diag.def"
+};
+
+const ibx_diag_info *ibx_diag_get(size_t index) {
+  return index < IBX_COUNT_OF(infos) ? &infos[index] : NULL;
+}
+
+static const ibx_diag_info *find(ibx_diag_code code) {
+  for (size_t i = 0; i < IBX_COUNT_OF(infos); i++) {
+    if (infos[i].code == code) return &infos[i];
+  }
+  return &infos[0];
+}
+
+// Bytes of the UTF-8 sequence at `text`, 0 when it is none or a control
+// character. Overlong forms, surrogates and values past 0x10ffff are none.
+static size_t sequence_bytes(const uint8_t *text) {
+  if (text[0] < 0x80) return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
+  size_t bytes = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+  if (text[0] < 0xc2 || text[0] > 0xf4) return 0;
+  uint32_t value = text[0] & (0xffu >> (bytes + 1));
+  for (size_t i = 1; i < bytes; i++) {
+    if ((text[i] & 0xc0) != 0x80) return 0;
+    value = value << 6 | (text[i] & 0x3fu);
+  }
+  static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+  if (value < least[bytes] || value > 0x10ffff) return 0;
+  return value >= 0xd800 && value <= 0xdfff ? 0 : bytes;
+}
+
+// Copies at most TEXT_BYTES; a longer text loses its end.
+static const char *clean(ibx_arena *arena, const char *text) {
+  if (!text || text[0] == 0) return "";
+  size_t len = strnlen(text, TEXT_BYTES);
+  char *copy = ibx_arena_text(arena, text, len);
+  for (size_t i = 0; i < len;) {
+    size_t bytes = sequence_bytes((const uint8_t *)copy + i);
+    if (bytes == 0) copy[i] = '?';
+    i += bytes == 0 ? 1 : bytes;
+  }
+  return copy;
+}
+
+static void append(ibx_diag_sink *sink, ibx_diagnostic item) {
+  if (sink->count == sink->room) {
+    size_t room = sink->room == 0 ? 16 : 2 * sink->room;
+    ibx_diagnostic *items =
+        IBX_ARENA_ARRAY(sink->arena, room, ibx_diagnostic);
+    if (sink->count != 0) {
+      memcpy(items, sink->items, sink->count * sizeof(*items));
+    }
+    sink->items = items;
+    sink->room = room;
+  }
+  sink->items[sink->count++] = item;
+  if (sink->forward) sink->forward(sink->user, &sink->items[sink->count - 1]);
+}
+
+static void append_too_many(ibx_diag_sink *sink) {
+  const ibx_diag_info *info = find(IBX_DIAG_TOO_MANY);
+  append(sink, (ibx_diagnostic){.severity = info->severity,
+                                .code = info->name,
+                                .node = "",
+                                .op = "",
+                                .domain = "",
+                                .attribute = "",
+                                .message = "more was found than is shown",
+                                .remedy = "repair the first problems first"});
+}
+
+void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                  const char *remedy, const char *format, ...) {
+  const ibx_diag_info *info = find(code);
+  if (info->severity == IBX_SEVERITY_ERROR) {
+    if (sink->error_count++ == 0) sink->status = info->status;
+  }
+  if (sink->count == MOST) append_too_many(sink);
+  if (sink->count > MOST) return;
+  char message[TEXT_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof(message), format, args);
+  va_end(args);
+  ibx_arena *arena = sink->arena;
+  append(sink, (ibx_diagnostic){.severity = info->severity,
+                                .code = info->name,
+                                .node = clean(arena, at.node),
+                                .op = clean(arena, at.op),
+                                .domain = clean(arena, at.domain),
+                                .version = at.version,
+                                .attribute = clean(arena, at.attribute),
+                                .message = clean(arena, message),
+                                .remedy = clean(arena, remedy)});
+}
+
+ibx_status ibx_diag_status(const ibx_diag_sink *sink, ibx_error *err) {
+  if (sink->error_count == 0) return IBX_OK;
+  const ibx_diagnostic *first = sink->items;
+  while (first->severity != IBX_SEVERITY_ERROR) first++;
+  if (first->node[0] == 0) {
+    return ibx_error_set(err, sink->status, __FILE__, __LINE__, "%s",
+                         first->message);
+  }
+  return ibx_error_set(err, sink->status, __FILE__, __LINE__, "%s (%s): %s",
+                       first->node, first->op, first->message);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_DIAG_H
+#define IBX_DIAG_H
+
+/// \file
+/// Diagnostics about a model: codes from diag.def, and a sink that collects all
+/// of them. Texts are copied, with what is not printable UTF-8 replaced by '?',
+/// so that they can go to a terminal or into JSON as they are.
+
+#include "imbrex/compiler.h"
+#include "support/arena.h"
+
+typedef enum ibx_diag_code {
+#define IBX_DIAG(name, number, severity, status, sentence)                     \
+  IBX_DIAG_##name = number,
+#include "support/diag.def"
+} ibx_diag_code;
+
+typedef struct ibx_diag_info {
+  ibx_diag_code code;
+  const char *name; ///< "IBX3001"
+  const char *sentence;
+  ibx_severity severity;
+  ibx_status status;
+} ibx_diag_info;
+
+/// Lends row `index` of the catalogue; NULL past the last.
+const ibx_diag_info *ibx_diag_get(size_t index);
+
+/// Where something is wrong. Texts that do not apply may be NULL.
+typedef struct ibx_diag_at {
+  const char *node, *op, *domain, *attribute;
+  int64_t version;
+} ibx_diag_at;
+
+/// Zero but for the arena at first. Collects and, when `forward` is set, hands
+/// on what it collects.
+typedef struct ibx_diag_sink {
+  ibx_arena *arena;
+  ibx_diagnostic_fn forward;
+  void *user;
+
+  ibx_diagnostic *items;
+  size_t count, room;
+  size_t error_count;
+  ibx_status status; ///< of the first error, OK without one
+} ibx_diag_sink;
+
+/// Adds one diagnostic. Past a thousand, one note says that more was found.
+void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                  const char *remedy, const char *format, ...)
+    IBX_PRINTF(5, 6);
+
+/// Returns OK when there is no error, else fills `*err` from the first one and
+/// returns its status.
+IBX_NODISCARD ibx_status ibx_diag_status(const ibx_diag_sink *sink,
+                                         ibx_error *err);
+
+#endif
