@@ -31,6 +31,16 @@
 #define IBX_NORETURN
 #endif
 
+// Code for processor features that not every machine has: IBX_CPU(list) before
+// a function that uses them, IBX_CPU_HAS(feature) before it is called.
+#if defined(__GNUC__) && defined(__x86_64__)
+#define IBX_CPU_X86 1
+#define IBX_CPU(features) __attribute__((target(features)))
+#define IBX_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define IBX_CPU_X86 0
+#endif
+
 #define IBX_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 IBX_C_BEGIN
