@@ -98,7 +98,7 @@ typedef struct ibx_compile_options {
   size_t dim_count, input_shape_count, state_count;
 
   ibx_emit emit;
-  const char *passes;      ///< "a,b": run these instead of the pipeline, or NULL
+  const char *passes; ///< "a,b": run these instead of the pipeline, or NULL
   const char *print_after; ///< "a,b": give the IR after these passes, or NULL
   const char *stop_after;  ///< a pass, or NULL
 
@@ -147,9 +147,9 @@ IBX_API IBX_NODISCARD ibx_status ibx_compile_file(ibx_compiler *compiler,
 
 /// The same for a model in memory, which may have no external data. `name`
 /// stands for the file name in the program.
-IBX_API IBX_NODISCARD ibx_status ibx_compile_memory(
-    ibx_compiler *compiler, ibx_span model, const char *name,
-    ibx_write_fn write, void *write_user, ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status
+ibx_compile_memory(ibx_compiler *compiler, ibx_span model, const char *name,
+                   ibx_write_fn write, void *write_user, ibx_error *err);
 
 /// Reports everything that would stop or slow the model, without compiling: as
 /// ibx_compile_file() up to the point where code would be made.

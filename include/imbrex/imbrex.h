@@ -5,8 +5,6 @@
 /// \file
 /// Everything that an application needs.
 
-#define IBX_VERSION "0.1.0"
-
 #include "imbrex/blob.h"
 #include "imbrex/compiler.h"
 #include "imbrex/dtype.h"

@@ -46,8 +46,7 @@ typedef struct ibx_compile_args {
   ibx_option_list states;       ///< PAST=PRESENT
 } ibx_compile_args;
 
-#define IBX_COMPILE_ARGS_DEFAULT                                               \
-  { .target = "ibx3", .level = 2 }
+#define IBX_COMPILE_ARGS_DEFAULT {.target = "ibx3", .level = 2}
 
 // clang-format off
 #define IBX_COMPILE_ARGS_ROWS(args)                                            \
@@ -95,11 +94,11 @@ typedef struct ibx_loaded {
 
 /// Opens a program, or compiles a model to memory, by what the file begins
 /// with. Diagnostics of the compiler go to standard error, or to
-/// `args_request->options.on_diagnostic` when that is set. On success
+/// `request->options.on_diagnostic` when that is set. On success
 /// ibx_loaded_fini() ends `*out`; on failure there is nothing to free.
-IBX_NODISCARD ibx_status ibx_driver_load_or_compile(
-    const char *path, const ibx_compile_request *request, ibx_loaded *out,
-    ibx_error *err);
+IBX_NODISCARD ibx_status
+ibx_driver_load_or_compile(const char *path, const ibx_compile_request *request,
+                           ibx_loaded *out, ibx_error *err);
 void ibx_loaded_fini(ibx_loaded *loaded);
 
 /// Prints a diagnostic to standard error: "error: NODE (Op): message; remedy".
@@ -108,5 +107,17 @@ void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *diagnostic);
 /// Prints "imbrex: message" to standard error; returns the exit code of its
 /// status.
 int ibx_driver_fail(const ibx_error *err);
+
+/// Prints `root`, indented, to standard output and drops the reference. NULL,
+/// what Jansson gives when memory is short, is reported. Returns the exit code.
+struct json_t;
+int ibx_driver_print_json(struct json_t *root);
+
+/// Prints the list of commands.
+void ibx_driver_print_usage(FILE *out);
+
+/// Writes what standard output still holds. Returns `exit_code`, or that of
+/// IO_ERROR where writing fails.
+int ibx_driver_finish(int exit_code);
 
 #endif

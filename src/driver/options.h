@@ -25,8 +25,8 @@ typedef struct ibx_option_list {
 } ibx_option_list;
 
 typedef struct ibx_option {
-  const char *name;        ///< long name without dashes, or NULL
-  char letter;             ///< short name, or 0
+  const char *name; ///< long name without dashes, or NULL
+  char letter;      ///< short name, or 0
   ibx_option_kind kind;
   void *out;               ///< the value's place, which holds the default
   const char *placeholder; ///< "FILE", "none|matmul|all"; NULL for a flag
