@@ -23,10 +23,10 @@ enum { BLOCK = 64 };
 // Rows name types in upper case; text formats use lower case.
 static const char names[][12] = {
 #define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
-  [number] = {LOWER_CHAR(#name, 0), LOWER_CHAR(#name, 1),                      \
-              LOWER_CHAR(#name, 2), LOWER_CHAR(#name, 3),                      \
-              LOWER_CHAR(#name, 4), LOWER_CHAR(#name, 5),                      \
-              LOWER_CHAR(#name, 6), LOWER_CHAR(#name, 7)},
+  [number] = {                                                                 \
+      LOWER_CHAR(#name, 0), LOWER_CHAR(#name, 1), LOWER_CHAR(#name, 2),        \
+      LOWER_CHAR(#name, 3), LOWER_CHAR(#name, 4), LOWER_CHAR(#name, 5),        \
+      LOWER_CHAR(#name, 6), LOWER_CHAR(#name, 7)},
 #include "imbrex/dtype.def"
 };
 

@@ -12,21 +12,24 @@
 #include "imbrex/machine.def"
 
 static const ibx_machine machines[] = {
-    {.target = IBX_TARGET_ibx2,
-     .name = "ibx2",
-     .sentence = ibx2_sentence,
+    {
+        .target = IBX_TARGET_ibx2,
+        .name = "ibx2",
+        .sentence = ibx2_sentence,
 #define IBX_FACT(field, unit, v2, v3, v4, mark, source) .field = (v2),
 #include "imbrex/machine.def"
     },
-    {.target = IBX_TARGET_ibx3,
-     .name = "ibx3",
-     .sentence = ibx3_sentence,
+    {
+        .target = IBX_TARGET_ibx3,
+        .name = "ibx3",
+        .sentence = ibx3_sentence,
 #define IBX_FACT(field, unit, v2, v3, v4, mark, source) .field = (v3),
 #include "imbrex/machine.def"
     },
-    {.target = IBX_TARGET_ibx4,
-     .name = "ibx4",
-     .sentence = ibx4_sentence,
+    {
+        .target = IBX_TARGET_ibx4,
+        .name = "ibx4",
+        .sentence = ibx4_sentence,
 #define IBX_FACT(field, unit, v2, v3, v4, mark, source) .field = (v4),
 #include "imbrex/machine.def"
     },
@@ -95,8 +98,8 @@ uint32_t ibx_machine_clock_mhz(const ibx_machine *machine, ibx_engine engine) {
   return machine->sync_mhz;
 }
 
-uint64_t ibx_machine_cycles_to_ps(const ibx_machine *machine,
-                                  ibx_engine engine, uint64_t cycles) {
+uint64_t ibx_machine_cycles_to_ps(const ibx_machine *machine, ibx_engine engine,
+                                  uint64_t cycles) {
   // cycles / MHz is microseconds. Whole microseconds first, so that the product
   // stays small for every cycle count that a run can reach.
   const uint64_t ps_per_us = 1000000;

@@ -27,8 +27,7 @@ ibx_status ibx_error_set(ibx_error *err, ibx_status status, const char *file,
 const char *ibx_status_name(ibx_status status) {
   switch (status) {
 #define IBX_STATUS(name, number, exit_code, sentence)                          \
-  case IBX_##name:                                                             \
-    return #name;
+  case IBX_##name: return #name;
 #include "imbrex/status.def"
   }
   return "UNKNOWN";
@@ -37,8 +36,7 @@ const char *ibx_status_name(ibx_status status) {
 int ibx_status_exit_code(ibx_status status) {
   switch (status) {
 #define IBX_STATUS(name, number, exit_code, sentence)                          \
-  case IBX_##name:                                                             \
-    return exit_code;
+  case IBX_##name: return exit_code;
 #include "imbrex/status.def"
   }
   return ibx_status_exit_code(IBX_INTERNAL);

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_ISA_CHECK_H
+#define IBX_ISA_CHECK_H
+
+/// \file
+/// What the three files of the checker share. check.c holds the rules of every
+/// instruction, check_engine.c those of single engine instructions,
+/// check_dma.c those of DMAs.
+
+#include "imbrex/isa.h"
+
+typedef struct ibx_check_ctx {
+  const ibx_machine *machine;
+  const ibx_insn *insn;
+  const ibx_insn_info *info;
+  const ibx_buffer_place *buffers;
+  size_t buffer_count;
+  ibx_error *err;
+  ibx_engine engine;
+} ibx_check_ctx;
+
+/// Fails with INVALID_PROGRAM; the message starts with the instruction's name.
+#define IBX_CHECK_FAIL(ctx, format, ...)                                       \
+  IBX_FAIL((ctx)->err, INVALID_PROGRAM, "%s: " format, (ctx)->info->name,      \
+           __VA_ARGS__)
+
+/// "destination", "source", "operand 2", "operand 3".
+const char *ibx_check_slot_name(size_t slot);
+
+/// Whether the slot holds a tensor, as opposed to nothing or a [P,1] scalar.
+bool ibx_check_is_tensor(const ibx_check_ctx *ctx, size_t slot);
+
+/// Lends the place of the operand's buffer. The operand must have one.
+const ibx_buffer_place *ibx_check_place(const ibx_check_ctx *ctx, size_t slot);
+
+/// Rules of one engine instruction: operators, dtypes, sizes.
+ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx);
+
+/// Rules of DMAs.
+ibx_status ibx_check_dma(const ibx_check_ctx *ctx);
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rules of DMAs. Comes in: a DMA whose buffers and types exist (check.c).
+// What passes has memories that a DMA reaches, a descriptor source that its
+// engine has, and a signal value equal to the number of its pieces. Sources:
+// DMAOV, DGE, ISA dma_copy.
+
+#include "check.h"
+
+#include <inttypes.h>
+
+// More elements than an address has values cannot all be written.
+static const uint64_t most_elements = UINT64_C(1) << 40;
+
+static ibx_status check_iteration(const ibx_check_ctx *ctx) {
+  uint64_t count = 1;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    if (ctx->insn->num[d] == 0) {
+      return IBX_CHECK_FAIL(ctx,
+                            "dimension %zu has 0 elements; leave the DMA "
+                            "out",
+                            d);
+    }
+    if (!ibx_mul_size(count, ctx->insn->num[d], &count) ||
+        count > most_elements) {
+      return IBX_CHECK_FAIL(ctx,
+                            "more than %" PRIu64 " elements; use several "
+                            "DMAs",
+                            most_elements);
+    }
+  }
+  return IBX_OK;
+}
+
+static ibx_status check_place(const ibx_check_ctx *ctx, size_t slot) {
+  const ibx_operand *operand = &ctx->insn->operand[slot];
+  ibx_space space = ibx_check_place(ctx, slot)->space;
+  if (space == IBX_SPACE_SBUF) return IBX_OK;
+  if (space != IBX_SPACE_HBM) {
+    return IBX_CHECK_FAIL(ctx,
+                          "%s is in %s, which no DMA reaches; copy it to "
+                          "sbuf first",
+                          ibx_check_slot_name(slot), ibx_space_name(space));
+  }
+  bool is_zero = operand->partition == 0;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    is_zero = is_zero && operand->partition_step[d] == 0;
+  }
+  if (is_zero) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "%s is in hbm, which has no partitions; set them "
+                        "to 0",
+                        ibx_check_slot_name(slot));
+}
+
+static ibx_status check_types(const ibx_check_ctx *ctx) {
+  ibx_dtype dst = (ibx_dtype)ctx->insn->operand[0].dtype;
+  ibx_dtype src = (ibx_dtype)ctx->insn->operand[1].dtype;
+  bool is_wide =
+      ibx_dtype_get(dst)->bits == 64 || ibx_dtype_get(src)->bits == 64;
+  if (dst == src || !is_wide) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%s to %s; 64-bit types move unconverted only",
+                        ibx_dtype_get(src)->name, ibx_dtype_get(dst)->name);
+}
+
+static ibx_status check_gather(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  if (insn->dge != IBX_DGE_SOFTWARE) {
+    return IBX_CHECK_FAIL(ctx,
+                          "descriptor source %u; only software "
+                          "descriptors gather",
+                          insn->dge);
+  }
+  if (ibx_check_place(ctx, 1)->space != IBX_SPACE_HBM ||
+      ibx_check_place(ctx, 2)->space != IBX_SPACE_SBUF) {
+    return IBX_CHECK_FAIL(ctx,
+                          "%s; the source must be in hbm, the indices "
+                          "in sbuf",
+                          "wrong memory");
+  }
+  if (insn->operand[2].dtype != IBX_DTYPE_U32) {
+    return IBX_CHECK_FAIL(
+        ctx, "the indices are %s; u32 is needed",
+        ibx_dtype_get((ibx_dtype)insn->operand[2].dtype)->name);
+  }
+  if (insn->num[0] > IBX_PARTITIONS) {
+    return IBX_CHECK_FAIL(ctx,
+                          "%" PRIu32 " indices, one a partition; the "
+                          "most is %d",
+                          insn->num[0], IBX_PARTITIONS);
+  }
+  if (insn->count > 0) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%s; count must be the rows of the source",
+                        "a table of 0 rows");
+}
+
+// Each source of descriptors has its engine: DGE.
+static ibx_status check_dge(const ibx_check_ctx *ctx) {
+  bool is_looped = (ctx->insn->flags & IBX_FLAG_LOOPED) != 0;
+  const char *engine = ibx_engine_name(ctx->engine);
+  switch (ctx->insn->dge) {
+  case IBX_DGE_STATIC:
+    if (!is_looped) return IBX_OK;
+    return IBX_CHECK_FAIL(ctx,
+                          "%s descriptors cannot follow loop registers; "
+                          "use hardware or software ones",
+                          "static");
+  case IBX_DGE_HARDWARE:
+    if (ctx->machine->dge_hw_ps == 0) {
+      return IBX_CHECK_FAIL(ctx,
+                            "%s has no hardware descriptors; use static "
+                            "or software ones",
+                            ctx->machine->name);
+    }
+    if (ctx->engine == IBX_ENGINE_SYNC || ctx->engine == IBX_ENGINE_SCALAR) {
+      return IBX_OK;
+    }
+    return IBX_CHECK_FAIL(ctx,
+                          "hardware descriptors on %s; only sync and "
+                          "scalar trigger them",
+                          engine);
+  case IBX_DGE_SOFTWARE:
+    if (ctx->engine == IBX_ENGINE_GPSIMD) return IBX_OK;
+    return IBX_CHECK_FAIL(ctx,
+                          "software descriptors on %s; only gpsimd makes "
+                          "them",
+                          engine);
+  default:
+    return IBX_CHECK_FAIL(ctx, "descriptor source %u does not exist",
+                          ctx->insn->dge);
+  }
+}
+
+static ibx_status check_queue(const ibx_check_ctx *ctx) {
+  if (ctx->insn->queue < ctx->machine->dma_queues) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "queue %u; there are %" PRIu32, ctx->insn->queue,
+                        ctx->machine->dma_queues);
+}
+
+// A DMA that nobody waits for has no signal; otherwise each piece raises it.
+static ibx_status check_signal(const ibx_check_ctx *ctx) {
+  size_t pieces = ibx_dma_split(ctx->machine, ctx->insn, ctx->buffers, NULL);
+  if (ctx->insn->signal_value == 0 || ctx->insn->signal_value == pieces) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx, "it signals %u, but has %zu pieces; signal %zu",
+                        ctx->insn->signal_value, pieces, pieces);
+}
+
+ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
+  bool is_gather = ctx->insn->opcode == IBX_OP_dma_gather;
+  IBX_TRY(check_iteration(ctx));
+  for (size_t i = 0; i < (is_gather ? 3u : 2u); i++) {
+    IBX_TRY(check_place(ctx, i));
+  }
+  IBX_TRY(check_types(ctx));
+  IBX_TRY(check_dge(ctx));
+  if (is_gather) IBX_TRY(check_gather(ctx));
+  IBX_TRY(check_queue(ctx));
+  return check_signal(ctx);
+}

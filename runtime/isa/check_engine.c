@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rules of single engine instructions: operators, types, sizes. Comes in:
+// an instruction whose buffers, memories and types exist (check.c). Limits:
+// ISA, the entry of each instruction.
+
+#include "check.h"
+
+#include <inttypes.h>
+
+// ISA nc_transpose on Vector: blocks of 32 x 32.
+enum { VECTOR_BLOCK = 32 };
+
+static ibx_dtype dtype_of(const ibx_check_ctx *ctx, size_t slot) {
+  return (ibx_dtype)ctx->insn->operand[slot].dtype;
+}
+
+static const ibx_dtype_info *dtype_info(const ibx_check_ctx *ctx, size_t slot) {
+  return ibx_dtype_get(dtype_of(ctx, slot));
+}
+
+static bool is_integer(const ibx_check_ctx *ctx, size_t slot) {
+  return dtype_info(ctx, slot)->kind != IBX_DTYPE_KIND_FLOAT;
+}
+
+static uint64_t free_size(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  return (uint64_t)insn->num[2] * insn->num[3] * insn->num[4];
+}
+
+static ibx_status check_same_dtype(const ibx_check_ctx *ctx, size_t a,
+                                   size_t b) {
+  if (dtype_of(ctx, a) == dtype_of(ctx, b)) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%s is %s, %s is %s; they must be equal",
+                        ibx_check_slot_name(a), dtype_info(ctx, a)->name,
+                        ibx_check_slot_name(b), dtype_info(ctx, b)->name);
+}
+
+// Operators in op[0..used); the others are 0.
+static ibx_status check_operators(const ibx_check_ctx *ctx, size_t used,
+                                  unsigned limit) {
+  for (size_t i = 0; i < 2; i++) {
+    unsigned op = ctx->insn->op[i];
+    if (op < (i < used ? limit : 1)) continue;
+    return IBX_CHECK_FAIL(ctx, "op%zu is %u, the last is %u", i, op,
+                          i < used ? limit - 1 : 0);
+  }
+  return IBX_OK;
+}
+
+static ibx_status check_arithmetic(const ibx_check_ctx *ctx, size_t used) {
+  IBX_TRY(check_operators(ctx, used, IBX_ALU_COUNT));
+  for (size_t i = 0; i < used; i++) {
+    uint8_t op = ctx->insn->op[i];
+    if (!ibx_alu_is_bitwise(op)) continue;
+    return IBX_CHECK_FAIL(ctx, "op%zu is %s; only arithmetic is allowed", i,
+                          ibx_alu_name(op));
+  }
+  return IBX_OK;
+}
+
+// Bit operators do not convert: all tensors are integers of one width.
+static ibx_status check_bit_types(const ibx_check_ctx *ctx) {
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    if (!ibx_check_is_tensor(ctx, i)) continue;
+    if (is_integer(ctx, i) &&
+        dtype_info(ctx, i)->bits == dtype_info(ctx, 0)->bits) {
+      continue;
+    }
+    return IBX_CHECK_FAIL(ctx,
+                          "%s is %s; bit operators take integers of one "
+                          "width",
+                          ibx_check_slot_name(i), dtype_info(ctx, i)->name);
+  }
+  return IBX_OK;
+}
+
+static bool is_whole(float value) {
+  return value >= -0x1p31f && value < 0x1p32f && value == (float)(int64_t)value;
+}
+
+static ibx_status check_whole(const ibx_check_ctx *ctx, size_t index) {
+  if (is_whole(ctx->insn->imm[index])) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "imm%zu is %g; a whole number of 32 bits is "
+                        "needed",
+                        index, (double)ctx->insn->imm[index]);
+}
+
+// ISA tensor_scalar: both operators are of one class. Those on bits have
+// immediates, as a [P,1] operand is fp32.
+static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
+  const uint8_t *op = ctx->insn->op;
+  IBX_TRY(check_operators(ctx, 2, IBX_ALU_COUNT));
+  bool is_bits[2] = {ibx_alu_is_bitwise(op[0]), ibx_alu_is_bitwise(op[1])};
+  if (!is_bits[0] && !is_bits[1]) return IBX_OK;
+  bool both = is_bits[0] && (is_bits[1] || op[1] == IBX_ALU_BYPASS);
+  if (!both) {
+    return IBX_CHECK_FAIL(ctx,
+                          "op0 is %s, op1 is %s; both must be bit "
+                          "operators or neither",
+                          ibx_alu_name(op[0]), ibx_alu_name(op[1]));
+  }
+  for (size_t i = 0; i < 2; i++) {
+    if (!is_bits[i]) continue;
+    IBX_TRY(check_whole(ctx, i));
+    if (ctx->insn->operand[2 + i].buffer == IBX_NO_BUFFER) continue;
+    return IBX_CHECK_FAIL(ctx,
+                          "%s is a tensor; bit operators take an "
+                          "immediate",
+                          ibx_check_slot_name(2 + i));
+  }
+  return check_bit_types(ctx);
+}
+
+static ibx_status check_tensor_tensor(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
+  return ibx_alu_is_bitwise(ctx->insn->op[0]) ? check_bit_types(ctx) : IBX_OK;
+}
+
+static ibx_status check_reducible(const ibx_check_ctx *ctx, size_t index) {
+  uint8_t op = ctx->insn->op[index];
+  if (ibx_alu_is_reducible(op)) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "op%zu is %s, which is no reduction", index,
+                        ibx_alu_name(op));
+}
+
+// Reduced dimensions are the innermost ones: once the destination stands still,
+// it does so in all further dimensions.
+static ibx_status check_reduced_dims(const ibx_check_ctx *ctx) {
+  bool is_reduced = false;
+  for (size_t d = 2; d < IBX_DIMS; d++) {
+    if (ctx->insn->num[d] == 1) continue;
+    bool stands = ctx->insn->operand[0].step[d] == 0;
+    if (is_reduced && !stands) {
+      return IBX_CHECK_FAIL(ctx,
+                            "dimension %zu is kept inside a reduced one; "
+                            "order the reduced dimensions last",
+                            d);
+    }
+    is_reduced = is_reduced || stands;
+  }
+  return IBX_OK;
+}
+
+static ibx_status check_tensor_reduce(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
+  IBX_TRY(check_reducible(ctx, 0));
+  if (ibx_alu_is_bitwise(ctx->insn->op[0])) IBX_TRY(check_bit_types(ctx));
+  return check_reduced_dims(ctx);
+}
+
+static ibx_status check_scalar_reduce(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_arithmetic(ctx, 2));
+  uint8_t op = ctx->insn->op[1];
+  if (op == IBX_ALU_ADD || op == IBX_ALU_MULTIPLY || op == IBX_ALU_MAX ||
+      op == IBX_ALU_MIN) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx, "op1 is %s; add, multiply, max and min reduce",
+                        ibx_alu_name(op));
+}
+
+static ibx_status check_select(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 0, 0));
+  if (!is_integer(ctx, 2)) {
+    return IBX_CHECK_FAIL(ctx, "the predicate is %s; an integer is needed",
+                          dtype_info(ctx, 2)->name);
+  }
+  return check_same_dtype(ctx, 0, 1);
+}
+
+static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
+  uint64_t columns = free_size(ctx);
+  IBX_TRY(check_operators(ctx, 0, 0));
+  if (ctx->insn->partitions > VECTOR_BLOCK || columns > VECTOR_BLOCK) {
+    return IBX_CHECK_FAIL(ctx,
+                          "a block of %u x %" PRIu64 "; the most is %d "
+                          "x %d",
+                          ctx->insn->partitions, columns, VECTOR_BLOCK,
+                          VECTOR_BLOCK);
+  }
+  return check_same_dtype(ctx, 0, 1);
+}
+
+static ibx_status check_activation(const ibx_check_ctx *ctx) {
+  return check_operators(ctx, 1, IBX_ACT_COUNT);
+}
+
+// Documented as unsafe on v2, where Scalar copies through fp32 (ARCH2).
+static ibx_status check_copy(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 0, 0));
+  bool is_wide = is_integer(ctx, 1) && dtype_info(ctx, 1)->bits == 32;
+  if (ctx->engine != IBX_ENGINE_SCALAR || !is_wide ||
+      ctx->machine->target != IBX_TARGET_ibx2) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx,
+                        "scalar copies %s through fp32 on ibx2; use vector",
+                        dtype_info(ctx, 1)->name);
+}
+
+static ibx_status check_iota(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 0, 0));
+  IBX_TRY(check_whole(ctx, 0));
+  return check_whole(ctx, 1);
+}
+
+// ISA tensor_partition_reduce: add, max, bitwise or, bitwise and.
+static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
+  uint8_t op = ctx->insn->op[0];
+  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
+  if (op == IBX_ALU_BITWISE_OR || op == IBX_ALU_BITWISE_AND) {
+    return check_bit_types(ctx);
+  }
+  if (op == IBX_ALU_ADD || op == IBX_ALU_MAX) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "op0 is %s; add, max, bitwise_or and bitwise_and "
+                        "reduce partitions",
+                        ibx_alu_name(op));
+}
+
+static ibx_status check_columns(const ibx_check_ctx *ctx) {
+  unsigned columns = ctx->insn->columns;
+  if (columns >= 1 && columns <= IBX_PARTITIONS) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%u columns; 1 to %d are allowed", columns,
+                        IBX_PARTITIONS);
+}
+
+static ibx_status check_columns_match(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_columns(ctx));
+  if (free_size(ctx) == ctx->insn->columns) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%u columns, but the source has %" PRIu64,
+                        ctx->insn->columns, free_size(ctx));
+}
+
+static ibx_status check_matmul_source(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_operators(ctx, 0, 0));
+  if (!is_integer(ctx, 1)) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "source is %s; the array multiplies floats, "
+                        "convert it to bf16",
+                        dtype_info(ctx, 1)->name);
+}
+
+static ibx_status check_load_stationary(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_matmul_source(ctx));
+  return check_columns_match(ctx);
+}
+
+// A tensor-engine instruction writes inside one PSUM bank.
+static ibx_status check_bank(const ibx_check_ctx *ctx, const uint32_t *num) {
+  const ibx_operand *dst = &ctx->insn->operand[0];
+  int64_t low = 0;
+  int64_t high = 0;
+  for (size_t d = 2; d < IBX_DIMS; d++) {
+    int64_t reach = (int64_t)dst->step[d] * (num[d] - 1);
+    low += reach < 0 ? reach : 0;
+    high += reach > 0 ? reach : 0;
+  }
+  // Offsets within a bank, so that no file's numbers can overflow the sum.
+  int64_t bank = ctx->machine->psum_bank_bytes;
+  int64_t bytes = (int64_t)ibx_dtype_bytes(dtype_of(ctx, 0));
+  int64_t start = (int64_t)((ibx_check_place(ctx, 0)->offset % (uint64_t)bank +
+                             dst->offset % (uint64_t)bank) %
+                            (uint64_t)bank);
+  if (start + low * bytes >= 0 && start + (high + 1) * bytes <= bank) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx,
+                        "destination covers bytes %" PRId64 " to %" PRId64
+                        " of a psum bank of %" PRId64 "; stay inside one bank",
+                        start + low * bytes, start + (high + 1) * bytes, bank);
+}
+
+static ibx_status check_multiply_moving(const ibx_check_ctx *ctx) {
+  ibx_dtype dst = dtype_of(ctx, 0);
+  bool bf16 = dst == IBX_DTYPE_BF16 && ctx->machine->target >= IBX_TARGET_ibx4;
+  IBX_TRY(check_matmul_source(ctx));
+  IBX_TRY(check_columns(ctx));
+  if (dst != IBX_DTYPE_F32 && !bf16) {
+    return IBX_CHECK_FAIL(ctx,
+                          "destination is %s; the array writes f32, and "
+                          "bf16 from ibx4 on",
+                          dtype_info(ctx, 0)->name);
+  }
+  if (free_size(ctx) > ctx->machine->moving_max) {
+    return IBX_CHECK_FAIL(ctx,
+                          "the moving tensor has %" PRIu64 " columns, "
+                          "the most is %" PRIu32 "; use several instructions",
+                          free_size(ctx), ctx->machine->moving_max);
+  }
+  return check_bank(ctx, ctx->insn->num);
+}
+
+static ibx_status check_nc_transpose(const ibx_check_ctx *ctx) {
+  const uint32_t num[IBX_DIMS] = {1, 1, 1, 1, ctx->insn->partitions};
+  IBX_TRY(check_operators(ctx, 0, 0));
+  IBX_TRY(check_columns_match(ctx));
+  IBX_TRY(check_same_dtype(ctx, 0, 1));
+  if (dtype_info(ctx, 1)->bits == 8) {
+    return IBX_CHECK_FAIL(ctx,
+                          "source is %s; the array transposes 16 and 32 "
+                          "bits, convert it first",
+                          dtype_info(ctx, 1)->name);
+  }
+  return check_bank(ctx, num);
+}
+
+ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
+  switch (ctx->insn->opcode) {
+  case IBX_OP_load_stationary: return check_load_stationary(ctx);
+  case IBX_OP_multiply_moving: return check_multiply_moving(ctx);
+  case IBX_OP_nc_transpose: return check_nc_transpose(ctx);
+  case IBX_OP_tensor_copy: return check_copy(ctx);
+  case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
+  case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
+  case IBX_OP_scalar_tensor_tensor:
+  case IBX_OP_tensor_scan: return check_arithmetic(ctx, 2);
+  case IBX_OP_tensor_reduce: return check_tensor_reduce(ctx);
+  case IBX_OP_tensor_scalar_reduce: return check_scalar_reduce(ctx);
+  case IBX_OP_select: return check_select(ctx);
+  case IBX_OP_vector_transpose: return check_vector_transpose(ctx);
+  case IBX_OP_activation:
+  case IBX_OP_activation_reduce: return check_activation(ctx);
+  case IBX_OP_iota: return check_iota(ctx);
+  case IBX_OP_partition_reduce: return check_partition_reduce(ctx);
+  default: return check_operators(ctx, 0, 0);
+  }
+}

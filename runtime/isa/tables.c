@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The information tables of the instruction set, expanded from isa.def: nothing
+// here is written by hand. A duplicate opcode or number does not compile, and a
+// field that leaves its instruction or its member does not either.
+
+#include "imbrex/isa.h"
+
+#include <assert.h>
+#include <string.h>
+
+// Character `i` of a literal, its terminator past the end.
+#define CHAR(s, i) ((s)[(i) < sizeof(s) ? (i) : sizeof(s) - 1])
+#define LOWER(c) ((char)((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c)))
+#define LOWER4(s, i)                                                           \
+  LOWER(CHAR(s, i)), LOWER(CHAR(s, (i) + 1)), LOWER(CHAR(s, (i) + 2)),         \
+      LOWER(CHAR(s, (i) + 3))
+// Operators are enumerators and thus upper case; assembly is lower case.
+#define LOWER_NAME(s) {LOWER4(s, 0), LOWER4(s, 4), LOWER4(s, 8), LOWER4(s, 12)}
+
+#define IBX_ALU(name, number, reducible, klass, sentence)                      \
+  static_assert(sizeof(#name) <= 16, "alu_names keeps 15 letters");
+#define IBX_ACT(name, number, table, sentence)                                 \
+  static_assert(sizeof(#name) <= 16, "act_names keeps 15 letters");
+#include "imbrex/isa.def"
+
+static const char alu_names[][16] = {
+#define IBX_ALU(name, number, reducible, klass, sentence)                      \
+  [number] = LOWER_NAME(#name),
+#include "imbrex/isa.def"
+};
+
+static const char act_names[][16] = {
+#define IBX_ACT(name, number, table, sentence) [number] = LOWER_NAME(#name),
+#include "imbrex/isa.def"
+};
+
+typedef enum alu_class { CLASS_ARITH, CLASS_BITS } alu_class;
+
+static const struct {
+  alu_class klass;
+  bool reducible;
+} alus[] = {
+#define IBX_ALU(name, number, row_reducible, row_class, sentence)              \
+  [number] = {CLASS_##row_class, row_reducible},
+#include "imbrex/isa.def"
+};
+
+static const uint8_t act_tables[] = {
+#define IBX_ACT(name, number, table, sentence) [number] = (table),
+#include "imbrex/isa.def"
+};
+
+// Fields stand below their format in isa.def. Counting them by the line they
+// stand in gives each format its first field and, with the next, its count.
+#define JOIN(a, b) a##b
+#define JOIN_EXPANDED(a, b) JOIN(a, b)
+enum {
+#define IBX_FORMAT(name, words, sentence)                                      \
+  FIRST_##name, BEFORE_##name = FIRST_##name - 1,
+#define IBX_FIELD(format, member, low_bit, width, kind)                        \
+  JOIN_EXPANDED(FIELD_OF_LINE_, __LINE__),
+#include "imbrex/isa.def"
+  FIELD_COUNT
+};
+
+enum {
+#define IBX_FORMAT(name, words, sentence) WORDS_##name = (words),
+#include "imbrex/isa.def"
+};
+
+static const ibx_field_info fields[] = {
+#define IBX_FIELD(format, member, row_low_bit, row_width, row_kind)            \
+  {.name = #member,                                                            \
+   .member_offset = offsetof(ibx_insn, member),                                \
+   .member_bytes = sizeof(((ibx_insn *)0)->member),                            \
+   .width = (row_width),                                                       \
+   .low_bit = (row_low_bit),                                                   \
+   .kind = IBX_FIELD_##row_kind},
+#include "imbrex/isa.def"
+};
+
+#define IBX_FIELD(format, member, low_bit, width, kind)                        \
+  static_assert((low_bit) + (width) <= WORDS_##format * IBX_WORD_BYTES * 8,    \
+                "field leaves its instruction");                               \
+  static_assert((width) <= 8 * sizeof(((ibx_insn *)0)->member),                \
+                "field is wider than its member");
+#include "imbrex/isa.def"
+
+static const struct {
+  const char *name;
+  size_t words;
+  size_t first;
+} formats[] = {
+#define IBX_FORMAT(row_name, row_words, sentence)                              \
+  {.name = #row_name, .words = (row_words), .first = FIRST_##row_name},
+#include "imbrex/isa.def"
+};
+
+#define HAS_LETTER(s, c)                                                       \
+  (CHAR(s, 0) == (c) || CHAR(s, 1) == (c) || CHAR(s, 2) == (c) ||              \
+   CHAR(s, 3) == (c) || CHAR(s, 4) == (c))
+#define ENGINE_MASK(s)                                                         \
+  (HAS_LETTER(s, 'T') << IBX_ENGINE_TENSOR |                                   \
+   HAS_LETTER(s, 'V') << IBX_ENGINE_VECTOR |                                   \
+   HAS_LETTER(s, 'S') << IBX_ENGINE_SCALAR |                                   \
+   HAS_LETTER(s, 'G') << IBX_ENGINE_GPSIMD |                                   \
+   HAS_LETTER(s, 'Y') << IBX_ENGINE_SYNC)
+#define TARGET_MASK(s)                                                         \
+  (HAS_LETTER(s, '2') << IBX_TARGET_ibx2 |                                     \
+   HAS_LETTER(s, '3') << IBX_TARGET_ibx3 |                                     \
+   HAS_LETTER(s, '4') << IBX_TARGET_ibx4)
+#define SLOT(s)                                                                \
+  ((s)[0] == 'R'   ? IBX_SLOT_READ                                             \
+   : (s)[0] == 'W' ? IBX_SLOT_WRITE                                            \
+   : (s)[0] == 'M' ? IBX_SLOT_READ_WRITE                                       \
+   : (s)[0] == 's' ? IBX_SLOT_SCALAR_READ                                      \
+   : (s)[0] == 'w' ? IBX_SLOT_SCALAR_WRITE                                     \
+                   : IBX_SLOT_NONE)
+
+static const ibx_insn_info insns[256] = {
+#define IBX_INSN(row_name, opcode, row_format, row_engines, row_targets,       \
+                 slot0, slot1, slot2, slot3, cost, row_sentence, row_source)   \
+  [opcode] = {                                                                 \
+      .name = #row_name,                                                       \
+      .sentence = (row_sentence),                                              \
+      .source = (row_source),                                                  \
+      .format = IBX_FORMAT_##row_format,                                       \
+      .slot = {SLOT(#slot0), SLOT(#slot1), SLOT(#slot2), SLOT(#slot3)},        \
+      .engines = ENGINE_MASK(row_engines),                                     \
+      .targets = TARGET_MASK(row_targets)},
+#include "imbrex/isa.def"
+};
+
+const ibx_insn_info *ibx_insn_get(uint8_t opcode) {
+  return insns[opcode].name ? &insns[opcode] : NULL;
+}
+
+const ibx_insn_info *ibx_insn_find(const char *name, size_t len,
+                                   uint8_t *out_opcode) {
+  for (size_t i = 0; i < IBX_COUNT_OF(insns); i++) {
+    const char *row = insns[i].name;
+    if (!row || strlen(row) != len || memcmp(row, name, len) != 0) continue;
+    *out_opcode = (uint8_t)i;
+    return &insns[i];
+  }
+  return NULL;
+}
+
+const ibx_field_info *ibx_format_fields(ibx_format format, size_t *out_count) {
+  size_t index = (size_t)format;
+  *out_count = 0;
+  if (index >= IBX_FORMAT_COUNT) return NULL;
+  size_t end =
+      index + 1 < IBX_FORMAT_COUNT ? formats[index + 1].first : FIELD_COUNT;
+  *out_count = end - formats[index].first;
+  return &fields[formats[index].first];
+}
+
+const char *ibx_format_name(ibx_format format) {
+  return (size_t)format < IBX_FORMAT_COUNT ? formats[format].name : NULL;
+}
+
+const char *ibx_alu_name(uint8_t alu) {
+  return alu < IBX_ALU_COUNT ? alu_names[alu] : NULL;
+}
+
+const char *ibx_act_name(uint8_t act) {
+  return act < IBX_ACT_COUNT ? act_names[act] : NULL;
+}
+
+bool ibx_alu_is_reducible(uint8_t alu) {
+  return alu < IBX_ALU_COUNT && alus[alu].reducible;
+}
+
+bool ibx_alu_is_bitwise(uint8_t alu) {
+  return alu < IBX_ALU_COUNT && alus[alu].klass == CLASS_BITS;
+}
+
+uint8_t ibx_act_table(uint8_t act) {
+  return act < IBX_ACT_COUNT ? act_tables[act] : 0;
+}
+
+ibx_insn ibx_insn_make(ibx_opcode opcode) {
+  ibx_insn insn;
+  memset(&insn, 0, sizeof insn);
+  insn.opcode = (uint8_t)opcode;
+  insn.partitions = 1;
+  insn.columns = 1;
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    insn.operand[i].buffer = IBX_NO_BUFFER;
+  }
+  for (size_t i = 0; i < IBX_DIMS; i++) {
+    insn.num[i] = 1;
+  }
+  insn.reg[0] = IBX_NO_REGISTER;
+  insn.reg[1] = IBX_NO_REGISTER;
+  return insn;
+}
+
+size_t ibx_insn_words(const ibx_insn *insn) {
+  const ibx_insn_info *info = ibx_insn_get(insn->opcode);
+  if (!info) return 1;
+  size_t looped = insn->flags & IBX_FLAG_LOOPED ? WORDS_looped : 0;
+  return formats[info->format].words + looped;
+}
