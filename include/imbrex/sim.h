@@ -50,8 +50,9 @@ IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
 
 typedef struct ibx_sim_event {
   uint64_t start_ps, end_ps;
-  uint32_t index; ///< instruction in its stream
+  uint32_t index; ///< instruction in the stream of `issuer`
   uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine
+  uint8_t issuer; ///< ibx_engine that issued it
 } ibx_sim_event;
 
 /// Called for each instruction and DMA piece, in order of start.
@@ -62,7 +63,8 @@ typedef struct ibx_sim_time {
   uint64_t busy_ps[IBX_ENGINE_COUNT]; ///< useful work of each engine
   uint64_t dma_busy_ps;               ///< time in which a DMA engine is busy,
                                       ///< averaged over the engines
-  uint64_t dma_active_ps;             ///< time in which any DMA engine is busy
+  uint64_t dma_active_ps;             ///< time in which any DMA is in flight,
+                                      ///< its start-up included
   uint64_t hbm_read_bytes;            ///< tensors
   uint64_t hbm_write_bytes;           ///< tensors
   uint64_t fetch_bytes;               ///< instructions and descriptors
