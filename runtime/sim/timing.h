@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_TIMING_H
+#define IBX_TIMING_H
+
+/// \file
+/// The parts of the time simulator. A plan holds what is known of each
+/// instruction before it runs; signals, DMA engines and the tensor array are
+/// the shared machine; timing.c moves five sequencers over them. All times are
+/// picoseconds since the first issue.
+
+#include "imbrex/sim.h"
+
+#define IBX_TIME_NEVER UINT64_MAX
+
+// --- plan: what does not depend on time --------------------------------------
+
+typedef enum ibx_timed_kind {
+  IBX_TIMED_WORK,       ///< an instruction of Vector, Scalar or GpSimd
+  IBX_TIMED_STATIONARY, ///< load_stationary
+  IBX_TIMED_MOVING,     ///< multiply_moving and nc_transpose
+  IBX_TIMED_DMA,
+  IBX_TIMED_LOOP,
+  IBX_TIMED_LOOP_END,
+  IBX_TIMED_REGISTER, ///< register_move and register_load
+  IBX_TIMED_SEMAPHORE
+} ibx_timed_kind;
+
+/// The smallest box around what an operand touches on chip, at loop registers
+/// zero: bytes [low, high) of partitions [first, last].
+typedef struct ibx_timed_box {
+  int64_t low, high;
+  int32_t loop_step[IBX_LOOP_REGISTERS];
+  uint8_t first, last;
+  uint8_t space; ///< SBUF or PSUM
+  bool written;
+} ibx_timed_box;
+
+typedef struct ibx_timed_insn {
+  ibx_timed_box box[IBX_OPERANDS];
+  uint64_t issue_ps, result_ps, busy_ps;
+  uint64_t read_bytes, write_bytes; ///< DMA: of tensors in HBM
+  uint64_t ring_bytes;              ///< DMA: descriptors read from HBM
+  size_t first_piece;               ///< DMA: index into piece_ps of the plan
+  size_t partner;                   ///< index of a loop's end, or of its start
+  uint8_t piece_count;
+  uint8_t box_count;
+  uint8_t kind;
+  uint8_t words;
+  uint8_t table; ///< activation table set
+  uint8_t rows;  ///< row groups of the array, a bit each
+} ibx_timed_insn;
+
+typedef struct ibx_timing_plan {
+  ibx_timed_insn *insns[IBX_ENGINE_COUNT];
+  size_t loop_depth[IBX_ENGINE_COUNT];
+  uint64_t *piece_ps; ///< DMA engine time of each piece of each DMA
+  size_t piece_count, piece_room;
+} ibx_timing_plan;
+
+/// Fails with INVALID_PROGRAM when an instruction cannot be timed (unknown
+/// opcode, operand without a buffer, loops that do not match), OUT_OF_MEMORY.
+/// ibx_timing_plan_fini() is due in either case.
+ibx_status ibx_timing_plan_init(const ibx_machine *machine,
+                                const ibx_entry *entry, ibx_timing_plan *plan,
+                                ibx_error *err);
+void ibx_timing_plan_fini(ibx_timing_plan *plan);
+
+// --- signals: semaphores with the times at which they rise --------------------
+
+typedef struct ibx_rise {
+  uint64_t time_ps;
+  uint64_t count;
+} ibx_rise;
+
+/// One semaphore: `ready` has risen; `rises[head..len)` will, sorted by time.
+typedef struct ibx_timed_semaphore {
+  ibx_rise *rises;
+  size_t head, len, room;
+  uint64_t ready;
+} ibx_timed_semaphore;
+
+/// Adds a rise at `time_ps`, not before `now_ps`. False when memory is short.
+bool ibx_timed_semaphore_rise(ibx_timed_semaphore *semaphore, uint64_t now_ps,
+                              uint64_t time_ps, uint64_t count);
+/// The time at which the semaphore reaches `value`, or IBX_TIME_NEVER.
+uint64_t ibx_timed_semaphore_when(const ibx_timed_semaphore *semaphore,
+                                  uint64_t value);
+/// Subtracts `value`, which it has reached, earliest rises first.
+void ibx_timed_semaphore_take(ibx_timed_semaphore *semaphore, uint64_t value);
+
+// --- DMA engines ---------------------------------------------------------------
+
+typedef struct ibx_timed_dma {
+  const ibx_machine *machine;
+  uint64_t *free_ps;     ///< of each DMA engine
+  uint64_t *complete_ps; ///< ring of the last dma_in_flight DMAs of each queue
+  size_t *complete_next; ///< oldest in each queue's ring
+  uint64_t active_until_ps;
+  uint64_t active_ps, busy_ps;
+  size_t next_engine; ///< where a DMA of few pieces starts
+} ibx_timed_dma;
+
+bool ibx_timed_dma_init(ibx_timed_dma *dma, const ibx_machine *machine);
+void ibx_timed_dma_fini(ibx_timed_dma *dma);
+/// When queue `queue` has room for one more DMA.
+uint64_t ibx_timed_dma_room(const ibx_timed_dma *dma, unsigned queue);
+
+typedef struct ibx_timed_piece {
+  uint64_t start_ps, end_ps; ///< on its engine
+  uint64_t complete_ps;
+  unsigned engine;
+} ibx_timed_piece;
+
+/// Puts the pieces of a DMA that arrives now behind all that arrived before.
+/// `out` has room for `count`, at most dma_engines.
+void ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps, unsigned queue,
+                          const uint64_t *piece_ps, size_t count,
+                          ibx_timed_piece *out);
+/// Reads instructions ahead of all descriptors; returns when they are there.
+uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,
+                             uint64_t bytes);
+
+// --- tensor array ----------------------------------------------------------------
+
+enum { IBX_ROW_GROUPS = 4 };
+
+typedef struct ibx_timed_array {
+  uint64_t row_free_ps[IBX_ROW_GROUPS];   ///< end of the last moving tensor
+  uint64_t row_loaded_ps[IBX_ROW_GROUPS]; ///< its stationary tile is there
+  uint64_t shadow_ps; ///< when the array starts what the next load hides behind
+  uint64_t last_end_ps, ramp_ps, credit_ps;
+  bool has_shadow, is_warm;
+} ibx_timed_array;
+
+void ibx_timed_array_init(ibx_timed_array *array, const ibx_machine *machine);
+/// When the row groups are free for a moving tensor.
+uint64_t ibx_timed_array_ready(const ibx_timed_array *array, unsigned rows);
+/// Streams a moving tensor that takes `full_ps` at the full rate; returns its
+/// end.
+uint64_t ibx_timed_array_stream(ibx_timed_array *array, uint64_t now_ps,
+                                unsigned rows, uint64_t full_ps);
+/// Loads a stationary tile from `now_ps`; returns its end.
+uint64_t ibx_timed_array_load(ibx_timed_array *array, uint64_t now_ps,
+                              unsigned rows, uint64_t load_ps);
+
+// --- events ------------------------------------------------------------------------
+
+/// Delivers events in order of their start although DMA pieces are known
+/// before they start.
+typedef struct ibx_event_queue {
+  ibx_sim_event_fn deliver; ///< NULL: events are dropped
+  void *user;
+  struct ibx_queued_event *heap;
+  size_t count, room;
+  uint64_t serial;
+} ibx_event_queue;
+
+bool ibx_event_queue_add(ibx_event_queue *queue, const ibx_sim_event *event);
+/// Delivers all events that start at or before `now_ps`.
+void ibx_event_queue_flush(ibx_event_queue *queue, uint64_t now_ps);
+void ibx_event_queue_fini(ibx_event_queue *queue);
+
+#endif
