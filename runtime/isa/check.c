@@ -7,7 +7,7 @@
 // ranges and order are the prover's. Limits: hardware.md sections 2 and 3,
 // from ISA, AP and ARCH2/3/4.
 
-#include "check.h"
+#include "isa/check.h"
 
 #include <inttypes.h>
 

@@ -5,7 +5,7 @@
 // engine has, and a signal value equal to the number of its pieces. Sources:
 // DMAOV, DGE, ISA dma_copy.
 
-#include "check.h"
+#include "isa/check.h"
 
 #include <inttypes.h>
 

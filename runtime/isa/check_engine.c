@@ -4,7 +4,7 @@
 // an instruction whose buffers, memories and types exist (check.c). Limits:
 // ISA, the entry of each instruction.
 
-#include "check.h"
+#include "isa/check.h"
 
 #include <inttypes.h>
 

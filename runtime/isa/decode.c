@@ -18,7 +18,8 @@ static uint64_t get_bits(const uint8_t *bytes, unsigned low_bit,
     unsigned shift = bit % 8;
     unsigned taken = 8 - shift < width - done ? 8 - shift : width - done;
     uint64_t mask = (UINT64_C(1) << taken) - 1;
-    value |= (bytes[bit / 8] >> shift & mask) << done;
+    uint64_t byte = bytes[bit / 8];
+    value |= (byte >> shift & mask) << done;
     done += taken;
   }
   return value;
