@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sections to tables. Comes in: the sections of a program, digested but
+// otherwise not trusted. Goes out: the tables of ibx_program_data, in the
+// program's pool; texts and weights stay in the file. Every count was compared
+// with the bytes that it needs before anything was allocated for it.
+
+#include "core/program_internal.h"
+
+#include <inttypes.h>
+
+/// Reads forward through one section. A read past the end gives zeros and is
+/// remembered.
+typedef struct cursor {
+  const uint8_t *at;
+  size_t left;
+  bool is_past_end;
+} cursor;
+
+static uint64_t take(cursor *c, size_t bytes) {
+  if (c->left < bytes) {
+    c->is_past_end = true;
+    return 0;
+  }
+  uint64_t value = ibx_get_le(c->at, bytes);
+  c->at += bytes;
+  c->left -= bytes;
+  return value;
+}
+
+typedef struct parser {
+  ibx_program *program;
+  const ibx_sections *sections;
+  cursor entries;
+  cursor debug;
+  ibx_error *err;
+} parser;
+
+static ibx_status no_memory(const parser *p) {
+  return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for the program's tables");
+}
+
+static ibx_status take_string(const parser *p, cursor *c, const char **out) {
+  ibx_span strings = p->sections->at[IBX_SECTION_STRINGS];
+  uint64_t offset = take(c, 4);
+  if (offset >= strings.size || strings.data[strings.size - 1] != 0) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "text at %" PRIu64 " is outside of the %zu bytes of texts",
+                    offset, strings.size);
+  }
+  *out = (const char *)strings.data + offset;
+  return IBX_OK;
+}
+
+static ibx_status take_zero(const parser *p, cursor *c, size_t bytes) {
+  if (take(c, bytes) == 0) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM, "a reserved field is not zero");
+}
+
+static ibx_status parse_target(parser *p) {
+  ibx_span section = p->sections->at[IBX_SECTION_TARGET];
+  cursor c = {section.data, section.size, false};
+  uint64_t target = take(&c, 4);
+  ibx_program_data *data = &p->program->data;
+  data->machine = ibx_machine_get((ibx_target)target);
+  if (section.size != IBX_TARGET_RECORD_BYTES || !data->machine) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "target %" PRIu64 " is unknown to this version", target);
+  }
+  IBX_TRY(take_string(p, &c, &data->model));
+  IBX_TRY(take_string(p, &c, &data->options));
+  return take_zero(p, &c, 4);
+}
+
+static ibx_status parse_nodes(parser *p) {
+  ibx_span section = p->sections->at[IBX_SECTION_NODES];
+  cursor c = {section.data, section.size, false};
+  ibx_program_data *data = &p->program->data;
+  if (section.size % IBX_NODE_RECORD_BYTES != 0) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM, "the node table is cut short");
+  }
+  data->node_count = section.size / IBX_NODE_RECORD_BYTES;
+  data->nodes =
+      IBX_POOL_ARRAY(&p->program->pool, data->node_count, ibx_node_decl);
+  if (!data->nodes) return no_memory(p);
+  for (size_t i = 0; i < data->node_count; i++) {
+    IBX_TRY(take_string(p, &c, &data->nodes[i].name));
+    IBX_TRY(take_string(p, &c, &data->nodes[i].op));
+  }
+  return IBX_OK;
+}
+
+// --- entries ------------------------------------------------------------------
+
+static ibx_status parse_tensors(parser *p, size_t count,
+                                ibx_tensor_decl **out) {
+  cursor *c = &p->entries;
+  *out = IBX_POOL_ARRAY(&p->program->pool, count, ibx_tensor_decl);
+  if (!*out) return no_memory(p);
+  for (size_t i = 0; i < count; i++) {
+    ibx_tensor_decl *tensor = &(*out)[i];
+    IBX_TRY(take_string(p, c, &tensor->name));
+    tensor->buffer = (uint16_t)take(c, 2);
+    tensor->rank = (uint8_t)take(c, 1);
+    tensor->dtype = (uint8_t)take(c, 1);
+    for (size_t d = 0; d < IBX_MAX_RANK; d++) {
+      tensor->shape[d] = take(c, 8);
+    }
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_buffer(parser *p, ibx_buffer_decl *buffer) {
+  cursor *c = &p->entries;
+  IBX_TRY(take_string(p, c, &buffer->name));
+  buffer->kind = (ibx_buffer_kind)take(c, 1);
+  buffer->place.space = (ibx_space)take(c, 1);
+  buffer->place.partitions = (uint16_t)take(c, 2);
+  buffer->place.partition = (uint8_t)take(c, 1);
+  IBX_TRY(take_zero(p, c, 7));
+  buffer->place.offset = take(c, 8);
+  buffer->place.bytes = take(c, 8);
+  return IBX_OK;
+}
+
+static ibx_status parse_insns(parser *p, ibx_span code, ibx_stream *stream) {
+  for (size_t i = 0; i < stream->count; i++) {
+    size_t words;
+    IBX_TRY(ibx_insn_decode(code, &stream->insns[i], &words, p->err));
+    code.data += words * IBX_WORD_BYTES;
+    code.size -= words * IBX_WORD_BYTES;
+    stream->nodes[i] =
+        p->debug.at ? (uint32_t)take(&p->debug, 4) : IBX_NO_NODE;
+  }
+  if (code.size == 0) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM,
+                  "a stream has %zu bytes after its last instruction",
+                  code.size);
+}
+
+static ibx_status parse_stream(parser *p, ibx_stream *stream) {
+  cursor *c = &p->entries;
+  ibx_span code = p->sections->at[IBX_SECTION_STREAMS];
+  uint64_t offset = take(c, 8);
+  uint64_t size = take(c, 8);
+  uint64_t count = take(c, 4);
+  IBX_TRY(take_zero(p, c, 4));
+  if (offset > code.size || size > code.size - offset ||
+      count > size / IBX_WORD_BYTES) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "stream of %" PRIu64 " instructions in %" PRIu64
+                    " bytes at %" PRIu64 " is outside of the %zu bytes of code",
+                    count, size, offset, code.size);
+  }
+  stream->count = (size_t)count;
+  stream->insns =
+      IBX_POOL_ARRAY(&p->program->pool, stream->count, ibx_insn);
+  stream->nodes =
+      IBX_POOL_ARRAY(&p->program->pool, stream->count, uint32_t);
+  if (!stream->insns || !stream->nodes) return no_memory(p);
+  return parse_insns(p, (ibx_span){code.data + offset, (size_t)size}, stream);
+}
+
+static ibx_status take_counts(parser *p, ibx_entry *entry) {
+  cursor *c = &p->entries;
+  entry->input_count = (size_t)take(c, 4);
+  entry->output_count = (size_t)take(c, 4);
+  entry->buffer_count = (size_t)take(c, 4);
+  // Counts of 32 bits times small records fit in 64.
+  uint64_t tensors = (uint64_t)entry->input_count + entry->output_count;
+  if (tensors * IBX_TENSOR_RECORD_BYTES +
+          (uint64_t)entry->buffer_count * IBX_BUFFER_RECORD_BYTES >
+      c->left) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s: %zu inputs, %zu outputs, %zu buffers do not fit "
+                    "in the %zu bytes that are left",
+                    entry->name, entry->input_count, entry->output_count,
+                    entry->buffer_count, c->left);
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_entry(parser *p, ibx_entry *entry) {
+  cursor *c = &p->entries;
+  IBX_TRY(take_string(p, c, &entry->name));
+  IBX_TRY(take_counts(p, entry));
+  entry->bounds.flops = take(c, 8);
+  entry->bounds.tensor_ps = take(c, 8);
+  entry->bounds.hbm_min_bytes = take(c, 8);
+  entry->bounds.hbm_ps = take(c, 8);
+  entry->bounds.engine_ps = take(c, 8);
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    IBX_TRY(parse_stream(p, &entry->streams[e]));
+  }
+  IBX_TRY(parse_tensors(p, entry->input_count, &entry->inputs));
+  IBX_TRY(parse_tensors(p, entry->output_count, &entry->outputs));
+  entry->buffers = IBX_POOL_ARRAY(&p->program->pool, entry->buffer_count,
+                                  ibx_buffer_decl);
+  if (!entry->buffers) return no_memory(p);
+  for (size_t i = 0; i < entry->buffer_count; i++) {
+    IBX_TRY(parse_buffer(p, &entry->buffers[i]));
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_entries(parser *p) {
+  ibx_program_data *data = &p->program->data;
+  ibx_span section = p->sections->at[IBX_SECTION_ENTRIES];
+  ibx_span debug = p->sections->at[IBX_SECTION_DEBUG];
+  p->entries = (cursor){section.data, section.size, false};
+  p->debug = (cursor){debug.data, debug.size, false};
+  data->entry_count = (size_t)take(&p->entries, 4);
+  IBX_TRY(take_zero(p, &p->entries, 4));
+  if (data->entry_count > p->entries.left / IBX_ENTRY_RECORD_BYTES) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "%zu entries do not fit in %zu bytes", data->entry_count,
+                    p->entries.left);
+  }
+  data->entries =
+      IBX_POOL_ARRAY(&p->program->pool, data->entry_count, ibx_entry);
+  if (!data->entries) return no_memory(p);
+  for (size_t i = 0; i < data->entry_count; i++) {
+    IBX_TRY(parse_entry(p, &data->entries[i]));
+  }
+  if (p->entries.is_past_end || p->entries.left > 0 || p->debug.is_past_end ||
+      p->debug.left > 0) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "the entries do not fill their sections exactly");
+  }
+  return IBX_OK;
+}
+
+ibx_status ibx_program_parse(ibx_program *program,
+                             const ibx_sections *sections, ibx_error *err) {
+  parser p = {.program = program, .sections = sections, .err = err};
+  for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
+    if (sections->at[id].data || id == IBX_SECTION_DEBUG) continue;
+    return IBX_FAIL(err, INVALID_PROGRAM, "section %zu is missing", id);
+  }
+  program->data.weights = sections->at[IBX_SECTION_WEIGHTS];
+  IBX_TRY(parse_target(&p));
+  IBX_TRY(parse_nodes(&p));
+  return parse_entries(&p);
+}

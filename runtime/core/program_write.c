@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes a program file. Comes in: a program and a sink. Goes out: one forward
+// pass of bytes, so a pipe will do. All sections but the weights are made in
+// memory first; the weights pass through, and their digest follows them in the
+// trailer. The same program gives the same bytes.
+
+#include "core/program_format.h"
+#include "imbrex/blob.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/// Texts that stand in the string section already, by hash.
+typedef struct string_table {
+  uint32_t *slots; ///< offset + 1, 0 is free
+  size_t slot_count, used;
+} string_table;
+
+typedef struct writer {
+  const ibx_program_data *program;
+  ibx_blob section[IBX_SECTION_ID_COUNT];
+  string_table strings;
+  bool is_out_of_memory;
+  bool is_too_large;
+} writer;
+
+// Failures are sticky: one check after all sections stands for every put.
+static void put(writer *w, ibx_section_id id, uint64_t value, size_t bytes) {
+  uint8_t le[8];
+  ibx_put_le(le, value, bytes);
+  if (!ibx_blob_write(&w->section[id], le, bytes)) w->is_out_of_memory = true;
+}
+
+static void put_count(writer *w, ibx_section_id id, size_t count,
+                      size_t bytes) {
+  if (count > (bytes == 2 ? UINT16_MAX : UINT32_MAX)) w->is_too_large = true;
+  put(w, id, count, bytes);
+}
+
+// --- strings ------------------------------------------------------------------
+
+static uint32_t *find_slot(const writer *w, const char *text) {
+  const string_table *table = &w->strings;
+  const char *base = (const char *)w->section[IBX_SECTION_STRINGS].data;
+  size_t mask = table->slot_count - 1;
+  size_t at = (size_t)ibx_digest_bytes(text, strlen(text)) & mask;
+  while (table->slots[at] != 0 &&
+         strcmp(base + table->slots[at] - 1, text) != 0) {
+    at = (at + 1) & mask;
+  }
+  return &table->slots[at];
+}
+
+static bool grow_strings(writer *w) {
+  string_table old = w->strings;
+  size_t count = old.slot_count ? old.slot_count * 2 : 256;
+  uint32_t *slots = calloc(count, sizeof *slots);
+  if (!slots) return false;
+  w->strings = (string_table){.slots = slots, .slot_count = count,
+                              .used = old.used};
+  const char *base = (const char *)w->section[IBX_SECTION_STRINGS].data;
+  for (size_t i = 0; i < old.slot_count; i++) {
+    if (old.slots[i] == 0) continue;
+    *find_slot(w, base + old.slots[i] - 1) = old.slots[i];
+  }
+  free(old.slots);
+  return true;
+}
+
+static void put_string(writer *w, ibx_section_id id, const char *text) {
+  if (!text) text = "";
+  if (w->strings.used * 2 >= w->strings.slot_count && !grow_strings(w)) {
+    w->is_out_of_memory = true;
+    return;
+  }
+  ibx_blob *strings = &w->section[IBX_SECTION_STRINGS];
+  uint32_t *slot = find_slot(w, text);
+  if (*slot == 0) {
+    size_t offset = strings->size;
+    if (offset >= UINT32_MAX) w->is_too_large = true;
+    if (!ibx_blob_write(strings, text, strlen(text) + 1)) {
+      w->is_out_of_memory = true;
+      return;
+    }
+    *slot = (uint32_t)offset + 1;
+    w->strings.used++;
+  }
+  put(w, id, *slot - 1, 4);
+}
+
+// --- sections -----------------------------------------------------------------
+
+static void make_target(writer *w) {
+  put(w, IBX_SECTION_TARGET, w->program->machine->target, 4);
+  put_string(w, IBX_SECTION_TARGET, w->program->model);
+  put_string(w, IBX_SECTION_TARGET, w->program->options);
+  put(w, IBX_SECTION_TARGET, 0, 4);
+}
+
+static void make_nodes(writer *w) {
+  for (size_t i = 0; i < w->program->node_count; i++) {
+    put_string(w, IBX_SECTION_NODES, w->program->nodes[i].name);
+    put_string(w, IBX_SECTION_NODES, w->program->nodes[i].op);
+  }
+}
+
+static ibx_status make_stream(writer *w, const ibx_stream *stream,
+                              ibx_error *err) {
+  for (size_t i = 0; i < stream->count; i++) {
+    uint8_t words[IBX_INSN_MAX_WORDS * IBX_WORD_BYTES];
+    IBX_TRY(ibx_insn_encode(&stream->insns[i], words, err));
+    size_t bytes = ibx_insn_words(&stream->insns[i]) * IBX_WORD_BYTES;
+    if (!ibx_blob_write(&w->section[IBX_SECTION_STREAMS], words, bytes)) {
+      return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for an instruction stream");
+    }
+    put(w, IBX_SECTION_DEBUG, stream->nodes ? stream->nodes[i] : IBX_NO_NODE,
+        4);
+  }
+  return IBX_OK;
+}
+
+static void make_tensor(writer *w, const ibx_tensor_decl *tensor) {
+  put_string(w, IBX_SECTION_ENTRIES, tensor->name);
+  put(w, IBX_SECTION_ENTRIES, tensor->buffer, 2);
+  put(w, IBX_SECTION_ENTRIES, tensor->rank, 1);
+  put(w, IBX_SECTION_ENTRIES, tensor->dtype, 1);
+  for (size_t d = 0; d < IBX_MAX_RANK; d++) {
+    put(w, IBX_SECTION_ENTRIES, d < tensor->rank ? tensor->shape[d] : 0, 8);
+  }
+}
+
+static void make_buffer(writer *w, const ibx_buffer_decl *buffer) {
+  put_string(w, IBX_SECTION_ENTRIES, buffer->name);
+  put(w, IBX_SECTION_ENTRIES, buffer->kind, 1);
+  put(w, IBX_SECTION_ENTRIES, buffer->place.space, 1);
+  put(w, IBX_SECTION_ENTRIES, buffer->place.partitions, 2);
+  put(w, IBX_SECTION_ENTRIES, buffer->place.partition, 1);
+  put(w, IBX_SECTION_ENTRIES, 0, 7);
+  put(w, IBX_SECTION_ENTRIES, buffer->place.offset, 8);
+  put(w, IBX_SECTION_ENTRIES, buffer->place.bytes, 8);
+}
+
+static void make_bounds(writer *w, const ibx_bounds *bounds) {
+  put(w, IBX_SECTION_ENTRIES, bounds->flops, 8);
+  put(w, IBX_SECTION_ENTRIES, bounds->tensor_ps, 8);
+  put(w, IBX_SECTION_ENTRIES, bounds->hbm_min_bytes, 8);
+  put(w, IBX_SECTION_ENTRIES, bounds->hbm_ps, 8);
+  put(w, IBX_SECTION_ENTRIES, bounds->engine_ps, 8);
+}
+
+static ibx_status make_entry(writer *w, const ibx_entry *entry,
+                             ibx_error *err) {
+  put_string(w, IBX_SECTION_ENTRIES, entry->name);
+  put_count(w, IBX_SECTION_ENTRIES, entry->input_count, 4);
+  put_count(w, IBX_SECTION_ENTRIES, entry->output_count, 4);
+  put_count(w, IBX_SECTION_ENTRIES, entry->buffer_count, 4);
+  make_bounds(w, &entry->bounds);
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    size_t start = w->section[IBX_SECTION_STREAMS].size;
+    IBX_TRY(make_stream(w, &entry->streams[e], err));
+    put(w, IBX_SECTION_ENTRIES, start, 8);
+    put(w, IBX_SECTION_ENTRIES, w->section[IBX_SECTION_STREAMS].size - start,
+        8);
+    put_count(w, IBX_SECTION_ENTRIES, entry->streams[e].count, 4);
+    put(w, IBX_SECTION_ENTRIES, 0, 4);
+  }
+  for (size_t i = 0; i < entry->input_count; i++) {
+    make_tensor(w, &entry->inputs[i]);
+  }
+  for (size_t i = 0; i < entry->output_count; i++) {
+    make_tensor(w, &entry->outputs[i]);
+  }
+  for (size_t i = 0; i < entry->buffer_count; i++) {
+    make_buffer(w, &entry->buffers[i]);
+  }
+  return IBX_OK;
+}
+
+static ibx_status make_sections(writer *w, ibx_error *err) {
+  make_target(w);
+  make_nodes(w);
+  put_count(w, IBX_SECTION_ENTRIES, w->program->entry_count, 4);
+  put(w, IBX_SECTION_ENTRIES, 0, 4);
+  for (size_t i = 0; i < w->program->entry_count; i++) {
+    IBX_TRY(make_entry(w, &w->program->entries[i], err));
+  }
+  if (w->is_out_of_memory) {
+    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the program's sections");
+  }
+  if (w->is_too_large) {
+    return IBX_FAIL(err, INVALID_PROGRAM,
+                    "a table of the program has more rows than its count of "
+                    "32 bits can say");
+  }
+  return IBX_OK;
+}
+
+// --- file ---------------------------------------------------------------------
+
+static uint64_t align_up(uint64_t size) {
+  return (size + IBX_SECTION_ALIGN - 1) / IBX_SECTION_ALIGN * IBX_SECTION_ALIGN;
+}
+
+static uint64_t section_size(const writer *w, size_t id) {
+  return id == IBX_SECTION_WEIGHTS ? w->program->weights.size
+                                   : w->section[id].size;
+}
+
+enum {
+  SECTIONS = IBX_SECTION_ID_COUNT - 1,
+  FRONT_BYTES = IBX_HEADER_BYTES +
+                (SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN - 1) /
+                    IBX_SECTION_ALIGN * IBX_SECTION_ALIGN
+};
+
+// Header and section table. The digest covers all of both but itself.
+static uint64_t make_front(const writer *w, uint8_t front[FRONT_BYTES]) {
+  memset(front, 0, FRONT_BYTES);
+  uint64_t offset = FRONT_BYTES;
+  for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
+    uint8_t *row = front + IBX_HEADER_BYTES + (id - 1) * IBX_SECTION_ROW_BYTES;
+    bool is_weights = id == IBX_SECTION_WEIGHTS;
+    uint64_t size = section_size(w, id);
+    ibx_put_le(row, id, 4);
+    ibx_put_le(row + 4, is_weights ? IBX_SECTION_TRAILER_DIGEST : 0, 4);
+    ibx_put_le(row + 8, offset, 8);
+    ibx_put_le(row + 16, size, 8);
+    if (!is_weights) {
+      ibx_put_le(row + 24, ibx_digest_bytes(w->section[id].data, size), 8);
+    }
+    offset += align_up(size);
+  }
+  memcpy(front, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES);
+  ibx_put_le(front + 8, IBX_FORMAT_MAJOR, 2);
+  ibx_put_le(front + 10, IBX_FORMAT_MINOR, 2);
+  ibx_put_le(front + 12, SECTIONS, 4);
+  ibx_put_le(front + 16, offset + IBX_TRAILER_BYTES, 8);
+  uint64_t digest = ibx_digest_bytes(front, FRONT_BYTES);
+  ibx_put_le(front + IBX_HEADER_DIGEST_AT, digest, 8);
+  return digest;
+}
+
+/// Counts and digests the weights on their way to the sink.
+typedef struct weight_tap {
+  ibx_write_fn write;
+  void *user;
+  ibx_digest_state *digest;
+  uint64_t left;
+  bool is_over, is_sink_broken;
+} weight_tap;
+
+static bool tap_write(void *user, const void *data, size_t size) {
+  weight_tap *tap = user;
+  if (size > tap->left) {
+    tap->is_over = true;
+    return false;
+  }
+  tap->left -= size;
+  ibx_digest_add(tap->digest, data, size);
+  if (tap->write(tap->user, data, size)) return true;
+  tap->is_sink_broken = true;
+  return false;
+}
+
+static ibx_status pass_weights(const writer *w, weight_tap *tap,
+                               bool (*weight_write)(void *, ibx_write_fn,
+                                                    void *),
+                               void *weight_user, ibx_error *err) {
+  const ibx_span weights = w->program->weights;
+  bool is_done = weight_write
+                     ? weight_write(weight_user, tap_write, tap)
+                     : tap_write(tap, weights.data, weights.size);
+  if (tap->is_over || (is_done && tap->left > 0)) {
+    return IBX_FAIL(err, INTERNAL,
+                    "the weights are not the %zu bytes that were announced",
+                    weights.size);
+  }
+  if (is_done) return IBX_OK;
+  return IBX_FAIL(err, IO_ERROR, "the weights cannot be %s",
+                  tap->is_sink_broken ? "written" : "read");
+}
+
+static bool write_padding(uint64_t size, ibx_write_fn write, void *user) {
+  static const uint8_t zeros[IBX_SECTION_ALIGN];
+  size_t padding = (size_t)(align_up(size) - size);
+  return padding == 0 || write(user, zeros, padding);
+}
+
+static bool write_front(const writer *w, const uint8_t *front,
+                        ibx_write_fn write, void *user) {
+  if (!write(user, front, FRONT_BYTES)) return false;
+  for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
+    const ibx_blob *section = &w->section[id];
+    if (section->size == 0) continue;
+    if (!write(user, section->data, section->size)) return false;
+    if (!write_padding(section->size, write, user)) return false;
+  }
+  return true;
+}
+
+static bool write_trailer(uint64_t header_digest, uint64_t weight_digest,
+                          ibx_write_fn write, void *user) {
+  uint8_t trailer[IBX_TRAILER_BYTES] = {0};
+  memcpy(trailer, IBX_TRAILER_MAGIC, 8);
+  ibx_put_le(trailer + 8, weight_digest, 8);
+  ibx_put_le(trailer + 16, ibx_digest_file(header_digest, weight_digest), 8);
+  return write(user, trailer, sizeof trailer);
+}
+
+ibx_status ibx_program_write(
+    const ibx_program_data *program, ibx_write_fn write, void *user,
+    bool (*weight_write)(void *weight_user, ibx_write_fn write, void *user),
+    void *weight_user, ibx_error *err) {
+  writer w = {.program = program};
+  weight_tap tap = {.write = write,
+                    .user = user,
+                    .digest = ibx_digest_create(),
+                    .left = program->weights.size};
+  uint8_t front[FRONT_BYTES];
+  uint64_t header_digest;
+  ibx_status status = IBX_OK;
+  if (!tap.digest) {
+    status = IBX_FAIL(err, OUT_OF_MEMORY, "no memory to digest the weights");
+    goto done;
+  }
+  status = make_sections(&w, err);
+  if (status != IBX_OK) goto done;
+  header_digest = make_front(&w, front);
+  if (!write_front(&w, front, write, user)) {
+    status = IBX_FAIL(err, IO_ERROR, "the program cannot be written");
+    goto done;
+  }
+  status = pass_weights(&w, &tap, weight_write, weight_user, err);
+  if (status != IBX_OK) goto done;
+  if (!write_padding(program->weights.size, write, user) ||
+      !write_trailer(header_digest, ibx_digest_get(tap.digest), write, user)) {
+    status = IBX_FAIL(err, IO_ERROR, "the program cannot be written");
+  }
+done:
+  ibx_digest_destroy(tap.digest);
+  for (size_t id = 0; id < IBX_SECTION_ID_COUNT; id++) {
+    ibx_blob_fini(&w.section[id]);
+  }
+  free(w.strings.slots);
+  return status;
+}
