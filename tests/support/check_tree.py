@@ -86,16 +86,22 @@ def check_arrows(path):
     return breaches
 
 
-def check_guard(path):
-    if path.suffix != ".h" or folder_of(path) not in ARROWS:
-        return []
-    guard = "IBX_" + re.sub(r"\W", "_", path.name).upper()
-    folder = path.parent.name.upper()
-    text = path.read_text()
-    allowed = {guard, guard.replace("IBX_", f"IBX_{folder}_", 1)}
-    if any(f"#ifndef {g}\n#define {g}\n" in text for g in allowed):
-        return []
-    return [f"{name(path)}: its guard is not {guard}"]
+def check_guards(paths):
+    """Every header has a guard, and no two have the same."""
+    breaches, owners = [], {}
+    for path in paths:
+        if path.suffix != ".h" or folder_of(path) not in ARROWS:
+            continue
+        guard = re.search(r"^#ifndef (IBX_\w+_H)\n#define \1$",
+                          path.read_text(), re.M)
+        if not guard:
+            breaches.append(f"{name(path)}: no guard IBX_..._H")
+        elif guard[1] in owners:
+            breaches.append(f"{name(path)}: its guard {guard[1]} is also that "
+                            f"of {owners[guard[1]]}")
+        else:
+            owners[guard[1]] = name(path)
+    return breaches
 
 
 def check_alone(path, compiler, language, include_path):
@@ -156,11 +162,10 @@ def main():
     options = parser.parse_args()
 
     paths = tracked()
-    breaches = []
+    breaches = check_guards(paths)
     for path in paths:
         breaches += check_licence(path)
         breaches += check_arrows(path)
-        breaches += check_guard(path)
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda job: check_alone(*job),
                               headers(paths, options)):
