@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_LOWER_H
+#define IBX_LOWER_H
+
+/// \file
+/// The inside of lower_tiles: how a node of level 1 becomes engine instructions
+/// on tiles. A lowering function takes views of its operands in SBUF, makes the
+/// buffer of its result, and appends instructions in an order that computes it.
+/// Addresses are chosen later (place), engines may be exchanged (select).
+
+#include "ir/tiles.h"
+#include "passes/pass.h"
+#include "passes/view.h"
+
+typedef struct ibx_lower_cache ibx_lower_cache;
+
+typedef struct ibx_lower {
+  ibx_pass_ctx *ctx;
+  const ibx_machine *machine;
+  const ibx_graph *graph;
+  ibx_uses uses;
+  ibx_tile_func *func;
+  ibx_arena *arena;
+  ibx_view *views; ///< of each value that has been lowered
+  bool *lowered;
+  ibx_lower_cache *cache; ///< values in other layouts, packed constants
+  uint32_t source;        ///< of the node that is being lowered
+  ibx_status status;
+  ibx_error *err;
+} ibx_lower;
+
+/// Keeps the first failure and returns false.
+bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
+                    ...) IBX_PRINTF(3, 4);
+
+// ---- Buffers and instructions (lower_emit.c)
+
+/// A new buffer in SBUF or PSUM; its offset is decided by place.
+uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
+                          int64_t bytes_per_partition, const char *name);
+
+/// A new SBUF buffer of a tensor in a layout, and its view. Fails when the
+/// layout does not fit the type.
+bool ibx_lower_tensor(ibx_lower *lower, const ibx_type *type,
+                      const ibx_layout *layout, const char *name,
+                      ibx_view *out_view);
+
+/// A new PSUM bank seen as a tile: dimension `row_dim` of `type` on the
+/// partitions (at most 128), the others row-major behind each other.
+bool ibx_lower_bank(ibx_lower *lower, const ibx_type *type, uint8_t row_dim,
+                    ibx_view *out_view);
+
+void ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
+                    bool glued);
+
+// ---- Pieces: what one engine instruction can walk (lower_piece.c)
+
+/// Up to three free dimensions on a legal range of partitions; the same shape
+/// for all views. Steps and offsets are in elements of each view.
+typedef struct ibx_piece {
+  int64_t offset[IBX_VIEWS];
+  int32_t partition[IBX_VIEWS];
+  int32_t step[IBX_VIEWS][3];
+  uint32_t num[3];
+  int32_t partitions;
+} ibx_piece;
+
+typedef bool (*ibx_piece_fn)(void *user, const ibx_piece *piece);
+
+/// Cuts views of one shape into pieces of at most `most` elements a partition.
+/// View 0 leads: its dimensions of step 0 (of a reduction's destination) come
+/// innermost, its partitions are those of the instruction. False when the views
+/// do not walk the partitions alike, or `visit` returns false. `visit` may be
+/// NULL to ask whether it would work.
+bool ibx_view_pieces(const ibx_view *const *views, size_t count, int64_t most,
+                     ibx_piece_fn visit, void *user);
+
+/// Fills operand `slot` of an instruction (and, for slot 0, its shape) with view
+/// `index` of a piece.
+void ibx_piece_operand(ibx_insn *insn, size_t slot, const ibx_view *view,
+                       const ibx_piece *piece, size_t index);
+void ibx_piece_shape(ibx_insn *insn, const ibx_piece *piece);
+
+/// Whether the view has step 0 in every free dimension: one value a partition.
+bool ibx_view_is_column(const ibx_view *view);
+
+// ---- Moving (lower_move.c)
+
+/// dst = src, converted, by the cheapest way that works: an engine copy, tensor
+/// engine transposes, a broadcast over partitions by the tensor engine, a DMA.
+bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst, const ibx_view *src);
+
+/// The view of a value in SBUF or HBM wherever it lies (constants: NULL and
+/// false without failure).
+bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);
+
+/// The value in SBUF in that layout, moved there at most once.
+bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out);
+
+/// The value in SBUF so that an engine can walk it together with `like` (a view
+/// of the same shape). A value that is constant over the free dimensions stays
+/// one column.
+/// `dtype` is NONE (its own) or what a constant is converted to.
+bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
+                    ibx_dtype dtype, ibx_view *out);
+
+/// A constant (or a view of one) in SBUF, packed at compile time so that its
+/// partitions are runs in HBM. `like` gives the atoms of dimension `dim` (so
+/// that a contraction finds the same partitions on both sides); the other
+/// dimensions are free, row-major. Only elements [start, start + size) of
+/// dimension `cut` are loaded (size 0: all).
+bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
+                             const ibx_dim *like, ibx_dtype dtype, uint8_t cut,
+                             int64_t start, int64_t size, ibx_view *out);
+
+/// Whether a value is constant, and if all its elements are one number, which.
+bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value);
+bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out);
+
+// ---- Products (lower_product.c)
+
+/// The free dimensions of one side of a product: up to three axes.
+typedef struct ibx_walk {
+  uint32_t num[3];
+  int32_t step[3];
+} ibx_walk;
+
+/// One part of a contraction: `partitions` of both operands that hold the same
+/// indices of the contracted dimension.
+typedef struct ibx_contraction {
+  int64_t stationary_offset, moving_offset; ///< elements
+  int32_t stationary_partition, moving_partition;
+  int32_t partitions;
+} ibx_contraction;
+
+/// Emits load_stationary and multiply_moving. `columns` of the stationary
+/// operand go to the partitions of `bank`, whose elements `bank_offset` on are
+/// walked by `bank_walk`, the moving ones by `moving_walk` (same counts).
+void ibx_lower_product(ibx_lower *lower, const ibx_view *stationary,
+                       const ibx_walk *stationary_walk, int32_t columns,
+                       const ibx_view *moving, const ibx_walk *moving_walk,
+                       const ibx_view *bank, int64_t bank_offset,
+                       const ibx_walk *bank_walk, const ibx_contraction *part,
+                       bool first, bool last);
+
+/// Lists the parts in which dimension `sdim` of one view and `mdim` of another
+/// (the contracted one) lie on the same partitions. Returns their number, 0 when
+/// they do not.
+size_t ibx_lower_contractions(const ibx_view *stationary, uint8_t sdim,
+                              const ibx_view *moving, uint8_t mdim,
+                              ibx_arena *arena, ibx_contraction **out_parts);
+
+/// ones[1, 128] of a dtype on partition 0.
+bool ibx_lower_ones(ibx_lower *lower, ibx_dtype dtype, ibx_view *out);
+
+// ---- Layout decisions (plan_layout.c)
+
+/// The layout that plan_layout wrote for the value a node makes.
+ibx_layout ibx_layout_parse(const char *text);
+const char *ibx_layout_text(const ibx_layout *layout, ibx_arena *arena);
+/// Planned layout of the result of `node`.
+ibx_layout ibx_lower_layout(const ibx_lower *lower, const ibx_node *node);
+
+// ---- Chains of pointwise operations on a tile (lower_chain.c)
+
+typedef struct ibx_micro ibx_micro;
+
+/// Pointwise operations in a row, ready to be applied to tiles: the nodes of a
+/// group behind its anchor, or pointwise nodes on their own.
+typedef struct ibx_chain {
+  const uint32_t *nodes; ///< each one reads its predecessor's result
+  size_t count;
+  const ibx_micro *micros; ///< made by ibx_chain_make()
+  size_t micro_count;
+  ibx_view whole; ///< of the last node's result
+  uint32_t bias;  ///< a constant that the contraction itself adds to its
+                  ///< product (shape of the result), or IBX_NO_VALUE
+} ibx_chain;
+
+/// Prepares `chain->nodes`, of which the first reads `value`, for a result that
+/// lies in `whole`: brings the other operands next to it. False with a failure.
+bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
+                    const ibx_view *whole);
+
+/// Applies the chain to tile `src` (PSUM or SBUF, shape of `dst`) and writes
+/// `dst`, which is the slice of `chain->whole` that starts at `starts`.
+bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
+                     const ibx_view *dst, const ibx_view *src,
+                     const int64_t *starts);
+
+/// The same for all of `dst`, slice by slice when it takes several
+/// instructions, so that the values between them stay small.
+bool ibx_chain_apply_sliced(ibx_lower *lower, const ibx_chain *chain,
+                            const ibx_view *dst, const ibx_view *src);
+
+/// A new SBUF buffer with the partitions of `like`, everything else row-major.
+bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,
+                    ibx_view *out);
+
+/// One lowering function for each kind of anchor: reads the operands of
+/// `node`, applies `chain` (already made) to each tile of its result, and
+/// writes all of `dst`: the result of the chain's last node, or of `node` itself
+/// when the chain is empty.
+typedef bool (*ibx_lower_fn)(ibx_lower *lower, const ibx_node *node,
+                             const ibx_chain *chain, const ibx_view *dst);
+
+bool ibx_lower_matmul(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_conv(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_pool(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_reduce(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_softmax(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_norm(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_gather(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_pointwise(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_concat(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_pad(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+
+#endif

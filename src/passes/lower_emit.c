@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Buffers and instructions of the function under construction. Comes in: sizes
+// and decoded instructions. Goes out: rows of the tile function, each with the
+// source node that is being lowered. Addresses are left to place.
+
+#include "passes/lower.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
+                    ...) {
+  if (lower->status != IBX_OK) return false;
+  lower->status = status;
+  char text[IBX_ERROR_MESSAGE_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof(text), format, args);
+  va_end(args);
+  ibx_node_decl *source = &lower->ctx->tables->sources[lower->source];
+  ibx_error_set(lower->err, status, __FILE__, __LINE__, "node %s (%s): %s",
+                source->name, source->op, text);
+  return false;
+}
+
+uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
+                          int64_t bytes_per_partition, const char *name) {
+  int64_t bytes = (bytes_per_partition + 63) / 64 * 64;
+  ibx_buffer_decl buffer = {
+      .place = {.space = space,
+                .partitions = (uint16_t)partitions,
+                .bytes = (uint64_t)bytes},
+      .name = name,
+      .kind = IBX_BUFFER_SCRATCH,
+  };
+  if (lower->func->buffer_count >= IBX_NO_BUFFER) {
+    ibx_lower_fail(lower, IBX_OUT_OF_CAPACITY,
+                   "the program needs more than %d buffers", IBX_NO_BUFFER);
+    return 0;
+  }
+  return ibx_tile_add_buffer(lower->func, buffer);
+}
+
+bool ibx_lower_tensor(ibx_lower *lower, const ibx_type *type,
+                      const ibx_layout *layout, const char *name,
+                      ibx_view *out_view) {
+  int32_t partitions;
+  int64_t elements;
+  if (!ibx_view_make(type, layout, out_view, &partitions, &elements)) {
+    return false;
+  }
+  int64_t bytes = elements * (int64_t)ibx_dtype_bytes(type->dtype);
+  out_view->buffer =
+      ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes, name);
+  return lower->status == IBX_OK;
+}
+
+bool ibx_lower_bank(ibx_lower *lower, const ibx_type *type, uint8_t row_dim,
+                    ibx_view *out_view) {
+  ibx_layout layout = {.dims = {row_dim}, .count = 1};
+  int32_t partitions;
+  int64_t elements;
+  if (type->dims[row_dim] > IBX_PARTITIONS ||
+      !ibx_view_make(type, &layout, out_view, &partitions, &elements)) {
+    return false;
+  }
+  int64_t bytes = elements * (int64_t)ibx_dtype_bytes(type->dtype);
+  if (bytes > lower->machine->psum_bank_bytes) return false;
+  out_view->buffer = ibx_lower_buffer(lower, IBX_SPACE_PSUM, partitions,
+                                      lower->machine->psum_bank_bytes, "bank");
+  return lower->status == IBX_OK;
+}
+
+void ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
+                    bool glued) {
+  ibx_tile_add_op(lower->func, (ibx_tile_op){.insn = *insn,
+                                             .engine = engine,
+                                             .glued = glued,
+                                             .source = lower->source});
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Moving tensors: comes in where a tensor lies and where it is wanted; goes out
+// the cheapest sequence of instructions that brings it there.
+//
+//   partitions alike                engine copies
+//   partitions and bytes exchanged  tensor engine transposes, banks evacuated
+//                                   whole
+//   one partition to many           a product with a column of ones
+//   anything else, and HBM          DMA
+//
+// What has been moved or packed once is kept for the next node that wants it.
+
+#include "passes/lower.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static ibx_space space_of(const ibx_lower *lower, const ibx_view *view) {
+  return lower->func->buffers[view->buffer].place.space;
+}
+
+// ---- Engine copies
+
+enum { COPY_ELEMENTS = 2048 };
+
+typedef struct copy_state {
+  ibx_lower *lower;
+  const ibx_view *dst, *src;
+} copy_state;
+
+static bool emit_copy(void *user, const ibx_piece *piece) {
+  copy_state *state = user;
+  ibx_insn insn = ibx_insn_make(IBX_OP_tensor_copy);
+  ibx_piece_shape(&insn, piece);
+  ibx_piece_operand(&insn, 0, state->dst, piece, 0);
+  ibx_piece_operand(&insn, 1, state->src, piece, 1);
+  ibx_lower_emit(state->lower, &insn, IBX_ENGINE_VECTOR, false);
+  return true;
+}
+
+static bool move_by_engine(ibx_lower *lower, const ibx_view *dst,
+                           const ibx_view *src) {
+  const ibx_view *views[] = {dst, src};
+  if (!ibx_view_pieces(views, 2, COPY_ELEMENTS, NULL, NULL)) return false;
+  copy_state state = {.lower = lower, .dst = dst, .src = src};
+  return ibx_view_pieces(views, 2, COPY_ELEMENTS, emit_copy, &state);
+}
+
+// ---- DMA
+
+static void dma_operand(ibx_insn *insn, size_t slot, const ibx_view *view,
+                        int64_t offset, int32_t partition) {
+  ibx_operand *operand = &insn->operand[slot];
+  operand->buffer = view->buffer;
+  operand->dtype = (uint8_t)view->dtype;
+  operand->offset = (uint64_t)offset * ibx_dtype_bytes(view->dtype);
+  operand->partition = (uint8_t)partition;
+}
+
+typedef struct dma_state {
+  ibx_lower *lower;
+  const ibx_view *dst, *src;
+} dma_state;
+
+static int compare_dma(const void *a, const void *b) {
+  const ibx_axis *x = a, *y = b;
+  bool px = x->pstep[0] || x->pstep[1], py = y->pstep[0] || y->pstep[1];
+  if (px != py) return px ? -1 : 1;
+  int64_t sx = llabs(x->step[0]) + llabs(x->step[1]);
+  int64_t sy = llabs(y->step[0]) + llabs(y->step[1]);
+  return sx < sy ? 1 : sx > sy ? -1 : 0;
+}
+
+static bool emit_dma_loops(dma_state *state, const ibx_rect *rect) {
+  if (rect->axis_count > IBX_DIMS) {
+    ibx_rect inner = *rect;
+    memmove(&inner.axis[0], &inner.axis[1],
+            (size_t)(--inner.axis_count) * sizeof(ibx_axis));
+    for (int64_t i = 0; i < rect->axis[0].size; i++) {
+      if (!emit_dma_loops(state, &inner)) return false;
+      for (size_t v = 0; v < 2; v++) {
+        inner.offset[v] += rect->axis[0].step[v];
+        inner.partition[v] += rect->axis[0].pstep[v];
+      }
+    }
+    return true;
+  }
+  ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
+  const ibx_view *views[] = {state->dst, state->src};
+  size_t first = IBX_DIMS - rect->axis_count;
+  for (size_t v = 0; v < 2; v++) {
+    dma_operand(&insn, v, views[v], rect->offset[v], rect->partition[v]);
+    for (size_t i = 0; i < rect->axis_count; i++) {
+      const ibx_axis *axis = &rect->axis[i];
+      if (llabs(axis->step[v]) > INT32_MAX || axis->size > UINT32_MAX) {
+        return false;
+      }
+      insn.operand[v].step[first + i] = (int32_t)axis->step[v];
+      insn.operand[v].partition_step[first + i] = (int8_t)axis->pstep[v];
+    }
+  }
+  for (size_t i = 0; i < rect->axis_count; i++) {
+    insn.num[first + i] = (uint32_t)rect->axis[i].size;
+  }
+  ibx_lower_emit(state->lower, &insn, IBX_ENGINE_SYNC, false);
+  return true;
+}
+
+static bool emit_dma(void *user, const ibx_rect *whole) {
+  dma_state *state = user;
+  ibx_rect rect = *whole;
+  qsort(rect.axis, rect.axis_count, sizeof(ibx_axis), compare_dma);
+  ibx_rect_merge(&rect);
+  return emit_dma_loops(state, &rect);
+}
+
+static bool move_by_dma(ibx_lower *lower, const ibx_view *dst,
+                        const ibx_view *src) {
+  dma_state state = {.lower = lower, .dst = dst, .src = src};
+  const ibx_view *views[] = {dst, src};
+  return ibx_view_rects(views, 2, emit_dma, &state);
+}
+
+// ---- Transposes: every axis walks partitions on one side and bytes on the
+// other, or bytes on both.
+
+typedef struct transpose_plan {
+  ibx_axis row[IBX_AXES];  // partitions of src, bytes of dst
+  ibx_axis column[IBX_AXES]; // bytes of src, partitions of dst
+  ibx_axis loop[IBX_AXES];
+  size_t row_count, column_count, loop_count;
+  int64_t rows, columns;
+} transpose_plan;
+
+static int compare_partition(const void *a, const void *b) {
+  const ibx_axis *x = a, *y = b;
+  return (x->pstep[0] + x->pstep[1]) - (y->pstep[0] + y->pstep[1]);
+}
+
+// Sorts the axes by role; false when some axis walks partitions on both sides or
+// the partitions are not one run from a legal start.
+static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
+  *plan = (transpose_plan){.rows = 1, .columns = 1};
+  for (size_t i = 0; i < rect->axis_count; i++) {
+    const ibx_axis *axis = &rect->axis[i];
+    if (axis->size == 1) continue;
+    if (axis->pstep[0] && axis->pstep[1]) return false;
+    if (axis->pstep[1]) plan->row[plan->row_count++] = *axis;
+    else if (axis->pstep[0]) plan->column[plan->column_count++] = *axis;
+    else plan->loop[plan->loop_count++] = *axis;
+  }
+  if (plan->row_count == 0 && plan->column_count == 0) return false;
+  if (plan->row_count > 3 || plan->column_count > 3) return false;
+  qsort(plan->row, plan->row_count, sizeof(ibx_axis), compare_partition);
+  qsort(plan->column, plan->column_count, sizeof(ibx_axis), compare_partition);
+  for (size_t i = 0; i < plan->row_count; i++) {
+    if (plan->row[i].pstep[1] != plan->rows || plan->row[i].step[0] == 0) {
+      return false;
+    }
+    plan->rows *= plan->row[i].size;
+  }
+  for (size_t i = 0; i < plan->column_count; i++) {
+    if (plan->column[i].pstep[0] != plan->columns ||
+        plan->column[i].step[1] == 0) {
+      return false;
+    }
+    plan->columns *= plan->column[i].size;
+  }
+  if (rect->partition[0] % 32 || rect->partition[1] % 32) return false;
+  return plan->rows <= IBX_PARTITIONS && plan->columns <= IBX_PARTITIONS;
+}
+
+// The tile of one bank: dimension 0 the columns, 1 the batch, 2 the rows.
+static bool transpose_bank(ibx_lower *lower, const transpose_plan *plan,
+                           ibx_dtype dtype, int64_t batch, ibx_view *bank) {
+  ibx_type type = {
+      .dims = {plan->columns, batch, plan->rows}, .rank = 3, .dtype = dtype};
+  return ibx_lower_bank(lower, &type, 0, bank);
+}
+
+static ibx_dim dim_of_axes(const ibx_axis *axes, size_t count, size_t view,
+                           int64_t size) {
+  ibx_dim dim = {.size = size};
+  for (size_t i = count; i > 0; i--) {
+    dim.atom[dim.count++] = (ibx_atom){.size = axes[i - 1].size,
+                                       .step = axes[i - 1].step[view],
+                                       .pstep = axes[i - 1].pstep[view]};
+  }
+  if (dim.count == 0) {
+    dim.atom[0].size = 1;
+    dim.count = 1;
+  }
+  return dim;
+}
+
+static void emit_transpose(ibx_lower *lower, const transpose_plan *plan,
+                           const ibx_view *bank, int64_t index,
+                           const ibx_view *src, int64_t offset,
+                           int32_t partition) {
+  ibx_insn insn = ibx_insn_make(IBX_OP_nc_transpose);
+  dma_operand(&insn, 0, bank, bank->offset + index * plan->rows, 0);
+  dma_operand(&insn, 1, src, offset, partition);
+  insn.partitions = (uint8_t)plan->rows;
+  insn.columns = (uint8_t)plan->columns;
+  insn.operand[0].step[IBX_DIMS - 1] = 1;
+  for (size_t i = 0; i < plan->column_count; i++) {
+    insn.num[IBX_DIMS - 1 - i] = (uint32_t)plan->column[i].size;
+    insn.operand[1].step[IBX_DIMS - 1 - i] = (int32_t)plan->column[i].step[1];
+  }
+  ibx_lower_emit(lower, &insn, IBX_ENGINE_TENSOR, false);
+}
+
+// One bank: `batch` blocks along loop axis `along` (or one block), then its
+// evacuation.
+static bool transpose_blocks(ibx_lower *lower, const transpose_plan *plan,
+                             const ibx_axis *along, int64_t batch,
+                             const ibx_view *dst, const ibx_view *src,
+                             const int64_t *offset, const int32_t *partition) {
+  ibx_view bank;
+  if (!transpose_bank(lower, plan, src->dtype, batch, &bank)) return false;
+  for (int64_t i = 0; i < batch; i++) {
+    int64_t step = along ? along->step[1] : 0;
+    emit_transpose(lower, plan, &bank, i, src, offset[1] + i * step,
+                   partition[1]);
+  }
+  ibx_view target = {.buffer = dst->buffer,
+                     .dtype = dst->dtype,
+                     .rank = 3,
+                     .offset = offset[0],
+                     .partition = partition[0]};
+  target.dim[0] = dim_of_axes(plan->column, plan->column_count, 0, plan->columns);
+  target.dim[1] = (ibx_dim){.atom[0] = {.size = batch,
+                                        .step = along ? along->step[0] : 0},
+                            .size = batch,
+                            .count = 1};
+  target.dim[2] = dim_of_axes(plan->row, plan->row_count, 0, plan->rows);
+  return move_by_engine(lower, &target, &bank);
+}
+
+static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
+                            size_t level, const ibx_view *dst,
+                            const ibx_view *src, const int64_t *offset,
+                            const int32_t *partition) {
+  if (level == plan->loop_count) {
+    return transpose_blocks(lower, plan, NULL, 1, dst, src, offset, partition);
+  }
+  const ibx_axis *axis = &plan->loop[level];
+  int64_t at[2] = {offset[0], offset[1]};
+  bool last = level + 1 == plan->loop_count;
+  int64_t block = plan->rows * (int64_t)ibx_dtype_bytes(src->dtype);
+  int64_t room = last ? lower->machine->psum_bank_bytes / block : 1;
+  for (int64_t i = 0; i < axis->size;) {
+    int64_t batch = axis->size - i < room ? axis->size - i : room;
+    bool ok = last ? transpose_blocks(lower, plan, axis, batch, dst, src, at,
+                                      partition)
+                   : transpose_loops(lower, plan, level + 1, dst, src, at,
+                                     partition);
+    if (!ok) return false;
+    i += batch;
+    at[0] += batch * axis->step[0];
+    at[1] += batch * axis->step[1];
+  }
+  return true;
+}
+
+static bool check_transpose(void *user, const ibx_rect *rect) {
+  (void)user;
+  transpose_plan plan;
+  ibx_rect merged = *rect;
+  ibx_rect_merge(&merged);
+  return plan_transpose(&merged, &plan);
+}
+
+static bool emit_transposes(void *user, const ibx_rect *rect) {
+  copy_state *state = user;
+  transpose_plan plan;
+  ibx_rect merged = *rect;
+  ibx_rect_merge(&merged);
+  if (!plan_transpose(&merged, &plan)) return false;
+  return transpose_loops(state->lower, &plan, 0, state->dst, state->src,
+                         merged.offset, merged.partition);
+}
+
+// Transposes keep the dtype until the evacuation; what is not 2 or 4 bytes wide
+// goes another way.
+static bool move_by_transpose(ibx_lower *lower, const ibx_view *dst,
+                              const ibx_view *src) {
+  size_t bytes = ibx_dtype_bytes(src->dtype);
+  if (bytes != 2 && bytes != 4) return false;
+  const ibx_view *views[] = {dst, src};
+  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  copy_state state = {.lower = lower, .dst = dst, .src = src};
+  return ibx_view_rects(views, 2, emit_transposes, &state);
+}
+
+// ---- Broadcast over partitions: a product with ones[1, columns].
+
+typedef struct spread_state {
+  ibx_lower *lower;
+  const ibx_view *dst, *src;
+  ibx_view ones;
+  bool emit;
+} spread_state;
+
+static bool spread_row(spread_state *state, const ibx_rect *rect,
+                       const ibx_axis *along, int64_t at, int64_t count,
+                       int32_t partitions) {
+  ibx_lower *lower = state->lower;
+  ibx_type type = {
+      .dims = {partitions, count}, .rank = 2, .dtype = IBX_DTYPE_F32};
+  ibx_view bank;
+  if (!ibx_lower_bank(lower, &type, 0, &bank)) return false;
+  int64_t step = along ? along->step[1] : 0;
+  ibx_walk columns = {.num = {1, 1, (uint32_t)partitions}, .step = {0, 0, 1}};
+  ibx_walk row = {.num = {1, 1, (uint32_t)count}, .step = {0, 0, (int32_t)step}};
+  ibx_walk filled = {.num = {1, 1, (uint32_t)count}, .step = {0, 0, 1}};
+  ibx_contraction part = {.moving_offset = rect->offset[1] + at * step,
+                          .partitions = 1};
+  ibx_lower_product(lower, &state->ones, &columns, partitions, state->src, &row,
+                    &bank, 0, &filled, &part, true, true);
+  ibx_view target = {.buffer = state->dst->buffer,
+                     .dtype = state->dst->dtype,
+                     .rank = 2,
+                     .offset = rect->offset[0] + at * (along ? along->step[0] : 0),
+                     .partition = rect->partition[0]};
+  target.dim[0] = (ibx_dim){
+      .atom[0] = {.size = partitions, .pstep = 1}, .size = partitions, .count = 1};
+  target.dim[1] = (ibx_dim){.atom[0] = {.size = count, .step = along ? along->step[0] : 0},
+                            .size = count,
+                            .count = 1};
+  return move_by_engine(lower, &target, &bank);
+}
+
+static bool spread_loops(spread_state *state, const ibx_rect *rect,
+                         const ibx_axis *free, size_t free_count,
+                         int32_t partitions) {
+  if (free_count > 1) {
+    ibx_rect inner = *rect;
+    for (int64_t i = 0; i < free[0].size; i++) {
+      if (!spread_loops(state, &inner, free + 1, free_count - 1, partitions)) {
+        return false;
+      }
+      for (size_t v = 0; v < 2; v++) inner.offset[v] += free[0].step[v];
+    }
+    return true;
+  }
+  int64_t total = free_count ? free[0].size : 1;
+  for (int64_t at = 0; at < total; at += 512) {
+    int64_t count = total - at < 512 ? total - at : 512;
+    if (!spread_row(state, rect, free_count ? &free[0] : NULL, at, count,
+                    partitions)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool visit_spread(void *user, const ibx_rect *whole) {
+  spread_state *state = user;
+  ibx_rect rect = *whole;
+  ibx_rect_merge(&rect);
+  ibx_axis free[IBX_AXES];
+  size_t free_count = 0;
+  int32_t partitions = 1;
+  for (int i = rect.axis_count - 1; i >= 0; i--) {
+    const ibx_axis *axis = &rect.axis[i];
+    if (axis->pstep[1] != 0) return false;
+    if (axis->pstep[0] == 0) continue;
+    if (axis->pstep[0] != partitions || axis->step[1] != 0) return false;
+    partitions *= (int32_t)axis->size;
+  }
+  for (size_t i = 0; i < rect.axis_count; i++) {
+    if (rect.axis[i].pstep[0] == 0) free[free_count++] = rect.axis[i];
+  }
+  if (rect.partition[1] != 0 || rect.partition[0] != 0 || partitions == 1) {
+    return false;
+  }
+  if (!state->emit) return true;
+  return spread_loops(state, &rect, free, free_count, partitions);
+}
+
+static bool move_by_spread(ibx_lower *lower, const ibx_view *dst,
+                           const ibx_view *src) {
+  if (src->dtype != IBX_DTYPE_F32 && src->dtype != IBX_DTYPE_BF16) return false;
+  spread_state state = {.lower = lower, .dst = dst, .src = src};
+  const ibx_view *views[] = {dst, src};
+  if (!ibx_view_rects(views, 2, visit_spread, &state)) return false;
+  if (!ibx_lower_ones(lower, src->dtype, &state.ones)) return false;
+  state.emit = true;
+  return ibx_view_rects(views, 2, visit_spread, &state);
+}
+
+bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
+                    const ibx_view *src) {
+  bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
+                 space_of(lower, src) != IBX_SPACE_HBM;
+  if (on_chip && (move_by_engine(lower, dst, src) ||
+                  move_by_transpose(lower, dst, src) ||
+                  move_by_spread(lower, dst, src))) {
+    return true;
+  }
+  if (lower->status != IBX_OK) return false;
+  if (move_by_dma(lower, dst, src)) return true;
+  return ibx_lower_fail(lower, IBX_INTERNAL,
+                        "no way to move a tensor between its two layouts");
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where values are. Comes in a value of the graph and how a lowering function
+// wants it; goes out a view of it in SBUF. Values are moved or packed at most
+// once for each layout that somebody wants.
+
+#include "passes/lower.h"
+#include "passes/pack.h"
+
+#include <string.h>
+
+typedef struct cached {
+  ibx_view view;
+  ibx_dim key[IBX_MAX_RANK]; // atoms that were asked for
+  uint32_t value;
+  uint8_t rank;
+} cached;
+
+struct ibx_lower_cache {
+  cached *rows;
+  size_t count, room;
+};
+
+// A row may serve only while its buffer is still worth holding: a large
+// constant that is wanted again much later is loaded again instead, so that it
+// does not occupy SBUF in between.
+enum { KEEP_BYTES = 8192 };
+
+static ibx_lower_cache *cache_of(ibx_lower *lower) {
+  if (!lower->cache) lower->cache = IBX_ARENA_NEW(lower->arena, ibx_lower_cache);
+  return lower->cache;
+}
+
+static bool same_dims(const ibx_dim *a, const ibx_dim *b, uint8_t rank) {
+  for (uint8_t d = 0; d < rank; d++) {
+    if (a[d].size != b[d].size || a[d].count != b[d].count) return false;
+    for (uint8_t i = 0; i < a[d].count; i++) {
+      if (a[d].atom[i].size != b[d].atom[i].size ||
+          a[d].atom[i].step != b[d].atom[i].step ||
+          a[d].atom[i].pstep != b[d].atom[i].pstep) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+static bool find_cached(ibx_lower *lower, uint32_t value, const ibx_view *want,
+                        ibx_view *out) {
+  ibx_lower_cache *cache = cache_of(lower);
+  for (size_t i = cache->count; i > 0; i--) {
+    const cached *row = &cache->rows[i - 1];
+    if (row->value != value || row->rank != want->rank ||
+        row->view.dtype != want->dtype ||
+        !same_dims(row->key, want->dim, want->rank)) {
+      continue;
+    }
+    *out = row->view;
+    return true;
+  }
+  return false;
+}
+
+static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
+                       const ibx_view *view) {
+  ibx_lower_cache *cache = cache_of(lower);
+  if (cache->count == cache->room) {
+    size_t room = cache->room ? cache->room * 2 : 64;
+    cached *rows = IBX_ARENA_ARRAY(lower->arena, room, cached);
+    if (cache->count) memcpy(rows, cache->rows, cache->count * sizeof(cached));
+    cache->rows = rows;
+    cache->room = room;
+  }
+  cached *row = &cache->rows[cache->count++];
+  *row = (cached){.view = *view, .value = value, .rank = key->rank};
+  memcpy(row->key, key->dim, sizeof(row->key));
+}
+
+static const ibx_node *maker(const ibx_lower *lower, uint32_t value) {
+  uint32_t node = lower->graph->values[value].node;
+  return node == IBX_NO_VALUE ? NULL : &lower->graph->nodes[node];
+}
+
+static bool apply_view(const ibx_node *node, const ibx_view *in, ibx_view *out) {
+  const ibx_params *params = &node->params;
+  switch (node->op) {
+  case IBX_TENSOR_reshape: return ibx_view_reshape(in, &params->shape, out);
+  case IBX_TENSOR_transpose:
+    ibx_view_transpose(in, &params->perm, out);
+    return true;
+  case IBX_TENSOR_slice:
+    return ibx_view_slice(in, params->starts.at, params->shape.at,
+                          params->steps.at, out);
+  case IBX_TENSOR_broadcast:
+    ibx_view_broadcast(in, &params->shape, out);
+    return true;
+  default: return false;
+  }
+}
+
+// ---- Constants
+
+// The elements of a constant value in the mapped model, through any views.
+static bool constant_view(const ibx_lower *lower, uint32_t value, ibx_view *out,
+                          const ibx_weight **weight) {
+  const ibx_node *node = maker(lower, value);
+  if (!node) return false;
+  if (node->op == IBX_TENSOR_constant) {
+    *weight = &lower->graph->tables->weights[node->params.weight];
+    *out = ibx_view_linear(&(*weight)->type, 0);
+    return true;
+  }
+  ibx_view in;
+  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_VIEW) return false;
+  if (node->operand_count != 1) return false;
+  return constant_view(lower, node->operand[0], &in, weight) &&
+         apply_view(node, &in, out);
+}
+
+bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value) {
+  ibx_view view;
+  const ibx_weight *weight;
+  return constant_view(lower, value, &view, &weight);
+}
+
+bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out) {
+  ibx_view view;
+  const ibx_weight *weight;
+  int64_t elements;
+  if (!constant_view(lower, value, &view, &weight)) return false;
+  if (!ibx_type_elements(&weight->type, &elements) || elements == 0) return false;
+  if (elements > 4096) return false;
+  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
+  const uint8_t *data = weight->data;
+  for (int64_t i = 1; i < elements; i++) {
+    if (memcmp(data, data + (size_t)i * bytes, bytes) != 0) return false;
+  }
+  ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
+  return true;
+}
+
+// Gives the dimensions of a packed view their free steps: the dimensions
+// row-major, then the tiles of the partition atoms, outermost. Atoms that
+// broadcast keep step 0.
+static int64_t assign_steps(ibx_view *view, const ibx_view *source) {
+  int64_t step = 1;
+  for (int pass = 0; pass < 2; pass++) {
+    for (int d = view->rank - 1; d >= 0; d--) {
+      ibx_dim *dim = &view->dim[d];
+      bool tiled = false;
+      for (uint8_t a = 0; a < dim->count; a++) {
+        tiled = tiled || dim->atom[a].pstep != 0;
+      }
+      if (tiled != (pass == 1)) continue;
+      bool repeats = source->dim[d].count == 1 &&
+                     source->dim[d].atom[0].step == 0 && !tiled;
+      for (int a = dim->count - 1; a >= 0; a--) {
+        ibx_atom *atom = &dim->atom[a];
+        atom->step = 0;
+        if (atom->pstep != 0 || repeats || atom->size == 1) continue;
+        atom->step = step;
+        step *= atom->size;
+      }
+    }
+  }
+  return step;
+}
+
+static int32_t partitions_of(const ibx_view *view) {
+  int32_t last = 0;
+  for (uint8_t d = 0; d < view->rank; d++) {
+    for (uint8_t a = 0; a < view->dim[d].count; a++) {
+      const ibx_atom *atom = &view->dim[d].atom[a];
+      int64_t size = a == 0 && atom->size > view->dim[d].size
+                         ? view->dim[d].size
+                         : atom->size;
+      last += (int32_t)(size - 1) * atom->pstep;
+    }
+  }
+  return last + 1;
+}
+
+static void emit_load(ibx_lower *lower, uint16_t dst, uint16_t src,
+                      ibx_dtype dtype, int32_t partitions, int64_t elements) {
+  ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
+  insn.num[IBX_DIMS - 2] = (uint32_t)partitions;
+  insn.num[IBX_DIMS - 1] = (uint32_t)elements;
+  for (size_t slot = 0; slot < 2; slot++) {
+    ibx_operand *operand = &insn.operand[slot];
+    operand->buffer = slot == 0 ? dst : src;
+    operand->dtype = (uint8_t)dtype;
+    operand->step[IBX_DIMS - 1] = 1;
+  }
+  insn.operand[0].partition_step[IBX_DIMS - 2] = 1;
+  insn.operand[1].step[IBX_DIMS - 2] = (int32_t)elements;
+  ibx_lower_emit(lower, &insn, IBX_ENGINE_SYNC, false);
+}
+
+// A part of one dimension of a constant.
+typedef struct cut {
+  uint8_t dim;
+  int64_t start, size; // size 0: all
+} cut;
+
+static bool cut_view(const ibx_view *source, const cut *part, ibx_view *out) {
+  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  *out = *source;
+  if (!part || part->size == 0) return true;
+  for (uint8_t d = 0; d < source->rank; d++) sizes[d] = source->dim[d].size;
+  starts[part->dim] = part->start;
+  sizes[part->dim] = part->size;
+  return ibx_view_slice(source, starts, sizes, NULL, out);
+}
+
+// Packs a constant as `want` says (its steps are assigned here) and loads it.
+static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
+                          ibx_view *want, ibx_view *out) {
+  ibx_view all, source;
+  const ibx_weight *weight;
+  if (!constant_view(lower, value, &all, &weight)) return false;
+  if (!cut_view(&all, part, &source)) return false;
+  want->offset = 0;
+  want->partition = 0;
+  int64_t elements = assign_steps(want, &source);
+  bool whole = !part || part->size == 0;
+  if (whole && find_cached(lower, value, want, out)) return true;
+  ibx_view key = *want;
+  int32_t partitions = partitions_of(want);
+  size_t row;
+  if (!ibx_pack_add(lower->ctx->packs, lower->ctx->arena, want, partitions,
+                    elements, &source, weight->data, &row)) {
+    return false;
+  }
+  int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
+  ibx_buffer_decl packed = {
+      .place = {.space = IBX_SPACE_HBM,
+                .partitions = 1,
+                .offset = lower->ctx->packs->rows[row].offset,
+                .bytes = (uint64_t)(partitions * bytes)},
+      .name = weight->name,
+      .kind = IBX_BUFFER_WEIGHT};
+  uint16_t from = ibx_tile_add_buffer(lower->func, packed);
+  want->buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes,
+                                  weight->name);
+  emit_load(lower, want->buffer, from, want->dtype, partitions, elements);
+  if (whole && bytes <= KEEP_BYTES) add_cached(lower, value, &key, want);
+  *out = *want;
+  return lower->status == IBX_OK;
+}
+
+bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
+                             const ibx_dim *like, ibx_dtype dtype, uint8_t cut_dim,
+                             int64_t start, int64_t size, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_view want = {.dtype = dtype, .rank = type->rank};
+  for (uint8_t d = 0; d < type->rank; d++) {
+    int64_t extent = size != 0 && d == cut_dim ? size : type->dims[d];
+    want.dim[d] =
+        (ibx_dim){.atom[0].size = extent, .size = extent, .count = 1};
+  }
+  want.dim[dim] = *like;
+  cut part = {.dim = cut_dim, .start = start, .size = size};
+  if (load_constant(lower, value, &part, &want, out)) return true;
+  return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
+}
+
+// ---- Values
+
+bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out) {
+  if (!lower->lowered[value]) return false;
+  *out = lower->views[value];
+  return true;
+}
+
+static bool has_layout(const ibx_lower *lower, const ibx_view *view,
+                       const ibx_view *want) {
+  if (lower->func->buffers[view->buffer].place.space != IBX_SPACE_SBUF) {
+    return false;
+  }
+  const ibx_view *views[] = {want, view};
+  return view->partition == 0 &&
+         ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL);
+}
+
+bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_view want, have;
+  int32_t partitions;
+  int64_t elements;
+  if (!ibx_view_make(type, layout, &want, &partitions, &elements)) {
+    return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit its tensor");
+  }
+  if (!ibx_lower_view(lower, value, &have)) {
+    if (load_constant(lower, value, NULL, &want, out)) return true;
+    return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
+  }
+  if (has_layout(lower, &have, &want)) {
+    *out = have;
+    return true;
+  }
+  if (find_cached(lower, value, &want, out)) return true;
+  ibx_view key = want;
+  if (!ibx_lower_tensor(lower, type, layout, "moved", &want) ||
+      !ibx_lower_move(lower, &want, &have)) {
+    return false;
+  }
+  add_cached(lower, value, &key, &want);
+  *out = want;
+  return true;
+}
+
+// The view that has the partitions of `like` and everything else row-major;
+// dimensions in which the value repeats and `like` has no partitions stay 0.
+static bool alike_view(const ibx_view *like, const ibx_view *have,
+                       ibx_dtype dtype, ibx_view *out, int64_t *elements) {
+  *out = (ibx_view){.dtype = dtype, .rank = like->rank};
+  for (uint8_t d = 0; d < like->rank; d++) out->dim[d] = like->dim[d];
+  *elements = assign_steps(out, have);
+  return true;
+}
+
+bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,
+                    ibx_view *out) {
+  ibx_view view = *like;
+  view.dtype = dtype;
+  view.offset = 0;
+  view.partition = 0;
+  int64_t elements = assign_steps(&view, like);
+  view.buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&view),
+                                 elements * (int64_t)ibx_dtype_bytes(dtype),
+                                 "temporary");
+  *out = view;
+  return lower->status == IBX_OK;
+}
+
+bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
+                    ibx_dtype dtype, ibx_view *out) {
+  ibx_view have, want;
+  int64_t elements;
+  if (dtype == IBX_DTYPE_NONE || !ibx_lower_is_constant(lower, value)) {
+    dtype = lower->graph->values[value].type.dtype;
+  }
+  if (!ibx_lower_view(lower, value, &have)) {
+    const ibx_weight *weight;
+    if (!constant_view(lower, value, &have, &weight)) {
+      return ibx_lower_fail(lower, IBX_INTERNAL, "an operand was not lowered");
+    }
+    bool single = true; // every partition holds the same: spread on chip
+    bool tiled = false;
+    for (uint8_t d = 0; d < like->rank; d++) {
+      for (uint8_t a = 0; a < like->dim[d].count; a++) {
+        if (like->dim[d].atom[a].pstep == 0) continue;
+        tiled = true;
+        single = single && have.dim[d].count == 1 && have.dim[d].atom[0].step == 0;
+      }
+    }
+    alike_view(like, &have, dtype, &want, &elements);
+    if (!tiled || !single || elements < 16) {
+      if (load_constant(lower, value, NULL, &want, out)) return true;
+      return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
+    }
+    if (find_cached(lower, value, &want, out)) return true;
+    // One copy on partition 0, then over the partitions.
+    ibx_layout none = {.count = 0};
+    ibx_view row;
+    int32_t partitions;
+    const ibx_type *type = &lower->graph->values[value].type;
+    if (!ibx_view_make(type, &none, &row, &partitions, &elements) ||
+        !load_constant(lower, value, NULL, &row, &have)) {
+      return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
+    }
+  } else {
+    const ibx_view *views[] = {like, &have};
+    if (lower->func->buffers[have.buffer].place.space == IBX_SPACE_SBUF &&
+        ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL)) {
+      *out = have;
+      return true;
+    }
+  }
+  alike_view(like, &have, dtype, &want, &elements);
+  if (find_cached(lower, value, &want, out)) return true;
+  ibx_view key = want;
+  want.buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&want),
+                                 elements * (int64_t)ibx_dtype_bytes(dtype),
+                                 "aligned");
+  // The move walks the elements that are stored, not those that repeat.
+  ibx_view dst = want, src = have;
+  for (uint8_t d = 0; d < want.rank; d++) {
+    bool stored = want.dim[d].size == 1;
+    for (uint8_t a = 0; a < want.dim[d].count; a++) {
+      stored = stored || want.dim[d].atom[a].step || want.dim[d].atom[a].pstep;
+    }
+    if (stored) continue;
+    ibx_dim one = {.atom[0].size = 1, .size = 1, .count = 1};
+    dst.dim[d] = one;
+    src.dim[d] = one;
+  }
+  if (!ibx_lower_move(lower, &dst, &src)) return false;
+  add_cached(lower, value, &key, &want);
+  *out = want;
+  return true;
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packing constants: comes in a constant in the mapped model and the view that
+// the program wants of it; goes out a row of the weight section in that order
+// and dtype. The inner loop converts runs; it is what compiling a large model
+// spends most of its time on.
+
+#include "passes/pack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RUN = 512 };
+
+typedef struct pack_state {
+  uint8_t *out;
+  const uint8_t *in;
+  int64_t elements; // of one partition
+  ibx_dtype to, from;
+} pack_state;
+
+static void gather(const pack_state *state, int64_t from, int64_t step,
+                   int64_t count, void *run) {
+  size_t bytes = ibx_dtype_bytes(state->from);
+  const uint8_t *src = state->in + (size_t)from * bytes;
+  if (bytes == 4) {
+    uint32_t *dst = run;
+    for (int64_t i = 0; i < count; i++) {
+      memcpy(&dst[i], src + (size_t)(i * step) * 4, 4);
+    }
+    return;
+  }
+  uint8_t *dst = run;
+  for (int64_t i = 0; i < count; i++) {
+    memcpy(dst + (size_t)i * bytes, src + (ptrdiff_t)(i * step) * (ptrdiff_t)bytes,
+           bytes);
+  }
+}
+
+static void convert(const pack_state *state, const void *src, int64_t to,
+                    int64_t count) {
+  uint8_t *dst = state->out + (size_t)to * ibx_dtype_bytes(state->to);
+  if (state->from == state->to) {
+    memcpy(dst, src, (size_t)count * ibx_dtype_bytes(state->to));
+    return;
+  }
+  float run[RUN];
+  if (state->from == IBX_DTYPE_F32 && ((uintptr_t)src & 3) == 0) {
+    ibx_dtype_store_f32(state->to, src, dst, (size_t)count);
+    return;
+  }
+  for (int64_t i = 0; i < count; i += RUN) {
+    size_t part = (size_t)(count - i < RUN ? count - i : RUN);
+    ibx_dtype_load_f32(state->from,
+                       (const uint8_t *)src + (size_t)i * ibx_dtype_bytes(state->from),
+                       run, part);
+    ibx_dtype_store_f32(state->to, run, dst + (size_t)i * ibx_dtype_bytes(state->to),
+                        part);
+  }
+}
+
+// One run of the innermost axis; its destination is contiguous or it goes
+// element by element.
+static void copy_run(const pack_state *state, const ibx_axis *axis, int64_t to,
+                     int64_t from) {
+  int64_t to_step = axis->step[0] + axis->pstep[0] * state->elements;
+  if (to_step == 1 && axis->step[1] == 1) {
+    convert(state,
+            state->in + (size_t)from * ibx_dtype_bytes(state->from), to,
+            axis->size);
+    return;
+  }
+  uint64_t run[RUN];
+  for (int64_t i = 0; i < axis->size; i += RUN) {
+    int64_t part = axis->size - i < RUN ? axis->size - i : RUN;
+    gather(state, from + i * axis->step[1], axis->step[1], part, run);
+    if (to_step == 1) {
+      convert(state, run, to + i, part);
+      continue;
+    }
+    for (int64_t k = 0; k < part; k++) {
+      convert(state, (uint8_t *)run + (size_t)k * ibx_dtype_bytes(state->from),
+              to + (i + k) * to_step, 1);
+    }
+  }
+}
+
+static void copy_axes(const pack_state *state, const ibx_rect *rect,
+                      size_t level, int64_t to, int64_t from) {
+  const ibx_axis *axis = &rect->axis[level];
+  if (level + 1 == rect->axis_count) {
+    copy_run(state, axis, to, from);
+    return;
+  }
+  for (int64_t i = 0; i < axis->size; i++) {
+    copy_axes(state, rect, level + 1, to, from);
+    to += axis->step[0] + axis->pstep[0] * state->elements;
+    from += axis->step[1];
+  }
+}
+
+static int compare_to(const void *a, const void *b) {
+  const ibx_axis *x = a, *y = b;
+  if ((x->pstep[0] != 0) != (y->pstep[0] != 0)) return x->pstep[0] ? -1 : 1;
+  if (x->pstep[0] != y->pstep[0]) return y->pstep[0] - x->pstep[0];
+  return x->step[0] < y->step[0] ? 1 : x->step[0] > y->step[0] ? -1 : 0;
+}
+
+static bool copy_rect(void *user, const ibx_rect *whole) {
+  const pack_state *state = user;
+  ibx_rect rect = *whole;
+  qsort(rect.axis, rect.axis_count, sizeof(ibx_axis), compare_to);
+  ibx_rect_merge(&rect);
+  if (rect.axis_count == 0) {
+    rect.axis[0] = (ibx_axis){.size = 1};
+    rect.axis_count = 1;
+  }
+  copy_axes(state, &rect, 0,
+            rect.offset[0] + rect.partition[0] * state->elements,
+            rect.offset[1]);
+  return true;
+}
+
+static ibx_pack *new_row(ibx_packs *packs, ibx_arena *arena, uint64_t bytes) {
+  if (packs->count == packs->room) {
+    size_t room = packs->room ? packs->room * 2 : 64;
+    ibx_pack *rows = IBX_ARENA_ARRAY(arena, room, ibx_pack);
+    if (packs->count) memcpy(rows, packs->rows, packs->count * sizeof(ibx_pack));
+    packs->rows = rows;
+    packs->room = room;
+  }
+  ibx_pack *row = &packs->rows[packs->count++];
+  *row = (ibx_pack){.size = (bytes + 63) / 64 * 64, .offset = packs->bytes};
+  packs->bytes += row->size;
+  return row;
+}
+
+bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
+                  int32_t partitions, int64_t elements, const ibx_view *src,
+                  const void *data, size_t *out_row) {
+  const ibx_view *views[] = {dst, src};
+  if (!ibx_view_refines(views, 2)) return false;
+  uint64_t bytes = (uint64_t)partitions * (uint64_t)elements *
+                   ibx_dtype_bytes(dst->dtype);
+  *out_row = packs->count;
+  ibx_pack *row = new_row(packs, arena, bytes);
+  uint8_t *out = ibx_arena_alloc(arena, row->size);
+  row->data = out;
+  pack_state state = {.out = out,
+                      .in = data,
+                      .elements = elements,
+                      .to = dst->dtype,
+                      .from = src->dtype};
+  return ibx_view_rects(views, 2, copy_rect, &state);
+}
