@@ -1,0 +1,667 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The checker: for every instruction one that passes on all targets, and for
+// every rule a change that breaks it, with the words that its message must
+// have.
+
+#include "imbrex/isa.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+// The buffers of every case.
+enum { SBUF, PSUM, HBM, UPPER, LATE, BUFFERS };
+
+static const ibx_buffer_place places[BUFFERS] = {
+    [SBUF] = {IBX_SPACE_SBUF, 0, 128, 1024, 65536},
+    [PSUM] = {IBX_SPACE_PSUM, 0, 128, 2048, 4096},
+    [HBM] = {IBX_SPACE_HBM, 0, 1, 0, 1 << 20},
+    [UPPER] = {IBX_SPACE_SBUF, 64, 64, 0, 4096},
+    [LATE] = {IBX_SPACE_SBUF, 16, 64, 0, 4096},
+};
+
+// An instruction and where it runs.
+typedef struct issue {
+  ibx_insn insn;
+  ibx_engine engine;
+  const char *target;
+} issue;
+
+static ibx_operand tensor(uint16_t buffer, ibx_dtype dtype) {
+  return (ibx_operand){
+      .buffer = buffer, .dtype = (uint8_t)dtype, .step = {0, 0, 64, 8, 1}};
+}
+
+static issue make(ibx_opcode opcode, ibx_engine engine) {
+  issue it = {ibx_insn_make(opcode), engine, NULL};
+  const ibx_insn_info *info = ibx_insn_get((uint8_t)opcode);
+  ibx_insn *insn = &it.insn;
+  insn->partitions = 128;
+  insn->num[3] = 4;
+  insn->num[4] = 8;
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    if (info->slot[i] == IBX_SLOT_NONE) continue;
+    bool scalar = info->slot[i] == IBX_SLOT_SCALAR_READ ||
+                  info->slot[i] == IBX_SLOT_SCALAR_WRITE;
+    insn->operand[i] = tensor(SBUF, scalar ? IBX_DTYPE_NONE : IBX_DTYPE_F32);
+    insn->operand[i].offset = i * 1024;
+    if (scalar) memset(insn->operand[i].step, 0, sizeof insn->operand[i].step);
+  }
+  return it;
+}
+
+static issue good_stationary(void) {
+  issue it = make(IBX_OP_load_stationary, IBX_ENGINE_TENSOR);
+  it.insn.columns = 32;
+  return it;
+}
+
+static issue good_moving(void) {
+  issue it = make(IBX_OP_multiply_moving, IBX_ENGINE_TENSOR);
+  it.insn.columns = 128;
+  it.insn.flags = IBX_FLAG_ACCUMULATE | IBX_FLAG_GROUP_END;
+  it.insn.operand[0].buffer = PSUM;
+  it.insn.operand[0].offset = 0;
+  return it;
+}
+
+static issue good_pe_transpose(void) {
+  issue it = make(IBX_OP_nc_transpose, IBX_ENGINE_TENSOR);
+  it.insn.columns = 32;
+  it.insn.operand[0].buffer = PSUM;
+  it.insn.operand[0].offset = 0;
+  return it;
+}
+
+static issue good_copy(void) {
+  return make(IBX_OP_tensor_copy, IBX_ENGINE_SCALAR);
+}
+
+static issue good_tensor_scalar(void) {
+  issue it = make(IBX_OP_tensor_scalar, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_POWER;
+  it.insn.operand[3].buffer = IBX_NO_BUFFER;
+  it.insn.operand[3].offset = 0;
+  it.insn.flags = IBX_FLAG_REVERSE0 | IBX_FLAG_REVERSE1;
+  return it;
+}
+
+static issue good_bits(void) {
+  issue it = make(IBX_OP_tensor_scalar, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_BITWISE_AND;
+  it.insn.op[1] = IBX_ALU_SHIFT_LEFT;
+  it.insn.imm[0] = 4294901760.0f;
+  it.insn.imm[1] = 3.0f;
+  it.insn.operand[0].dtype = IBX_DTYPE_I32;
+  it.insn.operand[1].dtype = IBX_DTYPE_U32;
+  it.insn.operand[2].buffer = IBX_NO_BUFFER;
+  it.insn.operand[3].buffer = IBX_NO_BUFFER;
+  return it;
+}
+
+static issue good_tensor_tensor(void) {
+  issue it = make(IBX_OP_tensor_tensor, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_ADD;
+  it.insn.operand[1].buffer = PSUM;
+  return it;
+}
+
+static issue good_bit_tensors(void) {
+  issue it = good_tensor_tensor();
+  it.insn.op[0] = IBX_ALU_BITWISE_XOR;
+  it.insn.operand[0].dtype = IBX_DTYPE_U16;
+  it.insn.operand[1].dtype = IBX_DTYPE_I16;
+  it.insn.operand[2].dtype = IBX_DTYPE_U16;
+  return it;
+}
+
+static issue good_gpsimd(void) {
+  issue it = good_tensor_tensor();
+  it.engine = IBX_ENGINE_GPSIMD;
+  it.insn.operand[1].buffer = SBUF;
+  return it;
+}
+
+static issue good_scalar_tensor(void) {
+  issue it = make(IBX_OP_scalar_tensor_tensor, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_SUBTRACT;
+  it.insn.op[1] = IBX_ALU_MULTIPLY;
+  return it;
+}
+
+static issue good_reduce(void) {
+  issue it = make(IBX_OP_tensor_reduce, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_MAX;
+  it.insn.flags = IBX_FLAG_NEGATE;
+  it.insn.operand[0].step[4] = 0;
+  return it;
+}
+
+static issue good_scalar_reduce(void) {
+  issue it = make(IBX_OP_tensor_scalar_reduce, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_select(void) {
+  issue it = make(IBX_OP_select, IBX_ENGINE_VECTOR);
+  it.insn.operand[2].dtype = IBX_DTYPE_U8;
+  return it;
+}
+
+static issue good_reciprocal(void) {
+  return make(IBX_OP_reciprocal, IBX_ENGINE_VECTOR);
+}
+
+static issue good_memset(void) {
+  return make(IBX_OP_memset, IBX_ENGINE_GPSIMD);
+}
+
+static issue good_scan(void) {
+  issue it = make(IBX_OP_tensor_scan, IBX_ENGINE_VECTOR);
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_block(void) {
+  issue it = make(IBX_OP_vector_transpose, IBX_ENGINE_VECTOR);
+  it.insn.partitions = 16;
+  return it;
+}
+
+static issue good_activation(void) {
+  issue it = make(IBX_OP_activation, IBX_ENGINE_SCALAR);
+  it.insn.op[0] = IBX_ACT_GELU;
+  return it;
+}
+
+static issue good_activation_reduce(void) {
+  issue it = make(IBX_OP_activation_reduce, IBX_ENGINE_SCALAR);
+  it.insn.op[0] = IBX_ACT_EXP;
+  return it;
+}
+
+static issue good_iota(void) {
+  issue it = make(IBX_OP_iota, IBX_ENGINE_GPSIMD);
+  it.insn.imm[0] = -5.0f;
+  return it;
+}
+
+static issue good_partition_reduce(void) {
+  issue it = make(IBX_OP_partition_reduce, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_ALU_ADD;
+  return it;
+}
+
+// 128 partitions of 32 elements: 16 pieces of 8 runs.
+static issue good_dma(void) {
+  issue it = {ibx_insn_make(IBX_OP_dma_copy), IBX_ENGINE_SYNC, NULL};
+  it.insn.num[3] = 128;
+  it.insn.num[4] = 32;
+  it.insn.signal_value = 16;
+  it.insn.operand[0] = (ibx_operand){.buffer = SBUF,
+                                     .dtype = IBX_DTYPE_BF16,
+                                     .step = {0, 0, 0, 0, 1},
+                                     .partition_step = {0, 0, 0, 1, 0}};
+  it.insn.operand[1] = (ibx_operand){
+      .buffer = HBM, .dtype = IBX_DTYPE_F32, .step = {0, 0, 0, 32, 1}};
+  return it;
+}
+
+static issue good_hardware_dma(void) {
+  issue it = good_dma();
+  it.target = "ibx3";
+  it.insn.dge = IBX_DGE_HARDWARE;
+  it.insn.flags = IBX_FLAG_LOOPED;
+  it.insn.operand[1].loop_step[0] = 4096;
+  return it;
+}
+
+static issue good_gather(void) {
+  issue it = {ibx_insn_make(IBX_OP_dma_gather), IBX_ENGINE_GPSIMD, NULL};
+  it.insn.num[0] = 128;
+  it.insn.num[4] = 32;
+  it.insn.signal_value = 16;
+  it.insn.count = 256;
+  it.insn.dge = IBX_DGE_SOFTWARE;
+  it.insn.operand[0] = (ibx_operand){.buffer = SBUF,
+                                     .dtype = IBX_DTYPE_F32,
+                                     .step = {0, 0, 0, 0, 1},
+                                     .partition_step = {1, 0, 0, 0, 0}};
+  it.insn.operand[1] = (ibx_operand){
+      .buffer = HBM, .dtype = IBX_DTYPE_F32, .step = {32, 0, 0, 0, 1}};
+  it.insn.operand[2] = (ibx_operand){.buffer = SBUF, .dtype = IBX_DTYPE_U32};
+  return it;
+}
+
+static issue good_semaphore(void) {
+  return (issue){ibx_insn_make(IBX_OP_semaphore), IBX_ENGINE_SYNC, NULL};
+}
+
+static issue good_loop(void) {
+  issue it = {ibx_insn_make(IBX_OP_loop), IBX_ENGINE_TENSOR, NULL};
+  it.insn.reg[0] = 3;
+  it.insn.reg[1] = 63;
+  it.insn.count = 1;
+  return it;
+}
+
+static issue good_loop_end(void) {
+  return (issue){ibx_insn_make(IBX_OP_loop_end), IBX_ENGINE_TENSOR, NULL};
+}
+
+static issue good_register_move(void) {
+  issue it = {ibx_insn_make(IBX_OP_register_move), IBX_ENGINE_GPSIMD, NULL};
+  it.insn.reg[0] = 0;
+  return it;
+}
+
+static issue good_register_load(void) {
+  issue it = {ibx_insn_make(IBX_OP_register_load), IBX_ENGINE_TENSOR, NULL};
+  it.insn.reg[0] = 63;
+  it.insn.operand[1] = (ibx_operand){.buffer = SBUF, .dtype = IBX_DTYPE_I32};
+  return it;
+}
+
+typedef issue (*make_fn)(void);
+
+static const make_fn goods[] = {
+    good_stationary,
+    good_moving,
+    good_pe_transpose,
+    good_copy,
+    good_tensor_scalar,
+    good_bits,
+    good_tensor_tensor,
+    good_bit_tensors,
+    good_gpsimd,
+    good_scalar_tensor,
+    good_reduce,
+    good_scalar_reduce,
+    good_select,
+    good_reciprocal,
+    good_memset,
+    good_scan,
+    good_block,
+    good_activation,
+    good_activation_reduce,
+    good_iota,
+    good_partition_reduce,
+    good_dma,
+    good_hardware_dma,
+    good_gather,
+    good_semaphore,
+    good_loop,
+    good_loop_end,
+    good_register_move,
+    good_register_load,
+};
+
+static ibx_status check(const issue *it, const char *target, ibx_error *err) {
+  const ibx_machine *machine =
+      ibx_machine_find(it->target ? it->target : target);
+  return ibx_insn_check(machine, it->engine, &it->insn, places, BUFFERS, err);
+}
+
+static void good_instructions_pass_on_all_targets(void **state) {
+  (void)state;
+  bool seen[256] = {false};
+  const char *const targets[] = {"ibx2", "ibx3", "ibx4"};
+  for (size_t i = 0; i < IBX_COUNT_OF(goods); i++) {
+    issue it = goods[i]();
+    for (size_t t = 0; t < IBX_COUNT_OF(targets); t++) {
+      ibx_error err = {0};
+      if (check(&it, targets[t], &err) != IBX_OK) fail_msg("%s", err.message);
+    }
+    seen[it.insn.opcode] = true;
+  }
+  for (unsigned opcode = 0; opcode < 256; opcode++) {
+    assert_int_equal(seen[opcode], ibx_insn_get((uint8_t)opcode) != NULL);
+  }
+}
+
+// Each rule: a good instruction, what breaks it, and words of the message.
+typedef struct rule {
+  make_fn good;
+  void (*breaks)(issue *it);
+  const char *words;
+} rule;
+
+#define BREAK(name, statement)                                                 \
+  static void name(issue *it) {                                                \
+    ibx_insn *i = &it->insn;                                                   \
+    statement;                                                                 \
+    (void)i;                                                                   \
+  }
+
+// clang-format off
+BREAK(no_opcode,          i->opcode = 0xee)
+BREAK(on_sync,            it->engine = IBX_ENGINE_SYNC)
+BREAK(on_nothing,         it->engine = (ibx_engine)9)
+BREAK(on_vector,          it->engine = IBX_ENGINE_VECTOR)
+BREAK(on_tensor,          it->engine = IBX_ENGINE_TENSOR)
+BREAK(flag_accumulate,    i->flags |= IBX_FLAG_ACCUMULATE)
+BREAK(flag_unknown,       i->flags |= 0x80)
+BREAK(flag_looped,        i->flags |= IBX_FLAG_LOOPED)
+BREAK(extra_operand,      i->operand[3].buffer = 0)
+BREAK(no_source,          i->operand[1].buffer = IBX_NO_BUFFER)
+BREAK(no_scalar_out,      i->operand[3].buffer = IBX_NO_BUFFER)
+BREAK(far_buffer,         i->operand[1].buffer = BUFFERS)
+BREAK(dst_none,           i->operand[0].dtype = IBX_DTYPE_NONE)
+BREAK(dst_99,             i->operand[0].dtype = 99)
+BREAK(dst_f64,            i->operand[0].dtype = IBX_DTYPE_F64)
+BREAK(dst_i64,            i->operand[0].dtype = IBX_DTYPE_I64)
+BREAK(src_u64,            i->operand[1].dtype = IBX_DTYPE_U64)
+BREAK(src_e4m3fn,         i->operand[1].dtype = IBX_DTYPE_F8E4M3FN)
+BREAK(scalar_typed,       i->operand[2].dtype = IBX_DTYPE_F32)
+BREAK(src_odd,            i->operand[1].offset += 2)
+BREAK(scalar_odd,         i->operand[2].offset += 2)
+BREAK(loop_odd,           i->flags |= IBX_FLAG_LOOPED; i->operand[1].loop_step[2] = -6)
+BREAK(src_hbm,            i->operand[1].buffer = HBM)
+BREAK(dst_hbm,            i->operand[0].buffer = HBM)
+BREAK(src_psum,           i->operand[1].buffer = PSUM)
+BREAK(dst_sbuf,           i->operand[0].buffer = SBUF)
+BREAK(both_psum,          i->operand[2].buffer = PSUM)
+BREAK(p_0,                i->partitions = 0)
+BREAK(p_129,              i->partitions = 129)
+BREAK(p_128_at_64,        i->operand[0].buffer = UPPER)
+BREAK(p_64_at_32,         i->partitions = 64; i->operand[0].partition = 32)
+BREAK(p_65_at_64,         i->partitions = 65; i->operand[1].partition = 64)
+BREAK(p_32_at_16,         i->partitions = 32; i->operand[1].partition = 16)
+BREAK(p_8_sum,            i->partitions = 8; i->operand[1].buffer = LATE; i->operand[1].partition = 32)
+BREAK(p_past_end,         i->partitions = 8; i->operand[1].buffer = UPPER; i->operand[1].partition = 64)
+BREAK(scalar_partition,   i->partitions = 8; i->operand[2].partition = 8)
+BREAK(num_0,              i->num[3] = 0)
+BREAK(num_outer,          i->num[1] = 2)
+BREAK(num_wide,           i->num[2] = 65536)
+BREAK(sbuf_free,          i->num[2] = 2; i->num[3] = 1; i->num[4] = 32769)
+BREAK(psum_free,          i->operand[1].buffer = PSUM; i->num[3] = 1; i->num[4] = 4097)
+BREAK(op0_unknown,        i->op[0] = IBX_ALU_COUNT)
+BREAK(op1_unknown,        i->op[1] = IBX_ALU_COUNT)
+BREAK(op1_unused,         i->op[1] = IBX_ALU_ADD)
+BREAK(op0_unused,         i->op[0] = IBX_ALU_ADD)
+BREAK(act_unknown,        i->op[0] = IBX_ACT_COUNT)
+BREAK(op0_bits,           i->op[0] = IBX_ALU_BITWISE_AND)
+BREAK(op1_bits,           i->op[1] = IBX_ALU_BITWISE_OR)
+BREAK(op1_add,            i->op[1] = IBX_ALU_ADD)
+BREAK(op0_subtract,       i->op[0] = IBX_ALU_SUBTRACT)
+BREAK(op1_subtract,       i->op[1] = IBX_ALU_SUBTRACT)
+BREAK(op0_min,            i->op[0] = IBX_ALU_MIN)
+BREAK(src_float,          i->operand[1].dtype = IBX_DTYPE_F32)
+BREAK(src_narrow,         i->operand[1].dtype = IBX_DTYPE_I8; i->operand[1].step[4] = 1)
+BREAK(imm_fraction,       i->imm[0] = 0.5f)
+BREAK(imm_nan,            i->imm[0] = NAN)
+BREAK(imm_large,          i->imm[1] = 1e12f)
+BREAK(bits_with_tensor,   i->operand[2].buffer = SBUF)
+BREAK(reduce_outer,       i->operand[0].step[4] = 1; i->operand[0].step[3] = 0)
+BREAK(predicate_float,    i->operand[2].dtype = IBX_DTYPE_F16)
+BREAK(src_bf16,           i->operand[1].dtype = IBX_DTYPE_BF16)
+BREAK(block_tall,         i->partitions = 33)
+BREAK(block_wide,         i->num[3] = 5)
+BREAK(int_on_ibx2,        it->target = "ibx2"; i->operand[0].dtype = i->operand[1].dtype = IBX_DTYPE_I32)
+BREAK(columns_0,          i->columns = 0)
+BREAK(columns_129,        i->columns = 129)
+BREAK(columns_31,         i->columns = 31)
+BREAK(src_int,            i->operand[1].dtype = IBX_DTYPE_I32)
+BREAK(src_byte,           i->operand[0].dtype = i->operand[1].dtype = IBX_DTYPE_U8)
+BREAK(dst_f16,            i->operand[0].dtype = IBX_DTYPE_F16)
+BREAK(dst_bf16_ibx3,      it->target = "ibx3"; i->operand[0].dtype = IBX_DTYPE_BF16)
+BREAK(moving_513,         i->num[3] = 1; i->num[4] = 513)
+BREAK(bank_crossed,       i->operand[0].offset = 2048 - 4)
+BREAK(bank_below,         i->operand[0].step[3] = -8)
+BREAK(bank_strided,       i->operand[0].step[3] = 256)
+BREAK(transpose_bank,     i->operand[0].step[4] = 5)
+BREAK(rows_at_32_ibx2,    it->target = "ibx2"; i->partitions = 32; i->operand[1].partition = 32)
+BREAK(dge_unknown,        i->dge = IBX_DGE_COUNT)
+BREAK(dge_hardware_ibx2,  it->target = "ibx2")
+BREAK(dge_software,       i->dge = IBX_DGE_SOFTWARE)
+BREAK(dge_static,         i->dge = IBX_DGE_STATIC)
+BREAK(dge_hardware,       it->target = "ibx3"; i->dge = IBX_DGE_HARDWARE; it->engine = IBX_ENGINE_SYNC)
+BREAK(queue_16,           i->queue = 16)
+BREAK(signal_15,          i->signal_value = 15)
+BREAK(hbm_partition,      i->operand[1].partition = 1)
+BREAK(hbm_walks,          i->operand[1].partition_step[4] = 1)
+BREAK(dma_num_0,          i->num[0] = 0)
+BREAK(dma_huge,           i->num[0] = i->num[1] = i->num[2] = UINT32_MAX)
+BREAK(dma_large,          i->num[0] = 1u << 30)
+BREAK(index_type,         i->operand[2].dtype = IBX_DTYPE_I32)
+BREAK(index_hbm,          i->operand[2].buffer = HBM)
+BREAK(table_sbuf,         i->operand[1].buffer = SBUF)
+BREAK(index_129,          i->num[0] = 129)
+BREAK(table_empty,        i->count = 0)
+BREAK(reg_4,              i->reg[0] = 4)
+BREAK(reg_64,             i->reg[0] = 64)
+BREAK(reg1_64,            i->reg[1] = 64)
+BREAK(reg_unset,          i->reg[0] = IBX_NO_REGISTER)
+BREAK(trips_0,            i->count = 0)
+
+static const rule rules[] = {
+    {good_copy,              no_opcode,         "opcode 0xee does not exist"},
+    {good_copy,              on_sync,           "engine sync cannot run it"},
+    {good_copy,              on_nothing,        "engine unknown cannot"},
+    {good_activation,        on_vector,         "engine vector cannot run it"},
+    {good_copy,              flag_accumulate,   "flags 0x01"},
+    {good_copy,              flag_unknown,      "flags 0x80"},
+    {good_semaphore,         flag_looped,       "flags 0x02"},
+    {good_loop,              flag_looped,       "flags 0x02"},
+    {good_copy,              extra_operand,     "has no operand 3"},
+    {good_copy,              no_source,         "source has no buffer"},
+    {good_scalar_reduce,     no_scalar_out,     "operand 3 has no buffer"},
+    {good_copy,              far_buffer,        "buffer 5, the entry has 5"},
+    {good_copy,              dst_none,          "not an element type"},
+    {good_copy,              dst_99,            "not an element type"},
+    {good_copy,              dst_f64,           "only a DMA moves 64-bit"},
+    {good_copy,              src_u64,           "only a DMA moves 64-bit"},
+    {good_copy,              src_e4m3fn,        "does not have; use f8e4m3"},
+    {good_tensor_scalar,     scalar_typed,      "takes none"},
+    {good_semaphore,         dst_f64,           "takes none"},
+    {good_copy,              src_odd,           "not a multiple of its element"},
+    {good_tensor_scalar,     scalar_odd,        "not a multiple of its element"},
+    {good_dma,               src_odd,           "not a multiple of its element"},
+    {good_register_load,     src_odd,           "not a multiple of its element"},
+    {good_copy,              loop_odd,          "loop step -6 of source"},
+    {good_copy,              src_hbm,           "only a DMA reaches"},
+    {good_memset,            dst_hbm,           "only a DMA reaches"},
+    {good_moving,            src_psum,          "reads sbuf and writes psum"},
+    {good_moving,            dst_sbuf,          "reads sbuf and writes psum"},
+    {good_stationary,        src_psum,          "reads sbuf and writes psum"},
+    {good_tensor_tensor,     both_psum,         "both inputs are in psum"},
+    {good_gpsimd,            src_psum,          "gpsimd does not reach"},
+    {good_register_load,     src_psum,          "is in psum"},
+    {good_register_load,     src_hbm,           "only a DMA reaches"},
+    {good_dma,               src_psum,          "no DMA reaches"},
+    {good_copy,              p_0,               "0 partitions"},
+    {good_copy,              p_129,             "129 partitions"},
+    {good_copy,              p_128_at_64,       "destination has 128 partitions from 64"},
+    {good_copy,              p_64_at_32,        "64 partitions from 32"},
+    {good_copy,              p_65_at_64,        "65 partitions from 64"},
+    {good_copy,              p_32_at_16,        "32 partitions from 16"},
+    {good_copy,              p_8_sum,           "8 partitions from 48"},
+    {good_copy,              p_past_end,        "8 partitions from 128"},
+    {good_tensor_scalar,     scalar_partition,  "operand 2 has 8 partitions from 8"},
+    {good_copy,              num_0,             "dimension 3 has 0 elements"},
+    {good_copy,              num_outer,         "dimension 1 has 2 elements"},
+    {good_copy,              num_wide,          "dimension 2 has 65536"},
+    {good_copy,              sbuf_free,         "sbuf allows 65536"},
+    {good_copy,              psum_free,         "psum allows 4096"},
+    {good_tensor_tensor,     op0_unknown,       "op0 is 23"},
+    {good_tensor_scalar,     op1_unknown,       "op1 is 23"},
+    {good_tensor_tensor,     op1_unused,        "op1 is 1, the last is 0"},
+    {good_copy,              op0_unused,        "op0 is 1, the last is 0"},
+    {good_select,            op0_unused,        "op0 is 1"},
+    {good_reciprocal,        op0_unused,        "op0 is 1"},
+    {good_moving,            op0_unused,        "op0 is 1"},
+    {good_activation,        act_unknown,       "op0 is 21"},
+    {good_activation_reduce, act_unknown,       "op0 is 21"},
+    {good_tensor_tensor,     op0_bits,          "integers of one width"},
+    {good_scan,              op0_bits,          "only arithmetic"},
+    {good_scalar_tensor,     op1_bits,          "only arithmetic"},
+    {good_scalar_reduce,     op0_bits,          "only arithmetic"},
+    {good_tensor_scalar,     op1_bits,          "bit operators or neither"},
+    {good_bits,              op1_add,           "bit operators or neither"},
+    {good_reduce,            op0_subtract,      "no reduction"},
+    {good_scalar_reduce,     op1_subtract,      "max and min reduce"},
+    {good_partition_reduce,  op0_min,           "reduce partitions"},
+    {good_partition_reduce,  op0_bits,          "integers of one width"},
+    {good_reduce,            op0_bits,          "integers of one width"},
+    {good_bit_tensors,       src_float,         "integers of one width"},
+    {good_bit_tensors,       src_narrow,        "integers of one width"},
+    {good_bits,              src_narrow,        "integers of one width"},
+    {good_bits,              imm_fraction,      "whole number"},
+    {good_bits,              imm_large,         "whole number"},
+    {good_bits,              bits_with_tensor,  "take an immediate"},
+    {good_iota,              imm_nan,           "whole number"},
+    {good_iota,              imm_large,         "whole number"},
+    {good_reduce,            reduce_outer,      "order the reduced dimensions last"},
+    {good_select,            predicate_float,   "an integer is needed"},
+    {good_select,            src_bf16,          "they must be equal"},
+    {good_block,             src_bf16,          "they must be equal"},
+    {good_block,             block_tall,        "33 x 32"},
+    {good_block,             block_wide,        "16 x 40"},
+    {good_copy,              int_on_ibx2,       "through fp32 on ibx2"},
+    {good_stationary,        columns_0,         "0 columns"},
+    {good_moving,            columns_129,       "129 columns"},
+    {good_stationary,        columns_31,        "31 columns, but the source has 32"},
+    {good_pe_transpose,      columns_31,        "31 columns, but the source has 32"},
+    {good_pe_transpose,      src_bf16,          "they must be equal"},
+    {good_pe_transpose,      src_byte,          "transposes 16 and 32 bits"},
+    {good_stationary,        src_int,           "multiplies floats"},
+    {good_moving,            src_int,           "multiplies floats"},
+    {good_moving,            dst_f16,           "the array writes f32"},
+    {good_moving,            dst_bf16_ibx3,     "the array writes f32"},
+    {good_moving,            moving_513,        "has 513 columns"},
+    {good_moving,            bank_crossed,      "stay inside one bank"},
+    {good_moving,            bank_below,        "bytes -96 to 32"},
+    {good_moving,            bank_strided,      "stay inside one bank"},
+    {good_pe_transpose,      transpose_bank,    "stay inside one bank"},
+    {good_stationary,        rows_at_32_ibx2,   "multiple of 64"},
+    {good_dma,               dge_unknown,       "does not exist"},
+    {good_hardware_dma,      dge_hardware_ibx2, "ibx2 has no hardware descriptors"},
+    {good_hardware_dma,      on_tensor,         "hardware descriptors on tensor"},
+    {good_hardware_dma,      dge_static,        "cannot follow loop registers"},
+    {good_dma,               dge_software,      "software descriptors on sync"},
+    {good_gather,            dge_static,        "only software descriptors gather"},
+    {good_gather,            dge_hardware,      "only software descriptors gather"},
+    {good_dma,               queue_16,          "queue 16; there are 16"},
+    {good_dma,               signal_15,         "signals 15, but has 16 pieces"},
+    {good_dma,               hbm_partition,     "has no partitions"},
+    {good_dma,               hbm_walks,         "has no partitions"},
+    {good_dma,               dma_num_0,         "dimension 0 has 0 elements"},
+    {good_dma,               dma_huge,          "use several DMAs"},
+    {good_dma,               dma_large,         "use several DMAs"},
+    {good_dma,               dst_none,          "not an element type"},
+    {good_dma,               dst_i64,           "move unconverted only"},
+    {good_dma,               src_u64,           "move unconverted only"},
+    {good_gather,            index_type,        "u32 is needed"},
+    {good_gather,            index_hbm,         "wrong memory"},
+    {good_gather,            table_sbuf,        "wrong memory"},
+    {good_gather,            index_129,         "129 indices"},
+    {good_gather,            table_empty,       "0 rows"},
+    {good_loop,              reg_4,             "register 4; there are 4"},
+    {good_loop,              reg1_64,           "register 64; there are 64"},
+    {good_loop,              trips_0,           "0 trips"},
+    {good_register_move,     reg_64,            "register 64; there are 64"},
+    {good_register_move,     reg_unset,         "register 255"},
+    {good_register_load,     reg_64,            "register 64; there are 64"},
+    {good_register_load,     src_float,         "not a 32-bit integer"},
+};
+// clang-format on
+
+static void every_rule_refuses_what_breaks_it(void **state) {
+  (void)state;
+  for (size_t i = 0; i < IBX_COUNT_OF(rules); i++) {
+    issue it = rules[i].good();
+    rules[i].breaks(&it);
+    ibx_error err = {0};
+    ibx_status status = check(&it, "ibx3", &err);
+    if (status != IBX_INVALID_PROGRAM ||
+        strstr(err.message, rules[i].words) == NULL) {
+      fail_msg("rule %zu (%s): status %d, message '%s'", i, rules[i].words,
+               status, err.message);
+    }
+  }
+}
+
+// Limits are where they are documented, not one before.
+BREAK(p_64_at_64, i->partitions = 64; i->operand[0].buffer = UPPER)
+BREAK(p_32_at_96, i->partitions = 32; i->operand[1].partition = 96)
+BREAK(p_8_at_48_16, i->partitions = 8; i->operand[1].buffer = LATE;
+      i->operand[1].partition = 16)
+BREAK(sbuf_full, i->num[2] = 2; i->num[3] = 1; i->num[4] = 32768)
+BREAK(psum_full, i->operand[1].buffer = PSUM; i->num[3] = 1; i->num[4] = 4096)
+BREAK(moving_512, i->num[3] = 1; i->num[4] = 512)
+BREAK(bank_end, i->operand[0].offset = 2048 - 128)
+BREAK(bf16_ibx4, it->target = "ibx4"; i->operand[0].dtype = IBX_DTYPE_BF16)
+BREAK(e4m3fn_ibx4, it->target = "ibx4";
+      i->operand[1].dtype = IBX_DTYPE_F8E4M3FN)
+BREAK(rows_at_32, i->partitions = 32; i->operand[1].partition = 32)
+BREAK(no_signal, i->signal_value = 0)
+BREAK(same_i64, i->operand[0].dtype = i->operand[1].dtype = IBX_DTYPE_I64)
+BREAK(long_fold, i->operand[0].buffer = PSUM; i->num[3] = 4; i->num[4] = 4096)
+BREAK(no_second, i->reg[1] = IBX_NO_REGISTER)
+
+static void limits_themselves_pass(void **state) {
+  (void)state;
+  const struct {
+    make_fn good;
+    void (*change)(issue *it);
+  } cases[] = {
+      {good_copy, p_64_at_64},   {good_copy, p_32_at_96},
+      {good_copy, p_8_at_48_16}, {good_copy, sbuf_full},
+      {good_copy, psum_full},    {good_moving, moving_512},
+      {good_moving, bank_end},   {good_moving, bf16_ibx4},
+      {good_copy, e4m3fn_ibx4},  {good_stationary, rows_at_32},
+      {good_dma, no_signal},     {good_dma, same_i64},
+      {good_reduce, long_fold},  {good_loop, no_second},
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(cases); i++) {
+    issue it = cases[i].good();
+    cases[i].change(&it);
+    ibx_error err = {0};
+    if (check(&it, "ibx3", &err) != IBX_OK) fail_msg("%s", err.message);
+  }
+}
+
+static uint64_t next_random(uint64_t *seed) {
+  *seed ^= *seed << 13;
+  *seed ^= *seed >> 7;
+  *seed ^= *seed << 17;
+  return *seed;
+}
+
+// Any decoded bytes may reach the checker; what passes has a cost.
+static void noise_neither_crashes_nor_passes_without_cost(void **state) {
+  (void)state;
+  uint64_t seed = 0x3f84d5b5b5470917;
+  for (int n = 0; n < 300000; n++) {
+    issue it = goods[next_random(&seed) % IBX_COUNT_OF(goods)]();
+    for (uint64_t edits = next_random(&seed) % 4; edits > 0; edits--) {
+      uint8_t *bytes = (uint8_t *)&it.insn;
+      size_t at = next_random(&seed) % sizeof it.insn;
+      bytes[at] = (uint8_t)next_random(&seed);
+    }
+    if (check(&it, "ibx4", NULL) != IBX_OK) continue;
+    const ibx_machine *machine = ibx_machine_find("ibx4");
+    ibx_insn_cost cost =
+        ibx_insn_cost_get(machine, it.engine, &it.insn, places);
+    assert_true(cost.issue_cycles > 0);
+    assert_true(cost.result_cycles > 0);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(good_instructions_pass_on_all_targets),
+      cmocka_unit_test(every_rule_refuses_what_breaks_it),
+      cmocka_unit_test(limits_themselves_pass),
+      cmocka_unit_test(noise_neither_crashes_nor_passes_without_cost),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
