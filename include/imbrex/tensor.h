@@ -88,8 +88,8 @@ IBX_API bool ibx_type_elements(const ibx_type *type, int64_t *out_elements);
 /// Bytes of all elements; false when they do not fit in 63 bits.
 IBX_API bool ibx_type_bytes(const ibx_type *type, int64_t *out_bytes);
 
-/// Row-major elements. `data` holds ibx_type_bytes(&type) bytes, any alignment
-/// of its dtype.
+/// Row-major elements. `data` holds ibx_type_bytes(&type) bytes at any
+/// alignment, as in a mapped model.
 typedef struct ibx_tensor {
   ibx_type type;
   void *data;
@@ -105,8 +105,10 @@ ibx_tensor_infer(ibx_tensor_op op, const ibx_params *params,
 
 /// Computes the result into `result->data`, which the caller provides with the
 /// type that ibx_tensor_infer() gives. Every dtype of the table where the
-/// operation makes sense; floating types compute in fp32 (F64 in double) and
-/// round once. `constant` is refused: its data are the caller's.
+/// operation makes sense; floating types compute in fp32 or wider and round
+/// once, integers exactly, wrapped to their width. Division of integers by 0
+/// gives 0. An index out of range fails with MISMATCH, and OUT_OF_MEMORY is
+/// possible. `constant` is refused: its data are the caller's.
 IBX_API IBX_NODISCARD ibx_status
 ibx_tensor_eval(ibx_tensor_op op, const ibx_params *params,
                 const ibx_tensor *operands, size_t operand_count,

@@ -53,6 +53,8 @@ void ibx_host_store_from_int(ibx_dtype dtype, bool is_u64, const int64_t *src,
 /// double to an integer dtype: truncated, saturated, 0 for NaN.
 void ibx_host_store_truncated(ibx_dtype dtype, const double *src, void *dst,
                               size_t count);
+/// The smallest or largest integer of a dtype, in 64 bits.
+int64_t ibx_host_extreme(ibx_dtype dtype, bool largest);
 /// The address of element `index`.
 void *ibx_host_at(void *data, ibx_dtype dtype, size_t index);
 const void *ibx_host_at_const(const void *data, ibx_dtype dtype, size_t index);
@@ -70,6 +72,27 @@ typedef struct ibx_host_box {
 void ibx_host_copy(const ibx_host_box *box, void *dst, const void *src);
 /// Row-major steps of a type.
 void ibx_host_steps(const ibx_type *type, ptrdiff_t steps[IBX_MAX_RANK]);
+
+// --- windows -----------------------------------------------------------------
+
+/// The spatial dimensions of a convolution or pooling. Window `o` reads element
+/// o * stride + k * dilation - low for each k below kernel.
+typedef struct ibx_host_window {
+  size_t rank;
+  int64_t in[IBX_MAX_RANK], out[IBX_MAX_RANK], kernel[IBX_MAX_RANK];
+  int64_t stride[IBX_MAX_RANK], dilation[IBX_MAX_RANK], low[IBX_MAX_RANK];
+  size_t in_count, out_count, taps;
+} ibx_host_window;
+/// `in` and `out` are [N, C, spatial...]; `kernel` has the spatial extents.
+ibx_host_window ibx_host_window_make(const ibx_params *params,
+                                     const ibx_type *in, const ibx_type *out,
+                                     const int64_t *kernel);
+/// Where a row of windows (all but the last dimension fixed) reads tap `tap`:
+/// the element that window 0 of the row reads is `*out_first` and may lie
+/// outside; those that exist are *out_low .. *out_low + in[rank - 1] - 1. False
+/// when the whole row lies outside.
+bool ibx_host_window_row(const ibx_host_window *window, size_t row, size_t tap,
+                         int64_t *out_first, int64_t *out_low);
 
 // --- kernels -----------------------------------------------------------------
 
