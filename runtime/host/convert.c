@@ -47,7 +47,8 @@ static void load_narrow(ibx_dtype dtype, const void *src, double *dst,
     size_t len = count - first;
     if (len > IBX_HOST_BLOCK) len = IBX_HOST_BLOCK;
     ibx_dtype_load_f32(dtype, (const char *)src + first * bytes, block, len);
-    for (size_t i = 0; i < len; i++) dst[first + i] = (double)block[i];
+    for (size_t i = 0; i < len; i++)
+      dst[first + i] = (double)block[i];
   }
 }
 
@@ -94,7 +95,8 @@ void ibx_host_store(ibx_dtype dtype, const double *src, void *dst,
   for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
     size_t len = count - first;
     if (len > IBX_HOST_BLOCK) len = IBX_HOST_BLOCK;
-    for (size_t i = 0; i < len; i++) block[i] = round_to_odd(src[first + i]);
+    for (size_t i = 0; i < len; i++)
+      block[i] = round_to_odd(src[first + i]);
     ibx_dtype_store_f32(dtype, block, ibx_host_at(dst, dtype, first), len);
   }
 }

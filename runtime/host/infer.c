@@ -84,7 +84,7 @@ static unsigned dtype_group(ibx_dtype dtype) {
 
 static const char *group_names(unsigned groups) {
   static const char *const names[] = {
-      "nothing", "floating dtypes", "integers", "numbers",
+      "nothing", "floating dtypes",          "integers",          "numbers",
       "bool",    "floating dtypes and bool", "integers and bool", "any dtype"};
   return names[groups & ANY];
 }
@@ -273,8 +273,8 @@ static ibx_status infer_reshape(const infer *c) {
   c->out->dtype = c->in[0].dtype;
   set_shape(c->out, shape);
   int64_t have = 0, want = 0;
-  if (ibx_type_elements(&c->in[0], &have) &&
-      ibx_type_elements(c->out, &want) && have == want) {
+  if (ibx_type_elements(&c->in[0], &have) && ibx_type_elements(c->out, &want) &&
+      have == want) {
     return IBX_OK;
   }
   return MISMATCH(c, "reshape: %s has other elements than %s",
@@ -454,8 +454,7 @@ static ibx_status infer_reduce(const infer *c) {
     int64_t axis = axes->at[i];
     if (axis < 0 || axis >= c->in[0].rank ||
         (i > 0 && axis <= axes->at[i - 1])) {
-      return MISMATCH(c,
-                      "%s: axes[%zu] is %lld; axes ascend and lie below %u",
+      return MISMATCH(c, "%s: axes[%zu] is %lld; axes ascend and lie below %u",
                       c->name, i, (long long)axis, c->in[0].rank);
     }
     reduced |= 1u << axis;
@@ -611,8 +610,7 @@ static ibx_status infer_pool(const infer *c) {
   for (size_t i = 0; i < spatial; i++) {
     int64_t extent = c->params->kernel.at[i];
     IBX_TRY(mul_extents(c, taps, extent, &taps));
-    IBX_TRY(
-        count_windows(c, i, x->dims[i + 2], extent, &c->out->dims[i + 2]));
+    IBX_TRY(count_windows(c, i, x->dims[i + 2], extent, &c->out->dims[i + 2]));
   }
   return IBX_OK;
 }
@@ -696,8 +694,8 @@ static ibx_status check_params(const infer *c) {
                                          param->offset);
     if (list->len > IBX_MAX_RANK) {
       return IBX_FAIL(c->err, UNSUPPORTED,
-                      "%s: %s has %u values; at most %d are supported",
-                      c->name, param->name, list->len, IBX_MAX_RANK);
+                      "%s: %s has %u values; at most %d are supported", c->name,
+                      param->name, list->len, IBX_MAX_RANK);
     }
   }
   return IBX_OK;

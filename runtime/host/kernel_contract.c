@@ -34,7 +34,7 @@ static size_t chunk_rows(const ibx_host_window *w) {
 
 // Room for the unfolded rows of `channels` channels.
 static void *make_columns(const ibx_host_window *w, size_t channels,
-                              size_t rows, size_t size) {
+                          size_t rows, size_t size) {
   uint64_t count;
   if (!ibx_mul_size(channels, w->taps, &count) ||
       !ibx_mul_size(count, rows, &count) ||

@@ -19,7 +19,8 @@ static void softmax_lane(double *x, size_t count, size_t step) {
     x[i * step] = exp(x[i * step] - most);
     sum += x[i * step];
   }
-  for (size_t i = 0; i < count; i++) x[i * step] /= sum;
+  for (size_t i = 0; i < count; i++)
+    x[i * step] /= sum;
 }
 
 ibx_status ibx_host_softmax(const ibx_host_call *call, ibx_error *err) {
@@ -36,7 +37,8 @@ ibx_status ibx_host_softmax(const ibx_host_call *call, ibx_error *err) {
     size_t first = i * extent * inner;
     ibx_host_load(dtype, ibx_host_at_const(x->data, dtype, first), slab,
                   extent * inner);
-    for (size_t j = 0; j < inner; j++) softmax_lane(slab + j, extent, inner);
+    for (size_t j = 0; j < inner; j++)
+      softmax_lane(slab + j, extent, inner);
     ibx_host_store(dtype, slab, ibx_host_at(y->data, dtype, first),
                    extent * inner);
   }
@@ -48,14 +50,16 @@ ibx_status ibx_host_softmax(const ibx_host_call *call, ibx_error *err) {
 static void normalise(double *x, size_t count, double epsilon,
                       bool is_centred) {
   double mean = 0, squares = 0;
-  for (size_t i = 0; i < count && is_centred; i++) mean += x[i];
+  for (size_t i = 0; i < count && is_centred; i++)
+    mean += x[i];
   mean /= (double)count;
   for (size_t i = 0; i < count; i++) {
     x[i] -= mean;
     squares += x[i] * x[i];
   }
   double scale = 1 / sqrt(squares / (double)count + epsilon);
-  for (size_t i = 0; i < count; i++) x[i] *= scale;
+  for (size_t i = 0; i < count; i++)
+    x[i] *= scale;
 }
 
 // row[0] is the row under way, row[1] the factors, row[2] the summands.
@@ -92,7 +96,8 @@ ibx_status ibx_host_norm(const ibx_host_call *call, ibx_error *err) {
     ibx_host_load(operand->type.dtype, operand->data, row[i], count);
   }
   if (is_ok) norm_rows(call, row, rows, count);
-  for (size_t i = 0; i < 3; i++) free(row[i]);
+  for (size_t i = 0; i < 3; i++)
+    free(row[i]);
   if (is_ok) return IBX_OK;
   return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a row of %s",
                   ibx_tensor_op_get(call->op)->name);

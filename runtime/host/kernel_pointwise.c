@@ -11,12 +11,13 @@
 #include <string.h>
 
 #define EACH(expression)                                                       \
-  for (size_t i = 0; i < count; i++) y[i] = (expression);                      \
+  for (size_t i = 0; i < count; i++)                                           \
+    y[i] = (expression);                                                       \
   return
 
 #define BLOCKS(first, len, total)                                              \
   for (size_t first = 0, len;                                                  \
-       len = (total) - first < IBX_HOST_BLOCK ? (total) - first               \
+       len = (total) - first < IBX_HOST_BLOCK ? (total) - first                \
                                               : IBX_HOST_BLOCK,                \
               first < (total);                                                 \
        first += len)
@@ -162,19 +163,20 @@ static void cast_block(ibx_dtype from, const void *x, ibx_dtype to, void *y,
   if (ibx_dtype_is_float(to)) {
     ibx_host_store(to, reals, y, count);
   } else if (to == IBX_DTYPE_BOOL) {
-    for (size_t i = 0; i < count; i++) integers[i] = reals[i] != 0;
+    for (size_t i = 0; i < count; i++)
+      integers[i] = reals[i] != 0;
     ibx_host_store_int(to, integers, y, count);
   } else {
     ibx_host_store_truncated(to, reals, y, count);
   }
 }
 
-static void is_nan_block(ibx_dtype from, const void *x, void *y,
-                         size_t count) {
+static void is_nan_block(ibx_dtype from, const void *x, void *y, size_t count) {
   double reals[IBX_HOST_BLOCK];
   ibx_host_load(from, x, reals, count);
   uint8_t *flags = y;
-  for (size_t i = 0; i < count; i++) flags[i] = reals[i] != reals[i];
+  for (size_t i = 0; i < count; i++)
+    flags[i] = reals[i] != reals[i];
 }
 
 static void unary_block(const ibx_host_call *call, const void *x, void *y,
@@ -203,8 +205,7 @@ ibx_status ibx_host_unary(const ibx_host_call *call, ibx_error *err) {
   const ibx_tensor *x = &call->operands[0];
   ibx_tensor *y = call->result;
   if (call->op == IBX_TENSOR_cast && x->type.dtype == y->type.dtype) {
-    memcpy(y->data, x->data,
-           elements_of(x) * ibx_dtype_bytes(x->type.dtype));
+    memcpy(y->data, x->data, elements_of(x) * ibx_dtype_bytes(x->type.dtype));
     return IBX_OK;
   }
   BLOCKS(first, len, elements_of(x)) {
@@ -373,8 +374,7 @@ ibx_status ibx_host_compare(const ibx_host_call *call, ibx_error *err) {
       int64_t x[2][IBX_HOST_BLOCK];
       ibx_host_load_int(dtype, a, x[0], len);
       ibx_host_load_int(dtype, b, x[1], len);
-      compare_int(call->op, dtype == IBX_DTYPE_U64, x[0], x[1], y + first,
-                  len);
+      compare_int(call->op, dtype == IBX_DTYPE_U64, x[0], x[1], y + first, len);
     }
   }
   return IBX_OK;

@@ -40,8 +40,7 @@ static void join_real(const pool *p, double x, double *into) {
 }
 
 static void join_integer(const pool *p, int64_t x, int64_t *into) {
-  bool is_larger =
-      p->is_u64 ? (uint64_t)x > (uint64_t)*into : x > *into;
+  bool is_larger = p->is_u64 ? (uint64_t)x > (uint64_t)*into : x > *into;
   if (is_larger) *into = x;
 }
 
@@ -99,9 +98,9 @@ static void pool_channels(const pool *p, const row_sums *sums) {
     for (size_t row = 0; row < w->out_count / width; row++) {
       start_row(p, sums, width);
       gather_row(p, from, row, sums);
-      finish_row(p, sums, width,
-                 ibx_host_at(y->data, y->type.dtype,
-                             i * w->out_count + row * width));
+      finish_row(
+          p, sums, width,
+          ibx_host_at(y->data, y->type.dtype, i * w->out_count + row * width));
     }
   }
 }
@@ -109,9 +108,9 @@ static void pool_channels(const pool *p, const row_sums *sums) {
 ibx_status ibx_host_pool(const ibx_host_call *call, ibx_error *err) {
   const ibx_type *type = &call->operands[0].type;
   pool p = {.call = call,
-            .window = ibx_host_window_make(call->params, type,
-                                           &call->result->type,
-                                           call->params->kernel.at),
+            .window =
+                ibx_host_window_make(call->params, type, &call->result->type,
+                                     call->params->kernel.at),
             .is_float = ibx_dtype_is_float(type->dtype),
             .is_u64 = type->dtype == IBX_DTYPE_U64,
             .is_max = call->op == IBX_TENSOR_max_pool};

@@ -82,7 +82,8 @@ static double join_float(ibx_tensor_op op, double a, double x) {
 static void join_floats(ibx_tensor_op op, const double *x, size_t count,
                         double *into, size_t step) {
   if (op == IBX_TENSOR_reduce_sum || op == IBX_TENSOR_reduce_mean) {
-    for (size_t i = 0; i < count; i++) into[i * step] += x[i];
+    for (size_t i = 0; i < count; i++)
+      into[i * step] += x[i];
     return;
   }
   for (size_t i = 0; i < count; i++) {
@@ -164,7 +165,8 @@ static void finish_floats(const ibx_host_call *call, double *sums,
                           size_t count) {
   if (call->op == IBX_TENSOR_reduce_mean) {
     double divisor = (double)reduced_count(call);
-    for (size_t i = 0; i < count; i++) sums[i] /= divisor;
+    for (size_t i = 0; i < count; i++)
+      sums[i] /= divisor;
   }
   ibx_host_store(call->result->type.dtype, sums, call->result->data, count);
 }
@@ -178,26 +180,26 @@ static void finish_ints(const ibx_host_call *call, int64_t *sums,
     sums[i] = is_u64 ? (int64_t)((uint64_t)sums[i] / divisor)
                      : sums[i] / (int64_t)divisor;
   }
-  ibx_host_store_int(call->result->type.dtype, sums, call->result->data,
-                     count);
+  ibx_host_store_int(call->result->type.dtype, sums, call->result->data, count);
 }
 
 ibx_status ibx_host_reduce(const ibx_host_call *call, ibx_error *err) {
   const ibx_type *type = &call->operands[0].type;
-  size_t count = ibx_type_span(&call->result->type, 0,
-                               call->result->type.rank);
+  size_t count = ibx_type_span(&call->result->type, 0, call->result->type.rank);
   plan p = make_plan(type, call->params);
   void *room = calloc(count, sizeof(double));
   if (!room) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a reduction");
   if (ibx_dtype_is_float(type->dtype)) {
     double *sums = room;
-    for (size_t i = 0; i < count; i++) sums[i] = start_float(call->op);
+    for (size_t i = 0; i < count; i++)
+      sums[i] = start_float(call->op);
     reduce_floats(call, &p, sums);
     finish_floats(call, sums, count);
   } else {
     int64_t *sums = room;
     int64_t start = start_int(call->op, type->dtype);
-    for (size_t i = 0; i < count; i++) sums[i] = start;
+    for (size_t i = 0; i < count; i++)
+      sums[i] = start;
     reduce_ints(call, &p, sums);
     finish_ints(call, sums, count);
   }

@@ -82,7 +82,8 @@ bool ibx_type_bytes(const ibx_type *type, int64_t *out_bytes) {
 
 size_t ibx_type_span(const ibx_type *type, size_t first, size_t last) {
   size_t product = 1;
-  for (size_t i = first; i < last; i++) product *= (size_t)type->dims[i];
+  for (size_t i = first; i < last; i++)
+    product *= (size_t)type->dims[i];
   return product;
 }
 

@@ -113,8 +113,9 @@ typedef struct ibx_uses {
 } ibx_uses;
 ibx_uses ibx_graph_uses(const ibx_graph *graph, ibx_arena *arena);
 
-/// Removes nodes that no output needs, keeps the order of the others and
-/// renumbers. Values of removed nodes become IBX_NO_VALUE in no live place.
+/// Removes nodes that no output needs and renumbers: inputs are values 0 and
+/// up, then come the results in program order. The others keep their order,
+/// but for a node that a pass made read a later one: it moves behind that.
 void ibx_graph_compact(ibx_graph *graph);
 
 #endif

@@ -45,8 +45,7 @@ typedef ibx_status (*ibx_graph_pass_fn)(ibx_pass_ctx *ctx, ibx_graph *graph);
 typedef ibx_status (*ibx_lower_pass_fn)(ibx_pass_ctx *ctx,
                                         const ibx_graph *graph,
                                         ibx_tile_func *out_func);
-typedef ibx_status (*ibx_tiles_pass_fn)(ibx_pass_ctx *ctx,
-                                        ibx_tile_func *func);
+typedef ibx_status (*ibx_tiles_pass_fn)(ibx_pass_ctx *ctx, ibx_tile_func *func);
 
 #define IBX_PASS_GRAPH(name)                                                   \
   ibx_status ibx_pass_##name(ibx_pass_ctx *ctx, ibx_graph *graph);
@@ -96,8 +95,8 @@ typedef struct ibx_pipeline_options {
 
 /// Fails with INVALID_ARGUMENT and the name when a list names no pass, or
 /// passes in an order that their levels forbid.
-IBX_NODISCARD ibx_status
-ibx_pipeline_check(const ibx_pipeline_options *options, ibx_error *err);
+IBX_NODISCARD ibx_status ibx_pipeline_check(const ibx_pipeline_options *options,
+                                            ibx_error *err);
 
 /// Runs the passes on `*unit`. Afterwards `ir` holds the function at its last
 /// level, verified. Fails as the pass that failed, with CANCELLED when
