@@ -190,7 +190,7 @@ static ibx_status check_stream(const checker *c, ibx_engine engine,
       return IBX_FAIL(c->err, INVALID_PROGRAM, "entry %s: %s %zu: %s",
                       c->entry->name, ibx_engine_name(engine), i, why.message);
     }
-    if (stream->nodes[i] != IBX_NO_NODE &&
+    if (stream->nodes && stream->nodes[i] != IBX_NO_NODE &&
         stream->nodes[i] >= c->program->node_count) {
       return IBX_FAIL(c->err, INVALID_PROGRAM,
                       "entry %s: %s %zu: node %" PRIu32 " of %zu",
@@ -225,7 +225,10 @@ static ibx_status check_streams(const checker *c) {
   return status;
 }
 
-static ibx_status check_entry(const checker *c) {
+ibx_status ibx_entry_check(const ibx_program_data *program,
+                           const ibx_entry *entry, ibx_error *err) {
+  const checker whole = {program, entry, err};
+  const checker *c = &whole;
   if (c->entry->buffer_count > IBX_NO_BUFFER) {
     return IBX_FAIL(c->err, INVALID_PROGRAM,
                     "entry %s has %zu buffers, the limit is %d",
@@ -252,8 +255,7 @@ ibx_status ibx_program_check(const ibx_program_data *program, ibx_error *err) {
       return IBX_FAIL(err, INVALID_PROGRAM, "two entries are named %s",
                       program->entries[i].name);
     }
-    checker c = {program, &program->entries[i], err};
-    IBX_TRY(check_entry(&c));
+    IBX_TRY(ibx_entry_check(program, &program->entries[i], err));
   }
   return IBX_OK;
 }

@@ -34,6 +34,11 @@ IBX_NODISCARD ibx_status ibx_program_parse(ibx_program *program,
 IBX_NODISCARD ibx_status ibx_program_check(const ibx_program_data *program,
                                            ibx_error *err);
 
+/// The same for one entry, which need not come from a file.
+IBX_NODISCARD ibx_status ibx_entry_check(const ibx_program_data *program,
+                                         const ibx_entry *entry,
+                                         ibx_error *err);
+
 /// Lends the places of an entry's buffers as one array from `pool`; NULL when
 /// memory is short.
 ibx_buffer_place *ibx_entry_places(const ibx_entry *entry, ibx_pool *pool);

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One engine's control flow. Comes in: a stream of checked instructions. Goes
+// out: the instructions in the order of execution, loops expanded, and for each
+// operand the bytes that it touches. Nothing here depends on data: a loop whose
+// trips come from memory is refused.
+
+#include "core/prove_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+ibx_status ibx_flow_init(ibx_flow *flow, const ibx_stream *stream,
+                         ibx_error *err) {
+  uint32_t open[IBX_LOOP_REGISTERS];
+  size_t depth = 0;
+  flow->stream = stream;
+  for (size_t i = 0; i < stream->count; i++) {
+    flow->partner[i] = 0;
+    if (stream->insns[i].opcode == IBX_OP_loop) {
+      if (depth == IBX_LOOP_REGISTERS) {
+        return IBX_FAIL(err, UNPROVEN, "%zu: loops nest deeper than %d", i,
+                        IBX_LOOP_REGISTERS);
+      }
+      open[depth++] = (uint32_t)i;
+    } else if (stream->insns[i].opcode == IBX_OP_loop_end) {
+      if (depth == 0) {
+        return IBX_FAIL(err, UNPROVEN, "%zu: loop_end without a loop", i);
+      }
+      flow->partner[open[--depth]] = (uint32_t)i;
+    }
+  }
+  if (depth > 0) {
+    return IBX_FAIL(err, UNPROVEN, "%" PRIu32 ": loop without a loop_end",
+                    open[depth - 1]);
+  }
+  ibx_flow_rewind(flow);
+  return IBX_OK;
+}
+
+// Registers hold 0 when a run starts.
+void ibx_flow_rewind(ibx_flow *flow) {
+  flow->pc = 0;
+  flow->time = 0;
+  flow->depth = 0;
+  memset(flow->loop_value, 0, sizeof flow->loop_value);
+  memset(flow->loop_active, 0, sizeof flow->loop_active);
+  memset(flow->reg, 0, sizeof flow->reg);
+  for (size_t r = 0; r < IBX_REGISTERS; r++) {
+    flow->reg_known[r] = true;
+  }
+}
+
+bool ibx_flow_is_done(const ibx_flow *flow) {
+  return flow->pc >= flow->stream->count;
+}
+
+static ibx_status enter_loop(ibx_flow *flow, const ibx_insn *insn,
+                             ibx_error *err) {
+  uint32_t trips = insn->count;
+  uint8_t reg = insn->reg[0];
+  uint8_t limit = insn->reg[1];
+  if (reg >= IBX_LOOP_REGISTERS || flow->loop_active[reg]) {
+    return IBX_FAIL(err, UNPROVEN,
+                    "loop register %u is in use by a loop around it", reg);
+  }
+  if (limit < IBX_REGISTERS) {
+    if (!flow->reg_known[limit]) {
+      return IBX_FAIL(err, UNPROVEN,
+                      "the trips depend on register %u, which was loaded from "
+                      "memory; only constant trips can be proved",
+                      limit);
+    }
+    if (flow->reg[limit] < trips) trips = flow->reg[limit];
+  }
+  if (trips == 0) {
+    flow->pc = flow->partner[flow->pc] + (size_t)1;
+    return IBX_OK;
+  }
+  flow->loops[flow->depth++] =
+      (ibx_flow_loop){.start = (uint32_t)flow->pc, .trips = trips, .reg = reg};
+  flow->loop_active[reg] = true;
+  flow->loop_value[reg] = 0;
+  flow->pc++;
+  return IBX_OK;
+}
+
+static void end_loop(ibx_flow *flow) {
+  ibx_flow_loop *loop = &flow->loops[flow->depth - 1];
+  if (--loop->trips > 0) {
+    flow->loop_value[loop->reg]++;
+    flow->pc = loop->start + (size_t)1;
+    return;
+  }
+  flow->loop_active[loop->reg] = false;
+  flow->loop_value[loop->reg] = 0;
+  flow->depth--;
+  flow->pc++;
+}
+
+ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err) {
+  const ibx_insn *insn = &flow->stream->insns[flow->pc];
+  flow->time++;
+  switch (insn->opcode) {
+  case IBX_OP_loop: return enter_loop(flow, insn, err);
+  case IBX_OP_loop_end: end_loop(flow); return IBX_OK;
+  case IBX_OP_register_move:
+  case IBX_OP_register_load:
+    flow->reg[insn->reg[0]] = insn->count;
+    flow->reg_known[insn->reg[0]] = insn->opcode == IBX_OP_register_move;
+    break;
+  default: break;
+  }
+  flow->pc++;
+  return IBX_OK;
+}
+
+// --- operands -----------------------------------------------------------------
+
+static uint64_t element_bytes(const ibx_insn *insn, size_t slot) {
+  size_t bytes = ibx_dtype_bytes((ibx_dtype)insn->operand[slot].dtype);
+  return bytes > 0 ? bytes : sizeof(float); // [P,1] operands
+}
+
+static void make_lanes(ibx_pattern *p, uint32_t partitions) {
+  p->partition_step[0] = 1;
+  p->count[0] = partitions;
+}
+
+// The block that a transpose writes: columns and rows have changed places.
+static void make_transposed(const ibx_insn *insn, ibx_pattern *p) {
+  uint32_t rows = insn->num[2] * insn->num[3] * insn->num[4];
+  make_lanes(p, rows);
+  p->stride[4] = insn->operand[0].step[4] * (int64_t)p->element_bytes;
+  p->count[4] = insn->partitions;
+}
+
+static void make_elementwise(const ibx_insn *insn, size_t slot,
+                             ibx_pattern *p) {
+  make_lanes(p, insn->partitions);
+  for (size_t d = 2; d < IBX_DIMS; d++) {
+    p->stride[d] = insn->operand[slot].step[d] * (int64_t)p->element_bytes;
+    p->count[d] = insn->num[d];
+  }
+}
+
+static void make_dma(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
+  const ibx_operand *operand = &insn->operand[slot];
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    p->stride[d] = operand->step[d] * (int64_t)p->element_bytes;
+    p->partition_step[d] = operand->partition_step[d];
+    p->count[d] = insn->num[d];
+  }
+}
+
+static void make_engine_operand(const ibx_insn *insn, size_t slot,
+                                ibx_slot_kind kind, ibx_pattern *p) {
+  if (kind == IBX_SLOT_SCALAR_READ || kind == IBX_SLOT_SCALAR_WRITE) {
+    make_lanes(p, insn->partitions); // one element in each
+    return;
+  }
+  bool is_dst = slot == 0;
+  if (is_dst && (insn->opcode == IBX_OP_nc_transpose ||
+                 insn->opcode == IBX_OP_vector_transpose)) {
+    make_transposed(insn, p);
+    return;
+  }
+  make_elementwise(insn, slot, p);
+  if (is_dst && insn->opcode == IBX_OP_multiply_moving) {
+    make_lanes(p, insn->columns);
+  }
+  if (is_dst && insn->opcode == IBX_OP_partition_reduce) make_lanes(p, 1);
+}
+
+static void make_operand(const ibx_insn *insn, size_t slot,
+                         const ibx_insn_info *info, ibx_pattern *p) {
+  if (info->format == IBX_FORMAT_control) {
+    make_lanes(p, 1);
+  } else if (info->format != IBX_FORMAT_dma) {
+    make_engine_operand(insn, slot, info->slot[slot], p);
+  } else if (slot == 2) {
+    make_lanes(p, insn->num[0]); // one index in each partition
+  } else {
+    make_dma(insn, slot, p);
+    // A gather may read any of its rows.
+    if (insn->opcode == IBX_OP_dma_gather && slot == 1) {
+      p->count[0] = insn->count;
+    }
+  }
+}
+
+ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,
+                             size_t slot) {
+  const ibx_operand *operand = &insn->operand[slot];
+  ibx_pattern pattern = {.offset = (int64_t)operand->offset,
+                         .partition = operand->partition,
+                         .count = {1, 1, 1, 1, 1},
+                         .element_bytes = element_bytes(insn, slot)};
+  make_operand(insn, slot, ibx_insn_get(insn->opcode), &pattern);
+  if (!(insn->flags & IBX_FLAG_LOOPED)) return pattern;
+  for (size_t r = 0; r < IBX_LOOP_REGISTERS; r++) {
+    pattern.offset += (int64_t)operand->loop_step[r] * flow->loop_value[r];
+  }
+  return pattern;
+}

@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The shadow of memory. Comes in: regions that instructions touch, with what
+// their agents know. Goes out: a finding, or nothing. What holds: any two
+// accesses that were accepted and share a byte, one of them a write, are
+// ordered; every byte read was written, last through the buffer that it is read
+// through.
+//
+// Each buffer keeps its accesses as records (an epoch and a region) and what is
+// written as bits. A record is forgotten when all unfinished engines know it,
+// or when a later write covers it. Most accesses look at no record: their agent
+// knows everything that the buffer has seen.
+
+#include "core/prove_internal.h"
+#include "core/program_format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_RECORDS = 16, FIRST_NEIGHBOURS = 8 };
+
+// --- records ------------------------------------------------------------------
+
+static bool is_after(const ibx_order *order, const ibx_clock *clock,
+                     const ibx_record *record) {
+  if (record->agent != IBX_AGENT_DMA) {
+    return clock->at[record->agent] >= record->time;
+  }
+  const ibx_dma_record *dma = &order->dmas[record->time];
+  return dma->waiter != IBX_AGENT_NONE &&
+         clock->at[dma->waiter] >= dma->wait_time;
+}
+
+static bool knows_all(const ibx_record_list *list, const ibx_clock *clock) {
+  if (list->pending > 0) return false;
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    if (list->last[e] > clock->at[e]) return false;
+  }
+  return true;
+}
+
+static const ibx_record *find_race(ibx_shadow *shadow,
+                                   const ibx_record_list *list,
+                                   const ibx_clock *clock,
+                                   const ibx_region *region) {
+  if (list->count == 0 || knows_all(list, clock)) return NULL;
+  shadow->work += list->count;
+  // The newest records are the ones that are still unordered.
+  for (size_t i = list->count; i-- > 0;) {
+    const ibx_record *record = &list->items[i];
+    if (record->region.lo >= region->hi || record->region.hi <= region->lo) {
+      continue;
+    }
+    if (!is_after(shadow->order, clock, record) &&
+        ibx_region_overlaps(&record->region, region, &shadow->work)) {
+      return record;
+    }
+  }
+  return NULL;
+}
+
+static void drop_record(ibx_order *order, const ibx_record *record) {
+  if (record->agent == IBX_AGENT_DMA) ibx_order_drop_dma(order, record->time);
+}
+
+// A DMA that was waited for orders as an access of its waiter at that wait.
+static void settle_record(ibx_order *order, ibx_record *record) {
+  if (record->agent != IBX_AGENT_DMA) return;
+  const ibx_dma_record *dma = &order->dmas[record->time];
+  if (dma->waiter == IBX_AGENT_NONE) return;
+  uint8_t waiter = dma->waiter;
+  uint32_t time = dma->wait_time;
+  ibx_order_drop_dma(order, record->time);
+  record->agent = waiter;
+  record->time = time;
+}
+
+static uint64_t record_hash(const ibx_record *record) {
+  return ibx_digest_bytes(&record->region, sizeof record->region) +
+         record->agent;
+}
+
+// Of records of one engine that touch the same region only the newest counts:
+// an engine's instructions complete in order. `slots` has twice as many places
+// as the list, a power of two.
+static bool is_repeated(const ibx_record *kept, uint32_t *slots, size_t mask,
+                        uint32_t index) {
+  const ibx_record *record = &kept[index];
+  size_t at = (size_t)record_hash(record) & mask;
+  for (; slots[at] != 0; at = (at + 1) & mask) {
+    const ibx_record *other = &kept[slots[at] - 1];
+    if (other->agent == record->agent && record->agent != IBX_AGENT_DMA &&
+        ibx_region_equal(&other->region, &record->region)) {
+      return true;
+    }
+  }
+  slots[at] = index + 1;
+  return false;
+}
+
+// Puts the times of a record together with those of its equal.
+static void merge_times(ibx_record_list *list, uint32_t *slots, size_t mask,
+                        const ibx_record *record) {
+  size_t at = (size_t)record_hash(record) & mask;
+  for (; slots[at] != 0; at = (at + 1) & mask) {
+    ibx_record *other = &list->items[slots[at] - 1];
+    if (other->agent != record->agent ||
+        !ibx_region_equal(&other->region, &record->region)) {
+      continue;
+    }
+    if (other->time < record->time) {
+      other->time = record->time;
+      other->insn = record->insn;
+      other->engine = record->engine;
+    }
+    return;
+  }
+}
+
+// Forgets what every unfinished engine knows and what a newer record of the
+// same engine repeats.
+static bool compact(const ibx_shadow *shadow, ibx_record_list *list) {
+  size_t slot_count = FIRST_RECORDS;
+  while (slot_count < list->count * 2) {
+    slot_count *= 2;
+  }
+  uint32_t *slots = calloc(slot_count, sizeof *slots);
+  if (!slots) return false;
+  size_t kept = 0;
+  for (size_t i = 0; i < list->count; i++) {
+    ibx_record record = list->items[i];
+    if (is_after(shadow->order, &shadow->known, &record)) {
+      drop_record(shadow->order, &record);
+      continue;
+    }
+    settle_record(shadow->order, &record);
+    list->items[kept] = record;
+    if (is_repeated(list->items, slots, slot_count - 1, (uint32_t)kept)) {
+      merge_times(list, slots, slot_count - 1, &record);
+    } else {
+      kept++;
+    }
+  }
+  list->count = kept;
+  free(slots);
+  return true;
+}
+
+static bool grow_list(ibx_record_list *list) {
+  size_t capacity = list->capacity ? list->capacity * 2 : FIRST_RECORDS;
+  ibx_record *items = realloc(list->items, capacity * sizeof *items);
+  if (!items) return false;
+  list->items = items;
+  list->capacity = capacity;
+  return true;
+}
+
+static bool add_record(const ibx_shadow *shadow, ibx_record_list *list,
+                       const ibx_access *access, const ibx_region *region) {
+  if (list->count == list->capacity) {
+    if (list->count > 0 && !compact(shadow, list)) return false;
+    // At least half must have gone, or compacting would not pay.
+    if (list->count * 2 >= list->capacity && !grow_list(list)) return false;
+  }
+  list->items[list->count++] = (ibx_record){.region = *region,
+                                            .time = access->time,
+                                            .insn = access->insn,
+                                            .agent = access->agent,
+                                            .engine = access->engine};
+  if (access->agent == IBX_AGENT_DMA) {
+    shadow->order->dmas[access->time].refs++;
+  } else {
+    list->last[access->agent] = access->time;
+  }
+  return true;
+}
+
+static void clear_list(ibx_order *order, ibx_record_list *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    drop_record(order, &list->items[i]);
+  }
+  list->count = 0;
+}
+
+// --- rows ---------------------------------------------------------------------
+
+static bool is_tracked(const ibx_shadow_buffer *buffer) {
+  return buffer->decl->kind == IBX_BUFFER_SCRATCH ||
+         buffer->decl->kind == IBX_BUFFER_OUTPUT;
+}
+
+static bool split_row(ibx_shadow_buffer *buffer, size_t index,
+                      const uint64_t inside[2]) {
+  ibx_row *rows =
+      realloc(buffer->rows, (buffer->row_count + 1) * sizeof *rows);
+  if (!rows) return false;
+  buffer->rows = rows;
+  ibx_row *row = &rows[index];
+  ibx_row other = {.mask = {inside[0], inside[1]}};
+  if (!ibx_bits_copy(&row->written, &other.written)) return false;
+  if (!ibx_bits_copy(&row->matmul, &other.matmul)) {
+    ibx_bits_fini(&other.written);
+    return false;
+  }
+  row->mask[0] &= ~inside[0];
+  row->mask[1] &= ~inside[1];
+  rows[buffer->row_count++] = other;
+  return true;
+}
+
+// Splits rows until each lies inside or outside of the mask.
+static bool split_rows(ibx_shadow_buffer *buffer, const uint64_t mask[2]) {
+  size_t count = buffer->row_count;
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t *row = buffer->rows[i].mask;
+    uint64_t inside[2] = {row[0] & mask[0], row[1] & mask[1]};
+    bool is_apart = (inside[0] | inside[1]) == 0;
+    bool is_whole = inside[0] == row[0] && inside[1] == row[1];
+    if (is_apart || is_whole) continue;
+    if (!split_row(buffer, i, inside)) return false;
+  }
+  return true;
+}
+
+static bool is_in(const ibx_row *row, const uint64_t mask[2]) {
+  return ((row->mask[0] & mask[0]) | (row->mask[1] & mask[1])) != 0;
+}
+
+static ibx_finding test_written(const ibx_shadow_buffer *buffer,
+                                const ibx_region *region) {
+  for (size_t i = 0; i < buffer->row_count; i++) {
+    const ibx_row *row = &buffer->rows[i];
+    if (!is_in(row, region->mask)) continue;
+    if (!ibx_bits_test(&row->written, region, buffer->extent.lo)) {
+      return IBX_FINDING_UNWRITTEN;
+    }
+  }
+  return IBX_FINDING_NONE;
+}
+
+static ibx_finding mark_written(ibx_shadow_buffer *buffer,
+                                const ibx_region *region) {
+  if (!split_rows(buffer, region->mask)) return IBX_FINDING_OUT_OF_MEMORY;
+  for (size_t i = 0; i < buffer->row_count; i++) {
+    ibx_row *row = &buffer->rows[i];
+    if (is_in(row, region->mask) &&
+        !ibx_bits_set(&row->written, region, buffer->extent.lo)) {
+      return IBX_FINDING_OUT_OF_MEMORY;
+    }
+  }
+  return IBX_FINDING_NONE;
+}
+
+// Another buffer took these bytes.
+static ibx_finding mark_lost(ibx_shadow_buffer *buffer,
+                             const ibx_region *region) {
+  if (!is_tracked(buffer)) return IBX_FINDING_NONE;
+  if (!split_rows(buffer, region->mask)) return IBX_FINDING_OUT_OF_MEMORY;
+  for (size_t i = 0; i < buffer->row_count; i++) {
+    ibx_row *row = &buffer->rows[i];
+    if (!is_in(row, region->mask)) continue;
+    if (!ibx_bits_clear(&row->written, region, buffer->extent.lo) ||
+        !ibx_bits_clear(&row->matmul, region, buffer->extent.lo)) {
+      return IBX_FINDING_OUT_OF_MEMORY;
+    }
+  }
+  return IBX_FINDING_NONE;
+}
+
+bool ibx_shadow_is_complete(const ibx_shadow_buffer *buffer) {
+  for (size_t i = 0; i < buffer->row_count; i++) {
+    if (buffer->rows[i].written.set != buffer->rows[i].written.size) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// --- neighbours ---------------------------------------------------------------
+
+static bool touches(const ibx_region *a, const ibx_region *b) {
+  return a->lo < b->hi && b->lo < a->hi &&
+         ((a->mask[0] & b->mask[0]) | (a->mask[1] & b->mask[1])) != 0;
+}
+
+static bool add_neighbour(ibx_shadow_buffer *buffer, uint16_t other) {
+  if (buffer->neighbour_count == buffer->neighbour_capacity) {
+    size_t capacity = buffer->neighbour_capacity
+                          ? buffer->neighbour_capacity * 2
+                          : FIRST_NEIGHBOURS;
+    uint16_t *list =
+        realloc(buffer->neighbours, capacity * sizeof *buffer->neighbours);
+    if (!list) return false;
+    buffer->neighbours = list;
+    buffer->neighbour_capacity = capacity;
+  }
+  buffer->neighbours[buffer->neighbour_count++] = other;
+  return true;
+}
+
+// Nothing to come touches the buffer, and everybody knows what did.
+static bool is_over(const ibx_shadow *shadow, const ibx_shadow_buffer *buffer) {
+  return buffer->remaining == 0 && knows_all(&buffer->reads, &shadow->known) &&
+         knows_all(&buffer->writes, &shadow->known);
+}
+
+static void free_list(ibx_order *order, ibx_record_list *list) {
+  clear_list(order, list);
+  free(list->items);
+  list->items = NULL;
+  list->capacity = 0;
+}
+
+static void retire(ibx_shadow *shadow, ibx_shadow_buffer *buffer) {
+  if (!buffer->is_active) return;
+  buffer->is_active = false;
+  free_list(shadow->order, &buffer->reads);
+  free_list(shadow->order, &buffer->writes);
+}
+
+// Finds the buffers in use that share an address with this one.
+static bool activate(ibx_shadow *shadow, uint16_t index) {
+  ibx_shadow_buffer *buffer = &shadow->buffers[index];
+  size_t kept = 0;
+  for (size_t i = 0; i < shadow->active_count; i++) {
+    uint16_t other_index = shadow->active[i];
+    ibx_shadow_buffer *other = &shadow->buffers[other_index];
+    if (is_over(shadow, other)) retire(shadow, other);
+    if (!other->is_active) continue;
+    shadow->active[kept++] = other_index;
+    if (other->decl->place.space != buffer->decl->place.space ||
+        !touches(&other->extent, &buffer->extent)) {
+      continue;
+    }
+    if (!add_neighbour(buffer, other_index) || !add_neighbour(other, index)) {
+      return false;
+    }
+  }
+  shadow->active[kept] = index;
+  shadow->active_count = kept + 1;
+  buffer->is_active = true;
+  return true;
+}
+
+// --- accesses -----------------------------------------------------------------
+
+static ibx_finding report_race(const ibx_record *record, size_t buffer,
+                               bool is_write, ibx_conflict *out) {
+  *out = (ibx_conflict){.buffer = (uint16_t)buffer,
+                        .insn = record->insn,
+                        .engine = record->engine,
+                        .is_write = is_write};
+  return IBX_FINDING_RACE;
+}
+
+// Against what `buffer` has seen, where the access may go through another one.
+static ibx_finding check_races(ibx_shadow *shadow, size_t buffer,
+                               const ibx_access *access,
+                               const ibx_region *region, ibx_conflict *out) {
+  const ibx_shadow_buffer *seen = &shadow->buffers[buffer];
+  const ibx_record *other =
+      find_race(shadow, &seen->writes, access->clock, region);
+  if (other) return report_race(other, buffer, true, out);
+  if (!access->is_write) return IBX_FINDING_NONE;
+  other = find_race(shadow, &seen->reads, access->clock, region);
+  return other ? report_race(other, buffer, false, out) : IBX_FINDING_NONE;
+}
+
+static ibx_finding check_neighbours(ibx_shadow *shadow,
+                                    const ibx_access *access,
+                                    const ibx_region *region,
+                                    ibx_conflict *out) {
+  ibx_shadow_buffer *buffer = &shadow->buffers[access->buffer];
+  size_t kept = 0;
+  ibx_finding finding = IBX_FINDING_NONE;
+  for (size_t i = 0; i < buffer->neighbour_count; i++) {
+    uint16_t index = buffer->neighbours[i];
+    ibx_shadow_buffer *other = &shadow->buffers[index];
+    if (is_over(shadow, other)) retire(shadow, other);
+    if (!other->is_active) continue;
+    buffer->neighbours[kept++] = index;
+    if (finding != IBX_FINDING_NONE || !touches(&other->extent, region)) {
+      continue;
+    }
+    finding = check_races(shadow, index, access, region, out);
+    if (finding == IBX_FINDING_NONE && access->is_write &&
+        other->remaining > 0) {
+      finding = mark_lost(other, region);
+    }
+  }
+  buffer->neighbour_count = kept;
+  return finding;
+}
+
+// Every row of the buffer may step over every run, and over the words of bits.
+static ibx_finding count_work(ibx_shadow *shadow,
+                              const ibx_shadow_buffer *buffer,
+                              const ibx_region *region) {
+  uint64_t runs = ibx_region_runs(region);
+  uint64_t words = (region->hi - region->lo) / 64;
+  uint64_t rows = buffer->row_count + 1;
+  if (runs > IBX_PROVE_MAX_WORK || shadow->work > IBX_PROVE_MAX_WORK) {
+    return IBX_FINDING_TOO_LONG;
+  }
+  shadow->work += rows * (runs + words / 8) + buffer->neighbour_count;
+  return IBX_FINDING_NONE;
+}
+
+static void note_dma(const ibx_shadow *shadow, const ibx_access *access,
+                     ibx_record_list *list) {
+  if (access->agent != IBX_AGENT_DMA) return;
+  ibx_dma_record *dma = &shadow->order->dmas[access->time];
+  for (size_t i = 0; i < dma->touch_count; i++) {
+    if (dma->touches[i] == access->buffer &&
+        dma->touch_writes[i] == access->is_write) {
+      return;
+    }
+  }
+  dma->touches[dma->touch_count] = access->buffer;
+  dma->touch_writes[dma->touch_count] = access->is_write;
+  dma->touch_count++;
+  list->pending++;
+}
+
+static ibx_finding do_read(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
+                           const ibx_access *access,
+                           const ibx_region *region) {
+  if (is_tracked(buffer)) {
+    ibx_finding finding = test_written(buffer, region);
+    if (finding != IBX_FINDING_NONE) return finding;
+  }
+  if (buffer->decl->place.space == IBX_SPACE_PSUM) {
+    ibx_finding finding = ibx_psum_read(buffer, access, region, &shadow->work);
+    if (finding != IBX_FINDING_NONE) return finding;
+  }
+  if (!add_record(shadow, &buffer->reads, access, region)) {
+    return IBX_FINDING_OUT_OF_MEMORY;
+  }
+  note_dma(shadow, access, &buffer->reads);
+  return IBX_FINDING_NONE;
+}
+
+static ibx_finding do_write(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
+                            const ibx_access *access,
+                            const ibx_region *region) {
+  if (is_tracked(buffer)) {
+    ibx_finding finding = mark_written(buffer, region);
+    if (finding != IBX_FINDING_NONE) return finding;
+  }
+  if (buffer->decl->place.space == IBX_SPACE_PSUM) {
+    ibx_finding finding = ibx_psum_write(buffer, access, region, &shadow->work);
+    if (finding != IBX_FINDING_NONE) return finding;
+  }
+  // It is ordered after all that it covers, so whoever is ordered after it is
+  // ordered after them.
+  if (ibx_region_covers(region, &buffer->extent)) {
+    clear_list(shadow->order, &buffer->reads);
+    clear_list(shadow->order, &buffer->writes);
+  }
+  if (!add_record(shadow, &buffer->writes, access, region)) {
+    return IBX_FINDING_OUT_OF_MEMORY;
+  }
+  note_dma(shadow, access, &buffer->writes);
+  return IBX_FINDING_NONE;
+}
+
+ibx_finding ibx_shadow_access(ibx_shadow *shadow, const ibx_access *access,
+                              const ibx_region *region, ibx_conflict *out) {
+  ibx_shadow_buffer *buffer = &shadow->buffers[access->buffer];
+  ibx_finding finding = count_work(shadow, buffer, region);
+  if (finding != IBX_FINDING_NONE) return finding;
+  bool is_constant = buffer->decl->kind == IBX_BUFFER_WEIGHT ||
+                     buffer->decl->kind == IBX_BUFFER_INPUT;
+  if (is_constant) {
+    return access->is_write ? IBX_FINDING_READ_ONLY : IBX_FINDING_NONE;
+  }
+  if (!buffer->is_active && !activate(shadow, access->buffer)) {
+    return IBX_FINDING_OUT_OF_MEMORY;
+  }
+  finding = check_races(shadow, access->buffer, access, region, out);
+  if (finding == IBX_FINDING_NONE) {
+    finding = check_neighbours(shadow, access, region, out);
+  }
+  if (finding != IBX_FINDING_NONE) return finding;
+  return access->is_write ? do_write(shadow, buffer, access, region)
+                          : do_read(shadow, buffer, access, region);
+}
+
+void ibx_shadow_dma_done(ibx_shadow *shadow, uint32_t index) {
+  const ibx_dma_record *dma = &shadow->order->dmas[index];
+  for (size_t i = 0; i < dma->touch_count; i++) {
+    ibx_shadow_buffer *buffer = &shadow->buffers[dma->touches[i]];
+    ibx_record_list *list =
+        dma->touch_writes[i] ? &buffer->writes : &buffer->reads;
+    list->pending--;
+    if (list->last[dma->waiter] < dma->wait_time) {
+      list->last[dma->waiter] = dma->wait_time;
+    }
+  }
+}
+
+// --- life ---------------------------------------------------------------------
+
+static bool init_rows(ibx_shadow_buffer *buffer) {
+  if (!is_tracked(buffer)) return true;
+  buffer->rows = calloc(1, sizeof *buffer->rows);
+  if (!buffer->rows) return false;
+  buffer->row_count = 1;
+  buffer->rows->mask[0] = buffer->extent.mask[0];
+  buffer->rows->mask[1] = buffer->extent.mask[1];
+  buffer->rows->written.size = buffer->decl->place.bytes;
+  if (buffer->decl->place.space == IBX_SPACE_PSUM) {
+    buffer->rows->matmul.size = buffer->decl->place.bytes;
+  }
+  return true;
+}
+
+ibx_status ibx_shadow_init(ibx_shadow *shadow, const ibx_entry *entry,
+                           ibx_order *order, ibx_pool *pool, ibx_error *err) {
+  *shadow = (ibx_shadow){.order = order};
+  shadow->buffers =
+      IBX_POOL_ARRAY(pool, entry->buffer_count, ibx_shadow_buffer);
+  shadow->active = IBX_POOL_ARRAY(pool, entry->buffer_count, uint16_t);
+  if (!shadow->buffers || !shadow->active) {
+    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
+  }
+  shadow->buffer_count = entry->buffer_count;
+  for (size_t i = 0; i < entry->buffer_count; i++) {
+    ibx_shadow_buffer *buffer = &shadow->buffers[i];
+    buffer->decl = &entry->buffers[i];
+    buffer->extent = ibx_region_of_place(&buffer->decl->place);
+    if (!init_rows(buffer)) {
+      return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
+    }
+  }
+  return IBX_OK;
+}
+
+void ibx_shadow_fini(ibx_shadow *shadow) {
+  for (size_t i = 0; i < shadow->buffer_count; i++) {
+    ibx_shadow_buffer *buffer = &shadow->buffers[i];
+    for (size_t r = 0; r < buffer->row_count; r++) {
+      ibx_bits_fini(&buffer->rows[r].written);
+      ibx_bits_fini(&buffer->rows[r].matmul);
+    }
+    free(buffer->rows);
+    free(buffer->groups);
+    free(buffer->neighbours);
+    free(buffer->reads.items);
+    free(buffer->writes.items);
+  }
+  *shadow = (ibx_shadow){.order = NULL};
+}
