@@ -21,7 +21,8 @@ typedef struct ibx_proof {
 } ibx_proof;
 
 /// Proves one entry. `proof` may be NULL. Fails with UNPROVEN and the first
-/// finding: engine, instruction index, node, buffer and the other party.
+/// finding: engine, instruction index, node, buffer and the other party; with
+/// INVALID_PROGRAM when an instruction or buffer is illegal on its own.
 IBX_API IBX_NODISCARD ibx_status ibx_prove_entry(const ibx_program_data *program,
                                                  const ibx_entry *entry,
                                                  ibx_proof *proof,
