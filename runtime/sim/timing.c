@@ -56,11 +56,11 @@ typedef struct sequencer {
   const ibx_timed_insn *timed;
   size_t count, index;
   uint64_t candidate_ps;
-  uint64_t next_ps;  ///< when the sequencer comes to its next instruction
-  uint64_t hold_ps;  ///< a resource that is taken puts it off until then
-  uint64_t done_ps;  ///< all before is complete
-  bool is_arriving;  ///< a DMA reaches the DMA engines at next_ps
-  size_t arriving;   ///< its index
+  uint64_t next_ps; ///< when the sequencer comes to its next instruction
+  uint64_t hold_ps; ///< a resource that is taken puts it off until then
+  uint64_t done_ps; ///< all before is complete
+  bool is_arriving; ///< a DMA reaches the DMA engines at next_ps
+  size_t arriving;  ///< its index
   loop_frame *frames;
   size_t depth;
   uint32_t loop_registers[IBX_LOOP_REGISTERS];
@@ -77,7 +77,7 @@ typedef struct timer {
   ibx_timing_plan plan;
   sequencer engines[IBX_ENGINE_COUNT];
   ibx_timed_semaphore semaphores[IBX_SEMAPHORES];
-  uint64_t signal_ps[IBX_SEMAPHORES]; ///< from an engine to the waiter
+  uint64_t signal_ps[IBX_SEMAPHORES];      ///< from an engine to the waiter
   uint64_t tensor_bank_ps[IBX_PSUM_BANKS]; ///< Tensor writes it until then
   uint64_t other_bank_ps[IBX_PSUM_BANKS];  ///< Vector or Scalar use it
   uint64_t port_ps[IBX_ENGINE_COUNT][IBX_SPACE_COUNT];
@@ -106,8 +106,8 @@ static void refresh(timer *t, ibx_engine engine) {
   s->candidate_ps = IBX_TIME_NEVER;
   if (s->index >= s->count) return;
   const ibx_insn *insn = &s->insns[s->index];
-  bool is_hidden = s->timed[s->index].kind == IBX_TIMED_STATIONARY &&
-                   t->array.has_shadow;
+  bool is_hidden =
+      s->timed[s->index].kind == IBX_TIMED_STATIONARY && t->array.has_shadow;
   uint64_t at_ps = is_hidden ? t->array.shadow_ps : s->next_ps;
   at_ps = larger(at_ps, s->hold_ps);
   if (insn->wait_value != 0) {
@@ -251,8 +251,7 @@ static uint64_t ready_time(const timer *t, ibx_engine engine, uint64_t now_ps) {
   if (timed->words > s->fetched_words) ready_ps = larger(ready_ps, s->fetch_ps);
   switch (timed->kind) {
   case IBX_TIMED_MOVING:
-    ready_ps =
-        larger(ready_ps, ibx_timed_array_ready(&t->array, timed->rows));
+    ready_ps = larger(ready_ps, ibx_timed_array_ready(&t->array, timed->rows));
     return larger(ready_ps,
                   after_banks(t->other_bank_ps, all_banks(t, s, timed)));
   case IBX_TIMED_WORK:
@@ -261,8 +260,8 @@ static uint64_t ready_time(const timer *t, ibx_engine engine, uint64_t now_ps) {
                       after_banks(t->tensor_bank_ps, all_banks(t, s, timed)));
     return larger(ready_ps, after_writes(s, timed, now_ps));
   case IBX_TIMED_DMA:
-    ready_ps = larger(
-        ready_ps, ibx_timed_dma_room(&t->dma, s->insns[s->index].queue));
+    ready_ps =
+        larger(ready_ps, ibx_timed_dma_room(&t->dma, s->insns[s->index].queue));
     return larger(ready_ps, after_writes(s, timed, now_ps));
   case IBX_TIMED_REGISTER:
     return larger(ready_ps, after_writes(s, timed, now_ps));
@@ -277,8 +276,8 @@ static void fetch(timer *t, sequencer *s, const ibx_timed_insn *timed,
   t->time.fetch_bytes += (uint64_t)timed->words * IBX_WORD_BYTES;
   if (timed->words > s->fetched_words) {
     s->fetched_words += t->half_words;
-    s->fetch_ps = ibx_timed_dma_fetch(&t->dma, now_ps,
-                                      t->half_words * IBX_WORD_BYTES);
+    s->fetch_ps =
+        ibx_timed_dma_fetch(&t->dma, now_ps, t->half_words * IBX_WORD_BYTES);
   }
   s->fetched_words -= timed->words;
 }
@@ -321,13 +320,18 @@ static uint64_t start_work(timer *t, ibx_engine engine, uint64_t now_ps) {
 
 static uint64_t start_moving(timer *t, sequencer *s, uint64_t now_ps) {
   const ibx_timed_insn *timed = &s->timed[s->index];
+  uint64_t idle_from_ps = larger(now_ps, t->array.last_end_ps);
   uint64_t end_ps =
       ibx_timed_array_stream(&t->array, now_ps, timed->rows, timed->issue_ps);
+  if (end_ps > idle_from_ps) {
+    t->time.busy_ps[IBX_ENGINE_TENSOR] +=
+        smaller(timed->busy_ps, end_ps - idle_from_ps);
+  }
   unsigned all = (1u << IBX_PARTITIONS / t->machine->row_tile_min) - 1;
-  uint64_t depth_ps = timed->result_ps - smaller(timed->result_ps,
-                                                 timed->issue_ps);
-  s->next_ps = timed->rows == all ? end_ps
-                                  : smaller(end_ps, now_ps + t->interval_ps);
+  uint64_t depth_ps =
+      timed->result_ps - smaller(timed->result_ps, timed->issue_ps);
+  s->next_ps =
+      timed->rows == all ? end_ps : smaller(end_ps, now_ps + t->interval_ps);
   s->done_ps = larger(s->done_ps, end_ps + depth_ps);
   take_banks(t->tensor_bank_ps, all_banks(t, s, timed), end_ps);
   return end_ps;
@@ -356,8 +360,7 @@ static void enter_loop(sequencer *s) {
     s->index = s->timed[s->index].partner;
     return;
   }
-  s->frames[s->depth++] =
-      (loop_frame){.start = s->index, .trips_left = trips};
+  s->frames[s->depth++] = (loop_frame){.start = s->index, .trips_left = trips};
 }
 
 // Time alone knows no data: a loaded register has its upper limit. A loop that
@@ -386,9 +389,13 @@ static uint64_t start_insn(timer *t, ibx_engine engine, uint64_t now_ps) {
   const ibx_timed_insn *timed = &s->timed[s->index];
   uint64_t end_ps;
   if (timed->kind == IBX_TIMED_STATIONARY) {
-    end_ps = ibx_timed_array_load(&t->array, now_ps, timed->rows,
-                                  timed->issue_ps);
-    s->next_ps = larger(s->next_ps, end_ps);
+    end_ps =
+        ibx_timed_array_load(&t->array, now_ps, timed->rows, timed->issue_ps);
+    if (end_ps > s->next_ps) {
+      t->time.busy_ps[IBX_ENGINE_TENSOR] +=
+          smaller(timed->busy_ps, end_ps - s->next_ps);
+      s->next_ps = end_ps;
+    }
     s->done_ps = larger(s->done_ps, end_ps);
     return end_ps;
   }
@@ -403,6 +410,12 @@ static uint64_t start_insn(timer *t, ibx_engine engine, uint64_t now_ps) {
     start_control(t, s, now_ps);
   }
   return s->next_ps;
+}
+
+// What streams at the same time as something else, or hides behind it, counts
+// once.
+static bool is_array(const ibx_timed_insn *timed) {
+  return timed->kind == IBX_TIMED_STATIONARY || timed->kind == IBX_TIMED_MOVING;
 }
 
 static bool is_control(const ibx_timed_insn *timed) {
@@ -424,7 +437,7 @@ static void issue(timer *t, ibx_engine engine, uint64_t now_ps) {
   s->index++;
   s->hold_ps = 0;
   t->time.instructions++;
-  t->time.busy_ps[engine] += timed->busy_ps;
+  if (!is_array(timed)) t->time.busy_ps[engine] += timed->busy_ps;
   if (!is_control(timed) && timed->kind != IBX_TIMED_DMA) {
     t->time.total_ps = larger(t->time.total_ps, s->done_ps);
   }
@@ -455,12 +468,11 @@ static void arrive(timer *t, ibx_engine engine, uint64_t now_ps) {
   for (size_t i = 0; i < timed->piece_count; i++) {
     const ibx_timed_piece *piece = &t->pieces[i];
     t->time.total_ps = larger(t->time.total_ps, piece->complete_ps);
-    ibx_sim_event event = {
-        .start_ps = piece->start_ps,
-        .end_ps = piece->end_ps,
-        .index = (uint32_t)s->arriving,
-        .agent = (uint8_t)(IBX_ENGINE_COUNT + piece->engine),
-        .issuer = (uint8_t)engine};
+    ibx_sim_event event = {.start_ps = piece->start_ps,
+                           .end_ps = piece->end_ps,
+                           .index = (uint32_t)s->arriving,
+                           .agent = (uint8_t)(IBX_ENGINE_COUNT + piece->engine),
+                           .issuer = (uint8_t)engine};
     send_event(t, &event);
     if (insn->signal_value == 0) continue;
     rise(t, insn->signal_semaphore, now_ps,
@@ -492,18 +504,20 @@ static ibx_status deadlock(const timer *t, ibx_error *err) {
     const sequencer *s = &t->engines[e];
     if (s->index >= s->count || len >= sizeof(text)) continue;
     const ibx_insn *insn = &s->insns[s->index];
-    int added = snprintf(
-        text + len, sizeof(text) - len, "%s%s waits for s%u>=%u (it has %" PRIu64
-        ") at instruction %zu", len == 0 ? "" : ", ",
-        ibx_engine_name((ibx_engine)e), insn->wait_semaphore, insn->wait_value,
-        t->semaphores[insn->wait_semaphore].ready, s->index);
+    int added = snprintf(text + len, sizeof(text) - len,
+                         "%s%s waits for s%u>=%u (it has %" PRIu64
+                         ") at instruction %zu",
+                         len == 0 ? "" : ", ", ibx_engine_name((ibx_engine)e),
+                         insn->wait_semaphore, insn->wait_value,
+                         t->semaphores[insn->wait_semaphore].ready, s->index);
     len += added < 0 ? 0 : (size_t)added;
   }
   return IBX_FAIL(err, DEVICE_ERROR, "deadlock: %s", text);
 }
 
 static ibx_status run(timer *t, ibx_error *err) {
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++) refresh(t, (ibx_engine)e);
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++)
+    refresh(t, (ibx_engine)e);
   for (;;) {
     ibx_engine engine = least_candidate(t);
     sequencer *s = &t->engines[engine];
@@ -538,8 +552,8 @@ static ibx_status run(timer *t, ibx_error *err) {
 static void init_signals(timer *t) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     const sequencer *s = &t->engines[e];
-    uint64_t travel_ps = ibx_machine_cycles_to_ps(
-        t->machine, (ibx_engine)e, t->machine->semaphore_cycles);
+    uint64_t travel_ps = ibx_machine_cycles_to_ps(t->machine, (ibx_engine)e,
+                                                  t->machine->semaphore_cycles);
     for (size_t i = 0; i < s->count; i++) {
       if (s->insns[i].wait_value == 0) continue;
       uint64_t *signal_ps = &t->signal_ps[s->insns[i].wait_semaphore];
@@ -584,14 +598,16 @@ static void fini(timer *t) {
   ibx_timed_dma_fini(&t->dma);
   ibx_event_queue_fini(&t->events);
   free(t->pieces);
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++) free(t->engines[e].frames);
-  for (int i = 0; i < IBX_SEMAPHORES; i++) free(t->semaphores[i].rises);
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++)
+    free(t->engines[e].frames);
+  for (int i = 0; i < IBX_SEMAPHORES; i++)
+    free(t->semaphores[i].rises);
 }
 
 ibx_status ibx_sim_time_entry(const ibx_program_data *program,
-                              const ibx_entry *entry,
-                              ibx_sim_event_fn on_event, void *user,
-                              ibx_sim_time *out_time, ibx_error *err) {
+                              const ibx_entry *entry, ibx_sim_event_fn on_event,
+                              void *user, ibx_sim_time *out_time,
+                              ibx_error *err) {
   *out_time = (ibx_sim_time){0};
   timer *t = calloc(1, sizeof(*t));
   if (!t) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the simulator");
