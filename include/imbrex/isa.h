@@ -45,13 +45,10 @@ typedef enum ibx_format {
   IBX_FORMAT_COUNT
 } ibx_format;
 
+/// Bits of an instruction's `flags`; isa.def tells what they do.
 enum {
-  IBX_FLAG_ACCUMULATE = 1, ///< multiply_moving adds to PSUM
-  IBX_FLAG_LOOPED = 2,     ///< a word of loop strides follows
-  IBX_FLAG_REVERSE0 = 4,   ///< tensor_scalar: s0 op0 src
-  IBX_FLAG_REVERSE1 = 8,   ///< tensor_scalar: s1 op1 (...)
-  IBX_FLAG_NEGATE = 16,    ///< tensor_reduce
-  IBX_FLAG_GROUP_END = 32  ///< multiply_moving ends the accumulation group
+#define IBX_FLAG(name, bit, sentence) IBX_FLAG_##name = bit,
+#include "imbrex/isa.def"
 };
 
 /// Where a DMA's descriptors come from.
@@ -71,12 +68,12 @@ typedef enum ibx_dge {
 /// partition_step 0. A [P,1] operand (slots s, w) has no steps: one element at
 /// `offset` in each partition.
 typedef struct ibx_operand {
-  uint64_t offset;             ///< bytes
-  int32_t step[IBX_DIMS];      ///< elements
+  uint64_t offset;                       ///< bytes
+  int32_t step[IBX_DIMS];                ///< elements
   int32_t loop_step[IBX_LOOP_REGISTERS]; ///< bytes
-  uint16_t buffer;             ///< index of the entry's buffer, or IBX_NO_BUFFER
-  uint8_t partition;           ///< first, relative to the buffer's first
-  uint8_t dtype;               ///< ibx_dtype
+  uint16_t buffer;   ///< index of the entry's buffer, or IBX_NO_BUFFER
+  uint8_t partition; ///< first, relative to the buffer's first
+  uint8_t dtype;     ///< ibx_dtype
   int8_t partition_step[IBX_DIMS]; ///< partitions; DMA and SBUF only
 } ibx_operand;
 
@@ -86,19 +83,19 @@ typedef struct ibx_insn {
   ibx_operand operand[IBX_OPERANDS];
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
   float imm[2];
-  uint32_t count;          ///< loop trips, register value, rows of a gather
-  uint16_t wait_value;     ///< 0: no wait. Waits for >= value, then subtracts it
-  uint16_t signal_value;   ///< 0: no signal. A DMA: the number of its pieces
+  uint32_t count;        ///< loop trips, register value, rows of a gather
+  uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
+  uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
   uint8_t signal_semaphore;
-  uint8_t opcode;          ///< ibx_opcode
-  uint8_t flags;           ///< IBX_FLAG_...
-  uint8_t op[2];           ///< ibx_alu; ibx_act in op[0] of an activation
-  uint8_t partitions;      ///< of the engine operands, 1 to 128; of a matmul: K
-  uint8_t columns;         ///< matmul: partitions of dst, 1 to 128
-  uint8_t queue;           ///< DMA ring, 0 to 15
-  uint8_t dge;             ///< ibx_dge
-  uint8_t reg[2];          ///< control
+  uint8_t opcode;     ///< ibx_opcode
+  uint8_t flags;      ///< IBX_FLAG_...
+  uint8_t op[2];      ///< ibx_alu; ibx_act in op[0] of an activation
+  uint8_t partitions; ///< of the engine operands, 1 to 128; of a matmul: K
+  uint8_t columns;    ///< matmul: partitions of dst, 1 to 128
+  uint8_t queue;      ///< DMA ring, 0 to 15
+  uint8_t dge;        ///< ibx_dge
+  uint8_t reg[2];     ///< control
 } ibx_insn;
 
 typedef enum ibx_slot_kind {
@@ -182,10 +179,9 @@ typedef struct ibx_buffer_place {
 /// Checks one instruction against the limits of the machine: engine, target,
 /// operand counts, partition starts, free sizes, dtypes, memories, ALU
 /// operators, alignment to elements. Loops and ranges are the prover's.
-IBX_API IBX_NODISCARD ibx_status
-ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
-               const ibx_insn *insn, const ibx_buffer_place *buffers,
-               size_t buffer_count, ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status ibx_insn_check(
+    const ibx_machine *machine, ibx_engine engine, const ibx_insn *insn,
+    const ibx_buffer_place *buffers, size_t buffer_count, ibx_error *err);
 
 /// The cost of one instruction on its engine, in cycles of that engine.
 typedef struct ibx_insn_cost {
@@ -203,8 +199,8 @@ IBX_API ibx_insn_cost ibx_insn_cost_get(const ibx_machine *machine,
 /// One of the pieces of a DMA: a run of descriptors on one DMA engine.
 typedef struct ibx_dma_piece {
   uint64_t descriptors;
-  uint64_t bytes;          ///< the larger of both sides
-  uint64_t first;          ///< element index (in iteration order) it starts at
+  uint64_t bytes; ///< the larger of both sides
+  uint64_t first; ///< element index (in iteration order) it starts at
   uint64_t elements;
 } ibx_dma_piece;
 
