@@ -179,6 +179,54 @@ static void operator_columns_are_read(void **state) {
   assert_int_equal(ibx_act_table(255), 0);
 }
 
+typedef struct text_row {
+  const char *key, *text;
+} text_row;
+
+static const text_row costs[] = {
+#define IBX_COST(cost, formula, source) {#cost, formula},
+#include "imbrex/isa.def"
+};
+
+static const text_row used_costs[] = {
+#define IBX_INSN(name, opcode, format, engines, targets, slot0, slot1, slot2,  \
+                 slot3, cost, sentence, source)                                \
+  {#cost, #name},
+#include "imbrex/isa.def"
+};
+
+static const text_row limits[] = {
+#define IBX_LIMIT(scope, rule) {#scope, rule},
+#include "imbrex/isa.def"
+};
+
+static bool has_key(const text_row *rows, size_t count, const char *key) {
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp(rows[i].key, key) == 0) return true;
+  }
+  return false;
+}
+
+static void every_cost_has_a_formula_and_every_rule_a_scope(void **state) {
+  (void)state;
+  for (size_t i = 0; i < IBX_COUNT_OF(used_costs); i++) {
+    assert_true(has_key(costs, IBX_COUNT_OF(costs), used_costs[i].key));
+  }
+  for (size_t i = 0; i < IBX_COUNT_OF(costs); i++) {
+    assert_true(has_key(used_costs, IBX_COUNT_OF(used_costs), costs[i].key));
+    assert_true(strlen(costs[i].text) > 0);
+  }
+  const text_row kinds[] = {
+      {"instructions", ""}, {"engines", ""}, {"dmas", ""}};
+  for (size_t i = 0; i < IBX_COUNT_OF(limits); i++) {
+    const char *scope = limits[i].key;
+    uint8_t opcode;
+    assert_true(has_key(kinds, IBX_COUNT_OF(kinds), scope) ||
+                ibx_insn_find(scope, strlen(scope), &opcode));
+    assert_true(strlen(limits[i].text) > 10);
+  }
+}
+
 static void out_of_table_gives_nothing(void **state) {
   (void)state;
   size_t count = 1;
@@ -203,6 +251,7 @@ int main(void) {
       cmocka_unit_test(instructions_begin_alike),
       cmocka_unit_test(operators_have_names),
       cmocka_unit_test(operator_columns_are_read),
+      cmocka_unit_test(every_cost_has_a_formula_and_every_rule_a_scope),
       cmocka_unit_test(out_of_table_gives_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
