@@ -1,3 +1,5 @@
+; SPDX-License-Identifier: Apache-2.0
+;
 ; Matrix product, version 1: naive.
 ;
 ;   out[M,N] = lhsT[K,M]^T x rhs[K,N], all fp32

@@ -1,3 +1,5 @@
+; SPDX-License-Identifier: Apache-2.0
+;
 ; Matrix product, version 4: blocked in M, N and K.
 ;
 ;   out[M,N] = lhsT[K,M]^T x rhs[K,N], all fp32
@@ -24,7 +26,7 @@
 .require BLOCK_M % 512 == 0 && BLOCK_M > 0 "a block of M has whole chunks of 512"
 .require M % BLOCK_M == 0 "M is a multiple of the block, 2048"
 .require N % 1024 == 0 "N is a multiple of 1024"
-.require K % 2048 == 0 && K >= 6144 "K is a multiple of 2048, at least 6144"
+.require K % 2048 == 0 && K >= 4096 "K is a multiple of 2048, at least 4096"
 
 .target ibx3
 .model "matmul_4_block_mnk"

@@ -26,10 +26,11 @@ typedef struct ibx_asm_program ibx_asm_program;
 /// "name:line:column: what is wrong; remedy", or OUT_OF_MEMORY. Instructions
 /// are as well formed as the encoder needs; ibx_program_write() and
 /// ibx_prove_entry() check the rest.
-IBX_API IBX_NODISCARD ibx_status
-ibx_asm_parse(ibx_str text, const char *name, const ibx_asm_define *defines,
-              size_t define_count, ibx_asm_program **out_program,
-              ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status ibx_asm_parse(ibx_str text, const char *name,
+                                               const ibx_asm_define *defines,
+                                               size_t define_count,
+                                               ibx_asm_program **out_program,
+                                               ibx_error *err);
 
 /// Lends the program; it lives until ibx_asm_destroy().
 IBX_API const ibx_program_data *ibx_asm_get(const ibx_asm_program *program);
@@ -50,9 +51,9 @@ enum { IBX_DISASM_INSN_BYTES = 2048 };
 
 /// Writes the whole program as text through the sink, weights included.
 /// Fails with IO_ERROR when the sink fails, OUT_OF_MEMORY.
-IBX_API IBX_NODISCARD ibx_status ibx_disasm_program(
-    const ibx_program_data *program, ibx_write_fn write, void *user,
-    ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status
+ibx_disasm_program(const ibx_program_data *program, ibx_write_fn write,
+                   void *user, ibx_error *err);
 
 IBX_C_END
 #endif

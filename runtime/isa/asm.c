@@ -41,8 +41,8 @@ void ibx_asm_fail(ibx_asm_parser *p, const ibx_token *token, const char *format,
 
 void ibx_asm_no_memory(ibx_asm_parser *p) {
   if (p->status != IBX_OK) return;
-  p->status = IBX_FAIL(p->err, OUT_OF_MEMORY, "%s: no memory to assemble it",
-                       p->name);
+  p->status =
+      IBX_FAIL(p->err, OUT_OF_MEMORY, "%s: no memory to assemble it", p->name);
 }
 
 bool ibx_asm_grow(ibx_asm_parser *p, void *array, size_t *room, size_t count,
@@ -58,8 +58,7 @@ bool ibx_asm_grow(ibx_asm_parser *p, void *array, size_t *room, size_t count,
     ibx_asm_no_memory(p);
     return false;
   }
-  memset((char *)new + *room * element_bytes, 0,
-         (more - *room) * element_bytes);
+  memset((char *)new + *room *element_bytes, 0, (more - *room) * element_bytes);
   memcpy(array, &new, sizeof(new));
   *room = more;
   return true;
@@ -154,8 +153,9 @@ const char *ibx_asm_keep_text(ibx_asm_parser *p, const ibx_token *token) {
       at++;
     }
     if (byte <= 0) {
-      ibx_asm_fail(p, token, "wrong escape in the string; there are \\\" \\\\ "
-                             "\\n \\t and \\x01 to \\xff");
+      ibx_asm_fail(p, token,
+                   "wrong escape in the string; there are \\\" \\\\ "
+                   "\\n \\t and \\x01 to \\xff");
       return NULL;
     }
     copy[used++] = (char)byte;
@@ -190,8 +190,10 @@ static void set_symbol(ibx_asm_parser *p, const ibx_token *at, ibx_str name,
   ibx_symbol *symbol = ibx_asm_find_symbol(p, name);
   if (symbol && symbol->is_fixed && kind == IBX_SYMBOL_NUMBER) return;
   if (symbol && symbol->kind != kind) {
-    ibx_asm_fail(p, at, "'%.*s' already names something else; take another "
-                        "name", (int)name.len, name.data);
+    ibx_asm_fail(p, at,
+                 "'%.*s' already names something else; take another "
+                 "name",
+                 (int)name.len, name.data);
     return;
   }
   if (symbol) {
@@ -212,8 +214,10 @@ static ibx_token read_symbol_name(ibx_asm_parser *p) {
   if (token.kind != IBX_TOKEN_NAME) {
     ibx_asm_fail(p, &token, "expected a name");
   } else if (ibx_asm_is_reserved(token.text.data, token.text.len)) {
-    ibx_asm_fail(p, &token, "'%.*s' is a word of the language; take another "
-                            "name", (int)token.text.len, token.text.data);
+    ibx_asm_fail(p, &token,
+                 "'%.*s' is a word of the language; take another "
+                 "name",
+                 (int)token.text.len, token.text.data);
   }
   ibx_asm_advance(p);
   return token;
@@ -294,8 +298,8 @@ static bool read_place_word(ibx_asm_parser *p, ibx_buffer_place *place,
                             bool *has_offset) {
   if (ibx_asm_take_name(p, "partition")) {
     ibx_asm_expect_punct(p, "=");
-    place->partition = (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX,
-                                                   "the first partition");
+    place->partition =
+        (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX, "the first partition");
   } else if (ibx_asm_take_name(p, "partitions")) {
     ibx_asm_expect_punct(p, "=");
     place->partitions =
@@ -357,7 +361,8 @@ static void read_buffer_decl(ibx_asm_parser *p) {
   buffer.place.space = (ibx_space)space;
   buffer.place.partitions = space == IBX_SPACE_HBM ? 1 : IBX_PARTITIONS;
   buffer.kind = kind < 0 ? IBX_BUFFER_SCRATCH : (ibx_buffer_kind)kind;
-  while (read_place_word(p, &buffer.place, &has_offset)) continue;
+  while (read_place_word(p, &buffer.place, &has_offset))
+    continue;
   if (buffer.place.bytes == 0) {
     ibx_asm_fail(p, &at, "buffer '%s' has no size; give bytes=", buffer.name);
   }
@@ -642,10 +647,12 @@ static void read_bounds(ibx_asm_parser *p) {
               {"engine_ps", &bounds->engine_ps}};
   while (p->status == IBX_OK && !at_line_end(p)) {
     size_t i = 0;
-    while (i < IBX_COUNT_OF(rows) && !ibx_asm_take_name(p, rows[i].name)) i++;
+    while (i < IBX_COUNT_OF(rows) && !ibx_asm_take_name(p, rows[i].name))
+      i++;
     if (i == IBX_COUNT_OF(rows)) {
-      ibx_asm_fail(p, &p->token, "expected flops=, tensor_ps=, hbm_min_bytes=, "
-                                 "hbm_ps= or engine_ps=");
+      ibx_asm_fail(p, &p->token,
+                   "expected flops=, tensor_ps=, hbm_min_bytes=, "
+                   "hbm_ps= or engine_ps=");
       return;
     }
     ibx_asm_expect_punct(p, "=");
@@ -658,7 +665,8 @@ static void read_bounds(ibx_asm_parser *p) {
 static void read_block(ibx_asm_parser *p, bool is_repeat);
 
 static void skip_line(ibx_asm_parser *p) {
-  while (p->status == IBX_OK && !at_line_end(p)) ibx_asm_advance(p);
+  while (p->status == IBX_OK && !at_line_end(p))
+    ibx_asm_advance(p);
   if (p->token.kind == IBX_TOKEN_LINE) ibx_asm_advance(p);
 }
 
@@ -817,8 +825,10 @@ static void check_nodes(ibx_asm_parser *p, const ibx_entry *entry) {
     for (size_t i = 0; i < entry->streams[e].count; i++) {
       uint32_t node = entry->streams[e].nodes[i];
       if (node == IBX_NO_NODE || node < p->program->data.node_count) continue;
-      ibx_asm_fail(p, &p->token, ".at %" PRIu32 " names a node that no .node "
-                                 "declares", node);
+      ibx_asm_fail(p, &p->token,
+                   ".at %" PRIu32 " names a node that no .node "
+                   "declares",
+                   node);
       return;
     }
   }

@@ -66,7 +66,19 @@ static bool scale(ibx_asm_value *a, int64_t factor) {
 // --- operators ---------------------------------------------------------------------
 
 typedef enum operation {
-  OR, AND, EQ, NE, LT, LE, GT, GE, ADD, SUB, MUL, DIV, MOD
+  OR,
+  AND,
+  EQ,
+  NE,
+  LT,
+  LE,
+  GT,
+  GE,
+  ADD,
+  SUB,
+  MUL,
+  DIV,
+  MOD
 } operation;
 
 static const struct {
@@ -99,8 +111,9 @@ static void multiply(ibx_asm_parser *p, const ibx_token *at, ibx_asm_value *a,
   ibx_asm_value product = is_plain(b) ? *a : *b;
   int64_t factor = is_plain(b) ? b->constant : a->constant;
   if (!is_plain(a) && !is_plain(b)) {
-    ibx_asm_fail(p, at, "loop registers cannot be multiplied; an address is "
-                        "affine in them");
+    ibx_asm_fail(p, at,
+                 "loop registers cannot be multiplied; an address is "
+                 "affine in them");
   } else if (!scale(&product, factor)) {
     ibx_asm_fail(p, at, "the product leaves 64 bits");
   }
@@ -110,8 +123,9 @@ static void multiply(ibx_asm_parser *p, const ibx_token *at, ibx_asm_value *a,
 static void divide(ibx_asm_parser *p, const ibx_token *at, operation op,
                    ibx_asm_value *a, const ibx_asm_value *b) {
   if (!is_plain(a) || !is_plain(b)) {
-    ibx_asm_fail(p, at, "loop registers cannot be divided; an address is "
-                        "affine in them");
+    ibx_asm_fail(p, at,
+                 "loop registers cannot be divided; an address is "
+                 "affine in them");
   } else if (b->constant == 0) {
     ibx_asm_fail(p, at, "division by 0");
   } else if (b->constant == -1) {
@@ -121,8 +135,8 @@ static void divide(ibx_asm_parser *p, const ibx_token *at, operation op,
       ibx_asm_fail(p, at, "the quotient leaves 64 bits");
     }
   } else {
-    a->constant = op == DIV ? a->constant / b->constant
-                            : a->constant % b->constant;
+    a->constant =
+        op == DIV ? a->constant / b->constant : a->constant % b->constant;
   }
 }
 
@@ -176,8 +190,10 @@ static ibx_asm_value read_name(ibx_asm_parser *p) {
     return value;
   }
   if (loop_register >= 0) {
-    ibx_asm_fail(p, &at, "register r%d is no loop register; addresses use r0 "
-                         "to r3", loop_register);
+    ibx_asm_fail(p, &at,
+                 "register r%d is no loop register; addresses use r0 "
+                 "to r3",
+                 loop_register);
   } else {
     ibx_asm_fail(p, &at, "'%.*s' is no number here; set it with .equ or -D",
                  (int)at.text.len, at.text.data);
@@ -314,8 +330,9 @@ uint8_t ibx_asm_read_semaphore(ibx_asm_parser *p) {
   const ibx_symbol *symbol = ibx_asm_find_symbol(p, at.text);
   if (symbol && symbol->kind == IBX_SYMBOL_SEMAPHORE) value = symbol->value;
   if (at.kind != IBX_TOKEN_NAME || value < 0) {
-    ibx_asm_fail(p, &at, "expected a semaphore: s0 to s255, or a name set by "
-                         ".semaphore");
+    ibx_asm_fail(p, &at,
+                 "expected a semaphore: s0 to s255, or a name set by "
+                 ".semaphore");
     return 0;
   }
   ibx_asm_advance(p);

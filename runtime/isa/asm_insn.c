@@ -27,8 +27,10 @@ typedef struct line {
 static void set_address(line *l, const ibx_token *at, ibx_operand *operand,
                         const ibx_asm_value *address) {
   if (address->constant < 0) {
-    ibx_asm_fail(l->p, at, "the address starts at byte %lld, must be at least "
-                           "0", (long long)address->constant);
+    ibx_asm_fail(l->p, at,
+                 "the address starts at byte %lld, must be at least "
+                 "0",
+                 (long long)address->constant);
     return;
   }
   operand->offset = (uint64_t)address->constant;
@@ -48,7 +50,8 @@ static void read_steps(line *l, size_t slot) {
   int64_t steps[IBX_DIMS] = {0};
   if (ibx_asm_take_name(l->p, "step")) {
     ibx_asm_read_list(l->p, INT32_MIN, INT32_MAX, steps, 0, "a step");
-    for (size_t d = 0; d < IBX_DIMS; d++) operand->step[d] = (int32_t)steps[d];
+    for (size_t d = 0; d < IBX_DIMS; d++)
+      operand->step[d] = (int32_t)steps[d];
     l->has_steps[slot] = true;
   }
   if (ibx_asm_take_name(l->p, "pstep")) {
@@ -99,8 +102,8 @@ static void read_operands(line *l) {
 
 // --- members ---------------------------------------------------------------------
 
-static void set_member(line *l, const ibx_token *at, const ibx_field_info *field,
-                       int64_t value) {
+static void set_member(line *l, const ibx_token *at,
+                       const ibx_field_info *field, int64_t value) {
   if (!ibx_asm_set_member(&l->insn, field, value)) {
     ibx_asm_fail(l->p, at, "%s is %lld, but its field has %u %s bits",
                  field->name, (long long)value, field->width,
@@ -202,7 +205,8 @@ static void read_field(line *l) {
 static void read_space(line *l) {
   int64_t num[IBX_DIMS] = {0};
   ibx_asm_read_list(l->p, 0, UINT32_MAX, num, 1, "a dimension");
-  for (size_t d = 0; d < IBX_DIMS; d++) l->insn.num[d] = (uint32_t)num[d];
+  for (size_t d = 0; d < IBX_DIMS; d++)
+    l->insn.num[d] = (uint32_t)num[d];
 }
 
 static void read_wait(line *l) {
@@ -255,7 +259,8 @@ static void read_member(line *l) {
   } else if (ibx_asm_take_name(p, "field")) {
     read_field(l);
   } else if (!read_word(l) && !read_flag(l) && !read_register(l)) {
-    ibx_asm_fail(p, &p->token, "'%.*s' says nothing about %s; expected size(...), "
+    ibx_asm_fail(p, &p->token,
+                 "'%.*s' says nothing about %s; expected size(...), "
                  "wait, signal, a flag or member=value",
                  (int)(p->token.text.len < 40 ? p->token.text.len : 40),
                  p->token.text.data, l->info->name);
@@ -268,8 +273,9 @@ static void fill_steps(line *l) {
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
     if (l->info->slot[slot] == IBX_SLOT_NONE || l->has_steps[slot]) continue;
     if (!ibx_asm_default_steps(&l->insn, slot, l->insn.operand[slot].step)) {
-      ibx_asm_fail(l->p, &l->start, "the space is too large to be contiguous; "
-                                    "write the steps with step(...)");
+      ibx_asm_fail(l->p, &l->start,
+                   "the space is too large to be contiguous; "
+                   "write the steps with step(...)");
       return;
     }
   }
@@ -305,14 +311,16 @@ void ibx_asm_read_insn(ibx_asm_parser *p) {
   uint8_t opcode = 0;
   l.info = ibx_insn_find(p->token.text.data, p->token.text.len, &opcode);
   if (!l.info) {
-    ibx_asm_fail(p, &p->token, "'%.*s' is no instruction; imbrex isa lists them",
+    ibx_asm_fail(p, &p->token,
+                 "'%.*s' is no instruction; imbrex isa lists them",
                  (int)(p->token.text.len < 40 ? p->token.text.len : 40),
                  p->token.text.data);
     return;
   }
   if (!p->entry || p->engine < 0) {
-    ibx_asm_fail(p, &p->token, "the instruction stands in no stream; open one "
-                               "with .entry and .engine");
+    ibx_asm_fail(p, &p->token,
+                 "the instruction stands in no stream; open one "
+                 "with .entry and .engine");
     return;
   }
   if (!(l.info->engines >> p->engine & 1)) {

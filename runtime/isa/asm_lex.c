@@ -32,7 +32,8 @@ static void skip_blanks(ibx_lexer *lexer) {
     bool is_comment =
         c == ';' || c == '#' || (c == '/' && peek(lexer, 1) == '/');
     if (is_comment) {
-      while (!at_end(lexer) && peek(lexer, 0) != '\n') lexer->at++;
+      while (!at_end(lexer) && peek(lexer, 0) != '\n')
+        lexer->at++;
     } else if (c == ' ' || c == '\t' || c == '\r') {
       lexer->at++;
     } else {
@@ -91,7 +92,8 @@ static ibx_token read_number(ibx_lexer *lexer, ibx_token token) {
     return read_integer(lexer, token, 16);
   }
   size_t digits = 0;
-  while (is_digit(peek(lexer, digits))) digits++;
+  while (is_digit(peek(lexer, digits)))
+    digits++;
   bool has_fraction =
       peek(lexer, digits) == '.' && is_digit(peek(lexer, digits + 1));
   if (!has_fraction && !starts_exponent(lexer, digits)) {
@@ -99,10 +101,12 @@ static ibx_token read_number(ibx_lexer *lexer, ibx_token token) {
   }
   token.kind = IBX_TOKEN_NUMBER;
   lexer->at += digits + (has_fraction ? 1 : 0);
-  while (is_digit(peek(lexer, 0))) lexer->at++;
+  while (is_digit(peek(lexer, 0)))
+    lexer->at++;
   if (starts_exponent(lexer, 0)) {
     lexer->at += 2;
-    while (is_digit(peek(lexer, 0))) lexer->at++;
+    while (is_digit(peek(lexer, 0)))
+      lexer->at++;
   }
   end_token(lexer, &token);
   return token;
@@ -145,10 +149,9 @@ static ibx_token read_punct(ibx_lexer *lexer, ibx_token token) {
 
 ibx_token ibx_lexer_next(ibx_lexer *lexer) {
   skip_blanks(lexer);
-  ibx_token token = {
-      .text = {.data = lexer->text.data + lexer->at, .len = 0},
-      .line = lexer->line,
-      .column = (unsigned)(lexer->at - lexer->line_start) + 1};
+  ibx_token token = {.text = {.data = lexer->text.data + lexer->at, .len = 0},
+                     .line = lexer->line,
+                     .column = (unsigned)(lexer->at - lexer->line_start) + 1};
   if (at_end(lexer)) return token;
   char c = peek(lexer, 0);
   if (c == '\n') {
@@ -165,7 +168,8 @@ ibx_token ibx_lexer_next(ibx_lexer *lexer) {
   token.kind = is_directive ? IBX_TOKEN_DIRECTIVE : IBX_TOKEN_NAME;
   if (is_directive) token.text.data++;
   lexer->at++;
-  while (is_name(peek(lexer, 0))) lexer->at++;
+  while (is_name(peek(lexer, 0)))
+    lexer->at++;
   end_token(lexer, &token);
   return token;
 }

@@ -9,7 +9,7 @@
 #include "imbrex/base.h"
 
 typedef enum ibx_token_kind {
-  IBX_TOKEN_END, ///< of the text
+  IBX_TOKEN_END,  ///< of the text
   IBX_TOKEN_LINE, ///< end of a line
   IBX_TOKEN_NAME,
   IBX_TOKEN_DIRECTIVE, ///< its text is without the point

@@ -74,7 +74,7 @@ typedef struct ibx_asm_parser {
   uint32_t *line_nodes; ///< node of each line, plus 1; 0: none yet
   size_t line_room;
   unsigned next_semaphore;
-  unsigned depth;     ///< of parentheses and repetitions
+  unsigned depth; ///< of parentheses and repetitions
   uint64_t lines_left;
 } ibx_asm_parser;
 

@@ -17,9 +17,9 @@ static const ibx_asm_flag flags[] = {
 };
 
 static const ibx_asm_word words[] = {
-    {"op0", "op[0]"},   {"op1", "op[1]"},   {"imm0", "imm[0]"},
+    {"op0", "op[0]"},   {"op1", "op[1]"},    {"imm0", "imm[0]"},
     {"imm1", "imm[1]"}, {"p", "partitions"}, {"columns", "columns"},
-    {"queue", "queue"}, {"dge", "dge"},     {"count", "count"},
+    {"queue", "queue"}, {"dge", "dge"},      {"count", "count"},
 };
 
 static const char *const dges[] = {
@@ -28,7 +28,7 @@ static const char *const dges[] = {
     [IBX_DGE_SOFTWARE] = "software",
 };
 
-static const char *const keywords[] = {"size", "step",  "pstep", "wait",
+static const char *const keywords[] = {"size",   "step",  "pstep", "wait",
                                        "signal", "field", "bits"};
 
 static bool same(const char *name, const char *text, size_t len) {

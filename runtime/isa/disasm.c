@@ -123,7 +123,8 @@ static void add_address(text *t, const ibx_operand *operand) {
 // Leading zeros are left out, the last value never.
 static void add_list(text *t, const char *word, const int64_t *values) {
   size_t first = 0;
-  while (first < IBX_DIMS - 1 && values[first] == 0) first++;
+  while (first < IBX_DIMS - 1 && values[first] == 0)
+    first++;
   add(t, " %s(", word);
   for (size_t d = first; d < IBX_DIMS; d++) {
     add(t, "%s%" PRId64, d == first ? "" : ", ", values[d]);
@@ -202,7 +203,8 @@ static void add_registers(text *t, const ibx_insn *insn, ibx_insn *shown) {
 
 static void add_space(text *t, const ibx_insn *insn, ibx_insn *shown) {
   size_t first = 0;
-  while (first < IBX_DIMS && insn->num[first] == 1) first++;
+  while (first < IBX_DIMS && insn->num[first] == 1)
+    first++;
   memcpy(shown->num, insn->num, sizeof(insn->num));
   if (first == IBX_DIMS) return;
   add(t, " size(");
@@ -465,10 +467,9 @@ static void mark_names(const ibx_entry *entry, named *sorted, bool *is_named) {
   }
   qsort(sorted, entry->buffer_count, sizeof(*sorted), compare_names);
   for (size_t i = 0; i < entry->buffer_count; i++) {
-    bool is_twin =
-        (i > 0 && compare_names(&sorted[i], &sorted[i - 1]) == 0) ||
-        (i + 1 < entry->buffer_count &&
-         compare_names(&sorted[i], &sorted[i + 1]) == 0);
+    bool is_twin = (i > 0 && compare_names(&sorted[i], &sorted[i - 1]) == 0) ||
+                   (i + 1 < entry->buffer_count &&
+                    compare_names(&sorted[i], &sorted[i + 1]) == 0);
     is_named[sorted[i].index] = !is_twin && is_bare(sorted[i].name);
   }
 }
@@ -518,7 +519,8 @@ enum { HEX_LINE = 32 };
 static void add_hex(text *t, const void *what) {
   const ibx_span *bytes = what;
   add(t, ".hex \"");
-  for (size_t i = 0; i < bytes->size; i++) add(t, "%02x", bytes->data[i]);
+  for (size_t i = 0; i < bytes->size; i++)
+    add(t, "%02x", bytes->data[i]);
   add(t, "\"");
 }
 
@@ -537,7 +539,8 @@ static ibx_status print_weights(printer *p, ibx_span weights) {
   if (!weights.data) return print(p, add_zero, &weights.size);
   for (size_t at = 0; at < weights.size;) {
     size_t zeros = 0;
-    while (at + zeros < weights.size && weights.data[at + zeros] == 0) zeros++;
+    while (at + zeros < weights.size && weights.data[at + zeros] == 0)
+      zeros++;
     if (zeros >= HEX_LINE || at + zeros == weights.size) {
       IBX_TRY(print(p, add_zero, &zeros));
       at += zeros;

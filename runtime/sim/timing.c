@@ -24,7 +24,8 @@
 //             PSUM bank exclude each other
 //   ports     where port_sharing: Vector and Scalar on PSUM, Vector and GpSimd
 //             on SBUF exclude each other
-//   DMA       arrives at the DMA engines when its issue cost has passed
+//   DMA       arrives at the DMA engines when its descriptors are made: at once
+//             with static rings, else after its issue cost
 //   fetch     every executed word is read from HBM, in halves of the prefetch
 //             buffer, also in loops; both halves are full at the first issue
 //   table     an activation of another table set first loads it
@@ -59,8 +60,9 @@ typedef struct sequencer {
   uint64_t next_ps; ///< when the sequencer comes to its next instruction
   uint64_t hold_ps; ///< a resource that is taken puts it off until then
   uint64_t done_ps; ///< all before is complete
-  bool is_arriving; ///< a DMA reaches the DMA engines at next_ps
+  bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
   size_t arriving;  ///< its index
+  uint64_t arrive_ps;
   loop_frame *frames;
   size_t depth;
   uint32_t loop_registers[IBX_LOOP_REGISTERS];
@@ -100,7 +102,7 @@ static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static void refresh(timer *t, ibx_engine engine) {
   sequencer *s = &t->engines[engine];
   if (s->is_arriving) {
-    s->candidate_ps = s->next_ps;
+    s->candidate_ps = s->arrive_ps;
     return;
   }
   s->candidate_ps = IBX_TIME_NEVER;
@@ -406,6 +408,9 @@ static uint64_t start_insn(timer *t, ibx_engine engine, uint64_t now_ps) {
     s->is_arriving = true;
     s->arriving = s->index;
     s->next_ps = now_ps + timed->issue_ps;
+    // Static rings are there; the others are made while the sequencer waits.
+    bool is_made = s->insns[s->index].dge == IBX_DGE_STATIC;
+    s->arrive_ps = is_made ? now_ps : s->next_ps;
   } else {
     start_control(t, s, now_ps);
   }
