@@ -118,6 +118,39 @@ bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
 bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value);
 bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out);
 
+/// A value row-major in HBM: a packed constant in the result's dtype, or a copy
+/// of a computed one.
+bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out);
+
+/// Whether a constant value is the same for all indices but those of `dim`.
+bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim);
+
+/// The effect of a view node on a view; false when it is none.
+bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
+                          ibx_view *out);
+
+/// Whether some dimension of more than one element has one address.
+bool ibx_view_repeats(const ibx_view *view);
+
+/// Emits `insn` for all of the views of its operand slots (NULL: absent or an
+/// immediate), which must walk the partitions alike. Slot 0 leads: in a
+/// reduction it has step 0 in the reduced dimensions. At most `most` elements a
+/// partition and instruction.
+bool ibx_lower_insn(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
+                    const ibx_view *const slots[IBX_OPERANDS], int64_t most);
+
+/// dst = (src op0 imm0) op1 imm1 on the vector engine.
+bool ibx_lower_scalars(ibx_lower *lower, const ibx_view *dst,
+                       const ibx_view *src, ibx_alu op0, float imm0,
+                       ibx_alu op1, float imm1);
+
+/// dst = a op b on the vector engine.
+bool ibx_lower_tensors(ibx_lower *lower, const ibx_view *dst, const ibx_view *a,
+                       ibx_alu op, const ibx_view *b);
+
+/// All of dst = value.
+bool ibx_lower_fill(ibx_lower *lower, const ibx_view *dst, float value);
+
 // ---- Products (lower_product.c)
 
 /// The free dimensions of one side of a product: up to three axes.
@@ -208,12 +241,17 @@ typedef bool (*ibx_lower_fn)(ibx_lower *lower, const ibx_node *node,
 bool ibx_lower_matmul(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
 bool ibx_lower_conv(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
 bool ibx_lower_pool(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_reduce(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_softmax(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_norm(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_gather(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_pointwise(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_concat(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_pad(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+
+/// Operations that place their result themselves, mostly like an operand.
+typedef bool (*ibx_lower_self_fn)(ibx_lower *lower, const ibx_node *node,
+                                  ibx_view *out);
+
+bool ibx_lower_reduce(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_softmax(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_concat(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_pad(ibx_lower *, const ibx_node *, ibx_view *);
 
 #endif

@@ -81,7 +81,8 @@ static const ibx_node *maker(const ibx_lower *lower, uint32_t value) {
   return node == IBX_NO_VALUE ? NULL : &lower->graph->nodes[node];
 }
 
-static bool apply_view(const ibx_node *node, const ibx_view *in, ibx_view *out) {
+bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
+                          ibx_view *out) {
   const ibx_params *params = &node->params;
   switch (node->op) {
   case IBX_TENSOR_reshape: return ibx_view_reshape(in, &params->shape, out);
@@ -114,7 +115,7 @@ static bool constant_view(const ibx_lower *lower, uint32_t value, ibx_view *out,
   if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_VIEW) return false;
   if (node->operand_count != 1) return false;
   return constant_view(lower, node->operand[0], &in, weight) &&
-         apply_view(node, &in, out);
+         ibx_lower_apply_view(node, &in, out);
 }
 
 bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value) {
@@ -137,6 +138,27 @@ bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out) {
   }
   ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
   return true;
+}
+
+bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim) {
+  ibx_view view;
+  const ibx_weight *weight;
+  if (!constant_view(lower, value, &view, &weight)) return false;
+  for (uint8_t d = 0; d < view.rank; d++) {
+    if (d == dim || view.dim[d].size == 1) continue;
+    if (view.dim[d].count != 1 || view.dim[d].atom[0].step != 0) return false;
+  }
+  return true;
+}
+
+bool ibx_view_repeats(const ibx_view *view) {
+  for (uint8_t d = 0; d < view->rank; d++) {
+    for (uint8_t a = 0; a < view->dim[d].count; a++) {
+      const ibx_atom *atom = &view->dim[d].atom[a];
+      if (atom->size > 1 && atom->step == 0 && atom->pstep == 0) return true;
+    }
+  }
+  return false;
 }
 
 // Gives the dimensions of a packed view their free steps: the dimensions
@@ -400,4 +422,34 @@ bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
   add_cached(lower, value, &key, &want);
   *out = want;
   return true;
+}
+
+bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_view have, source;
+  const ibx_weight *weight;
+  int64_t bytes = 0, elements = 0;
+  ibx_type_bytes(type, &bytes);
+  ibx_type_elements(type, &elements);
+  *out = ibx_view_linear(type, 0);
+  ibx_buffer_decl buffer = {.place = {.space = IBX_SPACE_HBM,
+                                      .partitions = 1,
+                                      .bytes = (uint64_t)bytes},
+                            .name = "table",
+                            .kind = IBX_BUFFER_SCRATCH};
+  if (constant_view(lower, value, &source, &weight)) {
+    size_t row;
+    if (!ibx_pack_add(lower->ctx->packs, lower->ctx->arena, out, 1, elements,
+                      &source, weight->data, &row)) {
+      return ibx_lower_fail(lower, IBX_INTERNAL, "a table cannot be packed");
+    }
+    buffer.name = weight->name;
+    buffer.kind = IBX_BUFFER_WEIGHT;
+    buffer.place.offset = lower->ctx->packs->rows[row].offset;
+    out->buffer = ibx_tile_add_buffer(lower->func, buffer);
+    return true;
+  }
+  if (!ibx_lower_view(lower, value, &have)) return false;
+  out->buffer = ibx_tile_add_buffer(lower->func, buffer);
+  return ibx_lower_move(lower, out, &have);
 }

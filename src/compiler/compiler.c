@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The compiler from end to end: comes in an ONNX model and options; goes out a
+// proved program, or text of an earlier stage, through the caller's sink.
+// Nothing is written unless all of it compiled. One arena holds a compilation.
+
+#include "imbrex/compiler.h"
+
+#include "codegen/select.h"
+#include "frontend/frontend.h"
+#include "imbrex/asm.h"
+#include "imbrex/prove.h"
+#include "passes/bounds.h"
+#include "passes/pack.h"
+#include "passes/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct ibx_compiler {
+  ibx_compile_options options;
+  const ibx_machine *machine;
+  ibx_compile_stats stats;
+};
+
+// One compilation: everything that ends with it.
+typedef struct compilation {
+  ibx_compiler *compiler;
+  ibx_arena arena, scratch;
+  ibx_diag_sink sink;
+  ibx_tables tables;
+  ibx_packs packs;
+  ibx_model *model;
+  ibx_ir *ir;
+  ibx_entry *entries;
+  size_t entry_count;
+  const char *name;
+  ibx_write_fn write;
+  void *write_user;
+  bool check_only;
+  ibx_error *err;
+} compilation;
+
+void ibx_compile_options_init(ibx_compile_options *options) {
+  *options = (ibx_compile_options){
+      .target = "ibx3", .auto_cast_type = IBX_DTYPE_BF16, .level = 2};
+}
+
+ibx_status ibx_compiler_create(const ibx_compile_options *options,
+                               ibx_compiler **out_compiler, ibx_error *err) {
+  *out_compiler = NULL;
+  const ibx_machine *machine = ibx_machine_find(options->target);
+  if (!machine) {
+    return IBX_FAIL(err, INVALID_ARGUMENT,
+                    "there is no target %s; use ibx2, ibx3 or ibx4",
+                    options->target);
+  }
+  if (options->level > 2) {
+    return IBX_FAIL(err, INVALID_ARGUMENT, "-O%u; the levels are 0, 1, 2",
+                    options->level);
+  }
+  ibx_compiler *compiler = calloc(1, sizeof *compiler);
+  if (!compiler) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a compiler");
+  compiler->options = *options;
+  compiler->machine = machine;
+  *out_compiler = compiler;
+  return IBX_OK;
+}
+
+void ibx_compiler_destroy(ibx_compiler *compiler) { free(compiler); }
+
+ibx_compile_stats ibx_compiler_stats(const ibx_compiler *compiler) {
+  return compiler->stats;
+}
+
+// ---- Entries: one for each combination of the symbolic dimensions
+
+static size_t combination_count(const ibx_compile_options *options) {
+  size_t count = 1;
+  for (size_t d = 0; d < options->dim_count; d++) {
+    count *= options->dims[d].value_count;
+  }
+  return count;
+}
+
+// The values of combination `index`, and its name: "main" where there is one
+// only, else "batch=1,seq=128".
+static const char *combination(compilation *c, size_t index, size_t count,
+                               ibx_dim_value *values) {
+  const ibx_compile_options *options = &c->compiler->options;
+  const char *name = "";
+  for (size_t d = 0; d < options->dim_count; d++) {
+    const ibx_dim_choice *dim = &options->dims[d];
+    values[d] = (ibx_dim_value){.name = dim->name,
+                                .value = dim->values[index % dim->value_count]};
+    index /= dim->value_count;
+    name = ibx_arena_format(&c->arena, "%s%s%s=%llu", name, d ? "," : "",
+                            dim->name, (unsigned long long)values[d].value);
+  }
+  return count > 1 ? name : "main";
+}
+
+static ibx_status import(compilation *c, const char *name,
+                         const ibx_dim_value *values, ibx_graph *graph) {
+  const ibx_compile_options *options = &c->compiler->options;
+  ibx_frontend_options frontend = {.entry = name,
+                                   .dims = values,
+                                   .dim_count = options->dim_count,
+                                   .input_shapes = options->input_shapes,
+                                   .input_shape_count =
+                                       options->input_shape_count,
+                                   .states = options->states,
+                                   .state_count = options->state_count};
+  ibx_import_stats stats = {0};
+  ibx_status status =
+      ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
+                          graph, &stats, c->err);
+  c->compiler->stats.nodes = stats.nodes;
+  return status;
+}
+
+static uint64_t count_groups(const ibx_graph *graph) {
+  uint64_t groups = 0;
+  for (size_t n = 0; n < graph->node_count; n++) {
+    groups += graph->nodes[n].decided.group == (int64_t)n + 1;
+  }
+  return groups;
+}
+
+static ibx_status make_entry(compilation *c, const ibx_unit *unit,
+                             const ibx_bounds *bounds, ibx_entry *entry) {
+  const ibx_tile_func *func = &unit->tiles;
+  ibx_mir mir;
+  ibx_codegen_select(c->compiler->machine, func, &c->arena, &mir);
+  *entry = (ibx_entry){.name = func->name,
+                       .inputs = func->inputs,
+                       .outputs = func->outputs,
+                       .buffers = func->buffers,
+                       .input_count = func->input_count,
+                       .output_count = func->output_count,
+                       .buffer_count = func->buffer_count,
+                       .bounds = *bounds};
+  return ibx_codegen_schedule(&mir, &c->arena, entry->streams, c->err);
+}
+
+// The bounds come from the graph as the model gives it, made legal but not yet
+// optimised.
+static ibx_status measure(compilation *c, ibx_pass_ctx *ctx,
+                          const ibx_graph *graph, ibx_bounds *out) {
+  ibx_graph legal = *graph;
+  legal.inputs = IBX_ARENA_ARRAY(&c->scratch, graph->input_count, ibx_port);
+  legal.outputs = IBX_ARENA_ARRAY(&c->scratch, graph->output_count, ibx_port);
+  memcpy(legal.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
+  memcpy(legal.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
+  IBX_TRY(ibx_pass_legalise(ctx, &legal));
+  *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
+  ibx_arena_reset(&c->scratch);
+  return IBX_OK;
+}
+
+static bool wants_program(const ibx_compile_options *options) {
+  return options->emit != IBX_EMIT_MLIR && !options->passes &&
+         !options->stop_after;
+}
+
+static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
+  const ibx_compile_options *options = &c->compiler->options;
+  ibx_dim_value *values =
+      IBX_ARENA_ARRAY(&c->arena, options->dim_count + 1, ibx_dim_value);
+  const char *name = combination(c, index, count, values);
+  ibx_unit unit = {0};
+  IBX_TRY(import(c, name, values, &unit.graph));
+  ibx_pass_ctx ctx = {.machine = c->compiler->machine,
+                      .options = {.auto_cast = options->auto_cast,
+                                  .auto_cast_type = options->auto_cast_type,
+                                  .level = options->level,
+                                  .no_host = options->no_host},
+                      .tables = &c->tables,
+                      .arena = &c->arena,
+                      .scratch = &c->scratch,
+                      .diag = &c->sink,
+                      .packs = &c->packs,
+                      .err = c->err};
+  ibx_bounds bounds;
+  IBX_TRY(measure(c, &ctx, &unit.graph, &bounds));
+  ibx_pipeline_options pipeline = {.passes = options->passes,
+                                   .print_after = options->print_after,
+                                   .stop_after = options->stop_after,
+                                   .on_text = options->on_text,
+                                   .on_progress = options->on_progress,
+                                   .on_pass = options->on_pass,
+                                   .user = options->user};
+  IBX_TRY(ibx_pipeline_run(&ctx, &pipeline, c->ir, &unit));
+  ibx_arena_reset(&c->scratch);
+  c->compiler->stats.fused_groups += count_groups(&unit.graph);
+  if (!wants_program(options) || c->check_only) return IBX_OK;
+  return make_entry(c, &unit, &bounds, &c->entries[c->entry_count++]);
+}
+
+// ---- Writing
+
+static bool write_packs(void *user, ibx_write_fn write, void *write_user) {
+  const ibx_packs *packs = user;
+  for (size_t i = 0; i < packs->count; i++) {
+    if (!write(write_user, packs->rows[i].data, packs->rows[i].size)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static const char *options_text(compilation *c) {
+  static const char *const CASTS[] = {"none", "matmul", "all"};
+  const ibx_compile_options *options = &c->compiler->options;
+  return ibx_arena_format(&c->arena, "--target %s --auto-cast %s%s%s -O%u",
+                          c->compiler->machine->name, CASTS[options->auto_cast],
+                          options->auto_cast ? " --auto-cast-type " : "",
+                          options->auto_cast
+                              ? ibx_dtype_get(options->auto_cast_type)->name
+                              : "",
+                          options->level);
+}
+
+typedef struct counting {
+  ibx_write_fn write;
+  void *user;
+  uint64_t bytes;
+} counting;
+
+static bool count_and_write(void *user, const void *data, size_t size) {
+  counting *sink = user;
+  sink->bytes += size;
+  return sink->write(sink->user, data, size);
+}
+
+static ibx_status write_program(compilation *c) {
+  ibx_program_data program = {
+      .machine = c->compiler->machine,
+      .model = c->name,
+      .options = options_text(c),
+      .entries = c->entries,
+      .nodes = c->tables.sources,
+      .entry_count = c->entry_count,
+      .node_count = c->tables.source_count,
+      .weights = {.size = (size_t)c->packs.bytes},
+  };
+  for (size_t e = 0; e < c->entry_count; e++) {
+    ibx_proof proof;
+    IBX_TRY(ibx_prove_entry(&program, &c->entries[e], &proof, c->err));
+  }
+  counting sink = {.write = c->write, .user = c->write_user};
+  ibx_status status;
+  if (c->compiler->options.emit == IBX_EMIT_ASM) {
+    status = ibx_disasm_program(&program, count_and_write, &sink, c->err);
+  } else {
+    status = ibx_program_write(&program, count_and_write, &sink, write_packs,
+                               &c->packs, c->err);
+  }
+  c->compiler->stats.program_bytes = sink.bytes > c->packs.bytes
+                                         ? sink.bytes - c->packs.bytes
+                                         : sink.bytes;
+  return status;
+}
+
+static ibx_status write_ir(compilation *c) {
+  const char *text = ibx_ir_print(c->ir, &c->arena);
+  if (c->write(c->write_user, text, strlen(text))) return IBX_OK;
+  return IBX_FAIL(c->err, IO_ERROR, "the output was not accepted");
+}
+
+static ibx_status compile_model(compilation *c) {
+  const ibx_compile_options *options = &c->compiler->options;
+  size_t count = combination_count(options);
+  if (count == 0 || count > 1024) {
+    return IBX_FAIL(c->err, INVALID_ARGUMENT,
+                    "%zu combinations of dimensions; at most 1024", count);
+  }
+  c->entries = IBX_ARENA_ARRAY(&c->arena, count, ibx_entry);
+  for (size_t i = 0; i < count; i++) IBX_TRY(compile_entry(c, i, count));
+  if (c->check_only) return IBX_OK;
+  return wants_program(options) ? write_program(c) : write_ir(c);
+}
+
+static void compilation_end(compilation *c) {
+  ibx_ir_destroy(c->ir);
+  ibx_model_close(c->model);
+  ibx_arena_reset(&c->arena);
+  ibx_arena_reset(&c->scratch);
+}
+
+static ibx_status run(compilation *c, const char *path, ibx_span memory) {
+  const ibx_compile_options *options = &c->compiler->options;
+  c->compiler->stats = (ibx_compile_stats){0};
+  c->sink = (ibx_diag_sink){.arena = &c->arena,
+                            .forward = options->on_diagnostic,
+                            .user = options->user};
+  ibx_status status =
+      path ? ibx_model_open_file(path, &c->sink, &c->model, c->err)
+           : ibx_model_open_memory(memory, &c->sink, &c->model, c->err);
+  if (status == IBX_OK) {
+    c->ir = ibx_ir_create();
+    status = c->ir ? compile_model(c)
+                   : IBX_FAIL(c->err, INTERNAL, "the dialect did not load");
+  }
+  compilation_end(c);
+  return status;
+}
+
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+ibx_status ibx_compile_file(ibx_compiler *compiler, const char *path,
+                            ibx_write_fn write, void *write_user,
+                            ibx_error *err) {
+  compilation c = {.compiler = compiler,
+                   .name = base_name(path),
+                   .write = write,
+                   .write_user = write_user,
+                   .err = err};
+  return run(&c, path, (ibx_span){0});
+}
+
+ibx_status ibx_compile_memory(ibx_compiler *compiler, ibx_span model,
+                              const char *name, ibx_write_fn write,
+                              void *write_user, ibx_error *err) {
+  compilation c = {.compiler = compiler,
+                   .name = name,
+                   .write = write,
+                   .write_user = write_user,
+                   .err = err};
+  return run(&c, NULL, model);
+}
+
+ibx_status ibx_compiler_check_file(ibx_compiler *compiler, const char *path,
+                                   ibx_error *err) {
+  compilation c = {.compiler = compiler,
+                   .name = base_name(path),
+                   .check_only = true,
+                   .err = err};
+  return run(&c, path, (ibx_span){0});
+}

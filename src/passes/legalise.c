@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// legalise: only what the machine computes.
+//
+//   before   i64, f64 values; norms with gain and bias; f32 under --auto-cast
+//   after    i32; plain norms, then mul and add; the cast type
+//
+// Needs:    static shapes.
+// Provides: no value is 64 bits wide; every float value has its final dtype.
+// Inputs and outputs keep the dtype that ONNX declares in their ports: the DMA
+// that loads or stores them converts.
+
+#include "passes/rewrite.h"
+
+static ibx_dtype legal_dtype(const ibx_pass_ctx *ctx, ibx_dtype dtype) {
+  switch (dtype) {
+  case IBX_DTYPE_I64: return IBX_DTYPE_I32;
+  case IBX_DTYPE_U64: return IBX_DTYPE_U32;
+  case IBX_DTYPE_F32:
+    return ctx->options.auto_cast == IBX_AUTO_CAST_ALL
+               ? ctx->options.auto_cast_type
+               : dtype;
+  default: return dtype;
+  }
+}
+
+static ibx_type legal_type(ibx_pass_ctx *ctx, ibx_type type) {
+  type.dtype = legal_dtype(ctx, type.dtype);
+  return type;
+}
+
+// A 64-bit constant as 32 bits, saturated: positions and counts beyond 2^31 do
+// not exist in one tensor.
+static uint32_t narrowed_weight(ibx_rewrite *rewrite, uint32_t row) {
+  ibx_tables *tables = rewrite->graph.tables;
+  ibx_weight weight = tables->weights[row];
+  int64_t elements = 0;
+  ibx_type_elements(&weight.type, &elements);
+  const uint8_t *data = weight.data;
+  int32_t *narrow = IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)elements, int32_t);
+  for (int64_t i = 0; i < elements; i++) {
+    int64_t wide;
+    __builtin_memcpy(&wide, data + i * 8, 8);
+    if (wide > INT32_MAX) wide = INT32_MAX;
+    if (wide < INT32_MIN) wide = INT32_MIN;
+    narrow[i] = (int32_t)wide;
+  }
+  weight.data = narrow;
+  weight.type.dtype = IBX_DTYPE_I32;
+  return ibx_tables_add_weight(tables, rewrite->ctx->arena, weight);
+}
+
+static void legalise_constant(ibx_rewrite *rewrite, const ibx_node *node) {
+  ibx_node copy = *node;
+  const ibx_weight *weight =
+      &rewrite->graph.tables->weights[node->params.weight];
+  if (weight->type.dtype == IBX_DTYPE_I64 || weight->type.dtype == IBX_DTYPE_U64) {
+    copy.params.weight = narrowed_weight(rewrite, (uint32_t)node->params.weight);
+  }
+  copy.params.dtype = legal_dtype(rewrite->ctx, node->params.dtype);
+  ibx_rewrite_copy(rewrite, &copy);
+}
+
+// A gain or bias of the last dimensions, as a tensor of the full shape.
+static uint32_t spread(ibx_rewrite *rewrite, uint32_t value, uint32_t like) {
+  const ibx_type type = rewrite->graph.values[like].type;
+  const ibx_type have = rewrite->graph.values[value].type;
+  ibx_params params = {.shape = {.len = type.rank}};
+  for (uint8_t d = 0; d < type.rank; d++) {
+    int missing = type.rank - have.rank;
+    params.shape.at[d] = d < missing ? 1 : have.dims[d - missing];
+  }
+  if (have.rank != type.rank) {
+    value = ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &params, &value, 1);
+  }
+  for (uint8_t d = 0; d < type.rank; d++) params.shape.at[d] = type.dims[d];
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &params, &value, 1);
+}
+
+static void legalise_norm(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t x = rewrite->map[node->operand[0]];
+  uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, &x, 1);
+  for (uint32_t i = 1; i < node->operand_count && rewrite->status == IBX_OK; i++) {
+    uint32_t operands[] = {
+        value, spread(rewrite, rewrite->map[node->operand[i]], value)};
+    if (rewrite->status != IBX_OK) return;
+    value = ibx_rewrite_add(rewrite, i == 1 ? IBX_TENSOR_mul : IBX_TENSOR_add,
+                            &(ibx_params){0}, operands, 2);
+  }
+  rewrite->map[node->result] = value;
+}
+
+static uint32_t converted(ibx_rewrite *rewrite, uint32_t value, ibx_dtype dtype) {
+  ibx_params params = {.dtype = dtype};
+  if (rewrite->graph.values[value].type.dtype == dtype) return value;
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_cast, &params, &value, 1);
+}
+
+// Operands of a contraction in the cast type, its result in fp32.
+static void legalise_contraction(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t operands[2];
+  ibx_dtype wide = rewrite->old->values[node->result].type.dtype;
+  for (uint32_t i = 0; i < 2; i++) {
+    const ibx_node *maker = ibx_graph_maker(rewrite->old, node->operand[i]);
+    operands[i] = rewrite->map[node->operand[i]];
+    if (maker && maker->op == IBX_TENSOR_constant) {
+      ibx_params params = maker->params;
+      params.dtype = rewrite->ctx->options.auto_cast_type;
+      operands[i] =
+          ibx_rewrite_add(rewrite, IBX_TENSOR_constant, &params, NULL, 0);
+    } else {
+      operands[i] = converted(rewrite, operands[i],
+                              rewrite->ctx->options.auto_cast_type);
+    }
+    if (rewrite->status != IBX_OK) return;
+  }
+  uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, operands, 2);
+  if (rewrite->status != IBX_OK) return;
+  rewrite->map[node->result] = converted(rewrite, value, wide);
+}
+
+ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
+  ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
+  bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
+  for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
+    ibx_node node = graph->nodes[n];
+    rewrite.source = node.source;
+    ibx_op_klass klass = ibx_tensor_op_get(node.op)->klass;
+    bool fp32 = graph->values[node.result].type.dtype == IBX_DTYPE_F32;
+    if (node.op == IBX_TENSOR_constant) {
+      legalise_constant(&rewrite, &node);
+    } else if (node.op == IBX_TENSOR_layer_norm || node.op == IBX_TENSOR_rms_norm) {
+      legalise_norm(&rewrite, &node);
+    } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
+      legalise_contraction(&rewrite, &node);
+    } else {
+      if (node.op == IBX_TENSOR_cast) {
+        node.params.dtype = legal_dtype(ctx, node.params.dtype);
+      }
+      ibx_rewrite_copy(&rewrite, &node);
+    }
+  }
+  return ibx_rewrite_end(&rewrite, graph);
+}

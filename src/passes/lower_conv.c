@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Convolutions: comes in x [N, C, spatial...] and w [O, C / groups, window...];
+// goes out a sum of products over the parts of C and the taps of the window.
+// The image is never unfolded: a tap is an access pattern on it, and padding is
+// clipped (lower_conv_sum.c).
+
+#include "passes/lower_conv.h"
+
+enum { CUT_BYTES = 8192 };
+
+ibx_dtype ibx_conv_dtype(ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  bool is_float = info->kind == IBX_DTYPE_KIND_FLOAT;
+  if (is_float && info->bits >= 16 && info->bits <= 32) return dtype;
+  // Integers of 8 bits are exact in bf16.
+  return info->bits == 8 ? IBX_DTYPE_BF16 : IBX_DTYPE_F32;
+}
+
+static void tap_index(const ibx_conv *conv, int64_t tap, int64_t *out) {
+  for (int d = IBX_SPATIAL - 1; d >= 0; d--) {
+    out[d] = tap % conv->window[d].kernel;
+    tap /= conv->window[d].kernel;
+  }
+}
+
+static ibx_sum sum_make(const ibx_conv *conv, const ibx_image *x) {
+  ibx_sum sum = {.lower = conv->lower,
+                 .chain = conv->chain,
+                 .dst = conv->dst,
+                 .moving = x->view,
+                 .out = {conv->x.dims[0]},
+                 .step = {x->step[0]}};
+  for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+    sum.out[d + 1] = conv->window[d].out;
+    sum.step[d + 1] = x->step[d + 1] * conv->window[d].stride;
+  }
+  ibx_sum_tile(&sum);
+  return sum;
+}
+
+// The term of one tap: shifts the operands and clips the outputs. False when
+// the tap reads padding only.
+static bool shift_term(const ibx_conv *conv, const ibx_image *x,
+                       const int64_t *tap, ibx_term *term) {
+  term->reach[0] = (ibx_range){.end = conv->x.dims[0]};
+  for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+    const ibx_window *w = &conv->window[d];
+    term->reach[d + 1] = ibx_window_reach(w, tap[d]);
+    if (term->reach[d + 1].first == term->reach[d + 1].end) return false;
+    term->part.moving_offset +=
+        (tap[d] * w->dilation - w->low) * x->step[d + 1];
+  }
+  return true;
+}
+
+// All terms of a block of weights: w [O, C, window...] in SBUF, C on the same
+// partitions as in x.
+static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
+                        const ibx_view *w, ibx_terms *terms) {
+  ibx_image taps;
+  ibx_contraction *parts;
+  size_t count = ibx_lower_contractions(w, 1, &x->view, 1, conv->lower->arena,
+                                        &parts);
+  if (count == 0 || !ibx_image_make(w, &taps)) {
+    return ibx_lower_fail(conv->lower, IBX_INTERNAL,
+                          "the operands of a convolution do not meet on "
+                          "partitions");
+  }
+  terms->count = 0;
+  for (size_t i = 0; i < count; i++) {
+    for (int64_t t = 0; t < conv->taps; t++) {
+      int64_t tap[IBX_SPATIAL];
+      tap_index(conv, t, tap);
+      ibx_term term = {.part = parts[i],
+                       .stationary = w,
+                       .column_step = taps.step[0]};
+      if (!shift_term(conv, x, tap, &term)) continue;
+      for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+        term.part.stationary_offset += tap[d] * taps.step[d + 1];
+      }
+      ibx_terms_add(terms, conv->lower->arena, term);
+    }
+  }
+  return true;
+}
+
+static bool blocks(ibx_sum *sum, int64_t from, int64_t to) {
+  int64_t tile = ibx_sum_channels(sum->dst);
+  for (int64_t o = from; o < to; o += tile) {
+    int64_t channels = to - o < tile ? to - o : tile;
+    if (!ibx_sum_block(sum, o, channels)) return false;
+  }
+  return true;
+}
+
+static int64_t free_of(const ibx_dim *dim) {
+  int64_t size = 1;
+  for (uint8_t a = 0; a < dim->count; a++) {
+    if (dim->atom[a].pstep == 0) size *= dim->atom[a].size;
+  }
+  return size;
+}
+
+// Constant weights are packed like the channels of x and loaded in cuts along
+// O, so that the first products start early.
+static bool dense_constant(const ibx_conv *conv, const ibx_image *x) {
+  ibx_lower *lower = conv->lower;
+  ibx_sum sum = sum_make(conv, x);
+  int64_t channels = conv->w.dims[0], tile = ibx_sum_channels(conv->dst);
+  int64_t bytes = free_of(&x->view.dim[1]) * conv->taps *
+                  (int64_t)ibx_dtype_bytes(x->view.dtype);
+  int64_t cut = CUT_BYTES / bytes / tile * tile;
+  if (cut < tile) cut = tile;
+  for (int64_t from = 0; from < channels; from += cut) {
+    int64_t size = channels - from < cut ? channels - from : cut;
+    ibx_view w;
+    if (!ibx_lower_constant_like(lower, conv->node->operand[1], 1,
+                                 &x->view.dim[1], x->view.dtype, 0, from, size,
+                                 &w)) {
+      return false;
+    }
+    sum.channel = from;
+    if (!dense_terms(conv, x, &w, &sum.terms)) return false;
+    if (!blocks(&sum, from, from + size)) return false;
+  }
+  return true;
+}
+
+// Weights that are computed: their channels go to the partitions like those of
+// x.
+static bool dense_computed(const ibx_conv *conv) {
+  ibx_lower *lower = conv->lower;
+  ibx_image x, w;
+  ibx_dtype dtype = ibx_conv_dtype(conv->x.dtype);
+  if (!ibx_image_get(lower, conv->node->operand[0], dtype, &x) ||
+      !ibx_image_get(lower, conv->node->operand[1], dtype, &w)) {
+    return false;
+  }
+  ibx_sum sum = sum_make(conv, &x);
+  if (!dense_terms(conv, &x, &w.view, &sum.terms)) return false;
+  return blocks(&sum, 0, conv->w.dims[0]);
+}
+
+static bool dense(const ibx_conv *conv) {
+  ibx_image x;
+  if (!ibx_lower_is_constant(conv->lower, conv->node->operand[1])) {
+    return dense_computed(conv);
+  }
+  return ibx_image_get(conv->lower, conv->node->operand[0],
+                       ibx_conv_dtype(conv->x.dtype), &x) &&
+         dense_constant(conv, &x);
+}
+
+bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
+                    const ibx_chain *chain, const ibx_view *dst) {
+  const ibx_value *values = lower->graph->values;
+  ibx_conv conv = {.lower = lower,
+                   .node = node,
+                   .chain = chain,
+                   .dst = dst,
+                   .x = values[node->operand[0]].type,
+                   .w = values[node->operand[1]].type,
+                   .y = values[node->result].type,
+                   .taps = 1,
+                   .groups = node->params.groups};
+  if (conv.x.rank > IBX_SPATIAL + 2) {
+    return ibx_lower_fail(lower, IBX_UNSUPPORTED,
+                          "a convolution over %d spatial dimensions; 1 to %d "
+                          "are supported",
+                          conv.x.rank - 2, IBX_SPATIAL);
+  }
+  for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+    conv.window[d] = ibx_window_get(&node->params, &conv.x, &conv.y,
+                                    &conv.w.dims[2], d);
+    conv.taps *= conv.window[d].kernel;
+  }
+  if (node->op == IBX_TENSOR_conv && conv.groups == 1) return dense(&conv);
+  return ibx_lower_fail(lower, IBX_UNSUPPORTED,
+                        "operation %s with %lld groups has no lowering on this "
+                        "target",
+                        ibx_tensor_op_get(node->op)->name,
+                        (long long)conv.groups);
+}

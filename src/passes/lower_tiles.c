@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lower_tiles: from tensors to engine instructions on tiles.
+//
+//   before   %c = ibx.conv %x, %w      %r = ibx.relu %c {group = 1}
+//   after    ibx.isa_dma_copy ...      ibx.isa_load_stationary ...
+//            ibx.isa_multiply_moving   ibx.isa_activation ... (relu)
+//
+// Comes in: a graph whose groups and layouts are decided. Goes out: buffers and
+// instructions in an order that computes it, each with its source node. Holds
+// afterwards: every instruction is within the limits of its engine; buffers in
+// SBUF and PSUM have sizes but no addresses yet.
+
+#include "passes/lower.h"
+
+#include <string.h>
+
+static ibx_lower_fn anchor_of(ibx_tensor_op op) {
+  switch (op) {
+  case IBX_TENSOR_matmul: return ibx_lower_matmul;
+  case IBX_TENSOR_conv:
+  case IBX_TENSOR_conv_transpose: return ibx_lower_conv;
+  case IBX_TENSOR_max_pool:
+  case IBX_TENSOR_avg_pool: return ibx_lower_pool;
+  default: return NULL;
+  }
+}
+
+static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
+  switch (op) {
+  case IBX_TENSOR_softmax: return ibx_lower_softmax;
+  case IBX_TENSOR_layer_norm:
+  case IBX_TENSOR_rms_norm: return ibx_lower_norm;
+  case IBX_TENSOR_reduce_sum:
+  case IBX_TENSOR_reduce_mean:
+  case IBX_TENSOR_reduce_max:
+  case IBX_TENSOR_reduce_min:
+  case IBX_TENSOR_reduce_prod: return ibx_lower_reduce;
+  case IBX_TENSOR_gather: return ibx_lower_gather;
+  case IBX_TENSOR_concat: return ibx_lower_concat;
+  case IBX_TENSOR_pad: return ibx_lower_pad;
+  case IBX_TENSOR_select: return ibx_lower_select;
+  default: return NULL;
+  }
+}
+
+static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {
+  lower->views[value] = *view;
+  lower->lowered[value] = true;
+}
+
+// ---- Inputs and outputs
+
+// 64-bit integers are walked as pairs of words, of which the low one counts.
+static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
+  for (uint8_t d = 0; d < view.rank; d++) {
+    for (uint8_t a = 0; a < view.dim[d].count; a++) view.dim[d].atom[a].step *= 2;
+  }
+  view.offset *= 2;
+  view.dtype = dtype;
+  return view;
+}
+
+static bool is_wide(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64;
+}
+
+static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
+                            ibx_buffer_kind kind) {
+  int64_t bytes = 0;
+  ibx_type_bytes(&port->type, &bytes);
+  ibx_buffer_decl buffer = {.place = {.space = IBX_SPACE_HBM,
+                                      .partitions = 1,
+                                      .bytes = (uint64_t)bytes},
+                            .name = port->name,
+                            .kind = kind};
+  return ibx_tile_add_buffer(lower->func, buffer);
+}
+
+static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {
+  ibx_tensor_decl decl = {.name = port->name,
+                          .buffer = buffer,
+                          .rank = port->type.rank,
+                          .dtype = (uint8_t)port->type.dtype};
+  for (uint8_t d = 0; d < port->type.rank; d++) {
+    decl.shape[d] = (uint64_t)port->type.dims[d];
+  }
+  return decl;
+}
+
+static ibx_view port_view(const ibx_port *port, uint16_t buffer) {
+  ibx_view view = ibx_view_linear(&port->type, buffer);
+  return is_wide(port->type.dtype) ? low_words(view, IBX_DTYPE_I32) : view;
+}
+
+static void lower_inputs(ibx_lower *lower) {
+  const ibx_graph *graph = lower->graph;
+  ibx_tile_func *func = lower->func;
+  func->inputs = IBX_ARENA_ARRAY(lower->arena, graph->input_count, ibx_tensor_decl);
+  func->input_count = graph->input_count;
+  for (size_t i = 0; i < graph->input_count; i++) {
+    const ibx_port *port = &graph->inputs[i];
+    uint16_t buffer = port_buffer(
+        lower, port, port->state >= 0 ? IBX_BUFFER_STATE : IBX_BUFFER_INPUT);
+    func->inputs[i] = port_decl(port, buffer);
+    ibx_view view = port_view(port, buffer);
+    if (port->value != IBX_NO_VALUE) set_view(lower, port->value, &view);
+  }
+}
+
+// The high words of a 64-bit output: the sign of the low ones.
+static bool store_signs(ibx_lower *lower, const ibx_view *low,
+                        const ibx_view *value) {
+  ibx_view sign;
+  if (!ibx_lower_temp(lower, value, IBX_DTYPE_I32, &sign)) return false;
+  if (!ibx_lower_scalars(lower, &sign, value, IBX_ALU_LESS, 0.0f,
+                         IBX_ALU_MULTIPLY, -1.0f)) {
+    return false;
+  }
+  ibx_view high = *low;
+  high.offset += 1;
+  return ibx_lower_move(lower, &high, &sign);
+}
+
+static bool lower_output(ibx_lower *lower, const ibx_port *port,
+                         uint16_t buffer) {
+  ibx_view view, target = port_view(port, buffer);
+  if (!ibx_lower_view(lower, port->value, &view)) {
+    ibx_layout none = {.count = 0};
+    if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
+  }
+  bool wide = is_wide(port->type.dtype);
+  bool on_chip = lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
+  if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
+    ibx_view whole;
+    ibx_layout none = {.count = 0};
+    if (!on_chip) {
+      if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
+    }
+    if (view.dtype != IBX_DTYPE_I32) {
+      if (!ibx_lower_temp(lower, &view, IBX_DTYPE_I32, &whole) ||
+          !ibx_lower_move(lower, &whole, &view)) {
+        return false;
+      }
+      view = whole;
+    }
+  }
+  if (!ibx_lower_move(lower, &target, &view)) return false;
+  return !wide || store_signs(lower, &target, &view);
+}
+
+static bool lower_outputs(ibx_lower *lower) {
+  const ibx_graph *graph = lower->graph;
+  ibx_tile_func *func = lower->func;
+  func->outputs =
+      IBX_ARENA_ARRAY(lower->arena, graph->output_count, ibx_tensor_decl);
+  func->output_count = graph->output_count;
+  for (size_t i = 0; i < graph->output_count; i++) {
+    const ibx_port *port = &graph->outputs[i];
+    uint16_t buffer = port->state >= 0
+                          ? func->inputs[port->state].buffer
+                          : port_buffer(lower, port, IBX_BUFFER_OUTPUT);
+    func->outputs[i] = port_decl(port, buffer);
+    uint32_t node = graph->values[port->value].node;
+    if (node != IBX_NO_VALUE) lower->source = graph->nodes[node].source;
+    if (!lower_output(lower, port, buffer)) return false;
+  }
+  return true;
+}
+
+// ---- Views that cannot stay views
+
+enum { LINEAR_SBUF_BYTES = 65536 };
+
+// Copies a value row-major into one partition, or into HBM where it is large,
+// from where every reshape and slice is a view.
+static bool linearise(ibx_lower *lower, uint32_t value, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_view have;
+  int64_t bytes = 0;
+  ibx_layout none = {.count = 0};
+  if (!ibx_lower_view(lower, value, &have)) {
+    return ibx_lower_in_layout(lower, value, &none, out);
+  }
+  ibx_type_bytes(type, &bytes);
+  if (bytes <= LINEAR_SBUF_BYTES) {
+    if (!ibx_lower_tensor(lower, type, &none, "linear", out)) return false;
+  } else {
+    ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
+                                         .partitions = 1,
+                                         .bytes = (uint64_t)bytes},
+                               .name = "linear",
+                               .kind = IBX_BUFFER_SCRATCH};
+    *out = ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
+  }
+  return ibx_lower_move(lower, out, &have);
+}
+
+static bool lower_view_node(ibx_lower *lower, const ibx_node *node) {
+  ibx_view have, view;
+  uint32_t operand = node->operand[0];
+  if (ibx_lower_is_constant(lower, node->result)) return true;
+  if (!ibx_lower_view(lower, operand, &have)) {
+    if (!linearise(lower, operand, &have)) return false;
+  }
+  if (!ibx_lower_apply_view(node, &have, &view)) {
+    if (!linearise(lower, operand, &have) ||
+        !ibx_lower_apply_view(node, &have, &view)) {
+      return ibx_lower_fail(lower, IBX_UNSUPPORTED,
+                            "operation %s cannot be expressed on this target",
+                            ibx_tensor_op_get(node->op)->name);
+    }
+  }
+  set_view(lower, node->result, &view);
+  return true;
+}
+
+// ---- Groups
+
+// A constant added along the rows of a product, the same for each row.
+static bool is_row_bias(ibx_lower *lower, const ibx_node *anchor,
+                        const ibx_node *add, const ibx_view *dst,
+                        uint32_t *out_bias) {
+  if (anchor->op != IBX_TENSOR_matmul || add->op != IBX_TENSOR_add) return false;
+  uint32_t other = add->operand[add->operand[0] == anchor->result ? 1 : 0];
+  float imm;
+  if (!ibx_lower_is_constant(lower, other) ||
+      ibx_lower_uniform(lower, other, &imm)) {
+    return false;
+  }
+  const ibx_dim *n = &dst->dim[dst->rank - 1];
+  for (uint8_t a = 0; a < n->count; a++) {
+    if (n->atom[a].pstep != 0) return false;
+  }
+  if (!ibx_lower_repeats(lower, other, (uint8_t)(dst->rank - 1))) return false;
+  *out_bias = other;
+  return true;
+}
+
+// The view of a result: planned for an anchor that chooses freely, else like the
+// operand that is walked.
+static bool result_view(ibx_lower *lower, const ibx_node *anchor,
+                        const ibx_node *last, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[last->result].type;
+  ibx_layout layout = ibx_lower_layout(lower, anchor);
+  if (ibx_lower_tensor(lower, type, &layout, "result", out)) return true;
+  if (lower->status != IBX_OK) return false;
+  return ibx_lower_fail(lower, IBX_INTERNAL,
+                        "the planned layout does not fit the tensor");
+}
+
+static bool lower_anchor(ibx_lower *lower, const ibx_node *anchor,
+                         const uint32_t *nodes, size_t count) {
+  const ibx_graph *graph = lower->graph;
+  const ibx_node *last = count ? &graph->nodes[nodes[count - 1]] : anchor;
+  ibx_view dst;
+  ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
+  uint32_t value = anchor->result;
+  if (!result_view(lower, anchor, last, &dst)) return false;
+  if (count && is_row_bias(lower, anchor, &graph->nodes[nodes[0]], &dst,
+                           &chain.bias)) {
+    value = graph->nodes[nodes[0]].result;
+    chain.nodes++;
+    chain.count--;
+  }
+  if (!ibx_chain_make(lower, &chain, value, &dst)) return false;
+  lower->source = anchor->source;
+  if (!anchor_of(anchor->op)(lower, anchor, &chain, &dst)) return false;
+  set_view(lower, last->result, &dst);
+  return true;
+}
+
+static bool is_elementwise(ibx_tensor_op op) {
+  ibx_op_klass klass = ibx_tensor_op_get(op)->klass;
+  return klass == IBX_KLASS_UNARY || klass == IBX_KLASS_BINARY ||
+         klass == IBX_KLASS_COMPARE;
+}
+
+// The operand whose layout a pointwise group takes: the one with most elements
+// in SBUF, since that is the one that nobody wants to move.
+static uint32_t leading_operand(ibx_lower *lower, const ibx_node *node) {
+  uint32_t best = node->operand[0];
+  int best_rank = -1;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    ibx_view view;
+    int rank = 0;
+    if (ibx_lower_view(lower, node->operand[i], &view)) {
+      bool on_chip =
+          lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
+      rank = on_chip ? 2 : 1;
+      if (on_chip && !ibx_view_repeats(&view)) rank = 3;
+    }
+    if (rank > best_rank) {
+      best = node->operand[i];
+      best_rank = rank;
+    }
+  }
+  return best;
+}
+
+static bool lower_pointwise(ibx_lower *lower, const uint32_t *nodes,
+                            size_t count) {
+  const ibx_graph *graph = lower->graph;
+  const ibx_node *first = &graph->nodes[nodes[0]];
+  const ibx_node *last = &graph->nodes[nodes[count - 1]];
+  uint32_t lead = leading_operand(lower, first);
+  ibx_view src, dst;
+  ibx_dtype dtype = graph->values[last->result].type.dtype;
+  ibx_layout layout = ibx_lower_layout(lower, first);
+  bool on_chip =
+      ibx_lower_view(lower, lead, &src) &&
+      lower->func->buffers[src.buffer].place.space == IBX_SPACE_SBUF;
+  if (!on_chip && !ibx_lower_in_layout(lower, lead, &layout, &src)) return false;
+  if (ibx_view_repeats(&src)) {
+    if (!ibx_lower_tensor(lower, &graph->values[last->result].type, &layout,
+                          "result", &dst) ||
+        !ibx_lower_like(lower, lead, &dst, IBX_DTYPE_NONE, &src)) {
+      return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
+    }
+  } else if (!ibx_lower_temp(lower, &src, dtype, &dst)) {
+    return false;
+  }
+  ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
+  if (!ibx_chain_make(lower, &chain, lead, &dst)) return false;
+  if (!ibx_chain_apply_sliced(lower, &chain, &dst, &src)) return false;
+  set_view(lower, last->result, &dst);
+  return true;
+}
+
+// The nodes of the group that ends at `last`, in order.
+static size_t group_nodes(ibx_lower *lower, uint32_t last, uint32_t **out) {
+  const ibx_graph *graph = lower->graph;
+  int64_t group = graph->nodes[last].decided.group;
+  size_t count = 0;
+  uint32_t first = group > 0 ? (uint32_t)(group - 1) : last;
+  *out = IBX_ARENA_ARRAY(lower->arena, last - first + 1, uint32_t);
+  for (uint32_t n = first; n <= last; n++) {
+    if (n == last || graph->nodes[n].decided.group == group) (*out)[count++] = n;
+  }
+  return count;
+}
+
+static bool ends_group(const ibx_graph *graph, uint32_t at) {
+  int64_t group = graph->nodes[at].decided.group;
+  if (group == 0) return true;
+  for (size_t n = at + 1; n < graph->node_count; n++) {
+    if (graph->nodes[n].decided.group == group) return false;
+  }
+  return true;
+}
+
+static bool lower_group(ibx_lower *lower, uint32_t last) {
+  const ibx_graph *graph = lower->graph;
+  uint32_t *nodes;
+  size_t count = group_nodes(lower, last, &nodes);
+  const ibx_node *first = &graph->nodes[nodes[0]];
+  lower->source = first->source;
+  if (is_elementwise(first->op)) return lower_pointwise(lower, nodes, count);
+  if (anchor_of(first->op)) {
+    return lower_anchor(lower, first, nodes + 1, count - 1);
+  }
+  ibx_lower_self_fn self = self_placed(first->op);
+  ibx_view view;
+  if (self && self(lower, first, &view)) {
+    set_view(lower, first->result, &view);
+    return true;
+  }
+  return ibx_lower_fail(lower, IBX_UNSUPPORTED,
+                        "operation %s has no lowering on this target",
+                        ibx_tensor_op_get(first->op)->name);
+}
+
+static bool lower_node(ibx_lower *lower, uint32_t index) {
+  const ibx_node *node = &lower->graph->nodes[index];
+  const ibx_tensor_op_info *info = ibx_tensor_op_get(node->op);
+  lower->source = node->source;
+  if (node->op == IBX_TENSOR_constant) return true;
+  if (info->klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_concat &&
+      node->op != IBX_TENSOR_pad) {
+    return lower_view_node(lower, node);
+  }
+  if (!ends_group(lower->graph, index)) return true;
+  return lower_group(lower, index);
+}
+
+ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
+                                ibx_tile_func *out_func) {
+  *out_func = (ibx_tile_func){.arena = ctx->arena, .name = graph->name};
+  ibx_lower lower = {
+      .ctx = ctx,
+      .machine = ctx->machine,
+      .graph = graph,
+      .uses = ibx_graph_uses(graph, ctx->scratch),
+      .func = out_func,
+      .arena = ctx->arena,
+      .views = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
+      .lowered = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool),
+      .err = ctx->err,
+  };
+  lower_inputs(&lower);
+  bool ok = true;
+  for (uint32_t n = 0; ok && n < graph->node_count; n++) {
+    ok = lower_node(&lower, n);
+  }
+  ok = ok && lower_outputs(&lower);
+  if (ok && lower.status == IBX_OK) return IBX_OK;
+  if (lower.status != IBX_OK) return lower.status;
+  return IBX_FAIL(ctx->err, INTERNAL, "lowering stopped without a reason");
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// place: addresses for the buffers of a tile function.
+//
+//   before   ibx.buffer {partitions = 128, bytes = 4096}
+//   after    ibx.buffer {partitions = 128, bytes = 4096, offset = 16384}
+//
+// Comes in: buffers with sizes, used by instructions in program order. Goes out:
+// their offsets. Holds afterwards: buffers that live at the same time do not
+// overlap. Constants that stream in from HBM go round a ring in the order of
+// their first use, so that loads run ahead of their use by as much as the ring
+// holds; everything else is packed below the ring, largest first. Lifetimes are
+// stretched while there is room, because an address that is used again at once
+// makes the engines wait for each other.
+
+#include "passes/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+typedef struct life {
+  uint32_t first, last; // operations
+  uint64_t bytes;       // of one partition
+  uint16_t buffer;
+  bool streamed; // filled by one load of a constant
+} life;
+
+typedef struct placement {
+  const ibx_machine *machine;
+  ibx_tile_func *func;
+  ibx_arena *scratch;
+  life *lives; // by first use
+  size_t count;
+} placement;
+
+static ibx_buffer_place *place_of(const placement *p, uint16_t buffer) {
+  return &p->func->buffers[buffer].place;
+}
+
+static bool is_constant_load(const ibx_tile_func *func, const ibx_insn *insn,
+                             uint16_t buffer) {
+  if (insn->opcode != IBX_OP_dma_copy || insn->operand[0].buffer != buffer) {
+    return false;
+  }
+  return func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
+}
+
+// Lifetimes of all buffers, indexed by buffer; first is UINT32_MAX when unused.
+static life *collect(placement *p) {
+  ibx_tile_func *func = p->func;
+  life *all = IBX_ARENA_ARRAY(p->scratch, func->buffer_count, life);
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    all[b] = (life){.first = UINT32_MAX, .buffer = (uint16_t)b,
+                    .bytes = func->buffers[b].place.bytes};
+  }
+  for (uint32_t i = 0; i < func->op_count; i++) {
+    const ibx_insn *insn = &func->ops[i].insn;
+    const ibx_insn_info *info = ibx_insn_get(insn->opcode);
+    for (size_t s = 0; s < IBX_OPERANDS; s++) {
+      uint16_t buffer = insn->operand[s].buffer;
+      if (info->slot[s] == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
+      if (all[buffer].first == UINT32_MAX) {
+        all[buffer].first = i;
+        all[buffer].streamed = is_constant_load(func, insn, buffer);
+      }
+      all[buffer].last = i;
+    }
+  }
+  return all;
+}
+
+// ---- PSUM: the bank that was left longest ago
+
+static ibx_status place_banks(placement *p, const life *all, ibx_error *err) {
+  uint32_t free_at[IBX_PSUM_BANKS] = {0};
+  bool used[IBX_PSUM_BANKS] = {false};
+  for (size_t b = 0; b < p->func->buffer_count; b++) {
+    if (p->func->buffers[b].place.space != IBX_SPACE_PSUM) continue;
+    if (all[b].first == UINT32_MAX) continue;
+    size_t best = IBX_PSUM_BANKS;
+    for (size_t k = 0; k < IBX_PSUM_BANKS; k++) {
+      if (used[k] && free_at[k] >= all[b].first) continue;
+      if (best == IBX_PSUM_BANKS || !used[k] ||
+          (used[best] && free_at[k] < free_at[best])) {
+        best = k;
+        if (!used[k]) break;
+      }
+    }
+    if (best == IBX_PSUM_BANKS) {
+      return IBX_FAIL(err, INTERNAL, "more than %d PSUM banks live at once",
+                      IBX_PSUM_BANKS);
+    }
+    used[best] = true;
+    free_at[best] = all[b].last;
+    place_of(p, (uint16_t)b)->offset = best * p->machine->psum_bank_bytes;
+  }
+  return IBX_OK;
+}
+
+// ---- SBUF below the ring: largest first, lowest gap
+
+typedef struct range {
+  uint64_t from, to;
+} range;
+
+static int compare_size(const void *a, const void *b) {
+  const life *x = *(const life *const *)a, *y = *(const life *const *)b;
+  if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+  return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static int compare_range(const void *a, const void *b) {
+  const range *x = a, *y = b;
+  return x->from < y->from ? -1 : x->from > y->from;
+}
+
+static bool live_together(const life *a, const life *b, uint32_t slack) {
+  return a->first <= (uint64_t)b->last + slack &&
+         b->first <= (uint64_t)a->last + slack;
+}
+
+static uint64_t lowest_gap(range *taken, size_t count, uint64_t bytes) {
+  uint64_t at = 0;
+  qsort(taken, count, sizeof(range), compare_range);
+  for (size_t i = 0; i < count; i++) {
+    if (taken[i].from >= at + bytes) break;
+    if (taken[i].to > at) at = taken[i].to;
+  }
+  return at;
+}
+
+// Returns the bytes of a partition that are in use at most.
+static uint64_t pack_below(placement *p, life **order, size_t count,
+                           uint32_t slack) {
+  range *taken = IBX_ARENA_ARRAY(p->scratch, count, range);
+  uint64_t peak = 0;
+  for (size_t i = 0; i < count; i++) {
+    size_t taken_count = 0;
+    for (size_t k = 0; k < i; k++) {
+      if (!live_together(order[i], order[k], slack)) continue;
+      uint64_t from = place_of(p, order[k]->buffer)->offset;
+      taken[taken_count++] = (range){from, from + order[k]->bytes};
+    }
+    uint64_t at = lowest_gap(taken, taken_count, order[i]->bytes);
+    place_of(p, order[i]->buffer)->offset = at;
+    if (at + order[i]->bytes > peak) peak = at + order[i]->bytes;
+  }
+  return peak;
+}
+
+// ---- The ring
+
+// Places streamed constants in order of first use in [base, end). False when one
+// of them finds no room that is free by then.
+static bool fill_ring(placement *p, life **order, size_t count, uint64_t base,
+                      uint64_t end) {
+  uint64_t head = base;
+  size_t oldest = 0; // constants before it are dead
+  for (size_t i = 0; i < count; i++) {
+    uint64_t bytes = order[i]->bytes;
+    if (bytes > end - base) return false;
+    while (oldest < i && order[oldest]->last < order[i]->first) oldest++;
+    bool moved = true, wrapped = false;
+    while (moved) {
+      moved = false;
+      if (head + bytes > end) {
+        if (wrapped) return false;
+        head = base;
+        wrapped = true;
+      }
+      for (size_t k = oldest; k < i; k++) {
+        if (order[k]->last < order[i]->first) continue;
+        uint64_t from = place_of(p, order[k]->buffer)->offset;
+        if (from >= head + bytes || from + order[k]->bytes <= head) continue;
+        head = from + order[k]->bytes;
+        moved = true;
+      }
+    }
+    place_of(p, order[i]->buffer)->offset = head;
+    head += bytes;
+  }
+  return true;
+}
+
+static ibx_status place_sbuf(placement *p, life *all, ibx_error *err) {
+  static const uint32_t SLACKS[] = {1024, 256, 64, 16, 4, 0};
+  size_t room = p->func->buffer_count;
+  life **stay = IBX_ARENA_ARRAY(p->scratch, room, life *);
+  life **stream = IBX_ARENA_ARRAY(p->scratch, room, life *);
+  size_t stay_count = 0, stream_count = 0;
+  uint64_t stream_bytes = 0, largest = 0;
+  for (size_t b = 0; b < room; b++) {
+    if (p->func->buffers[b].place.space != IBX_SPACE_SBUF) continue;
+    if (all[b].first == UINT32_MAX) continue;
+    all[b].bytes = (all[b].bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (all[b].streamed) {
+      stream[stream_count++] = &all[b];
+      stream_bytes += all[b].bytes;
+      if (all[b].bytes > largest) largest = all[b].bytes;
+    } else {
+      stay[stay_count++] = &all[b];
+    }
+  }
+  qsort(stay, stay_count, sizeof(life *), compare_size);
+  uint64_t total = p->machine->sbuf_bytes / ALIGNMENT * ALIGNMENT, peak = 0;
+  for (size_t s = 0; s < IBX_COUNT_OF(SLACKS); s++) {
+    bool last = s + 1 == IBX_COUNT_OF(SLACKS);
+    peak = pack_below(p, stay, stay_count, SLACKS[s]);
+    if (peak > total) continue;
+    // Reuse that is put off costs ring; leave it half of SBUF if it wants it.
+    uint64_t ring = total - peak;
+    if (!last && ring < stream_bytes && ring < total / 2) continue;
+    if (fill_ring(p, stream, stream_count, peak, total)) return IBX_OK;
+  }
+  return IBX_FAIL(err, OUT_OF_CAPACITY,
+                  "tensors that live together need %llu bytes of each SBUF "
+                  "partition beside constants of %llu, %s has %llu; use a "
+                  "smaller batch, image or --auto-cast all",
+                  (unsigned long long)peak, (unsigned long long)largest,
+                  p->machine->name, (unsigned long long)total);
+}
+
+// ---- HBM: one after the other
+
+static ibx_status place_hbm(placement *p, ibx_error *err) {
+  uint64_t at = 0, limit = (uint64_t)p->machine->hbm_mib << 20;
+  for (size_t b = 0; b < p->func->buffer_count; b++) {
+    ibx_buffer_decl *buffer = &p->func->buffers[b];
+    if (buffer->place.space != IBX_SPACE_HBM ||
+        buffer->kind == IBX_BUFFER_WEIGHT) {
+      continue;
+    }
+    buffer->place.offset = at;
+    at += (buffer->place.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  }
+  if (at <= limit) return IBX_OK;
+  return IBX_FAIL(err, OUT_OF_CAPACITY,
+                  "inputs, outputs and scratch need %llu bytes of HBM, one core "
+                  "of %s has %llu",
+                  (unsigned long long)at, p->machine->name,
+                  (unsigned long long)limit);
+}
+
+ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
+  placement p = {.machine = ctx->machine, .func = func, .scratch = ctx->scratch};
+  life *all = collect(&p);
+  IBX_TRY(place_banks(&p, all, ctx->err));
+  IBX_TRY(place_sbuf(&p, all, ctx->err));
+  return place_hbm(&p, ctx->err);
+}

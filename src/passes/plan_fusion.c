@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// plan_fusion: which operations run as one.
+//
+//   before   %c = ibx.conv %x, %w     %r = ibx.relu %c
+//   after    the same with {group = 1} on both
+//
+// A group is an anchor (a contraction, a pool, or the first pointwise operation)
+// and the pointwise operations that follow it one after the other, each the only
+// user of its predecessor. They never leave PSUM and registers in between, so a
+// longer group costs less in every case; nothing else is weighed.
+//
+// Provides: decided.group, 1 + the index of the anchor.
+
+#include "passes/rewrite.h"
+
+static bool is_pointwise(const ibx_node *node) {
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  return klass == IBX_KLASS_UNARY || klass == IBX_KLASS_BINARY ||
+         klass == IBX_KLASS_COMPARE;
+}
+
+static bool is_anchor(const ibx_node *node) {
+  return is_pointwise(node) || node->op == IBX_TENSOR_matmul ||
+         node->op == IBX_TENSOR_conv || node->op == IBX_TENSOR_conv_transpose ||
+         node->op == IBX_TENSOR_max_pool || node->op == IBX_TENSOR_avg_pool;
+}
+
+static bool is_only_use(const ibx_uses *uses, uint32_t value) {
+  return !uses->is_output[value] &&
+         uses->first[value + 1] - uses->first[value] == 1;
+}
+
+// The operand whose group the node joins: the one made last, so that the others
+// exist by then.
+static uint32_t predecessor(const ibx_graph *graph, const ibx_uses *uses,
+                            const ibx_node *node) {
+  uint32_t best = IBX_NO_VALUE;
+  if (!is_pointwise(node)) return best;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    uint32_t value = node->operand[i];
+    uint32_t maker = graph->values[value].node;
+    if (maker == IBX_NO_VALUE || graph->nodes[maker].decided.group == 0) continue;
+    if (!is_only_use(uses, value)) continue;
+    if (best == IBX_NO_VALUE || maker > graph->values[best].node) best = value;
+  }
+  return best;
+}
+
+ibx_status ibx_pass_plan_fusion(ibx_pass_ctx *ctx, ibx_graph *graph) {
+  ibx_uses uses = ibx_graph_uses(graph, ctx->scratch);
+  for (size_t n = 0; n < graph->node_count; n++) {
+    ibx_node *node = &graph->nodes[n];
+    node->decided.group = 0;
+    if (!is_anchor(node)) continue;
+    uint32_t value = predecessor(graph, &uses, node);
+    node->decided.group = value == IBX_NO_VALUE
+                              ? (int64_t)n + 1
+                              : graph->nodes[graph->values[value].node].decided.group;
+  }
+  return IBX_OK;
+}
