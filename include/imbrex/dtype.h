@@ -12,7 +12,7 @@ IBX_C_BEGIN
 
 typedef enum ibx_dtype {
 #define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
-  IBX_DTYPE_##name = number,
+  IBX_DTYPE_##name = (number),
 #include "imbrex/dtype.def"
   IBX_DTYPE_COUNT
 } ibx_dtype;

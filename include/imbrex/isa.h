@@ -47,7 +47,7 @@ typedef enum ibx_format {
 
 /// Bits of an instruction's `flags`; isa.def tells what they do.
 enum {
-#define IBX_FLAG(name, bit, sentence) IBX_FLAG_##name = bit,
+#define IBX_FLAG(name, bit, sentence) IBX_FLAG_##name = (bit),
 #include "imbrex/isa.def"
 };
 

@@ -10,7 +10,7 @@
 IBX_C_BEGIN
 
 typedef enum ibx_target {
-#define IBX_TARGET(name, number, sentence) IBX_TARGET_##name = number,
+#define IBX_TARGET(name, number, sentence) IBX_TARGET_##name = (number),
 #include "imbrex/machine.def"
 } ibx_target;
 

@@ -10,7 +10,7 @@
 IBX_C_BEGIN
 
 typedef enum ibx_status {
-#define IBX_STATUS(name, number, exit_code, sentence) IBX_##name = number,
+#define IBX_STATUS(name, number, exit_code, sentence) IBX_##name = (number),
 #include "imbrex/status.def"
 } ibx_status;
 

@@ -16,11 +16,13 @@
 
 enum { BLOCK = 64 };
 
-#define CHAR(s, i) ((s)[(i) < sizeof(s) ? (i) : sizeof(s) - 1])
+// Character `i` of a literal, 0 past its end. Both compilers take it for a
+// constant, as C17 6.6 allows.
+#define CHAR(s, i) ((s "\0\0\0\0\0\0\0\0")[i])
 #define LOWER(c) ((char)((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c)))
 #define LOWER_CHAR(s, i) LOWER(CHAR(s, i))
 
-// Rows name types in upper case; text formats use lower case.
+// Rows name types in upper case, with at most 8 letters; text is lower case.
 static const char names[][12] = {
 #define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
   [number] = {                                                                 \
@@ -29,10 +31,6 @@ static const char names[][12] = {
       LOWER_CHAR(#name, 6), LOWER_CHAR(#name, 7)},
 #include "imbrex/dtype.def"
 };
-
-#define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
-  _Static_assert(sizeof(#name) <= 9, "names keeps 8 letters");
-#include "imbrex/dtype.def"
 
 static const ibx_dtype_info infos[] = {
 #define IBX_DTYPE(row_name, number, row_bits, row_onnx, row_kind, row_mlir,    \

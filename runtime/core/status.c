@@ -24,20 +24,21 @@ ibx_status ibx_error_set(ibx_error *err, ibx_status status, const char *file,
   return status;
 }
 
-const char *ibx_status_name(ibx_status status) {
-  switch (status) {
+static const struct {
+  const char *name;
+  int exit_code;
+} rows[] = {
 #define IBX_STATUS(name, number, exit_code, sentence)                          \
-  case IBX_##name: return #name;
+  [number] = {#name, exit_code},
 #include "imbrex/status.def"
-  }
-  return "UNKNOWN";
+};
+
+const char *ibx_status_name(ibx_status status) {
+  size_t index = (size_t)status;
+  return index < IBX_COUNT_OF(rows) ? rows[index].name : "UNKNOWN";
 }
 
 int ibx_status_exit_code(ibx_status status) {
-  switch (status) {
-#define IBX_STATUS(name, number, exit_code, sentence)                          \
-  case IBX_##name: return exit_code;
-#include "imbrex/status.def"
-  }
-  return ibx_status_exit_code(IBX_INTERNAL);
+  size_t index = (size_t)status;
+  return rows[index < IBX_COUNT_OF(rows) ? index : IBX_INTERNAL].exit_code;
 }

@@ -261,11 +261,10 @@ static work cost_PARTITION_REDUCE(const cost_ctx *ctx) {
   return gpsimd_work(ctx, ctx->machine->partition_reduce_rate * ctx->n);
 }
 
-// The most pieces of a DMA on any target.
+// No less than the value on any target, for arrays.
 enum {
 #define IBX_FACT(field, unit, v2, v3, v4, mark, source)                        \
-  MOST_##field =                                                               \
-      (v2) > (v3) ? ((v2) > (v4) ? (v2) : (v4)) : ((v3) > (v4) ? (v3) : (v4)),
+  MOST_##field = (v2) | (v3) | (v4),
 #include "imbrex/machine.def"
 };
 
@@ -304,15 +303,12 @@ static work cost_LOOP_END(const cost_ctx *ctx) {
   return (work){.issue = cycles, .stream = cycles};
 }
 
-static work dispatch(const cost_ctx *ctx) {
-  switch ((ibx_opcode)ctx->insn->opcode) {
+static work (*const formulas[256])(const cost_ctx *) = {
 #define IBX_INSN(name, opcode, format, engines, targets, slot0, slot1, slot2,  \
                  slot3, cost, sentence, source)                                \
-  case IBX_OP_##name: return cost_##cost(ctx);
+  [opcode] = cost_##cost,
 #include "imbrex/isa.def"
-  }
-  return (work){0};
-}
+};
 
 static uint64_t latency(const cost_ctx *ctx) {
   if (ctx->info->format == IBX_FORMAT_dma ||
@@ -344,7 +340,7 @@ ibx_insn_cost ibx_insn_cost_get(const ibx_machine *machine, ibx_engine engine,
                   .engine = engine,
                   .n = (uint64_t)insn->num[2] * insn->num[3] * insn->num[4]};
   if (!ctx.info) return (ibx_insn_cost){0};
-  work done = dispatch(&ctx);
+  work done = formulas[insn->opcode](&ctx);
   // A sequencer that only waits, signals or counts does no useful work.
   bool is_control = ctx.info->format == IBX_FORMAT_control;
   return (ibx_insn_cost){.issue_cycles = clamp_u32(done.issue),

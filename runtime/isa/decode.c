@@ -46,7 +46,7 @@ static void get_fields(const uint8_t *bytes, ibx_format format,
   for (size_t i = 0; i < count; i++) {
     uint64_t value = get_bits(bytes, fields[i].low_bit, fields[i].width);
     if (fields[i].kind == IBX_FIELD_SINT) {
-      uint64_t sign = UINT64_C(1) << (fields[i].width - 1);
+      uint64_t sign = (UINT64_C(1) << fields[i].width) >> 1;
       value = (value ^ sign) - sign;
     }
     write_member(insn, &fields[i], value);

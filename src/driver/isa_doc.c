@@ -17,13 +17,13 @@ static const ibx_isa_row rows[] = {
                  row_source)                                                   \
   {.name = #row_name,                                                          \
    .format = #row_format,                                                      \
-   .engines = row_engines,                                                     \
-   .targets = row_targets,                                                     \
+   .engines = (row_engines),                                                   \
+   .targets = (row_targets),                                                   \
    .slots = {#slot0, #slot1, #slot2, #slot3},                                  \
    .cost = #row_cost,                                                          \
-   .sentence = row_sentence,                                                   \
-   .source = row_source,                                                       \
-   .opcode = row_opcode},
+   .sentence = (row_sentence),                                                 \
+   .source = (row_source),                                                     \
+   .opcode = (row_opcode)},
 #include "imbrex/isa.def"
 };
 

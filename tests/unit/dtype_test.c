@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct small_float {
   ibx_dtype dtype;
@@ -357,6 +358,9 @@ static void rows_are_complete(void **state) {
       assert_int_equal(ibx_dtype_from_onnx(info->onnx), d);
     }
   }
+#define IBX_DTYPE(row, number, bits, onnx, kind, mlir, numpy, sentence)        \
+  assert_true(strcasecmp(ibx_dtype_get(number)->name, #row) == 0);
+#include "imbrex/dtype.def"
   assert_string_equal(ibx_dtype_get(IBX_DTYPE_F8E4M3FN)->name, "f8e4m3fn");
   assert_null(ibx_dtype_get(IBX_DTYPE_COUNT));
   assert_null(ibx_dtype_get((ibx_dtype)1000));

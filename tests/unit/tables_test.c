@@ -149,8 +149,20 @@ static void instructions_begin_alike(void **state) {
   }
 }
 
-static void operators_have_names(void **state) {
+static bool is_lower_of(const char *name, const char *upper) {
+  for (; *name && *upper; name++, upper++) {
+    if (*name != (char)tolower((unsigned char)*upper)) return false;
+  }
+  return *name == *upper;
+}
+
+static void operators_are_named_as_their_enumerators(void **state) {
   (void)state;
+#define IBX_ALU(name, number, reducible, klass, sentence)                      \
+  assert_true(is_lower_of(ibx_alu_name(number), #name));
+#define IBX_ACT(name, number, table, sentence)                                 \
+  assert_true(is_lower_of(ibx_act_name(number), #name));
+#include "imbrex/isa.def"
   for (unsigned i = 0; i < IBX_ALU_COUNT; i++) {
     assert_true(is_lower_name(ibx_alu_name((uint8_t)i)));
   }
@@ -249,7 +261,7 @@ int main(void) {
       cmocka_unit_test(fields_of_a_format_share_no_bit),
       cmocka_unit_test(fields_stand_below_their_own_format),
       cmocka_unit_test(instructions_begin_alike),
-      cmocka_unit_test(operators_have_names),
+      cmocka_unit_test(operators_are_named_as_their_enumerators),
       cmocka_unit_test(operator_columns_are_read),
       cmocka_unit_test(every_cost_has_a_formula_and_every_rule_a_scope),
       cmocka_unit_test(out_of_table_gives_nothing),
