@@ -125,6 +125,17 @@ IBX_API const ibx_program_data *ibx_program_get(const ibx_program *program);
 IBX_API const ibx_entry *ibx_program_find_entry(const ibx_program *program,
                                                 const char *name);
 
+/// One section of the file. `name` is "" where this version does not know it.
+typedef struct ibx_section_info {
+  const char *name;
+  uint64_t offset, size, digest;
+  uint32_t id;
+} ibx_section_info;
+
+/// Fills in section `index` in the order of the file; false past the last.
+IBX_API bool ibx_program_section(const ibx_program *program, size_t index,
+                                 ibx_section_info *out);
+
 /// 64-bit digest of the whole file.
 IBX_API uint64_t ibx_program_digest(const ibx_program *program);
 

@@ -16,6 +16,7 @@ struct ibx_program {
   void *mapping; ///< NULL when the bytes belong to the caller
   size_t mapping_size;
   uint64_t digest;
+  ibx_span bytes; ///< the whole file
 };
 
 /// The sections that this version knows; `data` is NULL where one is missing.

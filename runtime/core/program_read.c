@@ -173,6 +173,7 @@ static ibx_status read_program(ibx_program *program, ibx_span bytes,
                                ibx_error *err) {
   ibx_sections sections = {0};
   IBX_TRY(check_frame(bytes, &sections, &program->digest, err));
+  program->bytes = bytes;
   IBX_TRY(ibx_program_parse(program, &sections, err));
   program->data.code_bytes = bytes.size - program->data.weights.size;
   return ibx_program_check(&program->data, err);
@@ -261,6 +262,26 @@ const ibx_entry *ibx_program_find_entry(const ibx_program *program,
     }
   }
   return NULL;
+}
+
+bool ibx_program_section(const ibx_program *program, size_t index,
+                         ibx_section_info *out) {
+  static const char *const names[IBX_SECTION_ID_COUNT] = {
+      "", "target", "strings", "nodes", "entries", "streams", "debug",
+      "weights"};
+  const uint8_t *bytes = program->bytes.data;
+  if (index >= ibx_get_le(bytes + 12, 4)) return false;
+  const uint8_t *row = bytes + IBX_HEADER_BYTES + index * IBX_SECTION_ROW_BYTES;
+  const uint8_t *trailer = bytes + program->bytes.size - IBX_TRAILER_BYTES;
+  bool in_trailer = (row[4] & IBX_SECTION_TRAILER_DIGEST) != 0;
+  *out = (ibx_section_info){.name = "",
+                            .offset = ibx_get_le(row + 8, 8),
+                            .size = ibx_get_le(row + 16, 8),
+                            .digest = ibx_get_le(
+                                in_trailer ? trailer + 8 : row + 24, 8),
+                            .id = (uint32_t)ibx_get_le(row, 4)};
+  if (out->id < IBX_SECTION_ID_COUNT) out->name = names[out->id];
+  return true;
 }
 
 uint64_t ibx_program_digest(const ibx_program *program) {
