@@ -202,8 +202,10 @@ static uint64_t place_dma(ibx_clockwork *c, uint32_t step, ibx_engine engine,
   c->next_ps[engine] =
       at_ps + c->units->costs[step * IBX_MIR_VARIANTS].issue_ps;
   c->done_ps[engine] = larger(c->done_ps[engine], c->next_ps[engine]);
+  // Static rings are there; the descriptors of others have to be made.
+  bool is_made = !ibx_units_is_gather(&c->units->mir->steps[step]);
   c->complete_ps[step] =
-      dma_arrive(c, &c->units->dma[step], c->next_ps[engine]);
+      dma_arrive(c, &c->units->dma[step], is_made ? at_ps : c->next_ps[engine]);
   ring_ps[*next] = c->complete_ps[step];
   *next = (*next + 1) % machine->dma_in_flight;
   return at_ps;

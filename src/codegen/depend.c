@@ -29,6 +29,7 @@ enum {
   HBM_BUCKETS = 64,
   MOST_READS = 1024,
   MOST_WRITES = 256,
+  MOST_GROUPS = 64,
   OPERANDS = IBX_OPERANDS * IBX_MIR_VARIANTS
 };
 
@@ -58,7 +59,15 @@ typedef struct access {
   ibx_footprint *footprint;
   shadow *memory;
   bool is_write;
+  bool is_matmul, accumulates;
 } access;
+
+/// An accumulation group in PSUM: the tile that its first matmul wrote, and the
+/// last matmul that added to a part of it.
+typedef struct group {
+  const ibx_footprint *tile;
+  uint32_t last;
+} group;
 
 typedef struct builder {
   const ibx_mir *mir;
@@ -66,6 +75,8 @@ typedef struct builder {
   ibx_arena *scratch; ///< dies with the build
   shadow sbuf, psum, hbm_scratch;
   shadow *hbm; ///< of each buffer that can be written
+  group groups[MOST_GROUPS];
+  size_t group_count;
   uint32_t *edges;
   size_t edge_count, edge_room;
   uint32_t *stamp; ///< of each step: the last one that got an edge from it
@@ -232,6 +243,46 @@ static void remember(builder *b, const access *a) {
   }
 }
 
+// --- accumulation groups -----------------------------------------------------------
+
+// A tile is there when the last matmul of its group is complete, even where
+// that one did not touch what is read.
+static void meet_groups(builder *b, const access *a) {
+  for (size_t i = 0; i < b->group_count; i++) {
+    group *g = &b->groups[i];
+    if (!ibx_footprint_overlaps(g->tile, a->footprint)) continue;
+    if (!a->is_write) add_edge(b, g->last, true);
+    if (a->accumulates) g->last = b->step;
+  }
+}
+
+static bool covers(const ibx_footprint *a, const ibx_footprint *b) {
+  bool all_bytes = ibx_footprint_same_bytes(a, b) ||
+                   (a->dims == 0 && a->first <= b->first && b->end <= a->end);
+  return all_bytes && has_partitions(b->partitions, a->partitions);
+}
+
+static void open_group(builder *b, const access *a) {
+  size_t kept = 0;
+  for (size_t i = 0; i < b->group_count; i++) {
+    if (covers(a->footprint, b->groups[i].tile)) continue;
+    b->groups[kept++] = b->groups[i];
+  }
+  b->group_count = kept;
+  if (!a->is_matmul) return;
+  if (kept == MOST_GROUPS) {
+    memmove(b->groups, b->groups + 1, (kept - 1) * sizeof(b->groups[0]));
+    b->group_count--;
+  }
+  b->groups[b->group_count++] = (group){.tile = a->footprint, .last = b->step};
+}
+
+static void track_groups(builder *b, const access *a) {
+  if (a->memory != &b->psum) return;
+  meet_groups(b, a);
+  if (a->is_write && !a->accumulates) open_group(b, a);
+}
+
 // --- accesses ----------------------------------------------------------------------
 
 static void make_shadow(builder *b, shadow *memory, uint64_t bytes,
@@ -323,11 +374,14 @@ static ibx_status add_operand(builder *b, const ibx_insn *insn, size_t slot,
   if (!ibx_footprint_make(insn, slot, &place, f)) {
     return refuse(b, "an operand reaches beyond every memory", err);
   }
-  access a = {.footprint = f,
-              .memory = memory,
-              .is_write = kind == IBX_SLOT_WRITE ||
-                          kind == IBX_SLOT_READ_WRITE ||
-                          kind == IBX_SLOT_SCALAR_WRITE};
+  bool is_matmul = insn->opcode == IBX_OP_multiply_moving && slot == 0;
+  access a = {
+      .footprint = f,
+      .memory = memory,
+      .is_matmul = is_matmul,
+      .accumulates = is_matmul && (insn->flags & IBX_FLAG_ACCUMULATE) != 0,
+      .is_write = kind == IBX_SLOT_WRITE || kind == IBX_SLOT_READ_WRITE ||
+                  kind == IBX_SLOT_SCALAR_WRITE};
   add_access(list, count, &a);
   // What is read and written depends on both sides, and gives a result.
   if (kind == IBX_SLOT_READ_WRITE) {
@@ -367,6 +421,7 @@ static ibx_status build_step(builder *b, ibx_error *err) {
     if (list[i].is_write) find_conflicts(b, &list[i]);
   }
   for (size_t i = 0; i < count; i++) {
+    track_groups(b, &list[i]);
     remember(b, &list[i]);
   }
   return IBX_OK;

@@ -43,9 +43,8 @@ typedef struct ibx_mir {
 /// prover. Fails with OUT_OF_CAPACITY when the semaphores do not suffice, which
 /// waiting earlier always avoids, so in practice with INTERNAL only.
 struct ibx_arena;
-IBX_NODISCARD ibx_status ibx_codegen_schedule(const ibx_mir *mir,
-                                              struct ibx_arena *arena,
-                                              ibx_stream streams[IBX_ENGINE_COUNT],
-                                              ibx_error *err);
+IBX_NODISCARD ibx_status
+ibx_codegen_schedule(const ibx_mir *mir, struct ibx_arena *arena,
+                     ibx_stream streams[IBX_ENGINE_COUNT], ibx_error *err);
 
 #endif

@@ -254,9 +254,8 @@ static void place_step(scheduler *s, uint32_t step, ibx_engine engine,
                  .engine = (uint8_t)engine,
                  .variant = ibx_units_cost(s->units, step, engine)->variant};
   if (source->is_dma) {
-    bool gathers = source->variant[0].insn.opcode == IBX_OP_dma_gather;
     slot->queue = pick_queue(s, unit);
-    slot->dge = gathers ? IBX_DGE_SOFTWARE : IBX_DGE_STATIC;
+    slot->dge = ibx_units_is_gather(source) ? IBX_DGE_SOFTWARE : IBX_DGE_STATIC;
   }
   slot->start_ps = ibx_clockwork_place(&s->clock, step, engine, slot->queue);
   slot->done_ps = s->clock.complete_ps[step];

@@ -67,9 +67,9 @@ static void free_semaphore(ibx_sync *s, ibx_engine engine, uint32_t position,
 }
 
 static bool take_free(ibx_sync *s, ibx_engine engine, const uint32_t *clock,
-                      uint8_t *out) {
+                      ibx_sync_group *out) {
   if (s->fresh_semaphore < IBX_SEMAPHORES) {
-    *out = (uint8_t)s->fresh_semaphore++;
+    out->semaphore = (uint8_t)s->fresh_semaphore++;
     return true;
   }
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
@@ -77,7 +77,9 @@ static bool take_free(ibx_sync *s, ibx_engine engine, const uint32_t *clock,
     if (f->count == 0) continue;
     const ibx_sync_free_entry *entry = &f->entries[f->head];
     if (e != (int)engine && entry->position > clock[e]) continue;
-    *out = entry->semaphore;
+    out->semaphore = entry->semaphore;
+    out->freed_engine = (uint8_t)e;
+    out->freed_position = entry->position;
     f->head = (f->head + 1) % IBX_SEMAPHORES;
     f->count--;
     return true;
@@ -197,49 +199,55 @@ static bool need_semaphore(ibx_sync *s, ibx_sync_needs *needs,
   return true;
 }
 
-static uint32_t open_group(ibx_sync *s, uint32_t need, uint8_t semaphore) {
+static void open_group(ibx_sync *s, uint32_t step,
+                       const ibx_sync_group *group) {
+  uint32_t need = s->first_need[step];
   uint32_t index = s->group_count++;
-  s->groups[index] = (ibx_sync_group){.semaphore = semaphore, .need = need};
-  uint32_t *open = need ? &s->open_group[need - 1] : &s->last_group;
-  *open = index + 1;
-  return index;
+  s->groups[index] = *group;
+  *(need ? &s->open_group[need - 1] : &s->last_group) = index + 1;
+  s->group_of[step] = index + 1;
 }
 
-// The group that the DMA joins; 0 when it opens one.
-static uint32_t joined_group(const ibx_sync *s, uint32_t step) {
-  uint32_t need = s->first_need[step];
+// Joins the group of the DMAs with the same first need. The trigger must know
+// that the semaphore was free, as that of the first one did.
+static bool join_group(ibx_sync *s, const ibx_slot *slot,
+                       const uint32_t *clock) {
+  uint32_t need = s->first_need[slot->step];
   uint32_t open = need ? s->open_group[need - 1] : s->last_group;
-  if (open == 0) return 0;
+  if (open == 0) return false;
   const ibx_sync_group *group = &s->groups[open - 1];
-  bool fits = group->waiter_position == 0 && group->sum < MOST_SUM &&
-              group->wanted_by != s->serial;
-  return fits ? open : 0;
+  if (group->waiter_position != 0 || group->sum >= MOST_SUM ||
+      group->wanted_by == s->serial) {
+    return false;
+  }
+  if (group->freed_engine != slot->engine &&
+      group->freed_position > clock[group->freed_engine]) {
+    return false;
+  }
+  s->group_of[slot->step] = open;
+  return true;
 }
 
 // Gives the DMA a group. What has to be waited for to get a semaphore joins
 // `needs`.
 static bool find_group(ibx_sync *s, const ibx_slot *slot,
                        ibx_sync_needs *needs) {
-  uint32_t index = joined_group(s, slot->step);
-  if (index != 0) {
-    s->group_of[slot->step] = index;
-    return true;
-  }
   uint32_t clock[IBX_ENGINE_COUNT];
-  uint8_t semaphore = 0;
   know(s, (ibx_engine)slot->engine, needs, clock);
-  bool reuses = needs->group != 0;
-  if (reuses && s->fresh_semaphore >= IBX_SEMAPHORES) {
+  if (join_group(s, slot, clock)) return true;
+  ibx_sync_group group = {.semaphore = 0};
+  if (needs->group != 0 && s->fresh_semaphore >= IBX_SEMAPHORES) {
     // What this item waits for is free for its own DMA.
-    uint32_t own = needs->group - 1;
-    semaphore = s->groups[own].semaphore;
-    s->groups[own].is_handed_on = true;
-  } else if (!take_free(s, (ibx_engine)slot->engine, clock, &semaphore)) {
+    ibx_sync_group *own = &s->groups[needs->group - 1];
+    group.semaphore = own->semaphore;
+    group.freed_engine = slot->engine;
+    group.freed_position = (uint32_t)s->lists[slot->engine].count + 1;
+    own->is_handed_on = true;
+  } else if (!take_free(s, (ibx_engine)slot->engine, clock, &group)) {
     if (!need_semaphore(s, needs, slot->start_ps)) return false;
     return find_group(s, slot, needs);
   }
-  s->group_of[slot->step] =
-      open_group(s, s->first_need[slot->step], semaphore) + 1;
+  open_group(s, slot->step, &group);
   return true;
 }
 
@@ -308,8 +316,8 @@ static ibx_sync_item *append(ibx_sync *s, ibx_engine engine,
   return item;
 }
 
-static void join_group(ibx_sync *s, const ibx_slot *slot,
-                       const ibx_sync_item *item) {
+static void count_in_group(ibx_sync *s, const ibx_slot *slot,
+                           const ibx_sync_item *item) {
   ibx_sync_group *group = group_of(s, slot->step);
   group->sum += s->units->dma[slot->step].pieces;
   if (slot->done_ps > group->done_ps) group->done_ps = slot->done_ps;
@@ -329,7 +337,7 @@ static ibx_status add_slot(ibx_sync *s, const ibx_slot *slot, ibx_error *err) {
   item->done_ps = is_dma ? slot->start_ps : slot->done_ps;
   s->engine_of[slot->step] = slot->engine;
   s->position_of[slot->step] = item->clock[slot->engine];
-  if (is_dma) join_group(s, slot, item);
+  if (is_dma) count_in_group(s, slot, item);
   return IBX_OK;
 }
 

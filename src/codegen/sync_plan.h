@@ -13,10 +13,11 @@ typedef struct ibx_sync_group {
   uint64_t done_ps;
   uint32_t clock[IBX_ENGINE_COUNT]; ///< what its triggers knew
   uint32_t sum;                     ///< pieces
-  uint32_t need;                    ///< slot + 1 that needs it first, or 0
   uint32_t waiter_position;         ///< 0: nobody has waited yet
   uint32_t wanted_by;               ///< serial number of the item that wants it
   uint32_t next_wanted;             ///< index + 1 of the item's next group
+  uint32_t freed_position;          ///< the wait that freed the semaphore:
+  uint8_t freed_engine;             ///< all its triggers must know it
   uint8_t waiter_engine;
   uint8_t semaphore;
   bool is_handed_on; ///< its semaphore went to the waiting DMA itself

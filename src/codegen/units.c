@@ -37,18 +37,13 @@ static void cost_variants(ibx_units *u, uint32_t index) {
   }
 }
 
-// Gathers need software descriptors, which only GpSimd makes; the descriptors
-// of all others stand in HBM (hardware.md section 6, "Issuing DMAs").
-static bool is_gather(const ibx_mir_step *step) {
-  return step->variant[0].insn.opcode == IBX_OP_dma_gather;
-}
-
 static void cost_dma(ibx_units *u, uint32_t index) {
   const ibx_machine *machine = u->mir->machine;
   const ibx_mir_step *step = &u->mir->steps[index];
   ibx_insn insn = step->variant[0].insn;
-  insn.dge = is_gather(step) ? IBX_DGE_SOFTWARE : IBX_DGE_STATIC;
-  ibx_engine issuer = is_gather(step) ? IBX_ENGINE_GPSIMD : IBX_ENGINE_SYNC;
+  insn.dge = ibx_units_is_gather(step) ? IBX_DGE_SOFTWARE : IBX_DGE_STATIC;
+  ibx_engine issuer =
+      ibx_units_is_gather(step) ? IBX_ENGINE_GPSIMD : IBX_ENGINE_SYNC;
   ibx_insn_cost cost = ibx_insn_cost_get(machine, issuer, &insn, u->places);
   uint64_t issue_ps =
       ibx_machine_cycles_to_ps(machine, issuer, cost.issue_cycles);
@@ -58,7 +53,7 @@ static void cost_dma(ibx_units *u, uint32_t index) {
   size_t count = ibx_dma_split(machine, &insn, u->places, pieces);
   uint64_t sum_ps = 0;
   for (size_t i = 0; i < count; i++) {
-    ibx_dma_piece ring = {.bytes = is_gather(step)
+    ibx_dma_piece ring = {.bytes = ibx_units_is_gather(step)
                                        ? 0
                                        : pieces[i].descriptors *
                                              machine->ring_descriptor_bytes};
@@ -85,7 +80,7 @@ const ibx_step_cost *ibx_units_cost(const ibx_units *units, uint32_t step,
 static uint8_t engines_of(const ibx_mir_step *step) {
   if (step->is_dma) {
     unsigned issuers = 1u << IBX_ENGINE_GPSIMD;
-    if (!is_gather(step)) issuers |= 1u << IBX_ENGINE_SYNC;
+    if (!ibx_units_is_gather(step)) issuers |= 1u << IBX_ENGINE_SYNC;
     return (uint8_t)issuers;
   }
   unsigned engines = 0;

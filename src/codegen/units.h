@@ -56,4 +56,10 @@ IBX_NODISCARD ibx_status ibx_units_make(const ibx_mir *mir,
 const ibx_step_cost *ibx_units_cost(const ibx_units *units, uint32_t step,
                                     ibx_engine engine);
 
+/// Gathers need software descriptors, which only GpSimd makes; the descriptors
+/// of all other DMAs stand in HBM (hardware.md section 6, "Issuing DMAs").
+static inline bool ibx_units_is_gather(const ibx_mir_step *step) {
+  return step->is_dma && step->variant[0].insn.opcode == IBX_OP_dma_gather;
+}
+
 #endif
