@@ -234,7 +234,7 @@ static void number_values(compaction *c, ibx_value *values) {
     values[count] = graph->values[value];
     values[count++].node = (uint32_t)i;
   }
-  memcpy(graph->values, values, count * sizeof *values);
+  if (count) memcpy(graph->values, values, count * sizeof *values);
   graph->value_count = count;
 }
 
@@ -247,7 +247,7 @@ static void number_nodes(compaction *c, ibx_node *nodes) {
       nodes[i].operand[j] = c->number[nodes[i].operand[j]];
     }
   }
-  memcpy(graph->nodes, nodes, c->count * sizeof *nodes);
+  if (c->count) memcpy(graph->nodes, nodes, c->count * sizeof *nodes);
   graph->node_count = c->count;
   for (size_t i = 0; i < graph->input_count; i++) {
     graph->inputs[i].value = c->number[graph->inputs[i].value];

@@ -44,9 +44,9 @@ typedef struct ibx_node {
 typedef struct ibx_port {
   const char *name;
   uint32_t value;
-  ibx_type type;     ///< as ONNX declares it; the value may have been narrowed
-  int32_t state;     ///< index of the port on the other side with which it
-                     ///< shares one buffer in place, or -1
+  ibx_type type; ///< as ONNX declares it; the value may have been narrowed
+  int32_t state; ///< index of the port on the other side with which it
+                 ///< shares one buffer in place, or -1
 } ibx_port;
 
 /// Constant data. Borrowed from the mapped model or owned by the compilation's
