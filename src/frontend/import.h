@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_IMPORT_H
+#define IBX_IMPORT_H
+
+/// \file
+/// What the importers of operators share.
+///
+/// An importer reads the inputs and attributes of one node (`ibx_call`) and
+/// emits tensor operations. Errors stick to the call: the first one becomes a
+/// diagnostic, later ones are its consequences and stay silent, and an emit
+/// function that fails returns a value that is valid but of no meaning. So an
+/// importer reads as a formula, without a check after every line.
+
+#include "frontend/model.h"
+#include "frontend/onnx_ops.h"
+#include "support/map.h"
+
+/// A value of the graph; IBX_NO_VALUE stands for an absent optional input.
+typedef uint32_t ibx_val;
+
+/// What a name of the model stands for.
+typedef struct ibx_binding {
+  const char *name;
+  ibx_val value;                  ///< or IBX_NO_VALUE until first used
+  const Onnx__TensorProto *tensor; ///< of an initialiser
+  bool failed;                    ///< its node could not be imported
+  bool absent; ///< an input of a function that the call leaves out
+} ibx_binding;
+
+typedef struct ibx_scope {
+  struct ibx_scope *parent; ///< whose names are visible too, or NULL
+  ibx_map names;            ///< to bindings
+  ibx_binding *bindings;
+  size_t count, room;
+} ibx_scope;
+
+/// The graph, branch or function whose nodes are imported.
+typedef struct ibx_frame {
+  const struct ibx_frame *caller;
+  ibx_scope *scope;
+  const Onnx__FunctionProto *function; ///< NULL in a graph
+  const Onnx__NodeProto *call;         ///< of the function
+  Onnx__OperatorSetIdProto **opsets;
+  size_t opset_count;
+  const char *prefix; ///< of node names, "" in the main graph
+  unsigned depth;
+} ibx_frame;
+
+/// The import of one model.
+typedef struct ibx_import {
+  ibx_model *model;
+  const ibx_frontend_options *options;
+  ibx_diag_sink *sink;
+  ibx_arena *arena;  ///< of the result
+  ibx_arena scratch; ///< ends with the import
+  ibx_tables *tables;
+  ibx_graph graph;
+  ibx_map functions; ///< "domain:name:overload" to an index
+  ibx_import_stats stats;
+  size_t first_weight;  ///< rows from here on belong to this import
+  uint64_t work;        ///< nodes visited: functions may multiply them
+  bool *known;          ///< of each value: depends on constants only
+  ibx_tensor **forced;  ///< of each value: its elements, computed on demand
+  size_t value_room;
+} ibx_import;
+
+struct ibx_call {
+  ibx_import *import;
+  const ibx_frame *frame;
+  const Onnx__NodeProto *proto;
+  const ibx_onnx_op *row;
+  int64_t version; ///< of the opset in force
+  ibx_diag_at at;
+  uint32_t source;
+  ibx_val *in, *out;
+  size_t in_count, out_count;
+  uint64_t attributes_read; ///< bit i: attribute i of the node was looked at
+  bool failed;
+};
+
+// --- names (import_scope.c) --------------------------------------------------
+
+void ibx_scope_init(ibx_scope *scope, ibx_scope *parent, ibx_arena *arena);
+/// Adds or replaces the binding of that name. Returns false when it was there.
+bool ibx_scope_bind(ibx_scope *scope, ibx_binding binding);
+/// Lends the binding in this scope or one around it; NULL when there is none.
+ibx_binding *ibx_scope_find(ibx_scope *scope, const char *name);
+
+/// Puts the nodes that the outputs need into an order in which each comes after
+/// what it reads: that of the file, where it is one. Reports names that are
+/// made twice, that nothing makes, and circles. The list lives in scratch.
+size_t ibx_order_nodes(ibx_import *import, const ibx_frame *frame,
+                       Onnx__NodeProto **nodes, size_t count,
+                       const char *const *outputs, size_t output_count,
+                       uint32_t **out_order);
+
+// --- graphs (import.c) -------------------------------------------------------
+
+/// Imports nodes in the frame's scope, where their inputs are bound.
+void ibx_import_nodes(ibx_import *import, const ibx_frame *frame,
+                      Onnx__NodeProto **nodes, size_t count,
+                      const char *const *outputs, size_t output_count);
+/// Reads a name of the frame: the value, or IBX_NO_VALUE when it failed before.
+ibx_val ibx_import_read(ibx_import *import, const ibx_frame *frame,
+                        const char *name, ibx_diag_at at);
+/// Binds a graph's initialisers.
+void ibx_import_initializers(ibx_import *import, const ibx_frame *frame,
+                             const Onnx__GraphProto *graph);
+/// Imports a branch in the call's frame; its outputs become the call's.
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
+/// The node's name, or Op_index.
+const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
+                                 const Onnx__NodeProto *node, size_t index);
+
+/// Finds a model-local function; NULL when there is none.
+const Onnx__FunctionProto *ibx_import_function_find(ibx_import *import,
+                                                    const Onnx__NodeProto *node);
+void ibx_import_functions_init(ibx_import *import);
+void ibx_import_function(ibx_call *call, const Onnx__FunctionProto *function);
+
+// --- calls (import_call.c) ---------------------------------------------------
+
+/// Reports a problem of the call, the first time it fails.
+void ibx_call_fail(ibx_call *call, ibx_diag_code code, const char *attribute,
+                   const char *remedy, const char *format, ...)
+    IBX_PRINTF(5, 6);
+/// Reports that a form of the operator is not imported.
+void ibx_call_refuse(ibx_call *call, const char *attribute, const char *format,
+                     ...) IBX_PRINTF(3, 4);
+/// Fails with OPERAND_SHAPE unless `fine`. Returns `fine`.
+bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
+                     const char *what);
+
+/// Whether the optional input is there.
+bool ibx_has_in(const ibx_call *call, size_t index);
+/// The input, or IBX_NO_VALUE.
+ibx_val ibx_in(const ibx_call *call, size_t index);
+/// Whether output `index` has a name.
+bool ibx_wants_out(const ibx_call *call, size_t index);
+/// Stores output `index`, if it has a name.
+void ibx_out(ibx_call *call, size_t index, ibx_val value);
+
+/// Lends the type. The pointer is good until the next emit: copy what lasts.
+const ibx_type *ibx_type_of(const ibx_call *call, ibx_val value);
+int64_t ibx_rank(const ibx_call *call, ibx_val value);
+/// Extent of a dimension; negative counts from the end; 1 when there is none.
+int64_t ibx_dim(const ibx_call *call, ibx_val value, int64_t index);
+ibx_dtype ibx_dtype_of(const ibx_call *call, ibx_val value);
+ibx_ints ibx_shape_of(const ibx_call *call, ibx_val value);
+bool ibx_is_float(ibx_dtype dtype);
+/// Multiplies two numbers that are not negative; false when it overflows.
+bool ibx_mul_extent(int64_t a, int64_t b, int64_t *out);
+/// Brings an axis into 0 .. rank - 1. Fails with ATTRIBUTE_VALUE, gives 0.
+int64_t ibx_axis(ibx_call *call, int64_t axis, int64_t rank);
+
+/// Attributes. A wrong type fails; an absent one gives the default.
+bool ibx_has_attr(ibx_call *call, const char *name);
+int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
+float ibx_attr_float(ibx_call *call, const char *name, float absent);
+/// Lends text that lives as long as the import.
+const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
+/// Returns false when it is absent.
+bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out);
+const Onnx__GraphProto *ibx_attr_graph(ibx_call *call, const char *name);
+const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name);
+/// Looks at attributes that change nothing here; names separated by blanks.
+void ibx_attr_ignore(ibx_call *call, const char *names);
+
+// --- constants (import_fold.c) -----------------------------------------------
+
+/// A list of any length.
+typedef struct ibx_list {
+  int64_t *at;
+  size_t len;
+} ibx_list;
+
+bool ibx_is_known(const ibx_call *call, ibx_val value);
+/// Lends the elements of a value that depends on constants only; NULL for
+/// others, and for those too large to compute here.
+const ibx_tensor *ibx_force(ibx_import *import, ibx_val value);
+/// The same for an input that must be constant: NULL fails with NOT_CONSTANT.
+const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name);
+/// All elements of an integer input that must be constant.
+ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name);
+/// The same, at most IBX_MAX_RANK.
+ibx_ints ibx_const_dims(ibx_call *call, size_t index, const char *name);
+/// Element 0 of an input that must be constant.
+double ibx_const_number(ibx_call *call, size_t index, const char *name);
+/// Element `index` of a tensor.
+double ibx_tensor_number(const ibx_tensor *tensor, size_t index);
+int64_t ibx_tensor_int(const ibx_tensor *tensor, size_t index);
+/// Number of elements; of a type that was inferred, so it fits.
+int64_t ibx_elements(const ibx_type *type);
+/// Whether the value is known and all its elements equal; stores it.
+bool ibx_is_splat(const ibx_call *call, ibx_val value, double *out_number);
+/// Called after a node was added: notes what is known, folds what is small.
+ibx_val ibx_fold(ibx_call *call, ibx_val value);
+/// Adds a constant of the call; `data` belongs to the arena.
+ibx_val ibx_emit_constant(ibx_call *call, ibx_type type, const void *data);
+/// A constant for a weight; reshapes and unaligned data cost nothing.
+ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
+                            uint32_t source);
+
+// --- emitting (import_emit.c) ------------------------------------------------
+
+#define IBX_INTS(...)                                                          \
+  ibx_make_ints((const int64_t[]){__VA_ARGS__},                                \
+                sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+ibx_ints ibx_make_ints(const int64_t *at, size_t len);
+ibx_ints ibx_fill_ints(size_t len, int64_t value);
+
+ibx_val ibx_emit_op(ibx_call *call, ibx_tensor_op op, const ibx_params *params,
+                    const ibx_val *operands, size_t count);
+ibx_val ibx_emit_unary(ibx_call *call, ibx_tensor_op op, ibx_val x);
+/// Broadcasts as ONNX does, then applies a BINARY or COMPARE operation.
+ibx_val ibx_emit_binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b);
+ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
+                        ibx_val no);
+/// x * alpha + beta, in any floating type.
+ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
+ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
+ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// A constant of rank 0.
+ibx_val ibx_emit_scalar(ibx_call *call, ibx_dtype dtype, double number);
+/// The same, of the dtype of `like`.
+ibx_val ibx_emit_like(ibx_call *call, ibx_val like, double number);
+/// A constant of integers of dtype i64.
+ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at);
+
+ibx_val ibx_emit_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
+ibx_val ibx_emit_transpose(ibx_call *call, ibx_val x, ibx_ints perm);
+/// Swaps two dimensions.
+ibx_val ibx_emit_swap(ibx_call *call, ibx_val x, int64_t a, int64_t b);
+/// `count` elements of one dimension from `start` in steps.
+ibx_val ibx_emit_slice(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
+                       int64_t count, int64_t step);
+/// Broadcasts to a shape as ONNX does: dimensions align at the end.
+ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape);
+/// The common shape of two, aligned at the end. Fails with OPERAND_SHAPE.
+ibx_ints ibx_broadcast_shape(ibx_call *call, ibx_ints a, ibx_ints b);
+/// Gives a vector of `rank` dimensions that lies along `axis`.
+ibx_val ibx_emit_along(ibx_call *call, ibx_val vector, int64_t axis,
+                       int64_t rank);
+ibx_val ibx_emit_concat(ibx_call *call, const ibx_val *parts, size_t count,
+                        int64_t axis);
+ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,
+                     float value);
+ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
+                        ibx_ints axes, bool keepdims);
+ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
+                        int64_t axis);
+ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
+/// [..., M, K] x [..., K, N], batch dimensions broadcast.
+ibx_val ibx_emit_matmul(ibx_call *call, ibx_val a, ibx_val b);
+/// The same with vectors, as NumPy has it.
+ibx_val ibx_emit_matmul_any(ibx_call *call, ibx_val a, ibx_val b);
+/// layer_norm with optional scale and shift, or rms_norm.
+ibx_val ibx_emit_norm(ibx_call *call, ibx_tensor_op op, ibx_val x,
+                      ibx_val scale, ibx_val shift, int64_t axis,
+                      float epsilon);
+
+#endif

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports operators whose result is known here: constants, shapes, ranges, and
+// branches whose condition is a constant.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { MOST_RANGE = 1 << 24 };
+
+static ibx_val constant_of_tensor(ibx_call *call,
+                                  const Onnx__TensorProto *tensor) {
+  ibx_weight weight;
+  ibx_diag_at at = call->at;
+  at.attribute = "value";
+  if (!tensor || !ibx_model_weight(call->import->model, tensor, call->at.node,
+                                   at, call->import->sink,
+                                   call->import->arena, &weight)) {
+    if (!tensor) ibx_call_refuse(call, "value", "the constant has no value");
+    call->failed = true;
+    return IBX_NO_VALUE;
+  }
+  return ibx_import_constant(call->import, weight, call->source);
+}
+
+static ibx_val constant_of_numbers(ibx_call *call,
+                                   const Onnx__AttributeProto *attribute,
+                                   bool is_int) {
+  size_t len = is_int ? attribute->n_ints : attribute->n_floats;
+  ibx_type type = {.dims = {(int64_t)len},
+                   .rank = 1,
+                   .dtype = is_int ? IBX_DTYPE_I64 : IBX_DTYPE_F32};
+  size_t bytes = len * ibx_dtype_bytes(type.dtype);
+  void *data = ibx_arena_alloc(call->import->arena, bytes);
+  const void *from = is_int ? (const void *)attribute->ints
+                            : (const void *)attribute->floats;
+  if (len != 0) memcpy(data, from, bytes);
+  return ibx_emit_constant(call, type, data);
+}
+
+void ibx_import_op_constant(ibx_call *call) {
+  const Onnx__AttributeProto *found;
+  if ((found = ibx_attr(call, "value"))) {
+    ibx_out(call, 0, constant_of_tensor(call, found->t));
+  } else if (ibx_has_attr(call, "value_int")) {
+    int64_t value = ibx_attr_int(call, "value_int", 0);
+    ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &value));
+  } else if (ibx_has_attr(call, "value_float")) {
+    double value = (double)ibx_attr_float(call, "value_float", 0);
+    ibx_out(call, 0, ibx_emit_scalar(call, IBX_DTYPE_F32, value));
+  } else if ((found = ibx_attr(call, "value_ints"))) {
+    ibx_out(call, 0, constant_of_numbers(call, found, true));
+  } else if ((found = ibx_attr(call, "value_floats"))) {
+    ibx_out(call, 0, constant_of_numbers(call, found, false));
+  } else {
+    ibx_attr_ignore(call, "sparse_value value_string value_strings");
+    ibx_call_refuse(call, NULL, "a constant of texts or a sparse one");
+  }
+}
+
+void ibx_import_op_constant_of_shape(ibx_call *call) {
+  const Onnx__AttributeProto *value = ibx_attr(call, "value");
+  ibx_ints shape = ibx_const_dims(call, 0, "input");
+  for (uint8_t i = 0; i < shape.len; i++) {
+    ibx_call_expect(call, shape.at[i] >= 0, "input", "has a negative extent");
+  }
+  if (call->failed) return;
+  ibx_val fill = value ? constant_of_tensor(call, value->t)
+                       : ibx_emit_scalar(call, IBX_DTYPE_F32, 0);
+  if (call->failed) return;
+  if (!ibx_call_expect(call, ibx_elements(ibx_type_of(call, fill)) == 1,
+                       "value", "needs one element")) {
+    return;
+  }
+  fill = ibx_emit_reshape(call, fill, (ibx_ints){0});
+  ibx_out(call, 0, ibx_emit_broadcast(call, fill, shape));
+}
+
+void ibx_import_op_shape(ibx_call *call) {
+  ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
+  int64_t rank = shape.len;
+  int64_t start = ibx_attr_int(call, "start", 0);
+  int64_t end = ibx_attr_int(call, "end", rank);
+  start = start < -rank ? 0 : start < 0 ? start + rank : start;
+  end = end < -rank ? 0 : end < 0 ? end + rank : end;
+  start = start > rank ? rank : start;
+  end = end > rank ? rank : end;
+  int64_t len = end > start ? end - start : 0;
+  ibx_out(call, 0, ibx_emit_longs(call, IBX_INTS(len), shape.at + start));
+}
+
+void ibx_import_op_size(ibx_call *call) {
+  int64_t size = ibx_elements(ibx_type_of(call, ibx_in(call, 0)));
+  ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &size));
+}
+
+static ibx_val emit_iota(ibx_call *call, int64_t len) {
+  int64_t *at =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
+  for (int64_t i = 0; i < len; i++) at[i] = i;
+  return ibx_emit_longs(call, IBX_INTS(len), at);
+}
+
+void ibx_import_op_range(ibx_call *call) {
+  ibx_attr_ignore(call, "stash_type");
+  double start = ibx_const_number(call, 0, "start");
+  double limit = ibx_const_number(call, 1, "limit");
+  double delta = ibx_const_number(call, 2, "delta");
+  if (call->failed) return;
+  double len = delta == 0 ? -1 : ceil((limit - start) / delta);
+  if (!(len >= 0)) len = delta == 0 || isnan(len) ? -1 : 0;
+  if (len < 0 || len > MOST_RANGE) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "delta",
+                  "use a finite step and at most 16777216 elements",
+                  "a range with step %g cannot be made", delta);
+    return;
+  }
+  ibx_val index = emit_iota(call, (int64_t)len);
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_dtype wide = ibx_is_float(dtype) ? IBX_DTYPE_F64 : dtype;
+  ibx_val first = ibx_emit_cast(call, ibx_in(call, 0), wide);
+  ibx_val step = ibx_emit_cast(call, ibx_in(call, 2), wide);
+  ibx_val line = ibx_emit_binary(call, IBX_TENSOR_mul,
+                                 ibx_emit_cast(call, index, wide), step);
+  line = ibx_emit_binary(call, IBX_TENSOR_add, line, first);
+  ibx_out(call, 0, ibx_emit_cast(call, line, dtype));
+}
+
+void ibx_import_op_eye_like(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  int64_t number = ibx_attr_int(call, "dtype", 0);
+  int64_t k = ibx_attr_int(call, "k", 0);
+  ibx_dtype dtype = number == 0 ? ibx_dtype_of(call, x)
+                                : ibx_dtype_from_onnx((int)number);
+  if (!ibx_call_expect(call, ibx_rank(call, x) == 2, "input",
+                       "needs 2 dimensions")) {
+    return;
+  }
+  if (dtype == IBX_DTYPE_NONE) {
+    ibx_call_refuse(call, "dtype", "ONNX data type %" PRId64, number);
+    return;
+  }
+  ibx_val rows = emit_iota(call, ibx_dim(call, x, 0));
+  ibx_val columns = emit_iota(call, ibx_dim(call, x, 1));
+  rows = ibx_emit_binary(call, IBX_TENSOR_add,
+                         ibx_emit_along(call, rows, 0, 2),
+                         ibx_emit_longs(call, (ibx_ints){0}, &k));
+  ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
+  ibx_out(call, 0, ibx_emit_cast(call, same, dtype));
+}
+
+void ibx_import_op_if(ibx_call *call) {
+  const Onnx__GraphProto *yes = ibx_attr_graph(call, "then_branch");
+  const Onnx__GraphProto *no = ibx_attr_graph(call, "else_branch");
+  double condition = ibx_const_number(call, 0, "cond");
+  const Onnx__GraphProto *taken = condition != 0 ? yes : no;
+  if (call->failed) return;
+  if (!taken) {
+    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "then_branch",
+                  "add both branches", "If needs both branches");
+    return;
+  }
+  if (!ibx_call_expect(call, taken->n_output == call->out_count, "then_branch",
+                       "has another number of outputs than the node")) {
+    return;
+  }
+  ibx_import_branch(call, taken);
+}

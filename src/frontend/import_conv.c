@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports convolutions and pools. Comes in: a call with ONNX's window
+// attributes. Goes out: window operations with explicit padding.
+
+#include "frontend/import_window.h"
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+// --- window attributes -------------------------------------------------------
+
+static bool read_list(ibx_call *call, const char *name, size_t spatial,
+                      int64_t absent, int64_t least, ibx_ints *out) {
+  if (!ibx_attr_ints(call, name, out)) {
+    *out = ibx_fill_ints(spatial, absent);
+    return !call->failed;
+  }
+  bool fine = out->len == spatial;
+  for (uint8_t i = 0; fine && i < out->len; i++) {
+    fine = out->at[i] >= least && out->at[i] <= INT32_MAX;
+  }
+  if (fine) return true;
+  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, name,
+                "correct the attribute where the model is made",
+                "'%s' needs %zu numbers of at least %lld", name, spatial,
+                (long long)least);
+  return false;
+}
+
+static bool read_pads(ibx_call *call, size_t spatial, ibx_window *w) {
+  const Onnx__AttributeProto *pads = ibx_attr(call, "pads");
+  w->low = w->high = ibx_fill_ints(spatial, 0);
+  if (!pads) return true;
+  bool fine = pads->n_ints == 2 * spatial;
+  for (size_t i = 0; fine && i < spatial; i++) {
+    w->low.at[i] = pads->ints[i];
+    w->high.at[i] = pads->ints[i + spatial];
+    fine = w->low.at[i] >= 0 && w->high.at[i] >= 0 &&
+           w->low.at[i] <= INT32_MAX && w->high.at[i] <= INT32_MAX;
+  }
+  if (fine) return true;
+  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "pads",
+                "correct the attribute where the model is made",
+                "'pads' needs %zu numbers that are not negative", 2 * spatial);
+  return false;
+}
+
+// SAME: as many windows as strides fit; an odd element goes after (UPPER) or
+// before (LOWER).
+static void same_pads(ibx_call *call, ibx_val x, bool lower, ibx_window *w) {
+  for (uint8_t i = 0; i < w->kernel.len; i++) {
+    int64_t extent = ibx_dim(call, x, i + 2), stride = w->strides.at[i];
+    int64_t reach = (w->kernel.at[i] - 1) * w->dilations.at[i] + 1;
+    int64_t count = (extent + stride - 1) / stride;
+    int64_t total = (count - 1) * stride + reach - extent;
+    if (total < 0) total = 0;
+    int64_t small = total / 2;
+    w->low.at[i] = lower ? total - small : small;
+    w->high.at[i] = total - w->low.at[i];
+  }
+}
+
+bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
+                     ibx_window *w) {
+  int64_t rank = ibx_rank(call, x);
+  *w = (ibx_window){0};
+  if (!ibx_call_expect(call, rank >= 3, "X", "needs spatial dimensions")) {
+    return false;
+  }
+  size_t spatial = (size_t)rank - 2;
+  bool has_kernel = ibx_has_attr(call, "kernel_shape");
+  if (!has_kernel && !kernel) {
+    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "kernel_shape",
+                  "add the attribute kernel_shape",
+                  "%s needs the attribute kernel_shape", call->at.op);
+    return false;
+  }
+  bool fine = read_list(call, "kernel_shape", spatial, 1, 1, &w->kernel) &&
+              read_list(call, "strides", spatial, 1, 1, &w->strides) &&
+              read_list(call, "dilations", spatial, 1, 1, &w->dilations) &&
+              read_pads(call, spatial, w);
+  if (!fine) return false;
+  if (kernel && !has_kernel) w->kernel = *kernel;
+  for (uint8_t i = 0; kernel && i < kernel->len; i++) {
+    if (!ibx_call_expect(call, kernel->at[i] == w->kernel.at[i],
+                         "kernel_shape", "is not that of the weights")) {
+      return false;
+    }
+  }
+  w->auto_pad = ibx_attr_text(call, "auto_pad", "NOTSET");
+  w->same_lower = strcmp(w->auto_pad, "SAME_LOWER") == 0;
+  w->same = w->same_lower || strcmp(w->auto_pad, "SAME_UPPER") == 0;
+  if (strcmp(w->auto_pad, "VALID") == 0) {
+    w->low = w->high = ibx_fill_ints(spatial, 0);
+  }
+  return true;
+}
+
+// --- convolutions ------------------------------------------------------------
+
+// Extents of the window, from weights [O, C, window...].
+static ibx_ints window_of(ibx_call *call, ibx_val w) {
+  ibx_ints shape = ibx_shape_of(call, w);
+  if (shape.len < 2) return (ibx_ints){0};
+  return ibx_make_ints(shape.at + 2, shape.len - 2u);
+}
+
+static ibx_val add_bias(ibx_call *call, ibx_val y, ibx_val bias) {
+  if (bias == IBX_NO_VALUE) return y;
+  if (!ibx_call_expect(call, ibx_rank(call, bias) == 1, "B",
+                       "needs 1 dimension")) {
+    return y;
+  }
+  bias = ibx_emit_along(call, bias, 1, ibx_rank(call, y));
+  return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
+}
+
+ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
+  ibx_ints kernel = window_of(call, weights);
+  ibx_window w;
+  if (!ibx_call_expect(call, ibx_rank(call, x) == ibx_rank(call, weights), "W",
+                       "has another rank than X") ||
+      !ibx_window_read(call, x, &kernel, &w)) {
+    return x;
+  }
+  if (w.same) same_pads(call, x, w.same_lower, &w);
+  ibx_params params = {.strides = w.strides,
+                       .low = w.low,
+                       .high = w.high,
+                       .dilations = w.dilations,
+                       .groups = ibx_attr_int(call, "group", 1)};
+  ibx_val operands[] = {x, weights};
+  return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
+}
+
+void ibx_import_op_conv(ibx_call *call) {
+  ibx_val y = ibx_emit_conv(call, ibx_in(call, 0), ibx_in(call, 1));
+  ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
+}
+
+// Padding of a transposed convolution: given, or what makes the result as
+// large as asked for.
+static bool transpose_extents(ibx_call *call, ibx_val x, ibx_window *w,
+                              ibx_ints *extents) {
+  ibx_ints extra, wanted;
+  size_t spatial = w->kernel.len;
+  bool given = ibx_attr_ints(call, "output_shape", &wanted);
+  if (!read_list(call, "output_padding", spatial, 0, 0, &extra)) return false;
+  if (given && wanted.len == spatial + 2) {
+    wanted = ibx_make_ints(wanted.at + 2, spatial);
+  }
+  if (given && !ibx_call_expect(call, wanted.len == spatial, "output_shape",
+                                "needs one number for each dimension")) {
+    return false;
+  }
+  for (uint8_t i = 0; i < spatial; i++) {
+    int64_t in = ibx_dim(call, x, i + 2), stride = w->strides.at[i];
+    int64_t reach = (w->kernel.at[i] - 1) * w->dilations.at[i] + 1;
+    int64_t full = stride * (in - 1) + extra.at[i] + reach;
+    if (w->same && !given) wanted.at[i] = in * stride;
+    if (w->same || given) {
+      int64_t total = full - wanted.at[i] > 0 ? full - wanted.at[i] : 0;
+      bool more_after = !w->same_lower;
+      w->low.at[i] = more_after ? total / 2 : total - total / 2;
+      w->high.at[i] = total - w->low.at[i];
+      extents->at[i] = wanted.at[i];
+    } else {
+      extents->at[i] = full - w->low.at[i] - w->high.at[i];
+    }
+    if (!ibx_call_expect(call, extents->at[i] > 0, "pads",
+                         "leaves nothing of the result")) {
+      return false;
+    }
+  }
+  extents->len = (uint8_t)spatial;
+  return true;
+}
+
+void ibx_import_op_conv_transpose(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), weights = ibx_in(call, 1);
+  ibx_ints kernel = window_of(call, weights), extents = {0};
+  ibx_window w;
+  if (!ibx_call_expect(call, ibx_rank(call, x) == ibx_rank(call, weights), "W",
+                       "has another rank than X") ||
+      !ibx_window_read(call, x, &kernel, &w) ||
+      !transpose_extents(call, x, &w, &extents)) {
+    return;
+  }
+  int64_t groups = ibx_attr_int(call, "group", 1);
+  ibx_params params = {.strides = w.strides,
+                       .low = w.low,
+                       .high = w.high,
+                       .dilations = w.dilations,
+                       .groups = groups};
+  params.shape = ibx_shape_of(call, x);
+  params.shape.at[1] = ibx_dim(call, weights, 1) * groups;
+  for (uint8_t i = 0; i < extents.len; i++) {
+    params.shape.at[i + 2] = extents.at[i];
+  }
+  ibx_val operands[] = {x, weights};
+  ibx_val y =
+      ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
+  ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
+}
+
+// --- pools -------------------------------------------------------------------
+
+// With ceil_mode the last window may reach past the padding, as long as it
+// starts inside of the tensor or the padding before it. Returns how many
+// elements that adds at the end of each dimension.
+static ibx_ints ceil_extra(ibx_call *call, ibx_val x, const ibx_window *w) {
+  ibx_ints extra = ibx_fill_ints(w->kernel.len, 0);
+  for (uint8_t i = 0; i < w->kernel.len; i++) {
+    int64_t reach = (w->kernel.at[i] - 1) * w->dilations.at[i] + 1;
+    int64_t stride = w->strides.at[i], extent = ibx_dim(call, x, i + 2);
+    int64_t room = extent + w->low.at[i] + w->high.at[i] - reach;
+    if (room < 0) continue; // the kernel does not fit; infer says so
+    int64_t count = (room + stride - 1) / stride + 1;
+    if ((count - 1) * stride >= extent + w->low.at[i]) count--;
+    int64_t more = (count - 1) * stride - room;
+    extra.at[i] = more > 0 ? more : 0;
+  }
+  return extra;
+}
+
+static bool read_pool(ibx_call *call, ibx_window *w, ibx_ints *extra) {
+  ibx_val x = ibx_in(call, 0);
+  bool ceils = ibx_attr_int(call, "ceil_mode", 0) != 0;
+  if (!ibx_window_read(call, x, NULL, w)) return false;
+  if (w->same) same_pads(call, x, w->same_lower, w);
+  *extra = ceils ? ceil_extra(call, x, w) : ibx_fill_ints(w->kernel.len, 0);
+  return true;
+}
+
+static ibx_ints add_ints(ibx_ints a, ibx_ints b) {
+  for (uint8_t i = 0; i < a.len; i++) a.at[i] += b.at[i];
+  return a;
+}
+
+static ibx_params pool_params(const ibx_window *w) {
+  return (ibx_params){.kernel = w->kernel,
+                      .strides = w->strides,
+                      .low = w->low,
+                      .high = w->high,
+                      .dilations = w->dilations};
+}
+
+void ibx_import_op_max_pool(ibx_call *call) {
+  ibx_window w;
+  ibx_ints extra;
+  ibx_val x = ibx_in(call, 0);
+  ibx_attr_ignore(call, "storage_order"); // of the indices, which are refused
+  if (!read_pool(call, &w, &extra)) return;
+  w.high = add_ints(w.high, extra);
+  ibx_params params = pool_params(&w);
+  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1));
+}
+
+static bool is_all(ibx_ints list, int64_t value) {
+  for (uint8_t i = 0; i < list.len; i++) {
+    if (list.at[i] != value) return false;
+  }
+  return true;
+}
+
+// Padding in front of the spatial dimensions: none of batch and channels.
+static ibx_ints spatial_pads(ibx_ints pads) {
+  ibx_ints all = ibx_fill_ints(pads.len + 2u, 0);
+  for (uint8_t i = 0; i < pads.len; i++) all.at[i + 2] = pads.at[i];
+  return all;
+}
+
+// A mean that counts padding never counts what ceil_mode adds: then padding
+// becomes part of the tensor, and only what is added lies outside.
+ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window w,
+                          ibx_ints extra, bool counts_pads) {
+  if (!is_all(w.dilations, 1)) {
+    ibx_call_refuse(call, "dilations", "an average of a dilated window");
+    return x;
+  }
+  if (counts_pads && !is_all(extra, 0)) {
+    x = ibx_emit_pad(call, x, spatial_pads(w.low), spatial_pads(w.high), 0);
+    w.low = w.high = ibx_fill_ints(w.low.len, 0);
+    counts_pads = false;
+  }
+  w.high = add_ints(w.high, extra);
+  ibx_params params = pool_params(&w);
+  params.exclude_pad = !counts_pads;
+  params.dilations = (ibx_ints){0};
+  return ibx_emit_op(call, IBX_TENSOR_avg_pool, &params, &x, 1);
+}
+
+void ibx_import_op_average_pool(ibx_call *call) {
+  ibx_window w;
+  ibx_ints extra;
+  bool counts_pads = ibx_attr_int(call, "count_include_pad", 0) != 0;
+  if (!read_pool(call, &w, &extra)) return;
+  ibx_out(call, 0, ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra,
+                                     counts_pads));
+}
+
+// (sum |x|^p)^(1/p) for the two p that have simple roots.
+void ibx_import_op_lp_pool(ibx_call *call) {
+  ibx_window w;
+  ibx_ints extra;
+  ibx_val x = ibx_in(call, 0);
+  int64_t p = ibx_attr_int(call, "p", 2);
+  if (!read_pool(call, &w, &extra)) return;
+  if (p != 1 && p != 2) {
+    ibx_call_refuse(call, "p", "p = %lld (1 and 2 are)", (long long)p);
+    return;
+  }
+  double count = 1;
+  for (uint8_t i = 0; i < w.kernel.len; i++) count *= (double)w.kernel.at[i];
+  x = p == 1 ? ibx_emit_unary(call, IBX_TENSOR_abs, x)
+             : ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
+  w.high = add_ints(w.high, extra);
+  x = ibx_emit_avg_pool(call, x, w, ibx_fill_ints(extra.len, 0), true);
+  x = ibx_emit_affine(call, x, count, 0);
+  ibx_out(call, 0, p == 1 ? x : ibx_emit_unary(call, IBX_TENSOR_sqrt, x));
+}
+
+static void global_pool(ibx_call *call, ibx_tensor_op op) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints axes = {0};
+  for (int64_t i = 2; i < ibx_rank(call, x); i++) axes.at[axes.len++] = i;
+  ibx_out(call, 0, ibx_emit_reduce(call, op, x, axes, true));
+}
+
+void ibx_import_op_global_average_pool(ibx_call *call) {
+  global_pool(call, IBX_TENSOR_reduce_mean);
+}
+
+void ibx_import_op_global_max_pool(ibx_call *call) {
+  global_pool(call, IBX_TENSOR_reduce_max);
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Constants during import. Comes in: a node that was just added. Goes out: its
+// value, or a constant in its place. Holds afterwards: every value whose
+// operands depend on constants only is noted as known; a small one is a
+// constant, so that shape arithmetic vanishes, while a large one stays an
+// operation: broadcasts of constants and transposes of weights are views, and
+// cost nothing until a pass decides so.
+
+#include "frontend/import.h"
+
+#include <string.h>
+
+enum {
+  FOLD_BYTES = 64 << 10,        // results up to here are computed at once
+  FOLD_OPERAND_BYTES = 1 << 20, // of a contraction, whose work is a product
+  FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
+};
+
+int64_t ibx_elements(const ibx_type *type) {
+  int64_t elements = 0;
+  return ibx_type_elements(type, &elements) ? elements : 0;
+}
+
+static int64_t bytes_of(const ibx_type *type) {
+  int64_t bytes = 0;
+  return ibx_type_bytes(type, &bytes) ? bytes : INT64_MAX;
+}
+
+static void *grow(ibx_arena *arena, const void *old, size_t old_size,
+                  size_t new_size) {
+  void *memory = ibx_arena_alloc(arena, new_size);
+  if (old_size != 0) memcpy(memory, old, old_size);
+  return memory;
+}
+
+// Makes room for the facts of every value.
+static void make_room(ibx_import *import) {
+  size_t old = import->value_room, room = old == 0 ? 256 : old;
+  while (room < import->graph.value_count) room *= 2;
+  if (room == old) return;
+  import->known = grow(&import->scratch, import->known, old * sizeof(bool),
+                       room * sizeof(bool));
+  import->forced =
+      grow(&import->scratch, import->forced, old * sizeof(ibx_tensor *),
+           room * sizeof(ibx_tensor *));
+  import->value_room = room;
+}
+
+bool ibx_is_known(const ibx_call *call, ibx_val value) {
+  const ibx_import *import = call->import;
+  return value < import->value_room && import->known[value];
+}
+
+static ibx_tensor *tensor_of_weight(ibx_import *import,
+                                    const ibx_weight *weight) {
+  ibx_tensor *tensor = IBX_ARENA_NEW(&import->scratch, ibx_tensor);
+  // Operands are read only, whatever the type says.
+  *tensor = (ibx_tensor){.type = weight->type,
+                         .data = (void *)(uintptr_t)weight->data};
+  return tensor;
+}
+
+// Marks the nodes that must run for `value`. Nodes stand in program order, so
+// one pass backwards finds them all; false when they make too many bytes.
+static bool mark_needed(ibx_import *import, ibx_val value, bool *needed) {
+  const ibx_graph *graph = &import->graph;
+  int64_t bytes = 0;
+  needed[graph->values[value].node] = true;
+  for (size_t n = graph->values[value].node + 1u; n-- > 0;) {
+    const ibx_node *node = &graph->nodes[n];
+    if (!needed[n] || import->forced[node->result]) continue;
+    if (node->op == IBX_TENSOR_constant) continue;
+    bytes += bytes_of(&graph->values[node->result].type);
+    if (bytes > FORCE_BYTES || bytes < 0) return false;
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+      needed[graph->values[node->operand[i]].node] = true;
+    }
+  }
+  return true;
+}
+
+static ibx_tensor *run_node(ibx_import *import, const ibx_node *node) {
+  const ibx_graph *graph = &import->graph;
+  const ibx_weight *weight = ibx_graph_constant(graph, node->result);
+  if (weight) return tensor_of_weight(import, weight);
+  ibx_tensor operands[IBX_NODE_OPERANDS];
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    operands[i] = *import->forced[node->operand[i]];
+  }
+  ibx_tensor *result = IBX_ARENA_NEW(&import->scratch, ibx_tensor);
+  result->type = graph->values[node->result].type;
+  result->data =
+      ibx_arena_alloc(&import->scratch, (size_t)bytes_of(&result->type));
+  ibx_status status = ibx_tensor_eval(node->op, &node->params, operands,
+                                      node->operand_count, result, NULL);
+  return status == IBX_OK ? result : NULL;
+}
+
+const ibx_tensor *ibx_force(ibx_import *import, ibx_val value) {
+  make_room(import);
+  if (!import->known[value]) return NULL;
+  if (import->forced[value]) return import->forced[value];
+  const ibx_graph *graph = &import->graph;
+  bool *needed = IBX_ARENA_ARRAY(&import->scratch, graph->node_count, bool);
+  if (!mark_needed(import, value, needed)) return NULL;
+  for (size_t n = 0; n <= graph->values[value].node; n++) {
+    ibx_val result = graph->nodes[n].result;
+    if (!needed[n] || import->forced[result]) continue;
+    import->forced[result] = run_node(import, &graph->nodes[n]);
+    if (!import->forced[result]) return NULL;
+  }
+  return import->forced[value];
+}
+
+ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
+                            uint32_t source) {
+  uint32_t row = ibx_tables_add_weight(import->tables, import->arena, weight);
+  ibx_val value = ibx_graph_add_constant(&import->graph, row, source);
+  make_room(import);
+  import->known[value] = true;
+  return value;
+}
+
+ibx_val ibx_emit_constant(ibx_call *call, ibx_type type, const void *data) {
+  ibx_weight weight = {.type = type, .data = data, .name = call->at.node};
+  return ibx_import_constant(call->import, weight, call->source);
+}
+
+static const ibx_node *node_of(const ibx_import *import, ibx_val value) {
+  return &import->graph.nodes[import->graph.values[value].node];
+}
+
+static bool is_known_node(const ibx_import *import, const ibx_node *node) {
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    if (!import->known[node->operand[i]]) return false;
+  }
+  return node->operand_count != 0;
+}
+
+// A reshape of a constant is the same data under another type, of any size.
+static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
+  return node->op == IBX_TENSOR_reshape &&
+         ibx_graph_constant(&import->graph, node->operand[0]);
+}
+
+static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
+  const ibx_graph *graph = &import->graph;
+  if (node->op == IBX_TENSOR_broadcast) return false;
+  if (bytes_of(&graph->values[node->result].type) > FOLD_BYTES) return false;
+  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_CONTRACT) return true;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    const ibx_type *type = &graph->values[node->operand[i]].type;
+    if (bytes_of(type) > FOLD_OPERAND_BYTES) return false;
+  }
+  return true;
+}
+
+static ibx_val fold_reshape(ibx_call *call, const ibx_node *node,
+                            ibx_val value) {
+  ibx_import *import = call->import;
+  ibx_weight weight = *ibx_graph_constant(&import->graph, node->operand[0]);
+  weight.type = import->graph.values[value].type;
+  return ibx_import_constant(import, weight, call->source);
+}
+
+// Extents whose product without zeros overflows would overflow in sums that
+// nobody checks: such a tensor is refused even where it is empty.
+static bool is_countable(const ibx_type *type) {
+  ibx_type full = *type;
+  int64_t bytes;
+  for (uint8_t i = 0; i < full.rank; i++) {
+    if (full.dims[i] == 0) full.dims[i] = 1;
+  }
+  return ibx_type_bytes(&full, &bytes) && bytes < INT64_MAX / 64;
+}
+
+ibx_val ibx_fold(ibx_call *call, ibx_val value) {
+  ibx_import *import = call->import;
+  make_room(import);
+  const ibx_node *node = node_of(import, value);
+  if (!is_countable(&import->graph.values[value].type)) {
+    ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",
+                  "the result has more bytes than can be counted");
+    return node->operand[0];
+  }
+  if (!is_known_node(import, node)) return value;
+  import->known[value] = true;
+  if (is_renamed_weight(import, node)) return fold_reshape(call, node, value);
+  if (!is_worth_folding(import, node)) return value;
+  const ibx_tensor *tensor = ibx_force(import, value);
+  if (!tensor) return value;
+  import->stats.folded++;
+  size_t bytes = (size_t)bytes_of(&tensor->type);
+  void *data = ibx_arena_alloc(import->arena, bytes); // outlives the scratch
+  memcpy(data, tensor->data, bytes);
+  return ibx_emit_constant(call, tensor->type, data);
+}
+
+// --- reading constants -------------------------------------------------------
+
+const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
+  ibx_val value = ibx_in(call, index);
+  const ibx_tensor *tensor =
+      value == IBX_NO_VALUE ? NULL : ibx_force(call->import, value);
+  if (!tensor) {
+    ibx_call_fail(call, IBX_DIAG_NOT_CONSTANT, name,
+                  "make it a constant in the model, or specialise the model "
+                  "with --dim and --input-shape",
+                  "the input '%s' is computed while the model runs, but Imbrex "
+                  "needs it when it compiles",
+                  name);
+  }
+  return tensor;
+}
+
+int64_t ibx_tensor_int(const ibx_tensor *tensor, size_t index) {
+  size_t size = ibx_dtype_bytes(tensor->type.dtype);
+  const uint8_t *at = (const uint8_t *)tensor->data + index * size;
+  int64_t value = 0;
+  if (ibx_is_float(tensor->type.dtype)) {
+    double number = ibx_tensor_number(tensor, index);
+    bool fits = number > -0x1p62 && number < 0x1p62;
+    return fits ? (int64_t)number : 0;
+  }
+  memcpy(&value, at, size); // little endian
+  unsigned unused = (unsigned)(64 - 8 * size);
+  bool is_signed = ibx_dtype_get(tensor->type.dtype)->kind ==
+                   IBX_DTYPE_KIND_SINT;
+  uint64_t bits = (uint64_t)value << unused;
+  return is_signed ? (int64_t)bits >> unused : (int64_t)(bits >> unused);
+}
+
+double ibx_tensor_number(const ibx_tensor *tensor, size_t index) {
+  ibx_dtype dtype = tensor->type.dtype;
+  if (!ibx_is_float(dtype)) return (double)ibx_tensor_int(tensor, index);
+  size_t size = ibx_dtype_bytes(dtype);
+  const uint8_t *at = (const uint8_t *)tensor->data + index * size;
+  if (dtype == IBX_DTYPE_F64) {
+    double number;
+    memcpy(&number, at, sizeof(number));
+    return number;
+  }
+  float number;
+  ibx_dtype_load_f32(dtype, at, &number, 1);
+  return (double)number;
+}
+
+ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name) {
+  const ibx_tensor *tensor = ibx_const_in(call, index, name);
+  if (!tensor) return (ibx_list){0};
+  size_t len = (size_t)ibx_elements(&tensor->type);
+  ibx_list list = {.len = len,
+                   .at = IBX_ARENA_ARRAY(&call->import->scratch, len, int64_t)};
+  for (size_t i = 0; i < len; i++) list.at[i] = ibx_tensor_int(tensor, i);
+  return list;
+}
+
+ibx_ints ibx_const_dims(ibx_call *call, size_t index, const char *name) {
+  ibx_list list = ibx_const_ints(call, index, name);
+  if (list.len > IBX_MAX_RANK) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_RANK, name,
+                  "use tensors of at most 8 dimensions",
+                  "the input '%s' has %zu entries, Imbrex handles %d", name,
+                  list.len, IBX_MAX_RANK);
+  }
+  return ibx_make_ints(list.at, list.len);
+}
+
+double ibx_const_number(ibx_call *call, size_t index, const char *name) {
+  const ibx_tensor *tensor = ibx_const_in(call, index, name);
+  if (!tensor) return 0;
+  if (!ibx_call_expect(call, ibx_elements(&tensor->type) >= 1, name,
+                       "needs one element")) {
+    return 0;
+  }
+  return ibx_tensor_number(tensor, 0);
+}
+
+bool ibx_is_splat(const ibx_call *call, ibx_val value, double *out_number) {
+  // Elements of a broadcast are those of its operand.
+  const ibx_graph *graph = &call->import->graph;
+  while (ibx_is_known(call, value) &&
+         node_of(call->import, value)->op == IBX_TENSOR_broadcast) {
+    value = node_of(call->import, value)->operand[0];
+  }
+  const ibx_weight *weight =
+      ibx_is_known(call, value) ? ibx_graph_constant(graph, value) : NULL;
+  if (!weight || bytes_of(&weight->type) > FOLD_BYTES) return false;
+  ibx_tensor tensor = {.type = weight->type,
+                       .data = (void *)(uintptr_t)weight->data};
+  size_t count = (size_t)ibx_elements(&tensor.type);
+  size_t size = ibx_dtype_bytes(tensor.type.dtype);
+  for (size_t i = 1; i < count; i++) {
+    const uint8_t *data = tensor.data;
+    if (memcmp(data, data + i * size, size) != 0) return false;
+  }
+  if (count != 0) *out_number = ibx_tensor_number(&tensor, 0);
+  return count != 0;
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports operators that pick elements by index. Comes in: a call. Goes out: a
+// slice where the indices are constants at equal distances, otherwise a gather
+// along one dimension, for which indices into several are made into one.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+// Constant indices start, start + step, ..., all inside of 0 .. extent - 1.
+typedef struct progression {
+  int64_t start, step;
+} progression;
+
+static bool find_line(ibx_call *call, ibx_val indices, int64_t extent,
+                      progression *out) {
+  const ibx_tensor *tensor = ibx_force(call->import, indices);
+  size_t count = tensor ? (size_t)ibx_elements(&tensor->type) : 0;
+  if (count == 0) return false;
+  *out = (progression){.step = 1};
+  int64_t previous = 0;
+  for (size_t i = 0; i < count; i++) {
+    int64_t at = ibx_tensor_int(tensor, i);
+    if (at < -extent || at >= extent) return false;
+    if (at < 0) at += extent;
+    if (i == 0) out->start = at;
+    if (i == 1) out->step = at - out->start;
+    if (i > 1 && at - previous != out->step) return false;
+    previous = at;
+  }
+  return out->step != 0;
+}
+
+static bool check_range(ibx_call *call, ibx_val indices, int64_t extent) {
+  const ibx_tensor *tensor = ibx_force(call->import, indices);
+  size_t count = tensor ? (size_t)ibx_elements(&tensor->type) : 0;
+  for (size_t i = 0; i < count; i++) {
+    int64_t at = ibx_tensor_int(tensor, i);
+    if (!ibx_call_expect(call, at >= -extent && at < extent, "indices",
+                         "an index lies outside of the dimension")) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// data[..., indices, ...] along one dimension.
+static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
+                    int64_t axis) {
+  int64_t extent = ibx_dim(call, data, axis);
+  if (!check_range(call, indices, extent)) return data;
+  ibx_ints shape = ibx_shape_of(call, data), inner = ibx_shape_of(call, indices);
+  progression regular;
+  if (shape.len - 1 + inner.len > IBX_MAX_RANK ||
+      !find_line(call, indices, extent, &regular)) {
+    return ibx_emit_gather(call, data, indices, axis);
+  }
+  int64_t count = ibx_elements(ibx_type_of(call, indices));
+  ibx_val part = ibx_emit_slice(call, data, axis, regular.start, count,
+                                count == 1 ? 1 : regular.step);
+  ibx_ints result = {0};
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i != axis) {
+      result.at[result.len++] = shape.at[i];
+      continue;
+    }
+    for (uint8_t j = 0; j < inner.len; j++) {
+      result.at[result.len++] = inner.at[j];
+    }
+  }
+  return ibx_emit_reshape(call, part, result);
+}
+
+void ibx_import_op_gather(ibx_call *call) {
+  ibx_val data = ibx_in(call, 0);
+  int64_t axis =
+      ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, data));
+  if (!call->failed) ibx_out(call, 0, pick(call, data, ibx_in(call, 1), axis));
+}
+
+static ibx_val emit_long(ibx_call *call, int64_t number) {
+  return ibx_emit_longs(call, (ibx_ints){0}, &number);
+}
+
+// Indices from the end become indices from the start.
+static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
+  ibx_val low =
+      ibx_emit_binary(call, IBX_TENSOR_less, indices, emit_long(call, 0));
+  ibx_val moved = ibx_emit_binary(call, IBX_TENSOR_add, indices, extents);
+  return ibx_emit_select(call, low, moved, indices);
+}
+
+// For each element of a shape: the sum of its coordinates times strides, where
+// dimension `skip` counts 0.
+static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
+                                const int64_t *strides, int64_t skip) {
+  ibx_val sum = emit_long(call, 0);
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i == skip || shape.at[i] == 1) continue;
+    int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)shape.at[i],
+                                  int64_t);
+    for (int64_t k = 0; k < shape.at[i]; k++) at[k] = k * strides[i];
+    ibx_val along = ibx_emit_along(
+        call, ibx_emit_longs(call, IBX_INTS(shape.at[i]), at), i, shape.len);
+    sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, along);
+  }
+  return sum;
+}
+
+static void strides_of(ibx_ints shape, int64_t strides[IBX_MAX_RANK]) {
+  int64_t stride = 1;
+  for (int i = shape.len - 1; i >= 0; i--) {
+    strides[i] = stride;
+    stride *= shape.at[i];
+  }
+}
+
+// out[i][j] = data[index[i][j]][j]: one flat index for every element.
+void ibx_import_op_gather_elements(ibx_call *call) {
+  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1);
+  ibx_ints shape = ibx_shape_of(call, data), wanted = ibx_shape_of(call, indices);
+  int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
+  bool fits = wanted.len == shape.len;
+  for (uint8_t i = 0; fits && i < shape.len; i++) {
+    fits = i == axis || wanted.at[i] <= shape.at[i];
+  }
+  if (!ibx_call_expect(call, fits, "indices", "is larger than the data") ||
+      !check_range(call, indices, shape.at[axis])) {
+    return;
+  }
+  int64_t strides[IBX_MAX_RANK];
+  strides_of(shape, strides);
+  ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
+                             emit_long(call, shape.at[axis]));
+  index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
+                          emit_long(call, strides[axis]));
+  index = ibx_emit_binary(call, IBX_TENSOR_add, index,
+                          emit_coordinates(call, wanted, strides, axis));
+  int64_t total = ibx_elements(ibx_type_of(call, data));
+  ibx_val flat = ibx_emit_reshape(call, data, IBX_INTS(total));
+  ibx_out(call, 0, pick(call, flat, index, 0));
+}
+
+// The last dimension of the indices names `depth` dimensions of the data. They
+// become one, and so do the `batch` dimensions that both share.
+static ibx_val flat_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                             int64_t batch, int64_t depth) {
+  int64_t extents[IBX_MAX_RANK], strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
+  ibx_ints head = ibx_make_ints(shape.at, (size_t)(batch + depth));
+  strides_of(head, all);
+  for (int64_t i = 0; i < depth; i++) {
+    extents[i] = shape.at[batch + i];
+    strides[i] = all[batch + i];
+  }
+  ibx_ints list = IBX_INTS(depth);
+  ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
+                             ibx_emit_longs(call, list, extents));
+  index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
+                          ibx_emit_longs(call, list, strides));
+  int64_t last = ibx_rank(call, index) - 1;
+  index = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, index, IBX_INTS(last),
+                          false);
+  ibx_ints outer = ibx_shape_of(call, index);
+  for (int64_t i = batch; i < outer.len; i++) outer.at[i] = 1;
+  return ibx_emit_binary(call, IBX_TENSOR_add, index,
+                         emit_coordinates(call, outer, all, -1));
+}
+
+void ibx_import_op_gather_nd(ibx_call *call) {
+  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1);
+  ibx_ints shape = ibx_shape_of(call, data);
+  int64_t batch = ibx_attr_int(call, "batch_dims", 0);
+  int64_t rank = ibx_rank(call, indices);
+  int64_t depth = ibx_dim(call, indices, -1);
+  bool fits = rank >= 1 && batch >= 0 && batch < rank && depth >= 1 &&
+              depth <= shape.len - batch;
+  for (int64_t i = 0; fits && i < batch; i++) {
+    fits = shape.at[i] == ibx_dim(call, indices, i);
+  }
+  if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) return;
+  ibx_val index = flat_nd_index(call, indices, shape, batch, depth);
+  int64_t head = 1;
+  ibx_ints flat = {.len = 1};
+  for (int64_t i = 0; i < shape.len; i++) {
+    if (i < batch + depth) {
+      head *= shape.at[i];
+    } else {
+      flat.at[flat.len++] = shape.at[i];
+    }
+  }
+  flat.at[0] = head;
+  ibx_out(call, 0, pick(call, ibx_emit_reshape(call, data, flat), index, 0));
+}
+
+// --- one hot -----------------------------------------------------------------
+
+static ibx_val emit_iota(ibx_call *call, int64_t len, ibx_dtype dtype) {
+  int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
+  for (int64_t i = 0; i < len; i++) at[i] = i;
+  return ibx_emit_cast(call, ibx_emit_longs(call, IBX_INTS(len), at), dtype);
+}
+
+void ibx_import_op_one_hot(ibx_call *call) {
+  enum { MOST_DEPTH = 1 << 24 };
+  ibx_val indices = ibx_in(call, 0), values = ibx_in(call, 2);
+  int64_t rank = ibx_rank(call, indices) + 1;
+  double number = ibx_const_number(call, 1, "depth");
+  int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", -1), rank);
+  bool fits = number >= 1 && number <= MOST_DEPTH && rank <= IBX_MAX_RANK &&
+              ibx_rank(call, values) == 1 && ibx_dim(call, values, 0) == 2;
+  if (!ibx_call_expect(call, fits, "depth", "or rank or values out of range")) {
+    return;
+  }
+  int64_t depth = (int64_t)number;
+  ibx_dtype dtype = ibx_dtype_of(call, indices);
+  ibx_val extent = ibx_emit_like(call, indices, (double)depth);
+  ibx_val low = ibx_emit_binary(call, IBX_TENSOR_less, indices,
+                                ibx_emit_like(call, indices, 0));
+  indices = ibx_emit_select(
+      call, low, ibx_emit_binary(call, IBX_TENSOR_add, indices, extent),
+      indices);
+  ibx_ints shape = ibx_shape_of(call, indices), wide = {.len = (uint8_t)rank};
+  for (int64_t i = 0, from = 0; i < rank; i++) {
+    wide.at[i] = i == axis ? 1 : shape.at[from++];
+  }
+  ibx_val line = ibx_emit_along(call, emit_iota(call, depth, dtype), axis, rank);
+  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal,
+                                ibx_emit_reshape(call, indices, wide), line);
+  ibx_val off = ibx_emit_slice(call, values, 0, 0, 1, 1);
+  ibx_val on = ibx_emit_slice(call, values, 0, 1, 1, 1);
+  double zero = 1, one = 0;
+  bool is_cast = ibx_is_splat(call, off, &zero) &&
+                 ibx_is_splat(call, on, &one) && zero == 0 && one == 1;
+  ibx_out(call, 0, is_cast ? ibx_emit_cast(call, hot, ibx_dtype_of(call, values))
+                           : ibx_emit_select(call, hot, on, off));
+}
+
+// --- triangles ---------------------------------------------------------------
+
+void ibx_import_op_trilu(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  bool upper = ibx_attr_int(call, "upper", 1) != 0;
+  ibx_list k = {0};
+  if (ibx_has_in(call, 1)) k = ibx_const_ints(call, 1, "k");
+  if (!ibx_call_expect(call, ibx_rank(call, x) >= 2, "input",
+                       "needs 2 dimensions")) {
+    return;
+  }
+  int64_t diagonal = k.len != 0 ? k.at[0] : 0, limit = (int64_t)1 << 40;
+  diagonal = diagonal > limit ? limit : diagonal < -limit ? -limit : diagonal;
+  ibx_val rows = emit_iota(call, ibx_dim(call, x, -2), IBX_DTYPE_I64);
+  ibx_val columns = emit_iota(call, ibx_dim(call, x, -1), IBX_DTYPE_I64);
+  rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
+                         emit_long(call, diagonal));
+  ibx_val keep = upper ? ibx_emit_binary(call, IBX_TENSOR_less_equal, rows,
+                                         columns)
+                       : ibx_emit_binary(call, IBX_TENSOR_less_equal, columns,
+                                         rows);
+  ibx_out(call, 0,
+          ibx_emit_select(call, keep, x, ibx_emit_like(call, x, 0)));
+}

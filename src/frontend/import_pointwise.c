@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports operators that work element by element. Comes in: a call. Goes out:
+// elementwise tensor operations on operands that were broadcast to one shape.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <math.h>
+
+// --- one tensor operation each -----------------------------------------------
+
+#define UNARY(name)                                                            \
+  void ibx_import_op_##name(ibx_call *call) {                                  \
+    ibx_out(call, 0, ibx_emit_unary(call, IBX_TENSOR_##name, ibx_in(call, 0))); \
+  }
+#define BINARY(name)                                                           \
+  void ibx_import_op_##name(ibx_call *call) {                                  \
+    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0), \
+                                     ibx_in(call, 1)));                        \
+  }
+
+UNARY(neg)
+UNARY(abs)
+UNARY(sign)
+UNARY(floor)
+UNARY(ceil)
+UNARY(round)
+UNARY(sqrt)
+UNARY(reciprocal)
+UNARY(exp)
+UNARY(log)
+UNARY(sin)
+UNARY(cos)
+UNARY(erf)
+UNARY(tanh)
+UNARY(sigmoid)
+UNARY(relu)
+UNARY(softplus)
+UNARY(mish)
+UNARY(not)
+UNARY(is_nan)
+
+BINARY(sub)
+BINARY(mul)
+BINARY(div)
+BINARY(and)
+BINARY(or)
+BINARY(xor)
+BINARY(equal)
+BINARY(less)
+BINARY(less_equal)
+
+void ibx_import_op_add(ibx_call *call) {
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0),
+                                   ibx_in(call, 1)));
+}
+
+// --- comparisons the other way round -----------------------------------------
+
+void ibx_import_op_greater(ibx_call *call) {
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_less, ibx_in(call, 1),
+                                   ibx_in(call, 0)));
+}
+
+void ibx_import_op_greater_equal(ibx_call *call) {
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_less_equal, ibx_in(call, 1),
+                                   ibx_in(call, 0)));
+}
+
+// --- any number of inputs ----------------------------------------------------
+
+static ibx_val chain(ibx_call *call, ibx_tensor_op op) {
+  ibx_val result = ibx_in(call, 0);
+  for (size_t i = 1; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i)) {
+      ibx_call_fail(call, IBX_DIAG_OPERAND_COUNT, NULL,
+                    "remove the empty input", "input %zu is left out", i);
+      return result;
+    }
+    result = ibx_emit_binary(call, op, result, ibx_in(call, i));
+  }
+  return result;
+}
+
+void ibx_import_op_sum(ibx_call *call) {
+  ibx_out(call, 0, chain(call, IBX_TENSOR_add));
+}
+
+void ibx_import_op_max(ibx_call *call) {
+  ibx_out(call, 0, chain(call, IBX_TENSOR_max));
+}
+
+void ibx_import_op_min(ibx_call *call) {
+  ibx_out(call, 0, chain(call, IBX_TENSOR_min));
+}
+
+void ibx_import_op_mean(ibx_call *call) {
+  ibx_val sum = chain(call, IBX_TENSOR_add);
+  double count = (double)call->in_count;
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, sum,
+                                   ibx_emit_like(call, sum, count)));
+}
+
+// --- powers and remainders ---------------------------------------------------
+
+// Exponents that are exact in cheaper operations.
+static bool simple_power(ibx_call *call, ibx_val x, double exponent,
+                         ibx_val *out) {
+  bool is_float = ibx_is_float(ibx_dtype_of(call, x));
+  ibx_val square;
+  if (exponent == 1.0) {
+    *out = x;
+  } else if (exponent == 2.0) {
+    *out = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
+  } else if (exponent == 3.0) {
+    square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
+    *out = ibx_emit_binary(call, IBX_TENSOR_mul, square, x);
+  } else if (exponent == -1.0 && is_float) {
+    *out = ibx_emit_unary(call, IBX_TENSOR_reciprocal, x);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void ibx_import_op_pow(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1), result;
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  ibx_ints shape = ibx_broadcast_shape(call, ibx_shape_of(call, x),
+                                       ibx_shape_of(call, y));
+  double exponent = 0;
+  if (ibx_is_splat(call, y, &exponent) &&
+      simple_power(call, x, exponent, &result)) {
+    ibx_out(call, 0, ibx_emit_broadcast(call, result, shape));
+    return;
+  }
+  // The exponent may have a type of its own. A fraction of an integer power
+  // must not be lost, so integers to a floating power go through it.
+  ibx_dtype power = ibx_dtype_of(call, y);
+  bool through = !ibx_is_float(dtype) && ibx_is_float(power);
+  ibx_dtype common = through ? power : dtype;
+  result = ibx_emit_binary(call, IBX_TENSOR_pow, ibx_emit_cast(call, x, common),
+                           ibx_emit_cast(call, y, common));
+  ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
+}
+
+void ibx_import_op_mod(ibx_call *call) {
+  bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
+  if (!fmod && ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
+                  "set the attribute fmod to 1",
+                  "Mod of floating numbers needs fmod = 1");
+    return;
+  }
+  ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
+  ibx_out(call, 0,
+          ibx_emit_binary(call, op, ibx_in(call, 0), ibx_in(call, 1)));
+}
+
+// --- activations -------------------------------------------------------------
+
+void ibx_import_op_gelu(ibx_call *call) {
+  const char *form = ibx_attr_text(call, "approximate", "none");
+  bool exact = form[0] == 'n';
+  ibx_out(call, 0,
+          ibx_emit_unary(call, exact ? IBX_TENSOR_gelu : IBX_TENSOR_gelu_tanh,
+                         ibx_in(call, 0)));
+}
+
+static ibx_val emit_alpha(ibx_call *call, ibx_tensor_op op, ibx_val x,
+                          float alpha) {
+  ibx_params params = {.alpha = alpha};
+  return ibx_emit_op(call, op, &params, &x, 1);
+}
+
+void ibx_import_op_leaky_relu(ibx_call *call) {
+  float alpha = ibx_attr_float(call, "alpha", 0.01f);
+  ibx_out(call, 0,
+          emit_alpha(call, IBX_TENSOR_leaky_relu, ibx_in(call, 0), alpha));
+}
+
+void ibx_import_op_elu(ibx_call *call) {
+  float alpha = ibx_attr_float(call, "alpha", 1.0f);
+  ibx_out(call, 0, emit_alpha(call, IBX_TENSOR_elu, ibx_in(call, 0), alpha));
+}
+
+void ibx_import_op_selu(ibx_call *call) {
+  float alpha = ibx_attr_float(call, "alpha", 1.67326319217681884765625f);
+  float gamma = ibx_attr_float(call, "gamma", 1.05070102214813232421875f);
+  ibx_val elu = emit_alpha(call, IBX_TENSOR_elu, ibx_in(call, 0), alpha);
+  ibx_out(call, 0, ibx_emit_affine(call, elu, (double)gamma, 0));
+}
+
+// max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) = alpha * elu(x / alpha)
+void ibx_import_op_celu(ibx_call *call) {
+  double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
+  ibx_val scaled = ibx_emit_affine(call, ibx_in(call, 0), 1 / alpha, 0);
+  ibx_val elu = emit_alpha(call, IBX_TENSOR_elu, scaled, 1.0f);
+  ibx_out(call, 0, ibx_emit_affine(call, elu, alpha, 0));
+}
+
+void ibx_import_op_hard_sigmoid(ibx_call *call) {
+  double alpha = (double)ibx_attr_float(call, "alpha", 0.2f);
+  double beta = (double)ibx_attr_float(call, "beta", 0.5f);
+  ibx_val line = ibx_emit_affine(call, ibx_in(call, 0), alpha, beta);
+  ibx_out(call, 0, ibx_emit_clip(call, line, 0, 1));
+}
+
+void ibx_import_op_hard_swish(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_val line = ibx_emit_affine(call, x, 1.0 / 6, 0.5);
+  ibx_val gate = ibx_emit_clip(call, line, 0, 1);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_mul, x, gate));
+}
+
+// x * sigmoid(alpha * x), which Swish of ai.onnx and QuickGelu both are.
+static void import_swish(ibx_call *call, float absent) {
+  ibx_val x = ibx_in(call, 0);
+  double alpha = (double)ibx_attr_float(call, "alpha", absent);
+  if (alpha == 1.0) {
+    ibx_out(call, 0, ibx_emit_unary(call, IBX_TENSOR_silu, x));
+    return;
+  }
+  ibx_val gate = ibx_emit_unary(call, IBX_TENSOR_sigmoid,
+                                ibx_emit_affine(call, x, alpha, 0));
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_mul, x, gate));
+}
+
+void ibx_import_op_swish(ibx_call *call) { import_swish(call, 1.0f); }
+
+void ibx_import_op_quick_gelu(ibx_call *call) { import_swish(call, 1.702f); }
+
+void ibx_import_op_softsign(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_val size = ibx_emit_affine(
+      call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, x, size));
+}
+
+void ibx_import_op_prelu(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_val zero = ibx_emit_like(call, x, 0);
+  ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
+  ibx_val scaled = ibx_emit_binary(call, IBX_TENSOR_mul, x, ibx_in(call, 1));
+  ibx_out(call, 0, ibx_emit_select(call, below, scaled, x));
+}
+
+void ibx_import_op_thresholded_relu(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
+                                  ibx_emit_like(call, x, alpha), x);
+  ibx_out(call, 0, ibx_emit_select(call, above, x, ibx_emit_like(call, x, 0)));
+}
+
+// x + bias below -lambd, x - bias above lambd, 0 between.
+void ibx_import_op_shrink(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), zero = ibx_emit_like(call, x, 0);
+  ibx_val bias =
+      ibx_emit_like(call, x, (double)ibx_attr_float(call, "bias", 0));
+  double lambd = (double)ibx_attr_float(call, "lambd", 0.5f);
+  ibx_val low = ibx_emit_like(call, x, -lambd);
+  ibx_val high = ibx_emit_like(call, x, lambd);
+  ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, x, low);
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less, high, x);
+  ibx_val raised = ibx_emit_binary(call, IBX_TENSOR_add, x, bias);
+  ibx_val lowered = ibx_emit_binary(call, IBX_TENSOR_sub, x, bias);
+  ibx_val upper = ibx_emit_select(call, above, lowered, zero);
+  ibx_out(call, 0, ibx_emit_select(call, below, raised, upper));
+}
+
+// --- hyperbolic functions ----------------------------------------------------
+
+static ibx_val emit_exps(ibx_call *call, ibx_tensor_op join) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_val up = ibx_emit_unary(call, IBX_TENSOR_exp, x);
+  ibx_val down = ibx_emit_unary(call, IBX_TENSOR_exp,
+                                ibx_emit_unary(call, IBX_TENSOR_neg, x));
+  return ibx_emit_affine(call, ibx_emit_binary(call, join, up, down), 0.5, 0);
+}
+
+void ibx_import_op_sinh(ibx_call *call) {
+  ibx_out(call, 0, emit_exps(call, IBX_TENSOR_sub));
+}
+
+void ibx_import_op_cosh(ibx_call *call) {
+  ibx_out(call, 0, emit_exps(call, IBX_TENSOR_add));
+}
+
+void ibx_import_op_tan(ibx_call *call) {
+  ibx_val sine = ibx_emit_unary(call, IBX_TENSOR_sin, ibx_in(call, 0));
+  ibx_val cosine = ibx_emit_unary(call, IBX_TENSOR_cos, ibx_in(call, 0));
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, sine, cosine));
+}
+
+// --- limits ------------------------------------------------------------------
+
+static void clip_between(ibx_call *call, bool has_low, double low,
+                         bool has_high, double high) {
+  ibx_val x = ibx_in(call, 0);
+  if (!has_low && !has_high) {
+    ibx_out(call, 0, x);
+  } else if (has_low && low == 0 && !has_high) {
+    ibx_out(call, 0, ibx_emit_unary(call, IBX_TENSOR_relu, x));
+  } else if (has_low && has_high && ibx_is_float(ibx_dtype_of(call, x))) {
+    ibx_out(call, 0, ibx_emit_clip(call, x, (float)low, (float)high));
+  } else {
+    ibx_val floor = ibx_emit_like(call, x, low);
+    if (has_low) x = ibx_emit_binary(call, IBX_TENSOR_max, x, floor);
+    ibx_val roof = ibx_emit_like(call, x, high);
+    if (has_high) x = ibx_emit_binary(call, IBX_TENSOR_min, x, roof);
+    ibx_out(call, 0, x);
+  }
+}
+
+void ibx_import_op_clip_6(ibx_call *call) {
+  bool has_low = ibx_has_attr(call, "min"), has_high = ibx_has_attr(call, "max");
+  clip_between(call, has_low, (double)ibx_attr_float(call, "min", 0), has_high,
+               (double)ibx_attr_float(call, "max", 0));
+}
+
+void ibx_import_op_clip(ibx_call *call) {
+  double low = 0, high = 0;
+  bool has_low = ibx_has_in(call, 1), has_high = ibx_has_in(call, 2);
+  bool known = (!has_low || ibx_is_splat(call, ibx_in(call, 1), &low)) &&
+               (!has_high || ibx_is_splat(call, ibx_in(call, 2), &high));
+  if (known) {
+    clip_between(call, has_low, low, has_high, high);
+    return;
+  }
+  ibx_val x = ibx_in(call, 0);
+  if (has_low) x = ibx_emit_binary(call, IBX_TENSOR_max, x, ibx_in(call, 1));
+  if (has_high) x = ibx_emit_binary(call, IBX_TENSOR_min, x, ibx_in(call, 2));
+  ibx_out(call, 0, x);
+}
+
+// --- types, conditions, names ------------------------------------------------
+
+void ibx_import_op_where(ibx_call *call) {
+  ibx_out(call, 0, ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1),
+                                   ibx_in(call, 2)));
+}
+
+static void cast_to(ibx_call *call, ibx_dtype dtype) {
+  bool to_fp8 = dtype == IBX_DTYPE_F8E4M3FN || dtype == IBX_DTYPE_F8E5M2;
+  if (ibx_attr_int(call, "saturate", 1) == 0 && to_fp8) {
+    ibx_call_refuse(call, "saturate", "a cast to fp8 always saturates");
+  }
+  ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
+  ibx_out(call, 0, ibx_emit_cast(call, ibx_in(call, 0), dtype));
+}
+
+void ibx_import_op_cast(ibx_call *call) {
+  int64_t to = ibx_attr_int(call, "to", 0);
+  ibx_dtype dtype = to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to)
+                                       : IBX_DTYPE_NONE;
+  if (dtype == IBX_DTYPE_NONE) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_TYPE, "to",
+                  "cast to a type that `imbrex ops` lists",
+                  "a cast to ONNX data type %lld is not imported",
+                  (long long)to);
+    return;
+  }
+  cast_to(call, dtype);
+}
+
+void ibx_import_op_cast_like(ibx_call *call) {
+  cast_to(call, ibx_dtype_of(call, ibx_in(call, 1)));
+}
+
+void ibx_import_op_identity(ibx_call *call) {
+  ibx_out(call, 0, ibx_in(call, 0));
+}
+
+void ibx_import_op_dropout(ibx_call *call) {
+  ibx_attr_ignore(call, "ratio seed");
+  double training = 0;
+  if (ibx_has_in(call, 2)) {
+    training = ibx_const_number(call, 2, "training_mode");
+  }
+  if (training != 0) ibx_call_refuse(call, "training_mode", "training_mode = 1");
+  ibx_out(call, 0, ibx_in(call, 0));
+  if (!ibx_wants_out(call, 1)) return;
+  ibx_val all = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
+  ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
+  ibx_out(call, 1, ibx_emit_broadcast(call, all, shape));
+}
+
+void ibx_import_op_is_inf(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  bool up = ibx_attr_int(call, "detect_positive", 1) != 0;
+  bool down = ibx_attr_int(call, "detect_negative", 1) != 0;
+  ibx_val none = ibx_emit_binary(call, IBX_TENSOR_less, x, x);
+  ibx_val big = ibx_emit_like(call, x, (double)INFINITY);
+  ibx_val small = ibx_emit_like(call, x, -(double)INFINITY);
+  ibx_val result = none;
+  if (up) result = ibx_emit_binary(call, IBX_TENSOR_equal, x, big);
+  if (down) {
+    ibx_val below = ibx_emit_binary(call, IBX_TENSOR_equal, x, small);
+    result = up ? ibx_emit_binary(call, IBX_TENSOR_or, result, below) : below;
+  }
+  ibx_out(call, 0, result);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports quantisation, decomposed as the standard says it:
+//   quantise     saturate(round(x / scale) + zero_point)
+//   dequantise   (x - zero_point) * scale
+// computed in fp32, which holds every 8- and 16-bit integer exactly.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+typedef struct range {
+  double low, high;
+} range;
+
+static range range_of(ibx_dtype dtype) {
+  switch (dtype) {
+  case IBX_DTYPE_I8: return (range){-128, 127};
+  case IBX_DTYPE_U8: return (range){0, 255};
+  case IBX_DTYPE_I16: return (range){-32768, 32767};
+  case IBX_DTYPE_U16: return (range){0, 65535};
+  default: return (range){0, 0};
+  }
+}
+
+// Brings a scale or zero point to a shape that broadcasts with x: one number,
+// one for each element of an axis, or one for each block along it.
+static ibx_val spread(ibx_call *call, ibx_val factor, ibx_val x, int64_t axis,
+                      int64_t block) {
+  ibx_ints shape = ibx_shape_of(call, x);
+  int64_t rank = ibx_rank(call, factor);
+  if (rank == 0 || ibx_elements(ibx_type_of(call, factor)) == 1) {
+    return ibx_emit_reshape(call, factor, (ibx_ints){0});
+  }
+  axis = ibx_axis(call, axis, shape.len);
+  if (block == 0) {
+    bool fits = rank == 1 && ibx_dim(call, factor, 0) == shape.at[axis];
+    if (!ibx_call_expect(call, fits, "scale", "does not fit the axis")) {
+      return factor;
+    }
+    return ibx_emit_along(call, factor, axis, shape.len);
+  }
+  ibx_ints own = ibx_shape_of(call, factor), split = {0};
+  bool fits = own.len == shape.len && own.len < IBX_MAX_RANK && block > 0;
+  if (fits) fits = own.at[axis] == (shape.at[axis] + block - 1) / block;
+  if (!ibx_call_expect(call, fits, "scale", "does not fit the blocks")) {
+    return factor;
+  }
+  for (uint8_t i = 0; i < own.len; i++) {
+    split.at[split.len++] = own.at[i];
+    if (i == axis) split.at[split.len++] = 1;
+  }
+  factor = ibx_emit_reshape(call, factor, split);
+  split.at[axis + 1] = block;
+  factor = ibx_emit_broadcast(call, factor, split);
+  own.at[axis] *= block;
+  factor = ibx_emit_reshape(call, factor, own);
+  return ibx_emit_slice(call, factor, axis, 0, shape.at[axis], 1);
+}
+
+typedef struct quantisation {
+  ibx_val scale, zero; // spread, in fp32; zero may be IBX_NO_VALUE
+} quantisation;
+
+static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
+                                 ibx_val zero) {
+  int64_t axis = ibx_attr_int(call, "axis", 1);
+  int64_t block = ibx_attr_int(call, "block_size", 0);
+  quantisation q = {.zero = IBX_NO_VALUE};
+  q.scale = ibx_emit_cast(call, spread(call, scale, x, axis, block),
+                          IBX_DTYPE_F32);
+  if (zero == IBX_NO_VALUE) return q;
+  double number = 1;
+  if (ibx_is_splat(call, zero, &number) && number == 0) return q;
+  q.zero =
+      ibx_emit_cast(call, spread(call, zero, x, axis, block), IBX_DTYPE_F32);
+  return q;
+}
+
+// saturate(round(x / scale) + zero)
+static ibx_val emit_quantise(ibx_call *call, ibx_val x, quantisation q,
+                             ibx_dtype dtype) {
+  x = ibx_emit_binary(call, IBX_TENSOR_div,
+                      ibx_emit_cast(call, x, IBX_DTYPE_F32), q.scale);
+  if (ibx_is_float(dtype)) return ibx_emit_cast(call, x, dtype);
+  x = ibx_emit_unary(call, IBX_TENSOR_round, x);
+  if (q.zero != IBX_NO_VALUE) {
+    x = ibx_emit_binary(call, IBX_TENSOR_add, x, q.zero);
+  }
+  range limits = range_of(dtype);
+  x = ibx_emit_clip(call, x, (float)limits.low, (float)limits.high);
+  return ibx_emit_cast(call, x, dtype);
+}
+
+static ibx_dtype quantised_dtype(ibx_call *call, ibx_val zero) {
+  int64_t number = ibx_attr_int(call, "output_dtype", 0);
+  ibx_dtype dtype = IBX_DTYPE_U8;
+  if (number != 0) dtype = ibx_dtype_from_onnx((int)number);
+  if (zero != IBX_NO_VALUE) dtype = ibx_dtype_of(call, zero);
+  if (range_of(dtype).high == 0 && !ibx_is_float(dtype)) {
+    ibx_call_refuse(call, "output_dtype", "quantisation to %s",
+                    dtype == IBX_DTYPE_NONE ? "that type"
+                                            : ibx_dtype_get(dtype)->name);
+  }
+  return dtype;
+}
+
+void ibx_import_op_quantize_linear(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), zero = ibx_in(call, 2);
+  ibx_dtype dtype = quantised_dtype(call, zero);
+  ibx_attr_ignore(call, "precision");
+  if (ibx_attr_int(call, "saturate", 1) == 0 && ibx_is_float(dtype)) {
+    ibx_call_refuse(call, "saturate", "saturate = 0");
+  }
+  if (call->failed) return;
+  quantisation q = read_factors(call, x, ibx_in(call, 1), zero);
+  ibx_out(call, 0, emit_quantise(call, x, q, dtype));
+}
+
+// (x - zero) * scale in fp32. Differences of 32-bit integers are taken before
+// the conversion, which would round them.
+static ibx_val emit_dequantise(ibx_call *call, ibx_val x, quantisation q) {
+  bool wide = ibx_dtype_of(call, x) == IBX_DTYPE_I32;
+  if (wide && q.zero != IBX_NO_VALUE) {
+    x = ibx_emit_binary(call, IBX_TENSOR_sub, x,
+                        ibx_emit_cast(call, q.zero, IBX_DTYPE_I32));
+    q.zero = IBX_NO_VALUE;
+  }
+  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  if (q.zero != IBX_NO_VALUE) {
+    x = ibx_emit_binary(call, IBX_TENSOR_sub, x, q.zero);
+  }
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x, q.scale);
+}
+
+void ibx_import_op_dequantize_linear(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  int64_t number = ibx_attr_int(call, "output_dtype", 0);
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 1));
+  if (number != 0) dtype = ibx_dtype_from_onnx((int)number);
+  if (!ibx_is_float(dtype)) {
+    ibx_call_refuse(call, "output_dtype", "ONNX data type %lld",
+                    (long long)number);
+    return;
+  }
+  quantisation q = read_factors(call, x, ibx_in(call, 1), ibx_in(call, 2));
+  ibx_out(call, 0,
+          ibx_emit_cast(call, emit_dequantise(call, x, q), dtype));
+}
+
+// scale = (max(x, 0) - min(x, 0)) / 255, zero = saturate(round(-min / scale)).
+void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), none = ibx_emit_like(call, x, 0);
+  ibx_ints axes = {.len = (uint8_t)ibx_rank(call, x)};
+  for (uint8_t i = 0; i < axes.len; i++) axes.at[i] = i;
+  ibx_val high = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, axes, false);
+  ibx_val low = ibx_emit_reduce(call, IBX_TENSOR_reduce_min, x, axes, false);
+  high = ibx_emit_binary(call, IBX_TENSOR_max, high, none);
+  low = ibx_emit_binary(call, IBX_TENSOR_min, low, none);
+  ibx_val scale =
+      ibx_emit_binary(call, IBX_TENSOR_div,
+                      ibx_emit_binary(call, IBX_TENSOR_sub, high, low),
+                      ibx_emit_like(call, x, 255));
+  ibx_val zero = ibx_emit_binary(
+      call, IBX_TENSOR_div, ibx_emit_unary(call, IBX_TENSOR_neg, low), scale);
+  zero = ibx_emit_clip(call, zero, 0, 255);
+  zero = ibx_emit_unary(call, IBX_TENSOR_round, zero);
+  quantisation q = {.scale = scale, .zero = zero};
+  ibx_out(call, 0, emit_quantise(call, x, q, IBX_DTYPE_U8));
+  ibx_out(call, 1, scale);
+  ibx_out(call, 2, ibx_emit_cast(call, zero, IBX_DTYPE_U8));
+}

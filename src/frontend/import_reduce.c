@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports reductions and running sums. Comes in: a call whose axes stand in an
+// attribute or an input, as its version has it. Goes out: reductions over
+// ascending axes.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+// --- axes --------------------------------------------------------------------
+
+static ibx_ints all_axes(int64_t rank) {
+  ibx_ints axes = {.len = (uint8_t)rank};
+  for (uint8_t i = 0; i < axes.len; i++) axes.at[i] = i;
+  return axes;
+}
+
+// Makes axes positive, ascending and unique.
+static ibx_ints sort_axes(ibx_call *call, ibx_ints axes, int64_t rank) {
+  bool chosen[IBX_MAX_RANK] = {false};
+  ibx_ints sorted = {0};
+  for (uint8_t i = 0; i < axes.len && rank > 0; i++) {
+    chosen[ibx_axis(call, axes.at[i], rank)] = true;
+  }
+  for (int64_t i = 0; i < rank; i++) {
+    if (chosen[i]) sorted.at[sorted.len++] = i;
+  }
+  return sorted;
+}
+
+typedef struct reduction {
+  ibx_val x;
+  ibx_ints axes;
+  bool keepdims;
+  bool noop; // no axes mean no reduction
+} reduction;
+
+static reduction read_reduction(ibx_call *call) {
+  reduction r = {.x = ibx_in(call, 0)};
+  int64_t rank = ibx_rank(call, r.x);
+  bool empty_is_none = ibx_attr_int(call, "noop_with_empty_axes", 0) != 0;
+  ibx_ints axes = {0};
+  ibx_attr_ints(call, "axes", &axes);
+  if (ibx_has_in(call, 1)) axes = ibx_const_dims(call, 1, "axes");
+  r.keepdims = ibx_attr_int(call, "keepdims", 1) != 0;
+  r.noop = axes.len == 0 && empty_is_none;
+  r.axes = axes.len == 0 ? all_axes(rank) : sort_axes(call, axes, rank);
+  if (r.noop) r.axes.len = 0;
+  return r;
+}
+
+static ibx_val reduce(ibx_call *call, const reduction *r, ibx_tensor_op op,
+                      ibx_val x) {
+  return ibx_emit_reduce(call, op, x, r->axes, r->keepdims);
+}
+
+// --- reductions --------------------------------------------------------------
+
+#define REDUCTION(name)                                                        \
+  void ibx_import_op_reduce_##name(ibx_call *call) {                           \
+    reduction r = read_reduction(call);                                        \
+    ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_##name, r.x));         \
+  }
+
+REDUCTION(sum)
+REDUCTION(mean)
+REDUCTION(prod)
+
+// Opset 20 takes bools, for which max is or and min is and.
+static void reduce_limit(ibx_call *call, ibx_tensor_op op) {
+  reduction r = read_reduction(call);
+  ibx_dtype dtype = ibx_dtype_of(call, r.x);
+  ibx_val x = r.x;
+  if (dtype == IBX_DTYPE_BOOL) x = ibx_emit_cast(call, x, IBX_DTYPE_U8);
+  ibx_out(call, 0, ibx_emit_cast(call, reduce(call, &r, op, x), dtype));
+}
+
+void ibx_import_op_reduce_max(ibx_call *call) {
+  reduce_limit(call, IBX_TENSOR_reduce_max);
+}
+
+void ibx_import_op_reduce_min(ibx_call *call) {
+  reduce_limit(call, IBX_TENSOR_reduce_min);
+}
+
+void ibx_import_op_reduce_l1(ibx_call *call) {
+  reduction r = read_reduction(call);
+  ibx_val size = ibx_emit_unary(call, IBX_TENSOR_abs, r.x);
+  ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_sum, size));
+}
+
+static ibx_val sum_of_squares(ibx_call *call, const reduction *r) {
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, r->x, r->x);
+  return reduce(call, r, IBX_TENSOR_reduce_sum, square);
+}
+
+// Roots and logarithms of integers go through fp32, as ONNX's functions do.
+static ibx_val as_float(ibx_call *call, ibx_val x) {
+  bool is_float = ibx_is_float(ibx_dtype_of(call, x));
+  return is_float ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
+}
+
+static void out_as(ibx_call *call, ibx_tensor_op op, ibx_val x,
+                   ibx_dtype dtype) {
+  ibx_val result = ibx_emit_unary(call, op, as_float(call, x));
+  ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
+}
+
+void ibx_import_op_reduce_l2(ibx_call *call) {
+  reduction r = read_reduction(call);
+  out_as(call, IBX_TENSOR_sqrt, sum_of_squares(call, &r),
+         ibx_dtype_of(call, r.x));
+}
+
+void ibx_import_op_reduce_sum_square(ibx_call *call) {
+  reduction r = read_reduction(call);
+  ibx_out(call, 0, sum_of_squares(call, &r));
+}
+
+void ibx_import_op_reduce_log_sum(ibx_call *call) {
+  reduction r = read_reduction(call);
+  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, r.x);
+  out_as(call, IBX_TENSOR_log, sum, ibx_dtype_of(call, r.x));
+}
+
+// max + log(sum(exp(x - max))): exp never overflows. A maximum that is not
+// finite is replaced by 0, which keeps infinities what they are.
+void ibx_import_op_reduce_log_sum_exp(ibx_call *call) {
+  reduction r = read_reduction(call);
+  ibx_dtype dtype = ibx_dtype_of(call, r.x);
+  ibx_val x = as_float(call, r.x);
+  ibx_val peak =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, r.axes, true);
+  ibx_val zero = ibx_emit_binary(call, IBX_TENSOR_sub, peak, peak);
+  ibx_val finite = ibx_emit_binary(call, IBX_TENSOR_equal, zero, zero);
+  peak = ibx_emit_select(call, finite, peak, ibx_emit_like(call, peak, 0));
+  ibx_val power = ibx_emit_unary(
+      call, IBX_TENSOR_exp, ibx_emit_binary(call, IBX_TENSOR_sub, x, peak));
+  ibx_val sum =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, power, r.axes, true);
+  ibx_val result = ibx_emit_binary(
+      call, IBX_TENSOR_add, ibx_emit_unary(call, IBX_TENSOR_log, sum), peak);
+  if (!r.keepdims) {
+    ibx_ints shape = ibx_shape_of(call, result), kept = {0};
+    for (uint8_t i = 0, next = 0; i < shape.len; i++) {
+      bool reduced = next < r.axes.len && r.axes.at[next] == i;
+      if (reduced) next++;
+      if (!reduced) kept.at[kept.len++] = shape.at[i];
+    }
+    result = ibx_emit_reshape(call, result, kept);
+  }
+  ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
+}
+
+// --- positions ---------------------------------------------------------------
+
+// The last position of the largest element is the first one from the end.
+static ibx_val arg_max(ibx_call *call, ibx_val x) {
+  int64_t axis =
+      ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
+  bool last = ibx_attr_int(call, "select_last_index", 0) != 0;
+  int64_t extent = ibx_dim(call, x, axis);
+  if (call->failed) return x;
+  if (last) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
+  ibx_params params = {.axis = axis,
+                       .keepdims = ibx_attr_int(call, "keepdims", 1) != 0};
+  ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
+  if (!last) return index;
+  int64_t end = extent - 1;
+  return ibx_emit_binary(call, IBX_TENSOR_sub,
+                         ibx_emit_longs(call, (ibx_ints){0}, &end), index);
+}
+
+void ibx_import_op_arg_max(ibx_call *call) {
+  ibx_out(call, 0, arg_max(call, ibx_in(call, 0)));
+}
+
+// The smallest element is the largest one of -x; integers of fewer than 64 bits
+// are widened first, so that -x exists.
+void ibx_import_op_arg_min(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  if (dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64) {
+    ibx_call_refuse(call, "data", "ArgMin of 64-bit integers");
+    return;
+  }
+  if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_I64);
+  ibx_out(call, 0, arg_max(call, ibx_emit_unary(call, IBX_TENSOR_neg, x)));
+}
+
+void ibx_import_op_cumsum(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  double axis = ibx_const_number(call, 1, "axis");
+  ibx_params params = {.exclusive = ibx_attr_int(call, "exclusive", 0) != 0,
+                       .reverse = ibx_attr_int(call, "reverse", 0) != 0};
+  params.axis = ibx_axis(call, (int64_t)axis, ibx_rank(call, x));
+  if (call->failed) return;
+  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_cumsum, &params, &x, 1));
+}
+
+// --- softmax -----------------------------------------------------------------
+
+// Before opset 13 the tensor counts as a matrix that is split at the axis.
+static ibx_val flatten_at(ibx_call *call, ibx_val x, int64_t axis) {
+  int64_t rows = 1, columns = 1;
+  for (int64_t i = 0; i < axis; i++) rows *= ibx_dim(call, x, i);
+  for (int64_t i = axis; i < ibx_rank(call, x); i++) {
+    columns *= ibx_dim(call, x, i);
+  }
+  return ibx_emit_reshape(call, x, IBX_INTS(rows, columns));
+}
+
+// x - max - log(sum(exp(x - max)))
+static ibx_val log_softmax(ibx_call *call, ibx_val x, int64_t axis) {
+  ibx_ints axes = IBX_INTS(axis);
+  ibx_val peak = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, axes, true);
+  ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, peak);
+  ibx_val power = ibx_emit_unary(call, IBX_TENSOR_exp, low);
+  ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, power, axes, true);
+  return ibx_emit_binary(call, IBX_TENSOR_sub, low,
+                         ibx_emit_unary(call, IBX_TENSOR_log, sum));
+}
+
+// 1 at the first largest element, else 0.
+static ibx_val hardmax(ibx_call *call, ibx_val x, int64_t axis) {
+  ibx_params params = {.axis = axis, .keepdims = 1};
+  int64_t extent = ibx_dim(call, x, axis);
+  ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
+  int64_t *at =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)extent, int64_t);
+  for (int64_t i = 0; i < extent; i++) at[i] = i;
+  ibx_val line = ibx_emit_along(
+      call, ibx_emit_longs(call, IBX_INTS(extent), at), axis,
+      ibx_rank(call, x));
+  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
+  return ibx_emit_cast(call, hot, ibx_dtype_of(call, x));
+}
+
+typedef ibx_val (*along_fn)(ibx_call *call, ibx_val x, int64_t axis);
+
+static void along_axis(ibx_call *call, along_fn emit, bool flattens,
+                       int64_t absent) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints shape = ibx_shape_of(call, x);
+  int64_t axis = ibx_attr_int(call, "axis", absent);
+  if (shape.len == 0) {
+    x = ibx_emit_reshape(call, x, IBX_INTS(1));
+    axis = 0;
+  } else if (flattens && axis == shape.len) {
+    axis = shape.len; // everything is one column
+  } else {
+    axis = ibx_axis(call, axis, shape.len);
+  }
+  if (call->failed) return;
+  bool splits = flattens && axis != shape.len - 1 && shape.len != 0;
+  if (splits) x = flatten_at(call, x, axis);
+  x = emit(call, x, splits ? 1 : axis);
+  ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
+}
+
+void ibx_import_op_softmax_1(ibx_call *call) {
+  along_axis(call, ibx_emit_softmax, true, 1);
+}
+
+void ibx_import_op_softmax(ibx_call *call) {
+  along_axis(call, ibx_emit_softmax, false, -1);
+}
+
+void ibx_import_op_log_softmax_1(ibx_call *call) {
+  along_axis(call, log_softmax, true, 1);
+}
+
+void ibx_import_op_log_softmax(ibx_call *call) {
+  along_axis(call, log_softmax, false, -1);
+}
+
+void ibx_import_op_hardmax_1(ibx_call *call) {
+  along_axis(call, hardmax, true, 1);
+}
+
+void ibx_import_op_hardmax(ibx_call *call) {
+  along_axis(call, hardmax, false, -1);
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table of operators. Comes in: onnx_ops.def. Goes out: rows by index or by
+// operator and version.
+
+#include "frontend/onnx_ops.h"
+
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+#define BIT(name) (1u << IBX_DTYPE_##name)
+enum {
+  FLOAT32 = BIT(F32),
+  FLOATS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64),
+  FLOAT8 = BIT(F8E4M3FN) | BIT(F8E5M2),
+  INTS = BIT(I8) | BIT(U8) | BIT(I16) | BIT(U16) | BIT(I32) | BIT(U32) |
+         BIT(I64) | BIT(U64),
+  SIGNED = BIT(I8) | BIT(I16) | BIT(I32) | BIT(I64) | FLOATS,
+  INT8 = BIT(I8) | BIT(U8),
+  SHAPE_INTS = BIT(I32) | BIT(I64),
+  NUMBERS = FLOATS | INTS,
+  BOOL = BIT(BOOL),
+  ALL = NUMBERS | BOOL | FLOAT8,
+  SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
+         BIT(I64) | BIT(U64),
+  QUANTIZED = INTS | FLOAT8,
+  NOTHING = ALL // for operators without inputs
+};
+
+#define NAMES_FLOAT32 "f32"
+#define NAMES_FLOATS "f32, bf16, f16, f64"
+#define NAMES_SIGNED "floating and signed integer types"
+#define NAMES_INT8 "i8, u8"
+#define NAMES_SHAPE_INTS "i32, i64"
+#define NAMES_INTS "integer types"
+#define NAMES_NUMBERS "floating and integer types"
+#define NAMES_BOOL "bool"
+#define NAMES_ALL "all types"
+#define NAMES_SUMS "f32, bf16, f16, f64, and integers of 32 and 64 bits"
+#define NAMES_QUANTIZED "integer types and fp8"
+#define NAMES_NOTHING "no inputs"
+
+#define DOMAIN_onnx ""
+#define DOMAIN_microsoft "com.microsoft"
+
+static const ibx_onnx_about abouts[] = {
+#define IBX_ONNX(row_domain, row_name, row_sentence, row_limits)               \
+  {DOMAIN_##row_domain, #row_name, row_sentence, row_limits},
+#include "frontend/onnx_ops.def"
+};
+
+// Position of an operator among them.
+enum {
+#define IBX_ONNX(row_domain, row_name, row_sentence, row_limits)               \
+  ABOUT_##row_domain##_##row_name,
+#include "frontend/onnx_ops.def"
+};
+
+static const ibx_onnx_op forms[] = {
+#define IBX_ONNX_FORM(row_domain, row_name, row_since, importer, row_least,    \
+                      row_most, row_outputs, row_types)                        \
+  {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \
+   .import = ibx_import_op_##importer,                                         \
+   .since = row_since,                                                         \
+   .least = row_least,                                                         \
+   .most = row_most,                                                           \
+   .outputs = row_outputs,                                                     \
+   .types = (uint32_t)row_types,                                               \
+   .type_names = NAMES_##row_types},
+#define IBX_ONNX_REFUSED(row_domain, row_name, row_since)                      \
+  {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \
+   .since = row_since,                                                         \
+   .most = -1,                                                                 \
+   .outputs = -1,                                                              \
+   .type_names = ""},
+#include "frontend/onnx_ops.def"
+};
+
+const ibx_onnx_op *ibx_onnx_op_get(size_t index) {
+  return index < IBX_COUNT_OF(forms) ? &forms[index] : NULL;
+}
+
+const ibx_onnx_op *ibx_onnx_op_find(const char *domain, const char *name,
+                                    int64_t version) {
+  const ibx_onnx_op *found = NULL;
+  for (size_t i = 0; i < IBX_COUNT_OF(forms); i++) {
+    const ibx_onnx_op *row = &forms[i];
+    if (row->since > version || strcmp(row->about->name, name) != 0) continue;
+    if (strcmp(row->about->domain, domain) == 0) found = row;
+  }
+  return found;
+}
+
+const char *ibx_onnx_domain_name(const char *domain) {
+  return domain[0] == 0 ? "ai.onnx" : domain;
+}
+
+const char *ibx_onnx_domain(const char *domain) {
+  return strcmp(domain, "ai.onnx") == 0 ? "" : domain;
+}
