@@ -505,7 +505,7 @@ static ibx_status window_span(const infer *c, size_t dim, int64_t taps,
 // The windows that fit in dimension `dim` of the spatial ones.
 static ibx_status count_windows(const infer *c, size_t dim, int64_t extent,
                                 int64_t taps, int64_t *out) {
-  int64_t span, padded;
+  int64_t span = 0, padded = 0;
   IBX_TRY(window_span(c, dim, taps, &span));
   IBX_TRY(add_extents(c, extent, c->params->low.at[dim], &padded));
   IBX_TRY(add_extents(c, padded, c->params->high.at[dim], &padded));
@@ -566,7 +566,7 @@ static ibx_status infer_conv_transpose(const infer *c) {
   IBX_TRY(check_convolution(c));
   const ibx_type *x = &c->in[0], *w = &c->in[1];
   const ibx_ints *shape = &c->params->shape;
-  int64_t channels, span;
+  int64_t channels = 0, span = 0;
   IBX_TRY(check_list(c, "shape", shape, x->rank, 0));
   IBX_TRY(mul_extents(c, w->dims[1], c->params->groups, &channels));
   if (w->dims[0] != x->dims[1]) {
@@ -584,7 +584,7 @@ static ibx_status infer_conv_transpose(const infer *c) {
     // The kernel adds these up without further checks.
     IBX_TRY(window_span(c, i, w->dims[i + 2], &span));
     IBX_TRY(add_extents(c, span, c->params->low.at[i], &span));
-    int64_t reach;
+    int64_t reach = 0;
     IBX_TRY(mul_extents(c, x->dims[i + 2], c->params->strides.at[i], &reach));
     IBX_TRY(add_extents(c, reach, span, &reach));
   }
