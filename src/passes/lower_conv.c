@@ -60,8 +60,8 @@ static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
                         const ibx_view *w, ibx_terms *terms) {
   ibx_image taps;
   ibx_contraction *parts;
-  size_t count = ibx_lower_contractions(w, 1, &x->view, 1, conv->lower->arena,
-                                        &parts);
+  size_t count =
+      ibx_lower_contractions(w, 1, &x->view, 1, conv->lower->arena, &parts);
   if (count == 0 || !ibx_image_make(w, &taps)) {
     return ibx_lower_fail(conv->lower, IBX_INTERNAL,
                           "the operands of a convolution do not meet on "
@@ -72,9 +72,8 @@ static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
     for (int64_t t = 0; t < conv->taps; t++) {
       int64_t tap[IBX_SPATIAL];
       tap_index(conv, t, tap);
-      ibx_term term = {.part = parts[i],
-                       .stationary = w,
-                       .column_step = taps.step[0]};
+      ibx_term term = {
+          .part = parts[i], .stationary = w, .column_step = taps.step[0]};
       if (!shift_term(conv, x, tap, &term)) continue;
       for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
         term.part.stationary_offset += tap[d] * taps.step[d + 1];
@@ -171,8 +170,8 @@ bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
                           conv.x.rank - 2, IBX_SPATIAL);
   }
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
-    conv.window[d] = ibx_window_get(&node->params, &conv.x, &conv.y,
-                                    &conv.w.dims[2], d);
+    conv.window[d] =
+        ibx_window_get(&node->params, &conv.x, &conv.y, &conv.w.dims[2], d);
     conv.taps *= conv.window[d].kernel;
   }
   if (node->op == IBX_TENSOR_conv && conv.groups == 1) return dense(&conv);

@@ -122,9 +122,8 @@ static void multiply(const ibx_sum *sum, tile *to, const ibx_term *term,
 static bool start_with_zeros(ibx_sum *sum, tile *to, bool last) {
   ibx_lower *lower = sum->lower;
   if (!sum->has_zeros) {
-    ibx_type type = {.dims = {1, IBX_PARTITIONS},
-                     .rank = 2,
-                     .dtype = sum->moving.dtype};
+    ibx_type type = {
+        .dims = {1, IBX_PARTITIONS}, .rank = 2, .dtype = sum->moving.dtype};
     ibx_layout layout = {.dims = {0}, .count = 1};
     if (!ibx_lower_tensor(lower, &type, &layout, "zeros", &sum->zeros) ||
         !ibx_lower_fill(lower, &sum->zeros, 0.0f)) {
@@ -135,8 +134,7 @@ static bool start_with_zeros(ibx_sum *sum, tile *to, bool last) {
   ibx_walk bank_walk, moving_walk;
   fill_walks(sum, to, to->at, &bank_walk, &moving_walk);
   memset(moving_walk.step, 0, sizeof(moving_walk.step));
-  ibx_walk columns = {.num = {1, 1, (uint32_t)to->channels},
-                      .step = {0, 0, 1}};
+  ibx_walk columns = {.num = {1, 1, (uint32_t)to->channels}, .step = {0, 0, 1}};
   ibx_contraction part = {.partitions = 1};
   ibx_lower_product(lower, &sum->zeros, &columns, (int32_t)to->channels,
                     &sum->zeros, &moving_walk, &to->bank, 0, &bank_walk, &part,
@@ -176,7 +174,8 @@ static bool make_bank(const ibx_sum *sum, tile *to, int64_t *starts,
   }
   starts[1] = to->channel;
   sizes[1] = to->channels;
-  for (uint8_t d = 0; d < type.rank; d++) type.dims[d] = sizes[d];
+  for (uint8_t d = 0; d < type.rank; d++)
+    type.dims[d] = sizes[d];
   ibx_image image;
   if (!ibx_lower_bank(sum->lower, &type, 1, &to->bank) ||
       !ibx_image_make(&to->bank, &image)) {

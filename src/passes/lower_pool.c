@@ -40,11 +40,10 @@ static bool on_engine(pool *p, const ibx_insn *insn, ibx_engine engine,
     const ibx_insn *done = &lower->func->ops[i].insn;
     uint64_t n = (uint64_t)done->num[2] * done->num[3] * done->num[4];
     uint32_t mhz = ibx_machine_clock_mhz(lower->machine, engine);
-    uint64_t cycles = engine == IBX_ENGINE_GPSIMD
-                          ? n + lower->machine->gpsimd_start
-                      : ibx_dtype_bytes((ibx_dtype)done->operand[0].dtype) == 2
-                          ? n
-                          : 2 * n;
+    uint64_t cycles =
+        engine == IBX_ENGINE_GPSIMD ? n + lower->machine->gpsimd_start
+        : ibx_dtype_bytes((ibx_dtype)done->operand[0].dtype) == 2 ? n
+                                                                  : 2 * n;
     p->load_ps[engine] += cycles * 1000000 / mhz;
   }
   return true;
@@ -106,8 +105,8 @@ static bool start_pass(pool *p, const pass *a, ibx_engine engine,
   if (count == 0) {
     return ibx_lower_fill(p->lower, a->dst, p->is_max ? -INFINITY : 0.0f);
   }
-  ibx_insn insn = ibx_insn_make(count == 2 ? IBX_OP_tensor_tensor
-                                           : IBX_OP_tensor_copy);
+  ibx_insn insn =
+      ibx_insn_make(count == 2 ? IBX_OP_tensor_tensor : IBX_OP_tensor_copy);
   if (count == 2) insn.op[0] = p->is_max ? IBX_ALU_MAX : IBX_ALU_ADD;
   const ibx_view *slots[IBX_OPERANDS] = {&dst, &src[0],
                                          count == 2 ? &src[1] : NULL};
@@ -158,7 +157,8 @@ static bool chunked_pass(pool *p, const pass *whole, uint8_t across) {
     ibx_view src, dst;
     for (int side = 0; side < 2; side++) {
       const ibx_view *view = side ? whole->src : whole->dst;
-      for (uint8_t d = 0; d < view->rank; d++) sizes[d] = view->dim[d].size;
+      for (uint8_t d = 0; d < view->rank; d++)
+        sizes[d] = view->dim[d].size;
       starts[across] = at;
       sizes[across] = extent - at < most ? extent - at : most;
       if (!ibx_view_slice(view, starts, sizes, NULL, side ? &src : &dst)) {
@@ -177,8 +177,7 @@ static bool chunked_pass(pool *p, const pass *whole, uint8_t across) {
 
 // A dimension in which windows hold one element of the input each.
 static bool is_slice(const ibx_window *w) {
-  return w->kernel == 1 && w->low == 0 &&
-         (w->out - 1) * w->stride < w->in;
+  return w->kernel == 1 && w->low == 0 && (w->out - 1) * w->stride < w->in;
 }
 
 static bool slice_dim(ibx_view *view, uint8_t dim, const ibx_window *w) {
@@ -204,25 +203,30 @@ static bool temporary(pool *p, const ibx_view *like, ibx_type type,
   return ibx_lower_temp(p->lower, &shaped, type.dtype, out);
 }
 
-// All passes, from the last dimension to the first. The last pass writes `dst`
-// when that is given; else `*view` is the result.
+// Slices first, then the passes from the last dimension to the first. The last
+// pass writes `dst` when that is given; else `*view` is the result.
 static bool all_passes(pool *p, ibx_view *view, const ibx_view *dst) {
   ibx_type type = p->x;
   int left = 0;
-  for (uint8_t d = 0; d < IBX_SPATIAL; d++) left += !is_slice(&p->window[d]);
+  for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+    const ibx_window *w = &p->window[d];
+    int at = ibx_image_dim(type.rank, (uint8_t)(d + 1));
+    if (!is_slice(w)) left++;
+    if (at < 0 || !is_slice(w)) continue;
+    type.dims[at] = w->out;
+    if (!slice_dim(view, (uint8_t)at, w)) return false;
+  }
   type.dtype = dst ? dst->dtype : p->is_max ? view->dtype : IBX_DTYPE_F32;
   for (int d = IBX_SPATIAL - 1; d >= 0; d--) {
     const ibx_window *w = &p->window[d];
     int at = ibx_image_dim(type.rank, (uint8_t)(d + 1));
-    if (at < 0) continue;
+    if (at < 0 || is_slice(w)) continue;
     type.dims[at] = w->out;
-    if (is_slice(w)) {
-      if (!slice_dim(view, (uint8_t)at, w)) return false;
-      continue;
-    }
     ibx_view out;
-    if (--left == 0 && dst) out = *dst;
-    else if (!temporary(p, view, type, &out)) return false;
+    if (--left == 0 && dst)
+      out = *dst;
+    else if (!temporary(p, view, type, &out))
+      return false;
     pass a = {.window = w, .src = view, .dst = &out, .dim = (uint8_t)at};
     // Cut along the first spatial dimension that the pass does not walk.
     uint8_t across = (uint8_t)(at == 2 ? type.rank - 1 : 2);
@@ -248,9 +252,8 @@ static ibx_view standing(const ibx_view *view, const ibx_type *shape,
                          uint8_t from) {
   ibx_view result = *view;
   for (uint8_t d = from; d < view->rank; d++) {
-    result.dim[d] =
-        (ibx_dim){.atom[0].size = shape->dims[d], .size = shape->dims[d],
-                  .count = 1};
+    result.dim[d] = (ibx_dim){
+        .atom[0].size = shape->dims[d], .size = shape->dims[d], .count = 1};
   }
   return result;
 }
@@ -272,7 +275,8 @@ static bool global(pool *p, ibx_view *view, const ibx_view *dst) {
   ibx_type type = p->y;
   type.dtype = p->is_max ? view->dtype : IBX_DTYPE_F32;
   int64_t elements = 1;
-  for (uint8_t d = 2; d < shape.rank; d++) elements *= shape.dims[d];
+  for (uint8_t d = 2; d < shape.rank; d++)
+    elements *= shape.dims[d];
   if (elements > MOST_ELEMENTS && shape.rank > 3) {
     // Rows first, so that no instruction reduces more than it can hold.
     uint8_t last = (uint8_t)(shape.rank - 1);
@@ -286,8 +290,10 @@ static bool global(pool *p, ibx_view *view, const ibx_view *dst) {
     src = out;
     shape = rows;
   }
-  if (dst) out = *dst;
-  else if (!temporary(p, &src, type, &out)) return false;
+  if (dst)
+    out = *dst;
+  else if (!temporary(p, &src, type, &out))
+    return false;
   *view = out;
   return reduce(p, &src, &shape, 2, &out);
 }
@@ -325,7 +331,8 @@ static bool divide(pool *p, const ibx_view *sums, const ibx_view *dst,
   for (int64_t first = 0, end; first < w->out; first = end) {
     int64_t inside = skips ? count_inside(w, first) : w->kernel;
     end = first + 1;
-    while (end < w->out && (!skips || count_inside(w, end) == inside)) end++;
+    while (end < w->out && (!skips || count_inside(w, end) == inside))
+      end++;
     if (at >= 0) {
       starts[at] = first;
       sizes[at] = end - first;
@@ -340,11 +347,16 @@ static bool divide(pool *p, const ibx_view *sums, const ibx_view *dst,
 
 static bool mean(pool *p, ibx_view *view, const ibx_view *dst) {
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  for (uint8_t d = 0; d < p->y.rank; d++) sizes[d] = p->y.dims[d];
+  uint16_t given = view->buffer;
+  for (uint8_t d = 0; d < p->y.rank; d++)
+    sizes[d] = p->y.dims[d];
   bool ok = is_global(p) ? global(p, view, NULL) : all_passes(p, view, NULL);
   if (!ok) return false;
-  ibx_view out = *view;
-  if (dst) out = *dst;
+  ibx_view out = dst ? *dst : *view;
+  // Windows of one element: the operand itself must stay as it is.
+  if (!dst && view->buffer == given && !temporary(p, view, p->y, &out)) {
+    return false;
+  }
   ok = divide(p, view, &out, starts, sizes, 0, 1);
   *view = out;
   return ok;
@@ -368,8 +380,8 @@ bool ibx_lower_pool(ibx_lower *lower, const ibx_node *node,
   if (!ibx_image_get(lower, node->operand[0], IBX_DTYPE_NONE, &x)) return false;
   bool has_work = !p.is_max;
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
-    p.window[d] = ibx_window_get(&node->params, &p.x, &p.y,
-                                 node->params.kernel.at, d);
+    p.window[d] =
+        ibx_window_get(&node->params, &p.x, &p.y, node->params.kernel.at, d);
     has_work = has_work || !is_slice(&p.window[d]);
   }
   // With a chain behind it, or nothing to compute, the chain writes dst.

@@ -39,9 +39,9 @@ ibx_range ibx_range_cut(ibx_range a, ibx_range b) {
 ibx_range ibx_window_reach(const ibx_window *window, int64_t tap) {
   // Output o reads at o * stride + shift.
   int64_t shift = tap * window->dilation - window->low;
-  ibx_range inside = {
-      .first = -floor_div(shift, window->stride),
-      .end = floor_div(window->in - 1 - shift, window->stride) + 1};
+  ibx_range inside = {.first = -floor_div(shift, window->stride),
+                      .end = floor_div(window->in - 1 - shift, window->stride) +
+                             1};
   return ibx_range_cut((ibx_range){.end = window->out}, inside);
 }
 
@@ -97,8 +97,8 @@ bool ibx_image_get(ibx_lower *lower, uint32_t value, ibx_dtype dtype,
   bool on_chip =
       ibx_lower_view(lower, value, &view) &&
       lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
-  bool as_is = on_chip && ibx_image_make(&view, out) &&
-               has_channels(lower, &view);
+  bool as_is =
+      on_chip && ibx_image_make(&view, out) && has_channels(lower, &view);
   if (!as_is) {
     if (!ibx_lower_in_layout(lower, value, &layout, &view)) return false;
     as_is = ibx_image_make(&view, out) && has_channels(lower, &view);

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_LOWER_CONV_H
+#define IBX_LOWER_CONV_H
+
+/// \file
+/// A convolution as a sum of matrix products: for each part of the channels and
+/// each tap of the window one term, whose stationary operand are weights and
+/// whose moving operand is the image, walked in the steps of the window.
+
+#include "passes/lower_window.h"
+
+/// One product of the sum. The offsets are those of output (0, 0, 0, 0) and of
+/// the first output channel of the stationary operand; the moving one may lie
+/// outside of the image where the term does not reach.
+typedef struct ibx_term {
+  ibx_contraction part;
+  const ibx_view *stationary;
+  int64_t column_step; ///< stationary elements between output channels
+  ibx_range reach[IBX_IMAGE_DIMS]; ///< outputs
+} ibx_term;
+
+typedef struct ibx_terms {
+  ibx_term *at;
+  size_t count, room;
+} ibx_terms;
+
+typedef struct ibx_sum {
+  ibx_lower *lower;
+  const ibx_chain *chain;
+  const ibx_view *dst;          ///< [N, O, spatial...]
+  ibx_view moving;              ///< its buffer and dtype count
+  int64_t step[IBX_IMAGE_DIMS]; ///< moving elements between outputs
+  int64_t out[IBX_IMAGE_DIMS];  ///< extents of the result
+  int64_t tile[IBX_IMAGE_DIMS]; ///< at most one bank; ibx_sum_tile()
+  ibx_terms terms;
+  int64_t channel; ///< output channel that the stationary offsets stand for
+  ibx_view zeros;  ///< made when a tile needs it
+  bool has_zeros;
+} ibx_sum;
+
+void ibx_terms_add(ibx_terms *terms, ibx_arena *arena, ibx_term term);
+
+/// Cuts the result in tiles of at most one bank that are alike.
+void ibx_sum_tile(ibx_sum *sum);
+
+/// Output channels [channel, channel + channels), at most 128 that lie in one
+/// tile of dst: all products, evacuated through the chain.
+bool ibx_sum_block(ibx_sum *sum, int64_t channel, int64_t channels);
+
+/// Output channels that lie in one tile of partitions of dst.
+int64_t ibx_sum_channels(const ibx_view *dst);
+
+/// A convolution that is being lowered.
+typedef struct ibx_conv {
+  ibx_lower *lower;
+  const ibx_node *node;
+  const ibx_chain *chain;
+  const ibx_view *dst;
+  ibx_type x, w, y;
+  ibx_window window[IBX_SPATIAL]; ///< kernel, stride and padding
+  int64_t taps, groups;
+} ibx_conv;
+
+/// The dtype in which operands of `dtype` are multiplied.
+ibx_dtype ibx_conv_dtype(ibx_dtype dtype);
+
+#endif

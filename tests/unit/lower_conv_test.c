@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Convolutions on the machine against the reference kernels: random shapes,
+// windows and paddings, executed on the simulator and proved.
+
+#include "support/tile_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { CASES = 60 };
+
+typedef struct shape {
+  ibx_type x, w;
+  ibx_params params;
+} shape;
+
+static void spatial_dim(tile_world *w, shape *s, uint8_t i, int64_t most) {
+  ibx_params *p = &s->params;
+  int64_t kernel = tile_between(w, 1, 4);
+  p->strides.at[i] = tile_between(w, 1, 3);
+  p->dilations.at[i] = tile_below(w, 4) ? 1 : 2;
+  int64_t reach = (kernel - 1) * p->dilations.at[i] + 1;
+  p->low.at[i] = tile_between(w, 0, reach - 1);
+  p->high.at[i] = tile_between(w, 0, reach - 1);
+  s->w.dims[i + 2] = kernel;
+  int64_t least = reach - p->low.at[i] - p->high.at[i];
+  s->x.dims[i + 2] =
+      tile_between(w, least > 1 ? least : 1, most > least ? most : least + 1);
+}
+
+// A random convolution of `rank` spatial dimensions.
+static shape random_shape(tile_world *w, uint8_t rank, int64_t groups,
+                          int64_t in, int64_t out, ibx_dtype dtype) {
+  static const int64_t MOST[] = {0, 300, 24, 8};
+  shape s = {.x = {.rank = (uint8_t)(rank + 2), .dtype = dtype},
+             .w = {.rank = (uint8_t)(rank + 2), .dtype = dtype}};
+  s.x.dims[0] = tile_between(w, 1, 2);
+  s.x.dims[1] = in * groups;
+  s.w.dims[0] = out * groups;
+  s.w.dims[1] = in;
+  s.params.groups = groups;
+  s.params.strides.len = s.params.dilations.len = rank;
+  s.params.low.len = s.params.high.len = rank;
+  for (uint8_t i = 0; i < rank; i++)
+    spatial_dim(w, &s, i, MOST[rank]);
+  return s;
+}
+
+static void describe(tile_world *w, const shape *s, const char *what) {
+  char *at = w->what, *end = w->what + sizeof(w->what);
+  at += snprintf(at, (size_t)(end - at), "%s x", what);
+  for (uint8_t d = 0; d < s->x.rank; d++) {
+    at += snprintf(at, (size_t)(end - at), " %d", (int)s->x.dims[d]);
+  }
+  at += snprintf(at, (size_t)(end - at), ", w");
+  for (uint8_t d = 0; d < s->w.rank; d++) {
+    at += snprintf(at, (size_t)(end - at), " %d", (int)s->w.dims[d]);
+  }
+  for (uint8_t d = 0; d < s->params.strides.len; d++) {
+    at += snprintf(at, (size_t)(end - at), ", stride %d dilation %d pad %d %d",
+                   (int)s->params.strides.at[d], (int)s->params.dilations.at[d],
+                   (int)s->params.low.at[d], (int)s->params.high.at[d]);
+  }
+}
+
+enum { BIAS = 1, COMPUTED_WEIGHTS = 2 };
+
+// The convolution, and with BIAS an addition and a relu behind it.
+static bool agrees(tile_world *w, const shape *s, ibx_tensor_op op,
+                   unsigned flags) {
+  uint32_t x = tile_input(w, s->x), weights = tile_constant(w, s->w);
+  ibx_params none = {0};
+  if (flags & COMPUTED_WEIGHTS) {
+    weights = tile_node(w, IBX_TENSOR_neg, &none, weights, IBX_NO_VALUE, 1);
+  }
+  uint32_t conv = (uint32_t)w->graph.node_count;
+  uint32_t y = tile_node(w, op, &s->params, x, weights, 1);
+  if (y == IBX_NO_VALUE) return true; // no output at all
+  if (flags & BIAS) {
+    ibx_type type = {.rank = s->x.rank, .dtype = s->x.dtype};
+    for (uint8_t d = 0; d < type.rank; d++)
+      type.dims[d] = 1;
+    type.dims[1] = w->graph.values[y].type.dims[1];
+    ibx_params wide = {.shape = {.len = type.rank}};
+    memcpy(wide.shape.at, w->graph.values[y].type.dims, sizeof(wide.shape.at));
+    uint32_t bias = tile_constant(w, type);
+    bias = tile_node(w, IBX_TENSOR_broadcast, &wide, bias, IBX_NO_VALUE, 1);
+    y = tile_node(w, IBX_TENSOR_add, &none, y, bias, 1);
+    uint32_t add = (uint32_t)w->graph.node_count - 1;
+    y = tile_node(w, IBX_TENSOR_relu, &none, y, IBX_NO_VALUE, 1);
+    w->graph.nodes[conv].decided.group = conv + 1;
+    w->graph.nodes[add].decided.group = conv + 1;
+    w->graph.nodes[add + 1].decided.group = conv + 1;
+  }
+  tile_output(w, y);
+  // Products and sums of the random elements are exact in fp32. In bf16
+  // the reference rounds after each node, the machine once: one step apart.
+  return tile_agrees(w, s->x.dtype == IBX_DTYPE_F32 ? 1e-6f : 8e-3f);
+}
+
+static ibx_target target_of(uint64_t seed) {
+  static const ibx_target TARGETS[] = {IBX_TARGET_ibx2, IBX_TARGET_ibx3,
+                                       IBX_TARGET_ibx4};
+  return TARGETS[seed % 3];
+}
+
+static void random_convolutions_agree(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= CASES; seed++) {
+    tile_world w;
+    tile_world_init(&w, target_of(seed), seed * 7919);
+    uint8_t rank = seed % 6 == 0 ? 3 : seed % 5 == 0 ? 1 : 2;
+    ibx_dtype dtype = tile_below(&w, 3) ? IBX_DTYPE_F32 : IBX_DTYPE_BF16;
+    shape s = random_shape(&w, rank, 1, tile_between(&w, 1, 150),
+                           tile_between(&w, 1, 150), dtype);
+    describe(&w, &s, "conv");
+    assert_true(agrees(&w, &s, IBX_TENSOR_conv, tile_below(&w, 4)));
+    tile_world_fini(&w);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(random_convolutions_agree),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
