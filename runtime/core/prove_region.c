@@ -95,9 +95,13 @@ static void make_mask(const ibx_pattern *p, int64_t first, uint64_t mask[2]) {
     if (p->partition_step[d] == 0 || p->count[d] == 1 || is_mixed(p, d)) {
       continue;
     }
-    uint64_t one[2] = {mask[0], mask[1]};
-    for (uint64_t i = 1; i < p->count[d]; i++) {
-      mask_or_shifted(mask, one, p->partition_step[d] * (int64_t)i);
+    // Doubles: 1, 2, 4 ... copies, then the rest.
+    for (uint64_t copies = 1; copies < p->count[d];) {
+      uint64_t rest = p->count[d] - copies;
+      uint64_t step = copies < rest ? copies : rest;
+      const uint64_t one[2] = {mask[0], mask[1]};
+      mask_or_shifted(mask, one, p->partition_step[d] * (int64_t)step);
+      copies += step;
     }
   }
 }
