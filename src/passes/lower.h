@@ -114,6 +114,13 @@ bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
                              const ibx_dim *like, ibx_dtype dtype, uint8_t cut,
                              int64_t start, int64_t size, ibx_view *out);
 
+/// The same with the atoms of every dimension given: sizes and partitions count,
+/// free steps are assigned (dimensions without partitions row-major, then the
+/// free atoms of the others). What no element of the constant fills is 0.
+bool ibx_lower_constant_as(ibx_lower *lower, uint32_t value,
+                           const ibx_view *want, uint8_t cut, int64_t start,
+                           int64_t size, ibx_view *out);
+
 /// Whether a value is constant, and if all its elements are one number, which.
 bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value);
 bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out);

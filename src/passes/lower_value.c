@@ -174,8 +174,9 @@ static int64_t assign_steps(ibx_view *view, const ibx_view *source) {
         tiled = tiled || dim->atom[a].pstep != 0;
       }
       if (tiled != (pass == 1)) continue;
-      bool repeats = source->dim[d].count == 1 &&
-                     source->dim[d].atom[0].step == 0 && !tiled;
+      const ibx_atom *only = &source->dim[d].atom[0];
+      bool repeats = source->dim[d].count == 1 && only->step == 0 &&
+                     only->pstep == 0 && !tiled;
       for (int a = dim->count - 1; a >= 0; a--) {
         ibx_atom *atom = &dim->atom[a];
         atom->step = 0;
@@ -281,8 +282,15 @@ bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
         (ibx_dim){.atom[0].size = extent, .size = extent, .count = 1};
   }
   want.dim[dim] = *like;
+  return ibx_lower_constant_as(lower, value, &want, cut_dim, start, size, out);
+}
+
+bool ibx_lower_constant_as(ibx_lower *lower, uint32_t value,
+                           const ibx_view *want, uint8_t cut_dim, int64_t start,
+                           int64_t size, ibx_view *out) {
+  ibx_view packed = *want;
   cut part = {.dim = cut_dim, .start = start, .size = size};
-  if (load_constant(lower, value, &part, &want, out)) return true;
+  if (load_constant(lower, value, &part, &packed, out)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
 }
 
