@@ -509,12 +509,13 @@ static ibx_status deadlock(const timer *t, ibx_error *err) {
     const sequencer *s = &t->engines[e];
     if (s->index >= s->count || len >= sizeof(text)) continue;
     const ibx_insn *insn = &s->insns[s->index];
-    int added = snprintf(text + len, sizeof(text) - len,
-                         "%s%s waits for s%u>=%u (it has %" PRIu64
-                         ") at instruction %zu",
-                         len == 0 ? "" : ", ", ibx_engine_name((ibx_engine)e),
-                         insn->wait_semaphore, insn->wait_value,
-                         t->semaphores[insn->wait_semaphore].ready, s->index);
+    int added = snprintf(
+        text + len, sizeof(text) - len,
+        "%s%s waits for s%u>=%u (it has %" PRIu64 ") at instruction %zu",
+        len == 0 ? "" : ", ", ibx_engine_name((ibx_engine)e),
+        insn->wait_semaphore, insn->wait_value,
+        ibx_timed_semaphore_value(&t->semaphores[insn->wait_semaphore]),
+        s->index);
     len += added < 0 ? 0 : (size_t)added;
   }
   return IBX_FAIL(err, DEVICE_ERROR, "deadlock: %s", text);

@@ -85,6 +85,8 @@ bool ibx_timed_semaphore_rise(ibx_timed_semaphore *semaphore, uint64_t now_ps,
 /// The time at which the semaphore reaches `value`, or IBX_TIME_NEVER.
 uint64_t ibx_timed_semaphore_when(const ibx_timed_semaphore *semaphore,
                                   uint64_t value);
+/// What it has when nothing rises any more.
+uint64_t ibx_timed_semaphore_value(const ibx_timed_semaphore *semaphore);
 /// Subtracts `value`, which it has reached, earliest rises first.
 void ibx_timed_semaphore_take(ibx_timed_semaphore *semaphore, uint64_t value);
 

@@ -66,6 +66,14 @@ uint64_t ibx_timed_semaphore_when(const ibx_timed_semaphore *semaphore,
   return IBX_TIME_NEVER;
 }
 
+uint64_t ibx_timed_semaphore_value(const ibx_timed_semaphore *semaphore) {
+  uint64_t value = semaphore->ready;
+  for (size_t i = semaphore->head; i < semaphore->len; i++) {
+    value += semaphore->rises[i].count;
+  }
+  return value;
+}
+
 void ibx_timed_semaphore_take(ibx_timed_semaphore *semaphore, uint64_t value) {
   uint64_t taken = value < semaphore->ready ? value : semaphore->ready;
   semaphore->ready -= taken;
