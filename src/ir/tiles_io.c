@@ -548,6 +548,8 @@ static ibx_status read_body(reader *r, MlirOperation func, MlirBlock body) {
     count++;
   }
   ibx_numbers_init(&r->numbers, count, r->arena);
+  r->func->op_room = count;
+  r->func->ops = IBX_ARENA_ARRAY(r->arena, count, ibx_tile_op);
   IBX_TRY(read_decls(r, func, "ibx.inputs", &r->func->inputs,
                      &r->func->input_count));
   IBX_TRY(read_decls(r, func, "ibx.outputs", &r->func->outputs,
