@@ -17,14 +17,14 @@ ibx_dtype ibx_conv_dtype(ibx_dtype dtype) {
   return info->bits == 8 ? IBX_DTYPE_BF16 : IBX_DTYPE_F32;
 }
 
-static void tap_index(const ibx_conv *conv, int64_t tap, int64_t *out) {
+void ibx_conv_tap(const ibx_conv *conv, int64_t tap, int64_t *out) {
   for (int d = IBX_SPATIAL - 1; d >= 0; d--) {
     out[d] = tap % conv->window[d].kernel;
     tap /= conv->window[d].kernel;
   }
 }
 
-static ibx_sum sum_make(const ibx_conv *conv, const ibx_image *x) {
+ibx_sum ibx_conv_sum(const ibx_conv *conv, const ibx_image *x) {
   ibx_sum sum = {.lower = conv->lower,
                  .chain = conv->chain,
                  .dst = conv->dst,
@@ -41,8 +41,8 @@ static ibx_sum sum_make(const ibx_conv *conv, const ibx_image *x) {
 
 // The term of one tap: shifts the operands and clips the outputs. False when
 // the tap reads padding only.
-static bool shift_term(const ibx_conv *conv, const ibx_image *x,
-                       const int64_t *tap, ibx_term *term) {
+bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
+                    const int64_t *tap, ibx_term *term) {
   term->reach[0] = (ibx_range){.end = conv->x.dims[0]};
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
     const ibx_window *w = &conv->window[d];
@@ -71,24 +71,15 @@ static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
   for (size_t i = 0; i < count; i++) {
     for (int64_t t = 0; t < conv->taps; t++) {
       int64_t tap[IBX_SPATIAL];
-      tap_index(conv, t, tap);
+      ibx_conv_tap(conv, t, tap);
       ibx_term term = {
           .part = parts[i], .stationary = w, .column_step = taps.step[0]};
-      if (!shift_term(conv, x, tap, &term)) continue;
+      if (!ibx_conv_shift(conv, x, tap, &term)) continue;
       for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
         term.part.stationary_offset += tap[d] * taps.step[d + 1];
       }
       ibx_terms_add(terms, conv->lower->arena, term);
     }
-  }
-  return true;
-}
-
-static bool blocks(ibx_sum *sum, int64_t from, int64_t to) {
-  int64_t tile = ibx_sum_channels(sum->dst);
-  for (int64_t o = from; o < to; o += tile) {
-    int64_t channels = to - o < tile ? to - o : tile;
-    if (!ibx_sum_block(sum, o, channels)) return false;
   }
   return true;
 }
@@ -101,27 +92,30 @@ static int64_t free_of(const ibx_dim *dim) {
   return size;
 }
 
-// Constant weights are packed like the channels of x and loaded in cuts along
-// O, so that the first products start early.
-static bool dense_constant(const ibx_conv *conv, const ibx_image *x) {
+// Output channels [from, to) with constant weights: packed like the channels of
+// x and loaded in cuts along O, so that the first products start early.
+static bool dense_constant(const ibx_conv *conv, const ibx_image *x,
+                           int64_t from, int64_t to) {
   ibx_lower *lower = conv->lower;
-  ibx_sum sum = sum_make(conv, x);
-  int64_t channels = conv->w.dims[0], tile = ibx_sum_channels(conv->dst);
+  ibx_sum sum = ibx_conv_sum(conv, x);
+  int64_t tile = ibx_sum_channels(conv->dst);
   int64_t bytes = free_of(&x->view.dim[1]) * conv->taps *
                   (int64_t)ibx_dtype_bytes(x->view.dtype);
   int64_t cut = CUT_BYTES / bytes / tile * tile;
   if (cut < tile) cut = tile;
-  for (int64_t from = 0; from < channels; from += cut) {
-    int64_t size = channels - from < cut ? channels - from : cut;
+  while (from < to) {
+    int64_t end = (from / tile) * tile + cut;
+    if (end > to) end = to;
     ibx_view w;
     if (!ibx_lower_constant_like(lower, conv->node->operand[1], 1,
-                                 &x->view.dim[1], x->view.dtype, 0, from, size,
-                                 &w)) {
+                                 &x->view.dim[1], x->view.dtype, 0, from,
+                                 end - from, &w)) {
       return false;
     }
     sum.channel = from;
     if (!dense_terms(conv, x, &w, &sum.terms)) return false;
-    if (!blocks(&sum, from, from + size)) return false;
+    if (!ibx_sum_blocks(&sum, from, end)) return false;
+    from = end;
   }
   return true;
 }
@@ -136,9 +130,9 @@ static bool dense_computed(const ibx_conv *conv) {
       !ibx_image_get(lower, conv->node->operand[1], dtype, &w)) {
     return false;
   }
-  ibx_sum sum = sum_make(conv, &x);
+  ibx_sum sum = ibx_conv_sum(conv, &x);
   if (!dense_terms(conv, &x, &w.view, &sum.terms)) return false;
-  return blocks(&sum, 0, conv->w.dims[0]);
+  return ibx_sum_blocks(&sum, 0, conv->w.dims[0]);
 }
 
 static bool dense(const ibx_conv *conv) {
@@ -148,7 +142,73 @@ static bool dense(const ibx_conv *conv) {
   }
   return ibx_image_get(conv->lower, conv->node->operand[0],
                        ibx_conv_dtype(conv->x.dtype), &x) &&
-         dense_constant(conv, &x);
+         dense_constant(conv, &x, 0, conv->w.dims[0]);
+}
+
+// ---- Groups one by one
+
+// x as [N, groups, C / groups, spatial...], every group from partition 0 on.
+static bool group_images(const ibx_conv *conv, const ibx_view *x,
+                         ibx_view *out) {
+  ibx_lower *lower = conv->lower;
+  ibx_type type = {.rank = (uint8_t)(conv->x.rank + 1), .dtype = x->dtype};
+  ibx_ints shape = {.len = type.rank};
+  ibx_layout layout = {.dims = {2}, .count = 1};
+  ibx_view seen;
+  for (uint8_t d = 0; d < type.rank; d++) {
+    shape.at[d] = d == 0   ? conv->x.dims[0]
+                  : d == 1 ? conv->groups
+                  : d == 2 ? conv->w.dims[1]
+                           : conv->x.dims[d - 1];
+    type.dims[d] = shape.at[d];
+  }
+  if (ibx_view_reshape(x, &shape, &seen) &&
+      ibx_lower_tensor(lower, &type, &layout, "groups", out)) {
+    return ibx_lower_move(lower, out, &seen);
+  }
+  return ibx_lower_fail(lower, IBX_UNSUPPORTED,
+                        "a convolution whose %lld groups of %lld channels do "
+                        "not fit the partitions",
+                        (long long)conv->groups, (long long)conv->w.dims[1]);
+}
+
+static bool group_by_group(const ibx_conv *conv, const ibx_image *x) {
+  ibx_view images;
+  int64_t channels = conv->w.dims[0] / conv->groups;
+  if (ibx_sum_channels(conv->dst) < conv->w.dims[0] && channels % 32 != 0) {
+    return ibx_lower_fail(conv->lower, IBX_UNSUPPORTED,
+                          "a convolution whose groups make %lld channels each; "
+                          "multiples of 32, or at most 128 in all, are "
+                          "supported",
+                          (long long)channels);
+  }
+  if (!group_images(conv, &x->view, &images)) return false;
+  for (int64_t g = 0; g < conv->groups; g++) {
+    ibx_view at;
+    ibx_image image;
+    if (!ibx_view_at(&images, 1, g, &at) || !ibx_image_make(&at, &image) ||
+        !dense_constant(conv, &image, g * channels, (g + 1) * channels)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool grouped(const ibx_conv *conv) {
+  ibx_image x;
+  bool fits;
+  ibx_dtype dtype = ibx_conv_dtype(conv->x.dtype);
+  if (!ibx_image_get(conv->lower, conv->node->operand[0], dtype, &x) ||
+      !ibx_conv_groups(conv, &x, &fits)) {
+    return false;
+  }
+  if (fits) return true;
+  if (ibx_lower_is_constant(conv->lower, conv->node->operand[1])) {
+    return group_by_group(conv, &x);
+  }
+  return ibx_lower_fail(conv->lower, IBX_UNSUPPORTED,
+                        "a convolution in %lld groups with computed weights",
+                        (long long)conv->groups);
 }
 
 bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
@@ -174,10 +234,10 @@ bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
         ibx_window_get(&node->params, &conv.x, &conv.y, &conv.w.dims[2], d);
     conv.taps *= conv.window[d].kernel;
   }
-  if (node->op == IBX_TENSOR_conv && conv.groups == 1) return dense(&conv);
+  if (node->op == IBX_TENSOR_conv) {
+    return conv.groups == 1 ? dense(&conv) : grouped(&conv);
+  }
   return ibx_lower_fail(lower, IBX_UNSUPPORTED,
-                        "operation %s with %lld groups has no lowering on this "
-                        "target",
-                        ibx_tensor_op_get(node->op)->name,
-                        (long long)conv.groups);
+                        "operation %s has no lowering on this target",
+                        ibx_tensor_op_get(node->op)->name);
 }

@@ -64,4 +64,23 @@ typedef struct ibx_conv {
 /// The dtype in which operands of `dtype` are multiplied.
 ibx_dtype ibx_conv_dtype(ibx_dtype dtype);
 
+/// A sum without terms over image `x`, in the steps of the window.
+ibx_sum ibx_conv_sum(const ibx_conv *conv, const ibx_image *x);
+
+/// The indices of tap `tap` in the window.
+void ibx_conv_tap(const ibx_conv *conv, int64_t tap, int64_t *out_index);
+
+/// Shifts a term by a tap and clips its outputs; false when the tap reads
+/// padding only.
+bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
+                    const int64_t *tap, ibx_term *term);
+
+/// Output channels [from, to), block by block.
+bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to);
+
+/// Convolutions in groups whose channels share the partitions: weights spread
+/// over a block-diagonal matrix on chip (lower_conv_groups.c). `*out_fits` is
+/// false, and nothing is done, where groups do not fill the tiles of x.
+bool ibx_conv_groups(const ibx_conv *conv, const ibx_image *x, bool *out_fits);
+
 #endif

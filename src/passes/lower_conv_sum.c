@@ -215,3 +215,14 @@ bool ibx_sum_block(ibx_sum *sum, int64_t channel, int64_t channels) {
   tile to = {.channel = channel, .channels = channels};
   return walk_tiles(sum, 0, &to);
 }
+
+bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to) {
+  int64_t block = ibx_sum_channels(sum->dst);
+  for (int64_t o = from; o < to;) {
+    int64_t end = (o / block + 1) * block;
+    if (end > to) end = to;
+    if (!ibx_sum_block(sum, o, end - o)) return false;
+    o = end;
+  }
+  return true;
+}
