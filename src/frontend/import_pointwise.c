@@ -168,6 +168,21 @@ void ibx_import_op_gelu(ibx_call *call) {
                          ibx_in(call, 0)));
 }
 
+// com.microsoft: a bias first, which FastGelu may lack.
+static void biased(ibx_call *call, ibx_tensor_op op) {
+  ibx_val x = ibx_in(call, 0);
+  if (ibx_has_in(call, 1)) {
+    x = ibx_emit_binary(call, IBX_TENSOR_add, x, ibx_in(call, 1));
+  }
+  ibx_out(call, 0, ibx_emit_unary(call, op, x));
+}
+
+void ibx_import_op_fast_gelu(ibx_call *call) {
+  biased(call, IBX_TENSOR_gelu_tanh);
+}
+
+void ibx_import_op_bias_gelu(ibx_call *call) { biased(call, IBX_TENSOR_gelu); }
+
 static ibx_val emit_alpha(ibx_call *call, ibx_tensor_op op, ibx_val x,
                           float alpha) {
   ibx_params params = {.alpha = alpha};

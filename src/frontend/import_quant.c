@@ -5,7 +5,8 @@
 //   dequantise   (x - zero_point) * scale
 // computed in fp32, which holds every 8- and 16-bit integer exactly.
 
-#include "frontend/import.h"
+#include "frontend/import_quant.h"
+
 #include "frontend/import_ops.h"
 
 #include <string.h>
@@ -63,10 +64,8 @@ typedef struct quantisation {
   ibx_val scale, zero; // spread, in fp32; zero may be IBX_NO_VALUE
 } quantisation;
 
-static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
-                                 ibx_val zero) {
-  int64_t axis = ibx_attr_int(call, "axis", 1);
-  int64_t block = ibx_attr_int(call, "block_size", 0);
+static quantisation make_factors(ibx_call *call, ibx_val x, ibx_val scale,
+                                 ibx_val zero, int64_t axis, int64_t block) {
   quantisation q = {.zero = IBX_NO_VALUE};
   q.scale = ibx_emit_cast(call, spread(call, scale, x, axis, block),
                           IBX_DTYPE_F32);
@@ -78,8 +77,15 @@ static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
   return q;
 }
 
+static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
+                                 ibx_val zero) {
+  int64_t axis = ibx_attr_int(call, "axis", 1);
+  int64_t block = ibx_attr_int(call, "block_size", 0);
+  return make_factors(call, x, scale, zero, axis, block);
+}
+
 // saturate(round(x / scale) + zero)
-static ibx_val emit_quantise(ibx_call *call, ibx_val x, quantisation q,
+static ibx_val quantise(ibx_call *call, ibx_val x, quantisation q,
                              ibx_dtype dtype) {
   x = ibx_emit_binary(call, IBX_TENSOR_div,
                       ibx_emit_cast(call, x, IBX_DTYPE_F32), q.scale);
@@ -91,6 +97,13 @@ static ibx_val emit_quantise(ibx_call *call, ibx_val x, quantisation q,
   range limits = range_of(dtype);
   x = ibx_emit_clip(call, x, (float)limits.low, (float)limits.high);
   return ibx_emit_cast(call, x, dtype);
+}
+
+ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
+                          ibx_val zero, int64_t axis, int64_t block,
+                          ibx_dtype dtype) {
+  quantisation q = make_factors(call, x, scale, zero, axis, block);
+  return quantise(call, x, q, dtype);
 }
 
 static ibx_dtype quantised_dtype(ibx_call *call, ibx_val zero) {
@@ -115,7 +128,7 @@ void ibx_import_op_quantize_linear(ibx_call *call) {
   }
   if (call->failed) return;
   quantisation q = read_factors(call, x, ibx_in(call, 1), zero);
-  ibx_out(call, 0, emit_quantise(call, x, q, dtype));
+  ibx_out(call, 0, quantise(call, x, q, dtype));
 }
 
 // (x - zero) * scale in fp32. Differences of 32-bit integers are taken before
@@ -167,7 +180,7 @@ void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
   zero = ibx_emit_clip(call, zero, 0, 255);
   zero = ibx_emit_unary(call, IBX_TENSOR_round, zero);
   quantisation q = {.scale = scale, .zero = zero};
-  ibx_out(call, 0, emit_quantise(call, x, q, IBX_DTYPE_U8));
+  ibx_out(call, 0, quantise(call, x, q, IBX_DTYPE_U8));
   ibx_out(call, 1, scale);
   ibx_out(call, 2, ibx_emit_cast(call, zero, IBX_DTYPE_U8));
 }

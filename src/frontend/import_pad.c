@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports padding. Comes in: a call with constant pads, which may be negative.
+// Goes out: a slice for what is cut, then `pad` for constants, or slices of the
+// tensor itself, joined, for reflect, edge and wrap.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef enum pad_mode { CONSTANT, REFLECT, EDGE, WRAP } pad_mode;
+
+static bool read_mode(ibx_call *call, pad_mode *out) {
+  static const char *const names[] = {"constant", "reflect", "edge", "wrap"};
+  const char *name = ibx_attr_text(call, "mode", "constant");
+  for (size_t i = 0; i < IBX_COUNT_OF(names); i++) {
+    if (strcmp(name, names[i]) != 0) continue;
+    *out = (pad_mode)i;
+    return true;
+  }
+  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "mode",
+                "use constant, reflect, edge or wrap", "there is no mode '%s'",
+                name);
+  return false;
+}
+
+// One dimension: `low` elements before it and `high` after it, both at least 0.
+static ibx_val pad_reflect(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
+                           int64_t high) {
+  int64_t extent = ibx_dim(call, x, axis);
+  if (!ibx_call_expect(call, low < extent && high < extent, "pads",
+                       "reflects more than there is")) {
+    return x;
+  }
+  ibx_val parts[3];
+  size_t count = 0;
+  if (low > 0) parts[count++] = ibx_emit_slice(call, x, axis, low, low, -1);
+  parts[count++] = x;
+  if (high > 0) {
+    parts[count++] = ibx_emit_slice(call, x, axis, extent - 2, high, -1);
+  }
+  return ibx_emit_concat(call, parts, count, axis);
+}
+
+static ibx_val repeated_edge(ibx_call *call, ibx_val x, int64_t axis,
+                             int64_t at, int64_t count) {
+  ibx_val edge = ibx_emit_slice(call, x, axis, at, 1, 1);
+  ibx_ints shape = ibx_shape_of(call, edge);
+  shape.at[axis] = count;
+  return ibx_emit_broadcast(call, edge, shape);
+}
+
+static ibx_val pad_edge(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
+                        int64_t high) {
+  int64_t extent = ibx_dim(call, x, axis);
+  if (!ibx_call_expect(call, extent > 0, "pads", "there is no edge")) return x;
+  ibx_val parts[3];
+  size_t count = 0;
+  if (low > 0) parts[count++] = repeated_edge(call, x, axis, 0, low);
+  parts[count++] = x;
+  if (high > 0) parts[count++] = repeated_edge(call, x, axis, extent - 1, high);
+  return ibx_emit_concat(call, parts, count, axis);
+}
+
+static ibx_val pad_wrap(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
+                        int64_t high) {
+  int64_t extent = ibx_dim(call, x, axis);
+  if (!ibx_call_expect(call, low <= extent && high <= extent, "pads",
+                       "wraps more than there is")) {
+    return x;
+  }
+  ibx_val parts[3];
+  size_t count = 0;
+  if (low > 0) {
+    parts[count++] = ibx_emit_slice(call, x, axis, extent - low, low, 1);
+  }
+  parts[count++] = x;
+  if (high > 0) parts[count++] = ibx_emit_slice(call, x, axis, 0, high, 1);
+  return ibx_emit_concat(call, parts, count, axis);
+}
+
+static ibx_val pad_axes(ibx_call *call, ibx_val x, pad_mode mode, ibx_ints low,
+                        ibx_ints high) {
+  for (uint8_t i = 0; i < low.len && !call->failed; i++) {
+    if (low.at[i] == 0 && high.at[i] == 0) continue;
+    if (mode == REFLECT) x = pad_reflect(call, x, i, low.at[i], high.at[i]);
+    if (mode == EDGE) x = pad_edge(call, x, i, low.at[i], high.at[i]);
+    if (mode == WRAP) x = pad_wrap(call, x, i, low.at[i], high.at[i]);
+  }
+  return x;
+}
+
+// Cuts what is negative, and leaves what is positive.
+static ibx_val crop(ibx_call *call, ibx_val x, ibx_ints *low, ibx_ints *high) {
+  for (uint8_t i = 0; i < low->len; i++) {
+    int64_t front = low->at[i] < 0 ? -low->at[i] : 0;
+    int64_t back = high->at[i] < 0 ? -high->at[i] : 0;
+    int64_t left = ibx_dim(call, x, i) - front - back;
+    if (!ibx_call_expect(call, left >= 0, "pads", "cuts more than there is")) {
+      return x;
+    }
+    x = ibx_emit_slice(call, x, i, left == 0 ? 0 : front, left, 1);
+    if (front > 0) low->at[i] = 0;
+    if (back > 0) high->at[i] = 0;
+  }
+  return x;
+}
+
+static void import_pads(ibx_call *call, ibx_list pads, const ibx_list *axes,
+                        double value) {
+  enum { MOST = 1 << 30 };
+  ibx_val x = ibx_in(call, 0);
+  int64_t rank = ibx_rank(call, x);
+  size_t count = axes ? axes->len : (size_t)rank;
+  ibx_ints low = ibx_fill_ints((size_t)rank, 0), high = low;
+  pad_mode mode = CONSTANT;
+  if (!read_mode(call, &mode) ||
+      !ibx_call_expect(call, pads.len == 2 * count, "pads",
+                       "needs two numbers for each dimension")) {
+    return;
+  }
+  for (size_t i = 0; i < count; i++) {
+    int64_t axis = ibx_axis(call, axes ? axes->at[i] : (int64_t)i, rank);
+    int64_t before = pads.at[i], after = pads.at[i + count];
+    bool fits = before > -MOST && before < MOST && after > -MOST && after < MOST;
+    if (!ibx_call_expect(call, fits, "pads", "is too large")) return;
+    low.at[axis] = before;
+    high.at[axis] = after;
+  }
+  x = crop(call, x, &low, &high);
+  if (mode == CONSTANT) {
+    x = ibx_emit_pad(call, x, low, high, (float)value);
+  } else {
+    x = pad_axes(call, x, mode, low, high);
+  }
+  ibx_out(call, 0, x);
+}
+
+void ibx_import_op_pad_2(ibx_call *call) {
+  const Onnx__AttributeProto *pads = ibx_attr(call, "pads");
+  double value = (double)ibx_attr_float(call, "value", 0);
+  if (!pads) {
+    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "pads",
+                  "add the attribute pads", "Pad needs the attribute pads");
+    return;
+  }
+  ibx_list list = {pads->ints, pads->n_ints};
+  import_pads(call, list, NULL, value);
+}
+
+void ibx_import_op_pad(ibx_call *call) {
+  double value = 0;
+  ibx_list axes = {0}, pads = ibx_const_ints(call, 1, "pads");
+  if (ibx_has_in(call, 2)) value = ibx_const_number(call, 2, "constant_value");
+  if (ibx_has_in(call, 3)) axes = ibx_const_ints(call, 3, "axes");
+  bool exact = (double)(float)value == value || isnan(value) ||
+               ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)));
+  if (!exact) {
+    ibx_call_refuse(call, "constant_value", "an integer of more than 24 bits");
+  }
+  if (call->failed) return;
+  import_pads(call, pads, ibx_has_in(call, 3) ? &axes : NULL, value);
+}

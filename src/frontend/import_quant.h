@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_IMPORT_QUANT_H
+#define IBX_IMPORT_QUANT_H
+
+/// \file
+/// Quantisation that other importers use.
+
+#include "frontend/import.h"
+
+/// saturate(round(x / scale) + zero) in `dtype`. `zero` may be IBX_NO_VALUE. A
+/// vector of scales lies along `axis`; `block` elements share one, 0: one each.
+ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
+                          ibx_val zero, int64_t axis, int64_t block,
+                          ibx_dtype dtype);
+
+#endif
