@@ -147,33 +147,34 @@ static bool dense(const ibx_conv *conv) {
 
 // ---- Groups one by one
 
-// x as [N, groups, C / groups, spatial...], every group from partition 0 on.
-static bool group_images(const ibx_conv *conv, const ibx_view *x,
-                         ibx_view *out) {
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Channels [from, from + size) of x to an image of their own that starts at
+// partition 0: run by run, as tiles of both sides allow.
+static bool group_image(const ibx_conv *conv, const ibx_view *x, int64_t from,
+                        int64_t size, ibx_image *out) {
   ibx_lower *lower = conv->lower;
-  ibx_type type = {.rank = (uint8_t)(conv->x.rank + 1), .dtype = x->dtype};
-  ibx_ints shape = {.len = type.rank};
-  ibx_layout layout = {.dims = {2}, .count = 1};
-  ibx_view seen;
-  for (uint8_t d = 0; d < type.rank; d++) {
-    shape.at[d] = d == 0   ? conv->x.dims[0]
-                  : d == 1 ? conv->groups
-                  : d == 2 ? conv->w.dims[1]
-                           : conv->x.dims[d - 1];
-    type.dims[d] = shape.at[d];
+  ibx_layout layout = {.dims = {1}, .count = 1};
+  ibx_type type = conv->x;
+  type.dims[1] = size;
+  type.dtype = x->dtype;
+  ibx_view image, to, at;
+  if (!ibx_lower_tensor(lower, &type, &layout, "group", &image)) return false;
+  int64_t tile = ibx_sum_channels(x), starts[IBX_MAX_RANK] = {0}, run;
+  for (int64_t c = 0; c < size; c += run) {
+    run = least(size - c, least(tile - (from + c) % tile,
+                                IBX_PARTITIONS - c % IBX_PARTITIONS));
+    type.dims[1] = run;
+    starts[1] = c;
+    if (!ibx_view_slice(&image, starts, type.dims, NULL, &to)) return false;
+    starts[1] = from + c;
+    if (!ibx_view_slice(x, starts, type.dims, NULL, &at)) return false;
+    if (!ibx_lower_move(lower, &to, &at)) return false;
   }
-  if (ibx_view_reshape(x, &shape, &seen) &&
-      ibx_lower_tensor(lower, &type, &layout, "groups", out)) {
-    return ibx_lower_move(lower, out, &seen);
-  }
-  return ibx_lower_fail(lower, IBX_UNSUPPORTED,
-                        "a convolution whose %lld groups of %lld channels do "
-                        "not fit the partitions",
-                        (long long)conv->groups, (long long)conv->w.dims[1]);
+  return ibx_image_make(&image, out);
 }
 
 static bool group_by_group(const ibx_conv *conv, const ibx_image *x) {
-  ibx_view images;
   int64_t channels = conv->w.dims[0] / conv->groups;
   if (ibx_sum_channels(conv->dst) < conv->w.dims[0] && channels % 32 != 0) {
     return ibx_lower_fail(conv->lower, IBX_UNSUPPORTED,
@@ -182,12 +183,14 @@ static bool group_by_group(const ibx_conv *conv, const ibx_image *x) {
                           "supported",
                           (long long)channels);
   }
-  if (!group_images(conv, &x->view, &images)) return false;
   for (int64_t g = 0; g < conv->groups; g++) {
-    ibx_view at;
     ibx_image image;
-    if (!ibx_view_at(&images, 1, g, &at) || !ibx_image_make(&at, &image) ||
-        !dense_constant(conv, &image, g * channels, (g + 1) * channels)) {
+    if (!group_image(conv, &x->view, g * conv->w.dims[1], conv->w.dims[1],
+                     &image)) {
+      return ibx_lower_fail(conv->lower, IBX_INTERNAL,
+                            "the channels of a group are no view");
+    }
+    if (!dense_constant(conv, &image, g * channels, (g + 1) * channels)) {
       return false;
     }
   }

@@ -124,9 +124,31 @@ static void random_convolutions_agree(void **state) {
   }
 }
 
+static void grouped_convolutions_agree(void **state) {
+  (void)state;
+  static const struct {
+    int64_t groups, in, out;
+  } GROUPS[] = {{150, 1, 1}, {32, 1, 1}, {300, 1, 1},  {7, 3, 5},
+                {64, 4, 4},  {96, 1, 2}, {16, 8, 16},  {3, 20, 7},
+                {5, 64, 64}, {40, 4, 8}, {2, 48, 128}, {2, 192, 96}};
+  for (uint64_t seed = 1; seed <= CASES; seed++) {
+    tile_world w;
+    tile_world_init(&w, target_of(seed), seed * 104729);
+    uint8_t rank = seed % 6 == 0 ? 3 : seed % 5 == 0 ? 1 : 2;
+    size_t pick = seed % IBX_COUNT_OF(GROUPS);
+    shape s = random_shape(&w, rank, GROUPS[pick].groups, GROUPS[pick].in,
+                           GROUPS[pick].out,
+                           tile_below(&w, 3) ? IBX_DTYPE_F32 : IBX_DTYPE_BF16);
+    describe(&w, &s, "groups");
+    assert_true(agrees(&w, &s, IBX_TENSOR_conv, tile_below(&w, 2)));
+    tile_world_fini(&w);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_convolutions_agree),
+      cmocka_unit_test(grouped_convolutions_agree),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

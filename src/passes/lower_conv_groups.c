@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Convolutions in groups on the tensor engine. Comes in: w [groups * out, in,
+// window...] packed so that a partition holds the weights of its own channel;
+// goes out, for each tile of channels, a block-diagonal stationary operand for
+// each tap, spread on chip:
+//
+//   weights [channel, out]    mask [channel, group]   stationary
+//   a b                       1 0                     a b 0 0
+//   c d                       1 0                     c d 0 0
+//   e f                       0 1                     0 0 e f
+//   g h                       0 1                     0 0 g h
+//
+// Zeros cost no bytes of HBM that way. A depthwise convolution is the case of
+// one channel in and out: a diagonal for each tap, which beats Vector by the
+// ratio of the clocks wherever a tile has more columns than the array has rows.
+
+#include "passes/lower_conv.h"
+
+#include <string.h>
+
+// A run of channels on the partitions.
+typedef struct channel_part {
+  const ibx_conv *conv;
+  const ibx_image *x;
+  ibx_contraction at;
+  int64_t channel, groups; // first channel, whole groups
+  int64_t in, out;         // channels of a group
+  ibx_view mask;           // [group, channel, 1, group, 1]
+  ibx_view weights;        // all of them
+  ibx_view stationary;     // [group, channel, tap, group, out]
+} channel_part;
+
+static ibx_dim free_dim(int64_t size, int64_t step) {
+  return (ibx_dim){
+      .atom[0] = {.size = size, .step = step}, .size = size, .count = 1};
+}
+
+// [group, channel, tap, group, out] in a buffer from the part's partition on.
+static ibx_view spread_view(const channel_part *part, uint16_t buffer,
+                            ibx_dtype dtype, int64_t tap, int64_t group,
+                            int64_t out) {
+  ibx_view view = {.buffer = buffer,
+                   .dtype = dtype,
+                   .rank = 5,
+                   .partition = part->at.moving_partition};
+  view.dim[0] = free_dim(part->groups, 0);
+  view.dim[0].atom[0].pstep = (int32_t)part->in;
+  view.dim[1] = free_dim(part->in, 0);
+  view.dim[1].atom[0].pstep = 1;
+  view.dim[2] = free_dim(part->conv->taps, tap);
+  view.dim[3] = free_dim(part->groups, group);
+  view.dim[4] = free_dim(part->out, out);
+  return view;
+}
+
+static uint16_t spread_buffer(const channel_part *part, int64_t elements,
+                              ibx_dtype dtype, const char *name) {
+  return ibx_lower_buffer(part->conv->lower, IBX_SPACE_SBUF,
+                          part->at.moving_partition + part->at.partitions,
+                          elements * (int64_t)ibx_dtype_bytes(dtype), name);
+}
+
+// 1 where the column is the row's own channel: i - p from iota, compared with 0.
+static bool make_identity(const channel_part *part, ibx_dtype dtype,
+                          ibx_view *out) {
+  ibx_lower *lower = part->conv->lower;
+  int32_t count = part->at.partitions;
+  ibx_view index = {.dtype = IBX_DTYPE_I32,
+                    .rank = 2,
+                    .partition = part->at.moving_partition};
+  index.dim[0] = free_dim(count, 0);
+  index.dim[0].atom[0].pstep = 1;
+  index.dim[1] = free_dim(count, 1);
+  *out = index;
+  index.buffer = spread_buffer(part, count, IBX_DTYPE_I32, "index");
+  out->dtype = dtype;
+  out->buffer = spread_buffer(part, count, dtype, "identity");
+  ibx_insn insn = ibx_insn_make(IBX_OP_iota);
+  insn.imm[1] = -1.0f;
+  const ibx_view *slots[IBX_OPERANDS] = {&index};
+  return ibx_lower_insn(lower, &insn, IBX_ENGINE_GPSIMD, slots,
+                        IBX_PARTITIONS) &&
+         ibx_lower_scalars(lower, out, &index, IBX_ALU_EQUAL, 0.0f,
+                           IBX_ALU_BYPASS, 0.0f);
+}
+
+// 1 where the column is the row's own group: the identity, summed over the
+// channels of each group.
+static bool make_mask(channel_part *part, ibx_dtype dtype) {
+  ibx_lower *lower = part->conv->lower;
+  ibx_view identity;
+  if (!make_identity(part, dtype, &identity)) return false;
+  if (part->in == 1) {
+    part->mask = spread_view(part, identity.buffer, dtype, 0, 1, 0);
+    return true;
+  }
+  uint16_t buffer = spread_buffer(part, part->groups, dtype, "mask");
+  ibx_view from = identity, to = identity;
+  from.rank = to.rank = 3;
+  from.dim[1] = free_dim(part->groups, part->in);
+  from.dim[2] = free_dim(part->in, 1);
+  to.buffer = buffer;
+  to.dim[1] = free_dim(part->groups, 1);
+  to.dim[2] = free_dim(part->in, 0);
+  ibx_insn insn = ibx_insn_make(IBX_OP_tensor_reduce);
+  insn.op[0] = IBX_ALU_ADD;
+  const ibx_view *slots[IBX_OPERANDS] = {&to, &from};
+  part->mask = spread_view(part, buffer, dtype, 0, 1, 0);
+  return ibx_lower_insn(lower, &insn, IBX_ENGINE_VECTOR, slots, 2048);
+}
+
+// The weights of this part: [group, channel, tap, (group), out].
+static bool own_weights(const channel_part *part, ibx_view *out) {
+  const ibx_view *all = &part->weights;
+  int64_t first = part->channel / part->in;
+  ibx_ints split = {.at = {part->conv->groups, part->out}, .len = 2};
+  ibx_view outputs = *all, groups, kept;
+  outputs.rank = 1;
+  int64_t starts[2] = {first, 0}, sizes[2] = {part->groups, part->out};
+  if (!ibx_view_reshape(&outputs, &split, &groups) ||
+      !ibx_view_slice(&groups, starts, sizes, NULL, &kept)) {
+    return ibx_lower_fail(part->conv->lower, IBX_INTERNAL,
+                          "the weights of a group are no view");
+  }
+  *out = spread_view(part, all->buffer, all->dtype, 1, 0, 0);
+  out->offset = kept.offset;
+  out->partition = kept.partition;
+  out->dim[4] = kept.dim[1];
+  return true;
+}
+
+// One diagonal a tap: the identity times the weights as per-partition scalars.
+static bool spread_scalars(const channel_part *part, const ibx_view *weights) {
+  int64_t starts[5] = {0};
+  int64_t sizes[5] = {part->groups, part->in, 1, part->groups, part->out};
+  ibx_insn insn = ibx_insn_make(IBX_OP_tensor_scalar);
+  insn.op[0] = IBX_ALU_MULTIPLY;
+  insn.op[1] = IBX_ALU_BYPASS;
+  for (int64_t tap = 0; tap < part->conv->taps; tap++) {
+    ibx_view to, mask, column;
+    starts[2] = tap;
+    if (!ibx_view_slice(&part->stationary, starts, sizes, NULL, &to) ||
+        !ibx_view_slice(&part->mask, starts, sizes, NULL, &mask) ||
+        !ibx_view_slice(weights, starts, sizes, NULL, &column)) {
+      return false;
+    }
+    const ibx_view *slots[IBX_OPERANDS] = {&to, &mask, &column};
+    if (!ibx_lower_insn(part->conv->lower, &insn, IBX_ENGINE_VECTOR, slots,
+                        2048)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool make_stationary(channel_part *part, ibx_dtype dtype) {
+  int64_t columns = part->groups * part->out;
+  uint16_t buffer =
+      spread_buffer(part, part->conv->taps * columns, dtype, "diagonal");
+  ibx_view weights;
+  part->stationary = spread_view(part, buffer, dtype, columns, part->out, 1);
+  if (!own_weights(part, &weights)) return false;
+  if (part->in == 1 && part->out == 1) return spread_scalars(part, &weights);
+  ibx_insn insn = ibx_insn_make(IBX_OP_tensor_tensor);
+  insn.op[0] = IBX_ALU_MULTIPLY;
+  const ibx_view *slots[IBX_OPERANDS] = {&part->stationary, &weights,
+                                         &part->mask};
+  return ibx_lower_insn(part->conv->lower, &insn, IBX_ENGINE_VECTOR, slots,
+                        2048);
+}
+
+static bool multiply_part(channel_part *part, ibx_sum *sum) {
+  const ibx_conv *conv = part->conv;
+  int64_t columns = part->groups * part->out;
+  sum->terms.count = 0;
+  for (int64_t t = 0; t < conv->taps; t++) {
+    int64_t tap[IBX_SPATIAL];
+    ibx_conv_tap(conv, t, tap);
+    ibx_term term = {
+        .part = part->at, .stationary = &part->stationary, .column_step = 1};
+    term.part.stationary_offset = t * columns;
+    if (!ibx_conv_shift(conv, part->x, tap, &term)) continue;
+    ibx_terms_add(&sum->terms, conv->lower->arena, term);
+  }
+  sum->channel = part->channel / part->in * part->out;
+  return ibx_sum_blocks(sum, sum->channel, sum->channel + columns);
+}
+
+// The weights with each channel on the partition of that channel of x.
+static bool load_weights(const ibx_conv *conv, const ibx_image *x,
+                         ibx_dtype dtype, ibx_view *out) {
+  ibx_view channels = x->view, split;
+  int64_t in = conv->w.dims[1];
+  ibx_ints shape = {.at = {conv->groups, in}, .len = 2};
+  channels.rank = 1;
+  channels.dim[0] = x->view.dim[1];
+  if (!ibx_view_reshape(&channels, &shape, &split)) return false;
+  ibx_view want = {.dtype = dtype, .rank = conv->w.rank};
+  for (uint8_t d = 2; d < want.rank; d++)
+    want.dim[d] = free_dim(conv->w.dims[d], 0);
+  want.dim[1] = split.dim[1];
+  want.dim[0] = split.dim[0];
+  want.dim[0].size = conv->w.dims[0];
+  if (want.dim[0].count == IBX_ATOMS) return false;
+  want.dim[0].atom[want.dim[0].count++] =
+      (ibx_atom){.size = conv->w.dims[0] / conv->groups};
+  return ibx_lower_constant_as(conv->lower, conv->node->operand[1], &want, 0, 0,
+                               0, out);
+}
+
+// Whether every run of channels holds whole groups, whose outputs start at
+// legal partitions of dst.
+static bool parts_fit(const ibx_conv *conv, const ibx_contraction *parts,
+                      size_t count) {
+  int64_t in = conv->w.dims[1], out = conv->w.dims[0] / conv->groups;
+  bool one_tile = ibx_sum_channels(conv->dst) == conv->w.dims[0];
+  int64_t channel = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (parts[i].partitions % in != 0) return false;
+    bool legal = one_tile ? i == 0 : channel / in * out % 32 == 0;
+    if (!legal) return false;
+    channel += parts[i].partitions;
+  }
+  return channel == conv->x.dims[1];
+}
+
+bool ibx_conv_groups(const ibx_conv *conv, const ibx_image *x, bool *out_fits) {
+  ibx_lower *lower = conv->lower;
+  ibx_contraction *parts;
+  size_t count =
+      ibx_lower_contractions(&x->view, 1, &x->view, 1, lower->arena, &parts);
+  *out_fits = ibx_lower_is_constant(lower, conv->node->operand[1]) &&
+              parts_fit(conv, parts, count);
+  if (!*out_fits) return true;
+  channel_part part = {.conv = conv,
+                       .x = x,
+                       .in = conv->w.dims[1],
+                       .out = conv->w.dims[0] / conv->groups};
+  bool is_depthwise = part.in == 1 && part.out == 1;
+  ibx_dtype dtype = x->view.dtype;
+  // Per-partition scalars are fp32.
+  if (!load_weights(conv, x, is_depthwise ? IBX_DTYPE_F32 : dtype,
+                    &part.weights)) {
+    return ibx_lower_fail(lower, IBX_INTERNAL,
+                          "the weights of groups cannot be packed");
+  }
+  ibx_sum sum = ibx_conv_sum(conv, x);
+  int32_t masked = -1;
+  for (size_t i = 0; i < count; i++) {
+    part.at = parts[i];
+    part.groups = part.at.partitions / part.in;
+    // The mask of the first and largest part serves all that start there.
+    ibx_view mask = part.mask;
+    bool fresh = masked != part.at.moving_partition;
+    if (fresh && !make_mask(&part, dtype)) return false;
+    if (!fresh) {
+      part.mask = spread_view(&part, mask.buffer, dtype, 0, 1, 0);
+    }
+    masked = part.at.moving_partition;
+    if (!make_stationary(&part, dtype) || !multiply_part(&part, &sum)) {
+      return false;
+    }
+    part.channel += part.at.partitions;
+  }
+  return true;
+}
