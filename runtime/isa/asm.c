@@ -16,7 +16,7 @@
 #include <string.h>
 
 // Repetitions read this many lines at most, so that none runs away.
-static const uint64_t max_lines = UINT64_C(1) << 24;
+static const uint64_t max_lines = UINT64_C(1) << 22;
 enum { MAX_REPEATS = 16 };
 
 // --- failures and memory ----------------------------------------------------------
@@ -270,7 +270,7 @@ uint16_t ibx_asm_read_buffer(ibx_asm_parser *p) {
 uint8_t ibx_asm_read_dtype(ibx_asm_parser *p) {
   ibx_token at = p->token;
   if (at.kind == IBX_TOKEN_INTEGER) {
-    return (uint8_t)ibx_asm_read_range(p, 0, 31, "the element type");
+    return (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX, "the element type");
   }
   for (int i = 0; i < IBX_DTYPE_COUNT && at.kind == IBX_TOKEN_NAME; i++) {
     const ibx_dtype_info *info = ibx_dtype_get((ibx_dtype)i);
@@ -361,8 +361,9 @@ static void read_buffer_decl(ibx_asm_parser *p) {
   buffer.place.space = (ibx_space)space;
   buffer.place.partitions = space == IBX_SPACE_HBM ? 1 : IBX_PARTITIONS;
   buffer.kind = kind < 0 ? IBX_BUFFER_SCRATCH : (ibx_buffer_kind)kind;
-  while (read_place_word(p, &buffer.place, &has_offset))
+  while (read_place_word(p, &buffer.place, &has_offset)) {
     continue;
+  }
   if (buffer.place.bytes == 0) {
     ibx_asm_fail(p, &at, "buffer '%s' has no size; give bytes=", buffer.name);
   }
@@ -647,8 +648,9 @@ static void read_bounds(ibx_asm_parser *p) {
               {"engine_ps", &bounds->engine_ps}};
   while (p->status == IBX_OK && !at_line_end(p)) {
     size_t i = 0;
-    while (i < IBX_COUNT_OF(rows) && !ibx_asm_take_name(p, rows[i].name))
+    while (i < IBX_COUNT_OF(rows) && !ibx_asm_take_name(p, rows[i].name)) {
       i++;
+    }
     if (i == IBX_COUNT_OF(rows)) {
       ibx_asm_fail(p, &p->token,
                    "expected flops=, tensor_ps=, hbm_min_bytes=, "
@@ -665,8 +667,9 @@ static void read_bounds(ibx_asm_parser *p) {
 static void read_block(ibx_asm_parser *p, bool is_repeat);
 
 static void skip_line(ibx_asm_parser *p) {
-  while (p->status == IBX_OK && !at_line_end(p))
+  while (p->status == IBX_OK && !at_line_end(p)) {
     ibx_asm_advance(p);
+  }
   if (p->token.kind == IBX_TOKEN_LINE) ibx_asm_advance(p);
 }
 
@@ -800,8 +803,8 @@ static void read_block(ibx_asm_parser *p, bool is_repeat) {
     if (is_end && is_repeat) return;
     if (is_end) {
       ibx_asm_fail(p, &p->token, ".endrepeat ends no repetition");
-    } else if (p->lines_left-- == 0) {
-      ibx_asm_fail(p, &p->token, "more than 2^24 lines after repetition");
+    } else if (is_repeat && p->lines_left-- == 0) {
+      ibx_asm_fail(p, &p->token, "repetitions give more than 2^22 lines");
     } else {
       read_line(p);
     }

@@ -50,8 +50,9 @@ static void read_steps(line *l, size_t slot) {
   int64_t steps[IBX_DIMS] = {0};
   if (ibx_asm_take_name(l->p, "step")) {
     ibx_asm_read_list(l->p, INT32_MIN, INT32_MAX, steps, 0, "a step");
-    for (size_t d = 0; d < IBX_DIMS; d++)
+    for (size_t d = 0; d < IBX_DIMS; d++) {
       operand->step[d] = (int32_t)steps[d];
+    }
     l->has_steps[slot] = true;
   }
   if (ibx_asm_take_name(l->p, "pstep")) {
@@ -204,9 +205,18 @@ static void read_field(line *l) {
 
 static void read_space(line *l) {
   int64_t num[IBX_DIMS] = {0};
+  ibx_token at = l->p->token;
   ibx_asm_read_list(l->p, 0, UINT32_MAX, num, 1, "a dimension");
-  for (size_t d = 0; d < IBX_DIMS; d++)
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    char member[] = "num[0]";
+    member[4] = (char)('0' + d);
+    if (num[d] != 1 &&
+        !ibx_asm_find_field(l->info->format, member, strlen(member))) {
+      ibx_asm_fail(l->p, &at, "%s has no %zu dimensions; fold some of them",
+                   l->info->name, IBX_DIMS - d);
+    }
     l->insn.num[d] = (uint32_t)num[d];
+  }
 }
 
 static void read_wait(line *l) {

@@ -32,8 +32,9 @@ static void skip_blanks(ibx_lexer *lexer) {
     bool is_comment =
         c == ';' || c == '#' || (c == '/' && peek(lexer, 1) == '/');
     if (is_comment) {
-      while (!at_end(lexer) && peek(lexer, 0) != '\n')
+      while (!at_end(lexer) && peek(lexer, 0) != '\n') {
         lexer->at++;
+      }
     } else if (c == ' ' || c == '\t' || c == '\r') {
       lexer->at++;
     } else {
@@ -92,8 +93,9 @@ static ibx_token read_number(ibx_lexer *lexer, ibx_token token) {
     return read_integer(lexer, token, 16);
   }
   size_t digits = 0;
-  while (is_digit(peek(lexer, digits)))
+  while (is_digit(peek(lexer, digits))) {
     digits++;
+  }
   bool has_fraction =
       peek(lexer, digits) == '.' && is_digit(peek(lexer, digits + 1));
   if (!has_fraction && !starts_exponent(lexer, digits)) {
@@ -101,12 +103,14 @@ static ibx_token read_number(ibx_lexer *lexer, ibx_token token) {
   }
   token.kind = IBX_TOKEN_NUMBER;
   lexer->at += digits + (has_fraction ? 1 : 0);
-  while (is_digit(peek(lexer, 0)))
+  while (is_digit(peek(lexer, 0))) {
     lexer->at++;
+  }
   if (starts_exponent(lexer, 0)) {
     lexer->at += 2;
-    while (is_digit(peek(lexer, 0)))
+    while (is_digit(peek(lexer, 0))) {
       lexer->at++;
+    }
   }
   end_token(lexer, &token);
   return token;
@@ -168,8 +172,9 @@ ibx_token ibx_lexer_next(ibx_lexer *lexer) {
   token.kind = is_directive ? IBX_TOKEN_DIRECTIVE : IBX_TOKEN_NAME;
   if (is_directive) token.text.data++;
   lexer->at++;
-  while (is_name(peek(lexer, 0)))
+  while (is_name(peek(lexer, 0))) {
     lexer->at++;
+  }
   end_token(lexer, &token);
   return token;
 }

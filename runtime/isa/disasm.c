@@ -123,8 +123,9 @@ static void add_address(text *t, const ibx_operand *operand) {
 // Leading zeros are left out, the last value never.
 static void add_list(text *t, const char *word, const int64_t *values) {
   size_t first = 0;
-  while (first < IBX_DIMS - 1 && values[first] == 0)
+  while (first < IBX_DIMS - 1 && values[first] == 0) {
     first++;
+  }
   add(t, " %s(", word);
   for (size_t d = first; d < IBX_DIMS; d++) {
     add(t, "%s%" PRId64, d == first ? "" : ", ", values[d]);
@@ -203,8 +204,9 @@ static void add_registers(text *t, const ibx_insn *insn, ibx_insn *shown) {
 
 static void add_space(text *t, const ibx_insn *insn, ibx_insn *shown) {
   size_t first = 0;
-  while (first < IBX_DIMS && insn->num[first] == 1)
+  while (first < IBX_DIMS && insn->num[first] == 1) {
     first++;
+  }
   memcpy(shown->num, insn->num, sizeof(insn->num));
   if (first == IBX_DIMS) return;
   add(t, " size(");
@@ -519,8 +521,9 @@ enum { HEX_LINE = 32 };
 static void add_hex(text *t, const void *what) {
   const ibx_span *bytes = what;
   add(t, ".hex \"");
-  for (size_t i = 0; i < bytes->size; i++)
+  for (size_t i = 0; i < bytes->size; i++) {
     add(t, "%02x", bytes->data[i]);
+  }
   add(t, "\"");
 }
 
@@ -539,8 +542,9 @@ static ibx_status print_weights(printer *p, ibx_span weights) {
   if (!weights.data) return print(p, add_zero, &weights.size);
   for (size_t at = 0; at < weights.size;) {
     size_t zeros = 0;
-    while (at + zeros < weights.size && weights.data[at + zeros] == 0)
+    while (at + zeros < weights.size && weights.data[at + zeros] == 0) {
       zeros++;
+    }
     if (zeros >= HEX_LINE || at + zeros == weights.size) {
       IBX_TRY(print(p, add_zero, &zeros));
       at += zeros;

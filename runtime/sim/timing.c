@@ -522,8 +522,9 @@ static ibx_status deadlock(const timer *t, ibx_error *err) {
 }
 
 static ibx_status run(timer *t, ibx_error *err) {
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++)
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     refresh(t, (ibx_engine)e);
+  }
   for (;;) {
     ibx_engine engine = least_candidate(t);
     sequencer *s = &t->engines[engine];
@@ -604,10 +605,12 @@ static void fini(timer *t) {
   ibx_timed_dma_fini(&t->dma);
   ibx_event_queue_fini(&t->events);
   free(t->pieces);
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++)
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     free(t->engines[e].frames);
-  for (int i = 0; i < IBX_SEMAPHORES; i++)
+  }
+  for (int i = 0; i < IBX_SEMAPHORES; i++) {
     free(t->semaphores[i].rises);
+  }
 }
 
 ibx_status ibx_sim_time_entry(const ibx_program_data *program,

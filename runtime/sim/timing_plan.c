@@ -205,8 +205,9 @@ static uint64_t hbm_bytes(const planner *p, const ibx_insn *insn, size_t slot) {
   const ibx_operand *operand = &insn->operand[slot];
   if (p->places[operand->buffer].space != IBX_SPACE_HBM) return 0;
   uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
-  for (size_t d = 0; d < IBX_DIMS; d++)
+  for (size_t d = 0; d < IBX_DIMS; d++) {
     bytes = cut_mul(bytes, insn->num[d]);
+  }
   return bytes;
 }
 
@@ -377,7 +378,8 @@ ibx_status ibx_timing_plan_init(const ibx_machine *machine,
 }
 
 void ibx_timing_plan_fini(ibx_timing_plan *plan) {
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++)
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     free(plan->insns[e]);
+  }
   free(plan->piece_ps);
 }

@@ -123,8 +123,9 @@ static int run(const char *source, const char *target,
       assemble(source, target, defines, list->count, &err) != IBX_OK) {
     exit_code = ibx_driver_fail(&err);
   }
-  for (size_t i = 0; names && i < list->count; i++)
+  for (size_t i = 0; names && i < list->count; i++) {
     free(names[i]);
+  }
   free(names);
   free(defines);
   return exit_code;
