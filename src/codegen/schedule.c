@@ -118,7 +118,7 @@ static bool is_load(const ibx_unit *unit) {
 }
 
 static bool is_critical(const ibx_unit *unit) {
-  return unit->is_dma && unit->is_fed && unit->feeds;
+  return unit->is_dma && unit->is_fed && unit->is_read;
 }
 
 // The lanes that may take a unit, a bit for each.

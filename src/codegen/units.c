@@ -152,7 +152,10 @@ static void describe_units(ibx_units *u) {
   for (size_t i = 0; i < u->count; i++) {
     ibx_unit *unit = &u->units[i];
     for (uint32_t s = unit->first; s < unit->first + unit->count; s++) {
-      if (u->first_user[s] < u->first_user[s + 1]) unit->feeds = true;
+      for (uint32_t j = u->first_user[s]; j < u->first_user[s + 1]; j++) {
+        unit->feeds = true;
+        if (ibx_depend_reads(u->users[j])) unit->is_read = true;
+      }
     }
     if (!unit->is_dma) continue;
     unit->is_fed = is_fed(u, unit->first);

@@ -28,8 +28,9 @@ typedef struct ibx_unit {
   uint64_t path_ps;      ///< from its start to the end of everything
   uint8_t engines;       ///< a bit for each engine that may take it
   bool is_dma;
-  bool feeds;  ///< some other step comes after it
-  bool is_fed; ///< DMA: moves what an engine made
+  bool feeds;   ///< some other step comes after it
+  bool is_read; ///< some other step reads its result
+  bool is_fed;  ///< DMA: moves what an engine made
 } ibx_unit;
 
 typedef struct ibx_units {
