@@ -300,25 +300,34 @@ void ibx_import_op_average_pool(ibx_call *call) {
                                      counts_pads));
 }
 
-// (sum |x|^p)^(1/p) for the two p that have simple roots.
+// (sum |x|^p)^(1/p)
 void ibx_import_op_lp_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
-  ibx_val x = ibx_in(call, 0);
   int64_t p = ibx_attr_int(call, "p", 2);
   if (!read_pool(call, &w, &extra)) return;
-  if (p != 1 && p != 2) {
-    ibx_call_refuse(call, "p", "p = %lld (1 and 2 are)", (long long)p);
+  if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm")) {
     return;
   }
   double count = 1;
   for (uint8_t i = 0; i < w.kernel.len; i++) count *= (double)w.kernel.at[i];
-  x = p == 1 ? ibx_emit_unary(call, IBX_TENSOR_abs, x)
-             : ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
+  ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
   w.high = add_ints(w.high, extra);
   x = ibx_emit_avg_pool(call, x, w, ibx_fill_ints(extra.len, 0), true);
-  x = ibx_emit_affine(call, x, count, 0);
-  ibx_out(call, 0, p == 1 ? x : ibx_emit_unary(call, IBX_TENSOR_sqrt, x));
+  ibx_out(call, 0,
+          ibx_emit_norm_root(call, ibx_emit_affine(call, x, count, 0), p));
+}
+
+void ibx_import_op_global_lp_pool(ibx_call *call) {
+  int64_t p = ibx_attr_int(call, "p", 2);
+  if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm")) {
+    return;
+  }
+  ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
+  ibx_ints axes = {0};
+  for (int64_t i = 2; i < ibx_rank(call, x); i++) axes.at[axes.len++] = i;
+  x = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, x, axes, true);
+  ibx_out(call, 0, ibx_emit_norm_root(call, x, p));
 }
 
 static void global_pool(ibx_call *call, ibx_tensor_op op) {

@@ -54,24 +54,39 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
 
 // --- over the last dimensions ------------------------------------------------
 
-static void refuse_statistics(ibx_call *call) {
-  for (size_t i = 1; i < call->out_count; i++) {
-    if (!ibx_wants_out(call, i)) continue;
-    ibx_call_refuse(call, call->proto->output[i],
-                    "mean and deviation as outputs");
-  }
+static ibx_ints axes_from(int64_t axis, int64_t rank) {
+  ibx_ints axes = {0};
+  for (int64_t i = axis; i < rank; i++) axes.at[axes.len++] = i;
+  return axes;
+}
+
+// Mean and 1 / deviation, which only training reads.
+static void emit_statistics(ibx_call *call, ibx_val x, int64_t axis,
+                            float epsilon) {
+  if (!ibx_wants_out(call, 1) && !ibx_wants_out(call, 2)) return;
+  ibx_ints axes = axes_from(axis, ibx_rank(call, x));
+  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  ibx_val mean = ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, x, axes, true);
+  ibx_val low = binary(call, IBX_TENSOR_sub, x, mean);
+  ibx_val variance =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_mean,
+                      binary(call, IBX_TENSOR_mul, low, low), axes, true);
+  variance = ibx_emit_affine(call, variance, 1, (double)epsilon);
+  ibx_out(call, 1, mean);
+  ibx_out(call, 2, ibx_emit_unary(call, IBX_TENSOR_rsqrt, variance));
 }
 
 void ibx_import_op_layer_normalization(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
+  float epsilon = read_epsilon(call, 1e-5f);
   ibx_attr_ignore(call, "stash_type"); // statistics are always fp32
-  refuse_statistics(call);
   if (call->failed) return;
   ibx_out(call, 0, ibx_emit_norm(call, IBX_TENSOR_layer_norm, x,
                                  ibx_in(call, 1), ibx_in(call, 2), axis,
-                                 read_epsilon(call, 1e-5f)));
+                                 epsilon));
+  emit_statistics(call, x, axis, epsilon);
 }
 
 void ibx_import_op_rms_normalization(ibx_call *call) {
@@ -79,7 +94,6 @@ void ibx_import_op_rms_normalization(ibx_call *call) {
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_attr_ignore(call, "stash_type");
-  refuse_statistics(call);
   if (call->failed) return;
   ibx_out(call, 0, ibx_emit_norm(call, IBX_TENSOR_rms_norm, x, ibx_in(call, 1),
                                  IBX_NO_VALUE, axis,
@@ -201,21 +215,32 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
   ibx_out(call, 0, binary(call, IBX_TENSOR_div, low, deviation));
 }
 
+ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p) {
+  if (p == 2) return binary(call, IBX_TENSOR_mul, x, x);
+  x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
+  if (p == 1) return x;
+  return binary(call, IBX_TENSOR_pow, x, ibx_emit_like(call, x, (double)p));
+}
+
+ibx_val ibx_emit_norm_root(ibx_call *call, ibx_val sum, int64_t p) {
+  if (p == 1) return sum;
+  if (p == 2) return ibx_emit_unary(call, IBX_TENSOR_sqrt, sum);
+  return binary(call, IBX_TENSOR_pow, sum,
+                ibx_emit_like(call, sum, 1 / (double)p));
+}
+
 // A vector of length 0 stays 0.
 void ibx_import_op_lp_normalization(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t p = ibx_attr_int(call, "p", 2);
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
-  if (p != 1 && p != 2) {
-    ibx_call_refuse(call, "p", "p = %lld (1 and 2 are)", (long long)p);
-  }
+  ibx_call_expect(call, p == 1 || p == 2, "p", "is neither 1 nor 2");
   if (call->failed) return;
-  ibx_val part = p == 1 ? ibx_emit_unary(call, IBX_TENSOR_abs, x)
-                        : binary(call, IBX_TENSOR_mul, x, x);
-  ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, part,
+  ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
+                                ibx_emit_norm_terms(call, x, p),
                                 IBX_INTS(axis), true);
-  if (p == 2) sum = ibx_emit_unary(call, IBX_TENSOR_sqrt, sum);
+  sum = ibx_emit_norm_root(call, sum, p);
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val empty = binary(call, IBX_TENSOR_equal, sum, zero);
   sum = ibx_emit_select(call, empty, ibx_emit_like(call, x, 1), sum);

@@ -147,10 +147,11 @@ void ibx_import_op_pow(ibx_call *call) {
 
 void ibx_import_op_mod(ibx_call *call) {
   bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
-  if (!fmod && ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
+  if (!fmod && call->version < 28 &&
+      ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
                   "set the attribute fmod to 1",
-                  "Mod of floating numbers needs fmod = 1");
+                  "Mod of floating numbers needs fmod = 1 before opset 28");
     return;
   }
   ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
@@ -246,6 +247,12 @@ void ibx_import_op_swish(ibx_call *call) { import_swish(call, 1.0f); }
 
 void ibx_import_op_quick_gelu(ibx_call *call) { import_swish(call, 1.702f); }
 
+void ibx_import_op_swiglu(ibx_call *call) {
+  import_swish(call, 1.0f);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_mul, call->out[0],
+                                   ibx_in(call, 1)));
+}
+
 void ibx_import_op_softsign(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_val size = ibx_emit_affine(
@@ -318,7 +325,8 @@ static void clip_between(ibx_call *call, bool has_low, double low,
     ibx_out(call, 0, x);
   } else if (has_low && low == 0 && !has_high) {
     ibx_out(call, 0, ibx_emit_unary(call, IBX_TENSOR_relu, x));
-  } else if (has_low && has_high && ibx_is_float(ibx_dtype_of(call, x))) {
+  } else if (has_low && has_high && low < high &&
+             ibx_is_float(ibx_dtype_of(call, x))) {
     ibx_out(call, 0, ibx_emit_clip(call, x, (float)low, (float)high));
   } else {
     ibx_val floor = ibx_emit_like(call, x, low);
@@ -357,13 +365,20 @@ void ibx_import_op_where(ibx_call *call) {
                                    ibx_in(call, 2)));
 }
 
+// `cast` saturates to e4m3, which has no infinity, and not to e5m2.
 static void cast_to(ibx_call *call, ibx_dtype dtype) {
-  bool to_fp8 = dtype == IBX_DTYPE_F8E4M3FN || dtype == IBX_DTYPE_F8E5M2;
-  if (ibx_attr_int(call, "saturate", 1) == 0 && to_fp8) {
-    ibx_call_refuse(call, "saturate", "a cast to fp8 always saturates");
-  }
+  const float e5m2_max = 57344;
+  ibx_val x = ibx_in(call, 0);
+  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
   ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
-  ibx_out(call, 0, ibx_emit_cast(call, ibx_in(call, 0), dtype));
+  if (!saturates && dtype == IBX_DTYPE_F8E4M3FN) {
+    ibx_call_refuse(call, "saturate", "a cast to e4m3 always saturates");
+  }
+  if (saturates && dtype == IBX_DTYPE_F8E5M2 &&
+      ibx_is_float(ibx_dtype_of(call, x))) {
+    x = ibx_emit_clip(call, x, -e5m2_max, e5m2_max);
+  }
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 void ibx_import_op_cast(ibx_call *call) {
