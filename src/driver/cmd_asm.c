@@ -4,6 +4,7 @@
 // before it is kept, so that every instruction has passed the machine's checks.
 
 #include "driver/driver.h"
+#include "driver/input.h"
 #include "driver/output.h"
 #include "imbrex/asm.h"
 #include "imbrex/blob.h"
@@ -11,31 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static ibx_status read_stream(FILE *file, const char *path, ibx_blob *text,
-                              ibx_error *err) {
-  char bytes[16384];
-  size_t size;
-  while ((size = fread(bytes, 1, sizeof(bytes), file)) > 0) {
-    if (ibx_blob_write(text, bytes, size)) continue;
-    return IBX_FAIL(err, OUT_OF_MEMORY, "%s: no memory to read it", path);
-  }
-  if (!ferror(file)) return IBX_OK;
-  return IBX_FAIL(err, IO_ERROR, "%s: cannot be read: %s", path,
-                  strerror(errno));
-}
-
-static ibx_status read_text(const char *path, ibx_blob *text, ibx_error *err) {
-  if (strcmp(path, "-") == 0) return read_stream(stdin, path, text, err);
-  FILE *file = fopen(path, "rb");
-  if (!file) {
-    return IBX_FAIL(err, NOT_FOUND, "%s: cannot be opened: %s", path,
-                    strerror(errno));
-  }
-  ibx_status status = read_stream(file, path, text, err);
-  fclose(file);
-  return status;
-}
 
 // NAME=V, where V is an integer of base 10 or 0x. `name` belongs to the caller.
 static bool read_define(const char *argument, char **name, int64_t *value) {
@@ -89,7 +65,7 @@ static ibx_status assemble(const char *source, const char *target,
                            ibx_error *err) {
   ibx_blob text = {0};
   ibx_asm_program *assembled = NULL;
-  ibx_status status = read_text(source, &text, err);
+  ibx_status status = ibx_input_read(source, &text, err);
   if (status == IBX_OK) {
     ibx_span span = ibx_blob_get(&text);
     ibx_str str = {.data = (const char *)span.data, .len = span.size};

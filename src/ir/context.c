@@ -275,6 +275,18 @@ MlirOperation ibx_ir_find(ibx_ir *ir, const char *name) {
   return op;
 }
 
+const char *ibx_ir_function(ibx_ir *ir, size_t index, ibx_arena *arena,
+                            bool *out_is_tiles) {
+  MlirOperation op = mlirBlockGetFirstOperation(mlirModuleGetBody(ir->module));
+  while (!mlirOperationIsNull(op) && index-- > 0) {
+    op = mlirOperationGetNextInBlock(op);
+  }
+  const char *name = NULL;
+  if (mlirOperationIsNull(op)) return NULL;
+  *out_is_tiles = ibx_ir_is_tiles(op);
+  return ibx_ir_read_text(op, "sym_name", arena, &name) ? name : NULL;
+}
+
 MlirBlock ibx_ir_body(MlirOperation func) {
   MlirBlock none = {.ptr = NULL};
   if (mlirOperationGetNumRegions(func) != 1) return none;

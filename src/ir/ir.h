@@ -22,8 +22,15 @@ typedef struct ibx_ir ibx_ir;
 ibx_ir *ibx_ir_create(void);
 void ibx_ir_destroy(ibx_ir *ir);
 
-/// Lends the dialect as IRDL text; the caller frees nothing.
+/// Lends the dialect as IRDL text, or as the Markdown that is docs/dialect.md;
+/// the caller frees nothing.
 const char *ibx_ir_dialect_text(ibx_arena *arena);
+const char *ibx_ir_dialect_md(ibx_arena *arena);
+
+/// Lends the name of function `index` of the module and tells its level; NULL
+/// past the last.
+const char *ibx_ir_function(ibx_ir *ir, size_t index, ibx_arena *arena,
+                            bool *out_is_tiles);
 
 /// Replaces (or adds) the function of that name by the graph, or reads it.
 /// Fails with INTERNAL and MLIR's words when the IR does not verify.
@@ -46,7 +53,11 @@ IBX_NODISCARD ibx_status ibx_tiles_read(ibx_ir *ir, const char *name,
 /// inside of the buffer) on the whole module.
 IBX_NODISCARD ibx_status ibx_ir_verify(ibx_ir *ir, ibx_error *err);
 
-/// Parses text of either level (for tests and `--passes` on IR), or prints it.
+/// Replaces the module by text of either level and verifies it, or prints it.
+/// Parsing fills the tables: rows of weights that its constants name (with the
+/// `data` that a constant shows, else 0), and rows of sources from locations.
+/// Fails with INVALID_ARGUMENT when the text does not parse, INTERNAL when it
+/// does not verify.
 IBX_NODISCARD ibx_status ibx_ir_parse(ibx_ir *ir, ibx_span text,
                                       ibx_tables *tables, ibx_arena *arena,
                                       ibx_error *err);
