@@ -305,7 +305,7 @@ static void place(scheduler *s, uint32_t index, ibx_engine engine,
 }
 
 // Whether another engine would end the unit earlier; `*out_ps` is when to look
-// again, should that engine have taken something else.
+// again, should that engine have taken something else by then.
 static bool is_better_elsewhere(scheduler *s, uint32_t index, ibx_engine engine,
                                 uint64_t now_ps, uint64_t *out_ps) {
   const ibx_unit *unit = &s->units->units[index];
@@ -313,10 +313,10 @@ static bool is_better_elsewhere(scheduler *s, uint32_t index, ibx_engine engine,
   uint64_t finish_ps = ibx_clockwork_finish(&s->clock, unit, engine);
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     if (e == (int)engine || !(unit->engines >> e & 1)) continue;
-    if (ibx_clockwork_finish(&s->clock, unit, (ibx_engine)e) >= finish_ps) {
-      continue;
-    }
-    *out_ps = larger(s->clock.next_ps[e], now_ps) + 1;
+    ibx_engine other = (ibx_engine)e;
+    if (ibx_clockwork_finish(&s->clock, unit, other) >= finish_ps) continue;
+    uint64_t ready_ps = ibx_clockwork_ready(&s->clock, unit, other);
+    *out_ps = larger(now_ps, larger(s->clock.next_ps[e], ready_ps)) + 1;
     return true;
   }
   return false;
