@@ -260,6 +260,41 @@ static void a_signal_must_not_overtake_a_wait(void **state) {
   }
 }
 
+// The same where the walk of the prover meets the wait first: another order
+// would not.
+static void a_late_signal_is_not_taken_on_trust(void **state) {
+  (void)state;
+  tiny t;
+  tiny_init(&t);
+  uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
+  uint16_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
+  uint16_t b = tiny_sbuf(&t, "b", 1024, TINY_ROW);
+  ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, 0, x, 0, 128, TINY_ROW);
+  tiny_signal_dma(&t, load, 1);
+  // Sync goes round through Tensor, which knows nothing of Vector's wait.
+  ibx_insn *ask = tiny_semaphore(&t, IBX_ENGINE_SYNC);
+  tiny_signal(ask, 5, 1);
+  ibx_insn *answer = tiny_semaphore(&t, IBX_ENGINE_TENSOR);
+  tiny_wait(answer, 5, 1);
+  tiny_signal(answer, 6, 1);
+  ibx_insn *next =
+      tiny_dma(&t, IBX_ENGINE_SYNC, b, 0, x, TINY_BYTES, 128, TINY_ROW);
+  tiny_wait(next, 6, 1);
+  tiny_signal_dma(&t, next, 1);
+  for (size_t i = 0; i < 2; i++) {
+    tiny_wait(tiny_semaphore(&t, IBX_ENGINE_VECTOR), 1, load->signal_value);
+  }
+  REFUSE(&t, "may take this signal for another one");
+  // Through Vector it learns of the wait.
+  ibx_stream *tensor = &t.entry.streams[IBX_ENGINE_TENSOR];
+  ibx_insn *vector = t.insns[IBX_ENGINE_VECTOR];
+  vector[2] = vector[1];
+  vector[1] = tensor->insns[0];
+  tensor->count = 0;
+  t.entry.streams[IBX_ENGINE_VECTOR].count = 3;
+  ACCEPT(&t);
+}
+
 // One engine's signals come in order: it may run ahead of the waits.
 static void an_engine_may_signal_ahead(void **state) {
   (void)state;
@@ -795,6 +830,7 @@ int main(void) {
       cmocka_unit_test(a_wait_that_nobody_satisfies_is_a_deadlock),
       cmocka_unit_test(dmas_in_flight_are_waited_for_together),
       cmocka_unit_test(a_signal_must_not_overtake_a_wait),
+      cmocka_unit_test(a_late_signal_is_not_taken_on_trust),
       cmocka_unit_test(an_engine_may_signal_ahead),
       cmocka_unit_test(two_engines_do_not_share_a_wait),
       cmocka_unit_test(two_engines_signal_as_a_group),
