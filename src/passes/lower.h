@@ -132,6 +132,10 @@ bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out);
 /// Whether a constant value is the same for all indices but those of `dim`.
 bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim);
 
+/// Whether a constant value varies only along dimensions that `like` has on
+/// partitions: in each tile it is one value a partition.
+bool ibx_lower_is_column(ibx_lower *lower, uint32_t value, const ibx_view *like);
+
 /// The effect of a view node on a view; false when it is none.
 bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
                           ibx_view *out);

@@ -32,6 +32,7 @@ struct ibx_micro {
   uint8_t slot;
   bool reverse; // the running value is the right side
   bool has_view;
+  ibx_dtype dtype; // of the running value after it, should it go to memory
   float imm;
   ibx_view view;
 };
@@ -212,18 +213,10 @@ static bool add_operand(ibx_lower *lower, const ibx_view *whole, uint32_t other,
       return true;
     }
   } else {
-    // Few values a partition may become per-partition scalars, which are fp32.
-    const ibx_type *type = &lower->graph->values[other].type;
-    int64_t elements = 0;
-    ibx_type_elements(type, &elements);
-    if (!ibx_lower_like(lower, other, whole, IBX_DTYPE_NONE, &micro.view)) {
-      return false;
-    }
-    if (ibx_lower_is_constant(lower, other) && ibx_view_is_column(&micro.view) &&
-        micro.view.dtype != IBX_DTYPE_F32 &&
-        !ibx_lower_like(lower, other, whole, IBX_DTYPE_F32, &micro.view)) {
-      return false;
-    }
+    // One value a partition of each tile becomes a scalar operand, in fp32.
+    ibx_dtype dtype = ibx_lower_is_column(lower, other, whole) ? IBX_DTYPE_F32
+                                                               : IBX_DTYPE_NONE;
+    if (!ibx_lower_like(lower, other, whole, dtype, &micro.view)) return false;
     micro.kind = MICRO_TENSOR;
     micro.has_view = true;
   }
@@ -295,8 +288,15 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
                             "operation %s has no instruction on this target",
                             ibx_tensor_op_get(node->op)->name);
     }
+    size_t first = list.count;
     if (!unary && !binary_micros(lower, node, value, whole, &list)) return false;
     value = node->result;
+    // Between nodes a value may be rounded to its dtype, as it would be if the
+    // nodes were not fused; inside of a node it stays fp32.
+    if (list.count > 0 && list.count >= first) {
+      ibx_dtype dtype = lower->graph->values[value].type.dtype;
+      list.at[list.count - 1].dtype = dtype;
+    }
   }
   chain->micros = list.at;
   chain->micro_count = list.count;
@@ -545,6 +545,12 @@ static bool is_special(const ibx_micro *micro) {
          micro->kind == MICRO_LOAD;
 }
 
+// The dtype of a value between two instructions.
+static ibx_dtype between(const ibx_micro *micro) {
+  bool narrow = micro->dtype == IBX_DTYPE_BF16 || micro->dtype == IBX_DTYPE_F16;
+  return narrow ? micro->dtype : IBX_DTYPE_F32;
+}
+
 bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
                      const ibx_view *dst, const ibx_view *src,
                      const int64_t *starts) {
@@ -567,7 +573,8 @@ bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
     at += pack.taken;
     written = at == chain->micro_count;
     bool ok = written ? emit_packed(&state, &pack, dst)
-                      : flush_to_temp(&state, &pack, IBX_DTYPE_F32);
+                      : flush_to_temp(&state, &pack,
+                                      between(&chain->micros[at - 1]));
     if (!ok) return false;
   }
   packed copy = {.kind = PACK_COPY};

@@ -137,9 +137,12 @@ static bool dense_computed(const ibx_conv *conv) {
 
 static bool dense(const ibx_conv *conv) {
   ibx_image x;
+  bool done;
   if (!ibx_lower_is_constant(conv->lower, conv->node->operand[1])) {
     return dense_computed(conv);
   }
+  if (!ibx_conv_join(conv, &done)) return false;
+  if (done) return true;
   return ibx_image_get(conv->lower, conv->node->operand[0],
                        ibx_conv_dtype(conv->x.dtype), &x) &&
          dense_constant(conv, &x, 0, conv->w.dims[0]);

@@ -32,6 +32,7 @@ typedef struct ibx_sum {
   int64_t step[IBX_IMAGE_DIMS]; ///< moving elements between outputs
   int64_t out[IBX_IMAGE_DIMS];  ///< extents of the result
   int64_t tile[IBX_IMAGE_DIMS]; ///< at most one bank; ibx_sum_tile()
+  ibx_range region[IBX_IMAGE_DIMS]; ///< outputs to compute, whole tiles
   ibx_terms terms;
   int64_t channel; ///< output channel that the stationary offsets stand for
   ibx_view zeros;  ///< made when a tile needs it
@@ -77,6 +78,11 @@ bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
 
 /// Output channels [from, to), block by block.
 bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to);
+
+/// Convolutions of few channels: taps join the channels on the partitions in
+/// patches of the image (lower_conv_join.c). `*out_pays` is false, and nothing is
+/// done, where that gains nothing.
+bool ibx_conv_join(const ibx_conv *conv, bool *out_pays);
 
 /// Convolutions in groups whose channels share the partitions: weights spread
 /// over a block-diagonal matrix on chip (lower_conv_groups.c). `*out_fits` is

@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-enum { FIRST_TERMS = 16 };
+enum { FIRST_TERMS = 16, MOST_STEP = 32767 };
 
 void ibx_terms_add(ibx_terms *terms, ibx_arena *arena, ibx_term term) {
   if (terms->count == terms->room) {
@@ -47,8 +47,12 @@ void ibx_sum_tile(ibx_sum *sum) {
   bool open = true;
   for (int d = IBX_IMAGE_DIMS - 1; d >= 0; d--) {
     sum->tile[d] = 1;
+    sum->region[d] = (ibx_range){.end = sum->out[d]};
     // An instruction walks three free dimensions.
-    if (!open || axes == 3) continue;
+    if (!open || axes == 3 || sum->step[d] > MOST_STEP) {
+      open = open && sum->out[d] == 1;
+      continue;
+    }
     int64_t count = ceil_div(sum->out[d], room);
     sum->tile[d] = ceil_div(sum->out[d], count);
     open = sum->tile[d] == sum->out[d];
@@ -203,9 +207,9 @@ static bool walk_tiles(ibx_sum *sum, uint8_t d, tile *to) {
     to->started = false;
     return one_tile(sum, to);
   }
-  for (int64_t at = 0; at < sum->out[d]; at += sum->tile[d]) {
-    to->at[d] = ibx_range_cut((ibx_range){.end = sum->out[d]},
-                              (ibx_range){at, at + sum->tile[d]});
+  const ibx_range *region = &sum->region[d];
+  for (int64_t at = region->first; at < region->end; at += sum->tile[d]) {
+    to->at[d] = ibx_range_cut(*region, (ibx_range){at, at + sum->tile[d]});
     if (!walk_tiles(sum, (uint8_t)(d + 1), to)) return false;
   }
   return true;

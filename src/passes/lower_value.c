@@ -151,6 +151,22 @@ bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim) {
   return true;
 }
 
+bool ibx_lower_is_column(ibx_lower *lower, uint32_t value,
+                         const ibx_view *like) {
+  ibx_view view;
+  const ibx_weight *weight;
+  if (!constant_view(lower, value, &view, &weight)) return false;
+  for (uint8_t d = 0; d < view.rank; d++) {
+    bool tiled = false;
+    for (uint8_t a = 0; a < like->dim[d].count; a++) {
+      tiled = tiled || like->dim[d].atom[a].pstep != 0;
+    }
+    if (tiled || view.dim[d].size == 1) continue;
+    if (view.dim[d].count != 1 || view.dim[d].atom[0].step != 0) return false;
+  }
+  return true;
+}
+
 bool ibx_view_repeats(const ibx_view *view) {
   for (uint8_t d = 0; d < view->rank; d++) {
     for (uint8_t a = 0; a < view->dim[d].count; a++) {
@@ -203,8 +219,11 @@ static int32_t partitions_of(const ibx_view *view) {
   return last + 1;
 }
 
+// Loads `partitions` runs of `elements` from HBM on at `from` elements.
 static void emit_load(ibx_lower *lower, uint16_t dst, uint16_t src,
-                      ibx_dtype dtype, int32_t partitions, int64_t elements) {
+                      ibx_dtype dtype, int32_t first, int32_t partitions,
+                      int64_t elements, int64_t from) {
+  if (partitions == 0 || elements == 0) return;
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[IBX_DIMS - 2] = (uint32_t)partitions;
   insn.num[IBX_DIMS - 1] = (uint32_t)elements;
@@ -214,9 +233,28 @@ static void emit_load(ibx_lower *lower, uint16_t dst, uint16_t src,
     operand->dtype = (uint8_t)dtype;
     operand->step[IBX_DIMS - 1] = 1;
   }
+  insn.operand[0].partition = (uint8_t)first;
   insn.operand[0].partition_step[IBX_DIMS - 2] = 1;
+  insn.operand[1].offset = (uint64_t)from * ibx_dtype_bytes(dtype);
   insn.operand[1].step[IBX_DIMS - 2] = (int32_t)elements;
   ibx_lower_emit(lower, &insn, IBX_ENGINE_SYNC, false);
+}
+
+// Elements of a packed partition beyond the partial last tile: partitions from
+// `*out_full` on have `elements` less the returned number.
+static int64_t missing_elements(const ibx_view *view, int64_t elements,
+                                int32_t *out_full) {
+  for (uint8_t d = 0; d < view->rank; d++) {
+    const ibx_dim *dim = &view->dim[d];
+    if (dim->count != 2 || dim->atom[0].pstep != 0 || dim->atom[1].pstep != 1) {
+      continue;
+    }
+    int64_t left = dim->size % dim->atom[1].size;
+    if (left == 0 || dim->atom[0].step * dim->atom[0].size != elements) continue;
+    *out_full = (int32_t)left;
+    return dim->atom[0].step;
+  }
+  return 0;
 }
 
 // A part of one dimension of a constant.
@@ -255,17 +293,24 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
     return false;
   }
   int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
+  int32_t full = partitions;
+  int64_t missing = missing_elements(want, elements, &full);
+  int64_t total = elements * full + (elements - missing) * (partitions - full);
+  ibx_pack_trim(lower->ctx->packs, row, full, partitions - full, elements,
+                elements - missing, ibx_dtype_bytes(want->dtype));
   ibx_buffer_decl packed = {
       .place = {.space = IBX_SPACE_HBM,
                 .partitions = 1,
                 .offset = lower->ctx->packs->rows[row].offset,
-                .bytes = (uint64_t)(partitions * bytes)},
+                .bytes = (uint64_t)total * ibx_dtype_bytes(want->dtype)},
       .name = weight->name,
       .kind = IBX_BUFFER_WEIGHT};
   uint16_t from = ibx_tile_add_buffer(lower->func, packed);
   want->buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes,
                                   weight->name);
-  emit_load(lower, want->buffer, from, want->dtype, partitions, elements);
+  emit_load(lower, want->buffer, from, want->dtype, 0, full, elements, 0);
+  emit_load(lower, want->buffer, from, want->dtype, full, partitions - full,
+            elements - missing, full * elements);
   if (whole && bytes <= KEEP_BYTES) add_cached(lower, value, &key, want);
   *out = *want;
   return lower->status == IBX_OK;

@@ -10,8 +10,11 @@
 //   before   %t = ibx.transpose %x   %m = ibx.mul %t, 0.35
 //   after    %m = ibx.mul %x, 0.35   %t = ibx.transpose %m
 //
-// The first holds because softmax of finite numbers has no NaN; masks of finite
-// numbers keep them finite. The second lets the factor join the epilogue of what
+//   before   %r = ibx.reshape %x     %a = ibx.add %r, %b
+//   after    %a = ibx.add %x, (ibx.reshape %b)     %r = ibx.reshape %a
+//
+// (where the reshape only adds or drops extents of 1). The first holds because softmax of finite numbers has no NaN; masks of finite
+// numbers keep them finite. The others let the operation join the epilogue of what
 // makes %x. Also: casts to the dtype a value has, factors of 1, sums with 0.
 
 #include "passes/rewrite.h"
@@ -36,6 +39,14 @@ static uint32_t passed_on(const ibx_graph *graph, const ibx_node *node) {
     for (uint32_t i = 0; i < 2; i++) {
       if (ibx_graph_uniform(graph, node->operand[1 - i], &number) &&
           number == 1.0f) {
+        return node->operand[i];
+      }
+    }
+    break;
+  case IBX_TENSOR_add:
+    for (uint32_t i = 0; i < 2; i++) {
+      if (ibx_graph_uniform(graph, node->operand[1 - i], &number) &&
+          number == 0.0f) {
         return node->operand[i];
       }
     }
@@ -65,6 +76,78 @@ static bool is_single_view(const ibx_rewrite *rewrite, uint32_t value,
   return true;
 }
 
+// Whether a value of the new graph is a reshape that only adds or drops extents
+// of 1, of something computed.
+static bool is_unit_reshape(const ibx_graph *graph, uint32_t value,
+                            uint32_t *out_operand) {
+  const ibx_node *node = ibx_graph_maker(graph, value);
+  if (!node || node->op != IBX_TENSOR_reshape) return false;
+  const ibx_type *from = &graph->values[node->operand[0]].type;
+  const ibx_type *to = &graph->values[value].type;
+  uint8_t f = 0, t = 0;
+  for (;;) {
+    while (f < from->rank && from->dims[f] == 1) f++;
+    while (t < to->rank && to->dims[t] == 1) t++;
+    if (f == from->rank || t == to->rank) break;
+    if (from->dims[f++] != to->dims[t++]) return false;
+  }
+  const ibx_node *maker = ibx_graph_maker(graph, node->operand[0]);
+  if (f != from->rank || t != to->rank || !maker) return false;
+  if (maker->op == IBX_TENSOR_constant || maker->op == IBX_TENSOR_broadcast) {
+    return false;
+  }
+  *out_operand = node->operand[0];
+  return true;
+}
+
+static ibx_params shape_params(const ibx_type *type) {
+  ibx_params params = {.shape = {.len = type->rank}};
+  for (uint8_t d = 0; d < type->rank; d++) params.shape.at[d] = type->dims[d];
+  return params;
+}
+
+// Adds a pointwise node, before the reshape of operand `lead` where there is
+// one, and returns its value.
+static uint32_t add_pointwise(ibx_rewrite *rewrite, const ibx_node *node,
+                              const uint32_t *operands, uint32_t lead) {
+  ibx_graph *graph = &rewrite->graph;
+  uint32_t inner, moved[IBX_NODE_OPERANDS];
+  if (lead >= node->operand_count ||
+      !is_unit_reshape(graph, operands[lead], &inner)) {
+    return ibx_rewrite_add(rewrite, node->op, &node->params, operands,
+                           node->operand_count);
+  }
+  ibx_type outer = graph->values[operands[lead]].type;
+  ibx_params to = shape_params(&graph->values[inner].type);
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    moved[i] = i == lead ? inner
+                         : ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &to,
+                                           &operands[i], 1);
+    if (moved[i] == IBX_NO_VALUE) return IBX_NO_VALUE;
+  }
+  uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, moved,
+                                   node->operand_count);
+  ibx_params back = shape_params(&outer);
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &back, &value, 1);
+}
+
+// A pointwise node whose operand is such a reshape, used by it alone.
+static bool sink_reshape(ibx_rewrite *rewrite, const ibx_node *node) {
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  if (klass != IBX_KLASS_UNARY && klass != IBX_KLASS_BINARY) return false;
+  uint32_t operands[IBX_NODE_OPERANDS], lead = IBX_NODE_OPERANDS, inner;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    uint32_t value = node->operand[i];
+    bool single = rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1 &&
+                  !rewrite->uses.is_output[value];
+    operands[i] = rewrite->map[value];
+    if (single && is_unit_reshape(&rewrite->graph, operands[i], &inner)) lead = i;
+  }
+  if (lead == IBX_NODE_OPERANDS) return false;
+  rewrite->map[node->result] = add_pointwise(rewrite, node, operands, lead);
+  return true;
+}
+
 // f(view(x)) with a single number beside x, as view(f(x)). Returns false when
 // the node has another form.
 static bool sink_number(ibx_rewrite *rewrite, const ibx_node *node) {
@@ -89,7 +172,10 @@ static bool sink_number(ibx_rewrite *rewrite, const ibx_node *node) {
   if (count == 0) return false;
   ibx_params params = {.alpha = node->op == IBX_TENSOR_div ? 1.0f / number : number};
   uint32_t at_value = rewrite->map[value];
-  at_value = ibx_rewrite_add(rewrite, IBX_TENSOR_affine, &params, &at_value, 1);
+  ibx_node scale = {.op = IBX_TENSOR_affine, .params = params, .operand_count = 1};
+  bool single = rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1;
+  at_value = add_pointwise(rewrite, &scale, &at_value,
+                           single ? 0 : IBX_NODE_OPERANDS);
   while (count > 0 && rewrite->status == IBX_OK) {
     view = views[--count];
     at_value = ibx_rewrite_add(rewrite, view->op, &view->params, &at_value, 1);
@@ -106,7 +192,7 @@ ibx_status ibx_pass_opt_algebra(ibx_pass_ctx *ctx, ibx_graph *graph) {
     uint32_t same = passed_on(graph, node);
     if (same != IBX_NO_VALUE) {
       rewrite.map[node->result] = rewrite.map[same];
-    } else if (!sink_number(&rewrite, node)) {
+    } else if (!sink_number(&rewrite, node) && !sink_reshape(&rewrite, node)) {
       ibx_rewrite_copy(&rewrite, node);
     }
   }

@@ -153,3 +153,21 @@ bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
                       .from = src->dtype};
   return ibx_view_rects(views, 2, copy_rect, &state);
 }
+
+void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
+                   int64_t elements, int64_t kept, size_t element_bytes) {
+  if (rest == 0 || kept == elements) return;
+  ibx_pack *pack = &packs->rows[row];
+  size_t run = (size_t)kept * element_bytes, pitch = (size_t)elements * element_bytes;
+  uint8_t *to = pack->data + (size_t)full * pitch;
+  const uint8_t *from = to;
+  for (int32_t i = 0; i < rest; i++) {
+    memmove(to, from, run);
+    to += run;
+    from += pitch;
+  }
+  uint64_t size = ((uint64_t)(to - pack->data) + 63) / 64 * 64;
+  memset(to, 0, (size_t)(size - (uint64_t)(to - pack->data)));
+  packs->bytes -= pack->size - size;
+  pack->size = size;
+}

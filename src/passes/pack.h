@@ -10,7 +10,7 @@
 #include "support/arena.h"
 
 typedef struct ibx_pack {
-  const void *data;
+  uint8_t *data;
   uint64_t size;   ///< bytes, a multiple of 64
   uint64_t offset; ///< in the weight section
 } ibx_pack;
@@ -27,5 +27,10 @@ typedef struct ibx_packs {
 bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
                   int32_t partitions, int64_t elements, const ibx_view *src,
                   const void *data, size_t *out_row);
+
+/// Drops the last elements of the partitions behind the first `full` ones of the
+/// newest row: `rest` of them keep `kept` of `elements`.
+void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
+                   int64_t elements, int64_t kept, size_t element_bytes);
 
 #endif
