@@ -3,8 +3,10 @@
 #define IBX_ASM_PARSE_H
 
 /// \file
-/// The state of the assembler, shared by its three parts: asm_expr.c reads
-/// expressions, asm_insn.c instructions, asm.c everything else.
+/// The state of the assembler, shared by its parts: asm_state.c has failures,
+/// tokens and names, asm_expr.c reads expressions, asm_buffer.c buffers,
+/// asm_directive.c the other directives, asm_insn.c instructions, and asm.c the
+/// lines.
 
 #include "asm_lex.h"
 #include "imbrex/asm.h"
@@ -95,6 +97,19 @@ bool ibx_asm_is_name(const ibx_asm_parser *p, const char *text);
 bool ibx_asm_take_name(ibx_asm_parser *p, const char *text);
 bool ibx_asm_same(ibx_str a, const char *text);
 
+bool ibx_asm_at_line_end(const ibx_asm_parser *p);
+
+/// Memory that lives as long as the program. NULL after a failure.
+char *ibx_asm_keep_bytes(ibx_asm_parser *p, size_t size);
+/// -1 when it is none.
+int ibx_asm_hex_digit(char c);
+
+/// Sets a symbol; fails when the name already means something of another kind.
+/// `at` is where a failure is told.
+void ibx_asm_set_symbol(ibx_asm_parser *p, const ibx_token *at, ibx_str name,
+                        ibx_symbol_kind kind, int64_t value);
+/// Reads a name that a symbol can have.
+ibx_token ibx_asm_read_symbol_name(ibx_asm_parser *p);
 /// Lends the symbol; NULL when there is none.
 ibx_symbol *ibx_asm_find_symbol(const ibx_asm_parser *p, ibx_str name);
 
@@ -126,6 +141,18 @@ uint8_t ibx_asm_read_dtype(ibx_asm_parser *p);
 /// Makes room for one more element in a growing array. False after a failure.
 bool ibx_asm_grow(ibx_asm_parser *p, void *array, size_t *room, size_t count,
                   size_t element_bytes);
+
+// Directives: each reads what stands behind its name.
+
+void ibx_asm_read_directive(ibx_asm_parser *p);
+void ibx_asm_read_repeat(ibx_asm_parser *p);
+void ibx_asm_read_buffer_decl(ibx_asm_parser *p);
+void ibx_asm_read_input(ibx_asm_parser *p);
+void ibx_asm_read_output(ibx_asm_parser *p);
+void ibx_asm_read_state(ibx_asm_parser *p);
+
+/// Adds a source node; returns its number.
+uint32_t ibx_asm_add_node(ibx_asm_parser *p, const char *name, const char *op);
 
 /// Reads an instruction up to the end of its line and adds it to the stream of
 /// the open engine.
