@@ -119,6 +119,7 @@ typedef struct ibx_compile_stats {
   uint64_t gpsimd_calls;
   uint64_t fused_groups;
   uint64_t program_bytes; ///< all but weights
+  ibx_bounds bounds;      ///< of the entry that is bound to take longest
 } ibx_compile_stats;
 
 /// Opaque. Made by ibx_compiler_create(), ended by ibx_compiler_destroy().

@@ -143,6 +143,11 @@ static ibx_status make_entry(compilation *c, const ibx_unit *unit,
   return ibx_codegen_schedule(&mir, &c->arena, entry->streams, c->err);
 }
 
+static uint64_t bound_ps(const ibx_bounds *bounds) {
+  return bounds->tensor_ps > bounds->hbm_ps ? bounds->tensor_ps
+                                            : bounds->hbm_ps;
+}
+
 // The bounds come from the graph as the model gives it, made legal but not yet
 // optimised.
 static ibx_status measure(compilation *c, ibx_pass_ctx *ctx,
@@ -183,6 +188,8 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
                       .err = c->err};
   ibx_bounds bounds;
   IBX_TRY(measure(c, &ctx, &unit.graph, &bounds));
+  ibx_compile_stats *stats = &c->compiler->stats;
+  if (bound_ps(&bounds) >= bound_ps(&stats->bounds)) stats->bounds = bounds;
   ibx_pipeline_options pipeline = {.passes = options->passes,
                                    .print_after = options->print_after,
                                    .stop_after = options->stop_after,
