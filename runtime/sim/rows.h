@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_SIM_ROWS_H
+#define IBX_SIM_ROWS_H
+
+/// \file
+/// What the engines compute, on rows of contiguous fp32 values, each operation
+/// rounded to fp32. Results do not depend on the machine or on how a row is cut
+/// but where said. Outputs never overlap inputs.
+
+#include "imbrex/isa.h"
+
+/// out[i] = a[i] op b[i]. `alu` is an ARITH operator.
+void ibx_sim_row_vv(uint8_t alu, const float *a, const float *b, float *out,
+                    size_t n);
+/// out[i] = a[i] op b.
+void ibx_sim_row_vs(uint8_t alu, const float *a, float b, float *out, size_t n);
+/// out[i] = a op b[i].
+void ibx_sim_row_sv(uint8_t alu, float a, const float *b, float *out, size_t n);
+
+/// a op b of one element.
+float ibx_sim_row_one(uint8_t alu, float a, float b);
+
+/// Folds at least one value with a reducible ARITH operator, in this order:
+/// sixteen running values, of which number i mod 16 takes a[i]; then these in
+/// ascending order.
+float ibx_sim_row_fold(uint8_t alu, const float *a, size_t n);
+
+/// out[i] = a[i] * scale + bias, rounded twice.
+void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,
+                        size_t n);
+
+/// out[i] = act(a[i]); `slope` is that of PRELU. Within 4 units in the last
+/// place of the exact value, of the whole expression's largest term where
+/// terms cancel.
+void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
+                     size_t n);
+
+#endif
