@@ -6,7 +6,7 @@
 
 #include "ir/context.h"
 
-#include "support/text.h"
+#include "support/page.h"
 
 #include <string.h>
 
@@ -79,17 +79,17 @@ static const char level_2[] =
     "|---|---|---|\n";
 
 // A cell of a table: the bars of |x| would end it.
-static void add_cell(ibx_text *text, const char *sentence) {
+static void add_cell(ibx_page *text, const char *sentence) {
   for (const char *c = sentence; *c; c++) {
-    if (*c == '|') ibx_text_add(text, "\\", 1);
-    ibx_text_add(text, c, 1);
+    if (*c == '|') ibx_page_add(text, "\\", 1);
+    ibx_page_add(text, c, 1);
   }
 }
 
-static void add_operand_count(ibx_text *text, const ibx_tensor_op_info *info) {
+static void add_operand_count(ibx_page *text, const ibx_tensor_op_info *info) {
   for (size_t i = 0; i < info->most; i++) {
     bool is_optional = i >= info->least;
-    ibx_text_format(text, "%s%s%zu%s", i ? " " : "", is_optional ? "[" : "", i,
+    ibx_page_format(text, "%s%s%zu%s", i ? " " : "", is_optional ? "[" : "", i,
                     is_optional ? "]" : "");
   }
 }
@@ -104,29 +104,29 @@ static const char *param_kind(ibx_param_kind kind) {
   return "element type";
 }
 
-static void add_level_1(ibx_text *text) {
-  ibx_text_add(text, level_1, strlen(level_1));
+static void add_level_1(ibx_page *text) {
+  ibx_page_add(text, level_1, strlen(level_1));
   for (int op = 0; op < IBX_TENSOR_OP_COUNT; op++) {
     const ibx_tensor_op_info *info = ibx_tensor_op_get((ibx_tensor_op)op);
-    ibx_text_format(text, "| `ibx.%s` | ", info->name);
+    ibx_page_format(text, "| `ibx.%s` | ", info->name);
     add_operand_count(text, info);
-    ibx_text_format(text, " | %s | ", info->params);
+    ibx_page_format(text, " | %s | ", info->params);
     add_cell(text, info->sentence);
-    ibx_text_format(text, " |\n");
+    ibx_page_format(text, " |\n");
   }
-  ibx_text_format(text, "\n| attribute | kind | meaning |\n|---|---|---|\n");
+  ibx_page_format(text, "\n| attribute | kind | meaning |\n|---|---|---|\n");
   for (size_t i = 0; ibx_param_get(i); i++) {
     const ibx_param_info *param = ibx_param_get(i);
-    ibx_text_format(text, "| `%s` | %s | ", param->name,
+    ibx_page_format(text, "| `%s` | %s | ", param->name,
                     param_kind(param->kind));
     add_cell(text, param->sentence);
-    ibx_text_format(text, " |\n");
+    ibx_page_format(text, " |\n");
   }
-  ibx_text_format(text,
+  ibx_page_format(text,
                   "\n| dtype | element type | meaning |\n|---|---|---|\n");
   for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
     const ibx_dtype_info *info = ibx_dtype_get((ibx_dtype)dtype);
-    ibx_text_format(text, "| %s | `%s` | %s |\n", info->name, info->mlir,
+    ibx_page_format(text, "| %s | `%s` | %s |\n", info->name, info->mlir,
                     info->sentence);
   }
 }
@@ -138,36 +138,36 @@ static const char *field_tail(const ibx_field_group *group, size_t index) {
   return dot ? dot + 1 : name;
 }
 
-static void add_level_2(ibx_text *text) {
-  ibx_text_add(text, level_2, strlen(level_2));
+static void add_level_2(ibx_page *text) {
+  ibx_page_add(text, level_2, strlen(level_2));
   for (int format = 0; format < IBX_FORMAT_COUNT; format++) {
     ibx_field_groups groups;
     if (format == IBX_FORMAT_looped) continue; // loops are code generation's
     ibx_field_groups_make((ibx_format)format, text->arena, &groups);
     for (size_t i = 0; i < groups.count; i++) {
-      ibx_text_format(text, "| %s | `%s` |",
+      ibx_page_format(text, "| %s | `%s` |",
                       ibx_format_name((ibx_format)format), groups.at[i].name);
       for (size_t k = 0; k < groups.at[i].count; k++) {
-        ibx_text_format(text, "%s %s", k ? "," : "",
+        ibx_page_format(text, "%s %s", k ? "," : "",
                         field_tail(&groups.at[i], k));
       }
-      ibx_text_format(text, " |\n");
+      ibx_page_format(text, " |\n");
     }
   }
-  ibx_text_format(text, "\n| op | format | meaning |\n|---|---|---|\n");
+  ibx_page_format(text, "\n| op | format | meaning |\n|---|---|---|\n");
   for (unsigned opcode = 0; opcode < IBX_OPCODES; opcode++) {
     const ibx_insn_info *info = ibx_insn_get((uint8_t)opcode);
     if (!info) continue;
-    ibx_text_format(text, "| `ibx.isa_%s` | %s | ", info->name,
+    ibx_page_format(text, "| `ibx.isa_%s` | %s | ", info->name,
                     ibx_format_name(info->format));
     add_cell(text, info->sentence);
-    ibx_text_format(text, " |\n");
+    ibx_page_format(text, " |\n");
   }
 }
 
 const char *ibx_ir_dialect_md(ibx_arena *arena) {
-  ibx_text text = {.arena = arena};
-  ibx_text_add(&text, head, strlen(head));
+  ibx_page text = {.arena = arena};
+  ibx_page_add(&text, head, strlen(head));
   add_level_1(&text);
   add_level_2(&text);
   return text.data;

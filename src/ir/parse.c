@@ -6,7 +6,7 @@
 
 #include "ir/context.h"
 
-#include "support/text.h"
+#include "support/page.h"
 
 #include <string.h>
 
@@ -123,17 +123,17 @@ ibx_status ibx_ir_parse(ibx_ir *ir, ibx_span text, ibx_tables *tables,
 }
 
 static void add_piece(MlirStringRef piece, void *user) {
-  ibx_text_add(user, piece.data, piece.length);
+  ibx_page_add(user, piece.data, piece.length);
 }
 
 char *ibx_ir_print(ibx_ir *ir, ibx_arena *arena) {
-  ibx_text text = {.arena = arena};
+  ibx_page text = {.arena = arena};
   MlirOpPrintingFlags flags = mlirOpPrintingFlagsCreate();
   mlirOpPrintingFlagsUseLocalScope(flags);
   mlirOpPrintingFlagsEnableDebugInfo(flags, true, false);
   mlirOperationPrintWithFlags(mlirModuleGetOperation(ir->module), flags,
                               add_piece, &text);
   mlirOpPrintingFlagsDestroy(flags);
-  ibx_text_add(&text, "\n", 1);
+  ibx_page_add(&text, "\n", 1);
   return text.data;
 }

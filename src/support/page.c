@@ -2,14 +2,14 @@
 //
 // Text that grows in an arena. Comes in: pieces. Goes out: one terminated text.
 
-#include "support/text.h"
+#include "support/page.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 // Makes room for `len` more bytes and a terminating 0.
-static void reserve(ibx_text *text, size_t len) {
+static void reserve(ibx_page *text, size_t len) {
   if (text->room - text->len > len) return;
   size_t room = text->room ? text->room * 2 : 256;
   while (room - text->len <= len)
@@ -20,14 +20,14 @@ static void reserve(ibx_text *text, size_t len) {
   text->room = room;
 }
 
-void ibx_text_add(ibx_text *text, const char *data, size_t len) {
+void ibx_page_add(ibx_page *text, const char *data, size_t len) {
   reserve(text, len);
   if (len) memcpy(text->data + text->len, data, len);
   text->len += len;
   text->data[text->len] = 0;
 }
 
-void ibx_text_format(ibx_text *text, const char *format, ...) {
+void ibx_page_format(ibx_page *text, const char *format, ...) {
   va_list args;
   va_start(args, format);
   int len = vsnprintf(NULL, 0, format, args);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef IBX_TEXT_H
-#define IBX_TEXT_H
+#ifndef IBX_PAGE_H
+#define IBX_PAGE_H
 
 /// \file
 /// Text that grows in an arena. Not thread-safe.
@@ -9,13 +9,13 @@
 
 /// Zero but for the arena at first. `data` is terminated once something has
 /// been added.
-typedef struct ibx_text {
+typedef struct ibx_page {
   ibx_arena *arena;
   char *data;
   size_t len, room;
-} ibx_text;
+} ibx_page;
 
-void ibx_text_add(ibx_text *text, const char *data, size_t len);
-void ibx_text_format(ibx_text *text, const char *format, ...) IBX_PRINTF(2, 3);
+void ibx_page_add(ibx_page *text, const char *data, size_t len);
+void ibx_page_format(ibx_page *text, const char *format, ...) IBX_PRINTF(2, 3);
 
 #endif
