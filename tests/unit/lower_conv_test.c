@@ -68,13 +68,24 @@ static void describe(tile_world *w, const shape *s, const char *what) {
   }
 }
 
-enum { BIAS = 1, COMPUTED_WEIGHTS = 2 };
+enum { BIAS = 1, COMPUTED_WEIGHTS = 2, COMPUTED_IMAGE = 4 };
+
+static size_t count_products(const tile_world *w) {
+  size_t count = 0;
+  for (size_t i = 0; i < w->func.op_count; i++) {
+    count += w->func.ops[i].insn.opcode == IBX_OP_multiply_moving;
+  }
+  return count;
+}
 
 // The convolution, and with BIAS an addition and a relu behind it.
 static bool agrees(tile_world *w, const shape *s, ibx_tensor_op op,
                    unsigned flags) {
   uint32_t x = tile_input(w, s->x), weights = tile_constant(w, s->w);
   ibx_params none = {0};
+  if (flags & COMPUTED_IMAGE) {
+    x = tile_node(w, IBX_TENSOR_neg, &none, x, IBX_NO_VALUE, 1);
+  }
   if (flags & COMPUTED_WEIGHTS) {
     weights = tile_node(w, IBX_TENSOR_neg, &none, weights, IBX_NO_VALUE, 1);
   }
@@ -145,10 +156,43 @@ static void grouped_convolutions_agree(void **state) {
   }
 }
 
+// A window of seven on few channels takes a few products for each tile instead
+// of 49.
+static void few_channels_share_products(void **state) {
+  (void)state;
+  static const int64_t CHANNELS[] = {1, 3, 32, 64, 2, 16, 4};
+  for (uint64_t seed = 1; seed <= 42; seed++) {
+    tile_world w;
+    tile_world_init(&w, target_of(seed), seed * 15485863);
+    bool is_computed = seed % 2;
+    int64_t in = CHANNELS[seed % IBX_COUNT_OF(CHANNELS)];
+    shape s = random_shape(&w, 2, 1, in, tile_between(&w, 1, 40),
+                           tile_below(&w, 3) ? IBX_DTYPE_BF16 : IBX_DTYPE_F32);
+    int64_t tiles = 0, kernel = tile_between(&w, 3, 7);
+    for (uint8_t d = 2; d < 4; d++) {
+      s.w.dims[d] = kernel;
+      s.params.dilations.at[d - 2] = tile_below(&w, 5) ? 1 : 2;
+      s.x.dims[d] = tile_between(&w, 40, in > 4 ? 60 : 150);
+    }
+    describe(&w, &s, is_computed ? "join, image on chip" : "join");
+    assert_true(agrees(&w, &s, IBX_TENSOR_conv,
+                       is_computed ? COMPUTED_IMAGE | BIAS : BIAS));
+    const ibx_type *y = &w.output.type;
+    tiles = y->dims[0] * (y->dims[2] * y->dims[3] / 256 + 1);
+    size_t most = (size_t)(tiles * kernel * kernel);
+    if (in <= 4 && count_products(&w) * 3 > most) {
+      fail_msg("%s: %zu products, one for each tap were %zu", w.what,
+               count_products(&w), most);
+    }
+    tile_world_fini(&w);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_convolutions_agree),
       cmocka_unit_test(grouped_convolutions_agree),
+      cmocka_unit_test(few_channels_share_products),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
