@@ -68,15 +68,15 @@ function(imbrex_folder folder)
       add_dependencies(${name} onnx_pb)
     endif()
   else()
-    foreach(package PkgConfig::LIBFFI $<TARGET_NAME_IF_EXISTS:PkgConfig::OPENBLAS>)
-      target_link_libraries(${name} PRIVATE ${package})
-    endforeach()
-    target_compile_definitions(${name} PRIVATE
-      IBX_HAVE_CBLAS=$<TARGET_EXISTS:PkgConfig::OPENBLAS>)
+    target_link_libraries(${name} PRIVATE PkgConfig::LIBFFI)
   endif()
   if(folder MATCHES "^runtime/(host|sim)$")
     # Loops over elements: let the compiler vectorise them.
     target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O3>)
+  endif()
+  if(folder STREQUAL "runtime/sim")
+    # Neither changes a value; without them selections and roots stay scalar.
+    target_compile_options(${name} PRIVATE -fno-math-errno -fno-trapping-math)
   endif()
 endfunction()
 

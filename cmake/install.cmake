@@ -9,10 +9,6 @@ include(CMakePackageConfigHelpers)
 file(RELATIVE_PATH IMBREX_PC_PREFIX
      /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 # For pkg-config --static:
-set(IMBREX_PC_BLAS "")
-if(TARGET PkgConfig::OPENBLAS)
-  set(IMBREX_PC_BLAS openblas)
-endif()
 list(JOIN mlir_archives " " IMBREX_PC_MLIR)
 list(JOIN llvm_archives " " llvm_text)
 set(IMBREX_PC_MLIR "-Wl,--start-group ${IMBREX_PC_MLIR} -Wl,--end-group")

@@ -11,7 +11,7 @@ packages=(
   gcc g++ cmake ninja-build pkg-config
   libmlir-22-dev mlir-22-tools llvm-22-dev
   libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
-  libffi-dev libopenblas-dev libxxhash-dev libjansson-dev
+  libffi-dev libxxhash-dev libjansson-dev
   # tests
   llvm-22-tools clang-22 clang-format-22 clang-tidy-22 libcmocka-dev
   python3 python3-venv locales
