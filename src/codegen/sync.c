@@ -321,6 +321,7 @@ static void count_in_group(ibx_sync *s, const ibx_slot *slot,
   ibx_sync_group *group = group_of(s, slot->step);
   group->sum += s->units->dma[slot->step].pieces;
   if (slot->done_ps > group->done_ps) group->done_ps = slot->done_ps;
+  group->last = slot;
   join(group->clock, item->clock);
 }
 
@@ -387,6 +388,7 @@ ibx_status ibx_sync_make(const ibx_units *units, const ibx_schedule *schedule,
   }
   if (status == IBX_OK) {
     add_end(&s);
+    ibx_sync_spread(&s);
     ibx_sync_write(&s, arena, streams);
   }
   ibx_arena_reset(&scratch);

@@ -11,6 +11,7 @@
 /// DMAs with one semaphore and one wait for all of them.
 typedef struct ibx_sync_group {
   uint64_t done_ps;
+  const ibx_slot *last;             ///< of its DMAs in the global order
   uint32_t clock[IBX_ENGINE_COUNT]; ///< what its triggers knew
   uint32_t sum;                     ///< pieces
   uint32_t waiter_position;         ///< 0: nobody has waited yet
@@ -78,6 +79,9 @@ typedef struct ibx_sync {
 static inline uint8_t ibx_sync_pair(int from, int to) {
   return (uint8_t)(from * IBX_ENGINE_COUNT + to);
 }
+
+/// Moves waits and signals to neighbours that have none; see sync_spread.c.
+void ibx_sync_spread(ibx_sync *sync);
 
 /// Turns the items into instructions; see sync_write.c.
 void ibx_sync_write(const ibx_sync *sync, ibx_arena *arena,
