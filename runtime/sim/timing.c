@@ -37,70 +37,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Writes in flight on one engine: issue intervals of at least min_interval and
-// latencies of at most a few hundred cycles leave room.
-enum { MARKS = 16 };
-
-typedef struct write_mark {
-  int64_t low, high;
-  uint64_t done_ps;
-  uint8_t first, last, space;
-} write_mark;
-
-typedef struct loop_frame {
-  size_t start; ///< index of the loop instruction
-  uint64_t trips_left;
-} loop_frame;
-
-typedef struct sequencer {
-  const ibx_insn *insns;
-  const ibx_timed_insn *timed;
-  size_t count, index;
-  uint64_t candidate_ps;
-  uint64_t next_ps; ///< when the sequencer comes to its next instruction
-  uint64_t hold_ps; ///< a resource that is taken puts it off until then
-  uint64_t done_ps; ///< all before is complete
-  bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
-  size_t arriving;  ///< its index
-  uint64_t arrive_ps;
-  loop_frame *frames;
-  size_t depth;
-  uint32_t loop_registers[IBX_LOOP_REGISTERS];
-  uint32_t registers[IBX_REGISTERS];
-  uint64_t fetched_words; ///< left in the half of the buffer that is in use
-  uint64_t fetch_ps;      ///< when the other half is full
-  write_mark marks[MARKS];
-  size_t next_mark;
-  uint8_t table;
-} sequencer;
-
-typedef struct timer {
-  const ibx_machine *machine;
-  ibx_timing_plan plan;
-  sequencer engines[IBX_ENGINE_COUNT];
-  ibx_timed_semaphore semaphores[IBX_SEMAPHORES];
-  uint64_t signal_ps[IBX_SEMAPHORES];      ///< from an engine to the waiter
-  uint64_t tensor_bank_ps[IBX_PSUM_BANKS]; ///< Tensor writes it until then
-  uint64_t other_bank_ps[IBX_PSUM_BANKS];  ///< Vector or Scalar use it
-  uint64_t port_ps[IBX_ENGINE_COUNT][IBX_SPACE_COUNT];
-  uint64_t dependent_ps; ///< scalar_dependent
-  uint64_t interval_ps;  ///< min_interval of Tensor
-  uint64_t half_words;   ///< half of a prefetch buffer
-  ibx_timed_dma dma;
-  ibx_timed_array array;
-  ibx_timed_piece *pieces;
-  ibx_event_queue events;
-  ibx_sim_time time;
-  bool is_short; ///< of memory
-} timer;
-
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 // --- candidates -----------------------------------------------------------------
 
-static void refresh(timer *t, ibx_engine engine) {
-  sequencer *s = &t->engines[engine];
+static void refresh(ibx_timer *t, ibx_engine engine) {
+  ibx_sequencer *s = &t->engines[engine];
   if (s->is_arriving) {
     s->candidate_ps = s->arrive_ps;
     return;
@@ -121,9 +64,9 @@ static void refresh(timer *t, ibx_engine engine) {
 }
 
 // Other engines may now wait for less or for more.
-static void refresh_waiters(timer *t, unsigned semaphore) {
+static void refresh_waiters(ibx_timer *t, unsigned semaphore) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    const sequencer *s = &t->engines[e];
+    const ibx_sequencer *s = &t->engines[e];
     if (s->is_arriving || s->index >= s->count) continue;
     const ibx_insn *insn = &s->insns[s->index];
     if (insn->wait_value != 0 && insn->wait_semaphore == semaphore) {
@@ -132,7 +75,7 @@ static void refresh_waiters(timer *t, unsigned semaphore) {
   }
 }
 
-static void rise(timer *t, unsigned semaphore, uint64_t now_ps,
+static void rise(ibx_timer *t, unsigned semaphore, uint64_t now_ps,
                  uint64_t time_ps, uint64_t count) {
   if (!ibx_timed_semaphore_rise(&t->semaphores[semaphore], now_ps, time_ps,
                                 count)) {
@@ -140,140 +83,13 @@ static void rise(timer *t, unsigned semaphore, uint64_t now_ps,
   }
 }
 
-static void send_event(timer *t, const ibx_sim_event *event) {
+static void send_event(ibx_timer *t, const ibx_sim_event *event) {
   if (!ibx_event_queue_add(&t->events, event)) t->is_short = true;
-}
-
-// --- what stands in the way ---------------------------------------------------------
-
-static int64_t loop_offset(const sequencer *s, const ibx_timed_box *box) {
-  int64_t offset = 0;
-  for (size_t i = 0; i < IBX_LOOP_REGISTERS; i++) {
-    offset += (int64_t)box->loop_step[i] * s->loop_registers[i];
-  }
-  return offset;
-}
-
-static bool touches(const write_mark *mark, const ibx_timed_box *box,
-                    int64_t offset) {
-  return mark->space == box->space && mark->first <= box->last &&
-         box->first <= mark->last && mark->low < box->high + offset &&
-         box->low + offset < mark->high;
-}
-
-// Marks are pushed in order of completion, the newest last.
-static uint64_t after_writes(const sequencer *s, const ibx_timed_insn *timed,
-                             uint64_t now_ps) {
-  uint64_t ready_ps = s->marks[s->next_mark].done_ps; // the one that goes
-  for (size_t b = 0; b < timed->box_count; b++) {
-    const ibx_timed_box *box = &timed->box[b];
-    int64_t offset = loop_offset(s, box);
-    for (size_t i = 1; i <= MARKS; i++) {
-      const write_mark *mark = &s->marks[(s->next_mark + MARKS - i) % MARKS];
-      if (mark->done_ps <= now_ps) break;
-      if (!touches(mark, box, offset)) continue;
-      ready_ps = larger(ready_ps, mark->done_ps);
-      break;
-    }
-  }
-  return ready_ps;
-}
-
-static unsigned banks_of(const timer *t, const sequencer *s,
-                         const ibx_timed_box *box) {
-  if (box->space != IBX_SPACE_PSUM) return 0;
-  int64_t offset = loop_offset(s, box);
-  int64_t first = (box->low + offset) / (int64_t)t->machine->psum_bank_bytes;
-  int64_t last =
-      (box->high - 1 + offset) / (int64_t)t->machine->psum_bank_bytes;
-  unsigned banks = 0;
-  for (int64_t i = first; i <= last && i < IBX_PSUM_BANKS; i++) {
-    if (i >= 0) banks |= 1u << i;
-  }
-  return banks;
-}
-
-static unsigned all_banks(const timer *t, const sequencer *s,
-                          const ibx_timed_insn *timed) {
-  unsigned banks = 0;
-  for (size_t b = 0; b < timed->box_count; b++) {
-    banks |= banks_of(t, s, &timed->box[b]);
-  }
-  return banks;
-}
-
-static uint64_t after_banks(const uint64_t *bank_ps, unsigned banks) {
-  uint64_t ready_ps = 0;
-  for (unsigned i = 0; banks >> i != 0; i++) {
-    if (banks >> i & 1) ready_ps = larger(ready_ps, bank_ps[i]);
-  }
-  return ready_ps;
-}
-
-static void take_banks(uint64_t *bank_ps, unsigned banks, uint64_t until_ps) {
-  for (unsigned i = 0; banks >> i != 0; i++) {
-    if (banks >> i & 1) bank_ps[i] = larger(bank_ps[i], until_ps);
-  }
-}
-
-// The engine that shares its port to `space` with `engine`.
-static ibx_engine port_partner(ibx_engine engine, unsigned space) {
-  bool is_psum = space == IBX_SPACE_PSUM;
-  if (engine == IBX_ENGINE_VECTOR) {
-    return is_psum ? IBX_ENGINE_SCALAR : IBX_ENGINE_GPSIMD;
-  }
-  bool shares = engine == (is_psum ? IBX_ENGINE_SCALAR : IBX_ENGINE_GPSIMD);
-  return shares ? IBX_ENGINE_VECTOR : engine;
-}
-
-static uint64_t after_ports(const timer *t, ibx_engine engine,
-                            const ibx_timed_insn *timed) {
-  uint64_t ready_ps = 0;
-  if (!t->machine->port_sharing) return 0;
-  for (size_t b = 0; b < timed->box_count; b++) {
-    unsigned space = timed->box[b].space;
-    ibx_engine other = port_partner(engine, space);
-    if (other != engine) ready_ps = larger(ready_ps, t->port_ps[other][space]);
-  }
-  return ready_ps;
-}
-
-static void take_ports(timer *t, ibx_engine engine, const ibx_timed_insn *timed,
-                       uint64_t until_ps) {
-  for (size_t b = 0; b < timed->box_count; b++) {
-    t->port_ps[engine][timed->box[b].space] = until_ps;
-  }
-}
-
-// The earliest time at which everything that the instruction needs is free.
-static uint64_t ready_time(const timer *t, ibx_engine engine, uint64_t now_ps) {
-  const sequencer *s = &t->engines[engine];
-  const ibx_timed_insn *timed = &s->timed[s->index];
-  uint64_t ready_ps = now_ps;
-  if (timed->words > s->fetched_words) ready_ps = larger(ready_ps, s->fetch_ps);
-  switch (timed->kind) {
-  case IBX_TIMED_MOVING:
-    ready_ps = larger(ready_ps, ibx_timed_array_ready(&t->array, timed->rows));
-    return larger(ready_ps,
-                  after_banks(t->other_bank_ps, all_banks(t, s, timed)));
-  case IBX_TIMED_WORK:
-    ready_ps = larger(ready_ps, after_ports(t, engine, timed));
-    ready_ps = larger(ready_ps,
-                      after_banks(t->tensor_bank_ps, all_banks(t, s, timed)));
-    return larger(ready_ps, after_writes(s, timed, now_ps));
-  case IBX_TIMED_DMA:
-    ready_ps =
-        larger(ready_ps, ibx_timed_dma_room(&t->dma, s->insns[s->index].queue));
-    return larger(ready_ps, after_writes(s, timed, now_ps));
-  case IBX_TIMED_REGISTER:
-    return larger(ready_ps, after_writes(s, timed, now_ps));
-  default: return ready_ps;
-  }
 }
 
 // --- steps -----------------------------------------------------------------------------
 
-static void fetch(timer *t, sequencer *s, const ibx_timed_insn *timed,
+static void fetch(ibx_timer *t, ibx_sequencer *s, const ibx_timed_insn *timed,
                   uint64_t now_ps) {
   t->time.fetch_bytes += (uint64_t)timed->words * IBX_WORD_BYTES;
   if (timed->words > s->fetched_words) {
@@ -284,28 +100,41 @@ static void fetch(timer *t, sequencer *s, const ibx_timed_insn *timed,
   s->fetched_words -= timed->words;
 }
 
-static void mark_writes(timer *t, ibx_engine engine,
+static void mark_writes(ibx_timer *t, ibx_engine engine,
                         const ibx_timed_insn *timed, uint64_t done_ps) {
-  sequencer *s = &t->engines[engine];
+  ibx_sequencer *s = &t->engines[engine];
   if (engine == IBX_ENGINE_SCALAR) done_ps += t->dependent_ps;
   for (size_t b = 0; b < timed->box_count; b++) {
     const ibx_timed_box *box = &timed->box[b];
     if (!box->written) continue;
-    int64_t offset = loop_offset(s, box);
-    s->marks[s->next_mark] = (write_mark){.low = box->low + offset,
-                                          .high = box->high + offset,
-                                          .done_ps = done_ps,
-                                          .first = box->first,
-                                          .last = box->last,
-                                          .space = box->space};
-    s->next_mark = (s->next_mark + 1) % MARKS;
+    int64_t offset = ibx_timed_loop_offset(s, box);
+    s->marks[s->next_mark] = (ibx_write_mark){.low = box->low + offset,
+                                              .high = box->high + offset,
+                                              .done_ps = done_ps,
+                                              .first = box->first,
+                                              .last = box->last,
+                                              .space = box->space};
+    s->next_mark = (s->next_mark + 1) % IBX_MARKS;
+  }
+}
+
+static void take_banks(uint64_t *bank_ps, unsigned banks, uint64_t until_ps) {
+  for (unsigned i = 0; banks >> i != 0; i++) {
+    if (banks >> i & 1) bank_ps[i] = larger(bank_ps[i], until_ps);
+  }
+}
+
+static void take_ports(ibx_timer *t, ibx_engine engine,
+                       const ibx_timed_insn *timed, uint64_t until_ps) {
+  for (size_t b = 0; b < timed->box_count; b++) {
+    t->port_ps[engine][timed->box[b].space] = until_ps;
   }
 }
 
 // Both return the end of the instruction's time on its engine.
 
-static uint64_t start_work(timer *t, ibx_engine engine, uint64_t now_ps) {
-  sequencer *s = &t->engines[engine];
+static uint64_t start_work(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
+  ibx_sequencer *s = &t->engines[engine];
   const ibx_timed_insn *timed = &s->timed[s->index];
   if (timed->table != 0 && timed->table != s->table) {
     s->table = timed->table;
@@ -315,12 +144,12 @@ static uint64_t start_work(timer *t, ibx_engine engine, uint64_t now_ps) {
   s->next_ps = end_ps;
   s->done_ps = larger(s->done_ps, now_ps + timed->result_ps);
   mark_writes(t, engine, timed, s->done_ps);
-  take_banks(t->other_bank_ps, all_banks(t, s, timed), end_ps);
+  take_banks(t->other_bank_ps, ibx_timed_banks(t, s, timed), end_ps);
   if (t->machine->port_sharing) take_ports(t, engine, timed, end_ps);
   return end_ps;
 }
 
-static uint64_t start_moving(timer *t, sequencer *s, uint64_t now_ps) {
+static uint64_t start_moving(ibx_timer *t, ibx_sequencer *s, uint64_t now_ps) {
   const ibx_timed_insn *timed = &s->timed[s->index];
   uint64_t idle_from_ps = larger(now_ps, t->array.last_end_ps);
   uint64_t end_ps =
@@ -335,12 +164,12 @@ static uint64_t start_moving(timer *t, sequencer *s, uint64_t now_ps) {
   s->next_ps =
       timed->rows == all ? end_ps : smaller(end_ps, now_ps + t->interval_ps);
   s->done_ps = larger(s->done_ps, end_ps + depth_ps);
-  take_banks(t->tensor_bank_ps, all_banks(t, s, timed), end_ps);
+  take_banks(t->tensor_bank_ps, ibx_timed_banks(t, s, timed), end_ps);
   return end_ps;
 }
 
-static void next_trip(sequencer *s) {
-  loop_frame *frame = &s->frames[s->depth - 1];
+static void next_trip(ibx_sequencer *s) {
+  ibx_loop_frame *frame = &s->frames[s->depth - 1];
   uint8_t counter = s->insns[frame->start].reg[0];
   if (--frame->trips_left > 0) {
     s->loop_registers[counter]++;
@@ -351,7 +180,7 @@ static void next_trip(sequencer *s) {
   s->depth--;
 }
 
-static void enter_loop(sequencer *s) {
+static void enter_loop(ibx_sequencer *s) {
   const ibx_insn *insn = &s->insns[s->index];
   uint32_t trips = insn->count;
   if (insn->reg[1] != IBX_NO_REGISTER && s->registers[insn->reg[1]] < trips) {
@@ -362,12 +191,13 @@ static void enter_loop(sequencer *s) {
     s->index = s->timed[s->index].partner;
     return;
   }
-  s->frames[s->depth++] = (loop_frame){.start = s->index, .trips_left = trips};
+  s->frames[s->depth++] =
+      (ibx_loop_frame){.start = s->index, .trips_left = trips};
 }
 
 // Time alone knows no data: a loaded register has its upper limit. A loop that
 // ends does not branch.
-static void start_control(timer *t, sequencer *s, uint64_t now_ps) {
+static void start_control(ibx_timer *t, ibx_sequencer *s, uint64_t now_ps) {
   const ibx_insn *insn = &s->insns[s->index];
   const ibx_timed_insn *timed = &s->timed[s->index];
   uint64_t cost_ps = timed->issue_ps;
@@ -386,8 +216,8 @@ static void start_control(timer *t, sequencer *s, uint64_t now_ps) {
   s->done_ps = larger(s->done_ps, s->next_ps);
 }
 
-static uint64_t start_insn(timer *t, ibx_engine engine, uint64_t now_ps) {
-  sequencer *s = &t->engines[engine];
+static uint64_t start_insn(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
+  ibx_sequencer *s = &t->engines[engine];
   const ibx_timed_insn *timed = &s->timed[s->index];
   uint64_t end_ps;
   if (timed->kind == IBX_TIMED_STATIONARY) {
@@ -428,8 +258,8 @@ static bool is_control(const ibx_timed_insn *timed) {
 }
 
 // Starts the next instruction of `engine`, whose wait is satisfied.
-static void issue(timer *t, ibx_engine engine, uint64_t now_ps) {
-  sequencer *s = &t->engines[engine];
+static void issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
+  ibx_sequencer *s = &t->engines[engine];
   const size_t index = s->index;
   const ibx_insn *insn = &s->insns[index];
   const ibx_timed_insn *timed = &s->timed[index];
@@ -463,8 +293,8 @@ static void issue(timer *t, ibx_engine engine, uint64_t now_ps) {
 }
 
 // The DMA that `engine` issued reaches the DMA engines.
-static void arrive(timer *t, ibx_engine engine, uint64_t now_ps) {
-  sequencer *s = &t->engines[engine];
+static void arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
+  ibx_sequencer *s = &t->engines[engine];
   const ibx_insn *insn = &s->insns[s->arriving];
   const ibx_timed_insn *timed = &s->timed[s->arriving];
   ibx_timed_dma_arrive(&t->dma, now_ps, insn->queue,
@@ -492,7 +322,7 @@ static void arrive(timer *t, ibx_engine engine, uint64_t now_ps) {
   refresh(t, engine);
 }
 
-static ibx_engine least_candidate(const timer *t) {
+static ibx_engine least_candidate(const ibx_timer *t) {
   ibx_engine least = IBX_ENGINE_TENSOR;
   for (int e = 1; e < IBX_ENGINE_COUNT; e++) {
     if (t->engines[e].candidate_ps < t->engines[least].candidate_ps) {
@@ -502,11 +332,11 @@ static ibx_engine least_candidate(const timer *t) {
   return least;
 }
 
-static ibx_status deadlock(const timer *t, ibx_error *err) {
+static ibx_status deadlock(const ibx_timer *t, ibx_error *err) {
   char text[IBX_ERROR_MESSAGE_BYTES] = "";
   size_t len = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    const sequencer *s = &t->engines[e];
+    const ibx_sequencer *s = &t->engines[e];
     if (s->index >= s->count || len >= sizeof(text)) continue;
     const ibx_insn *insn = &s->insns[s->index];
     int added = snprintf(
@@ -521,13 +351,13 @@ static ibx_status deadlock(const timer *t, ibx_error *err) {
   return IBX_FAIL(err, DEVICE_ERROR, "deadlock: %s", text);
 }
 
-static ibx_status run(timer *t, ibx_error *err) {
+static ibx_status run(ibx_timer *t, ibx_error *err) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     refresh(t, (ibx_engine)e);
   }
   for (;;) {
     ibx_engine engine = least_candidate(t);
-    sequencer *s = &t->engines[engine];
+    ibx_sequencer *s = &t->engines[engine];
     uint64_t now_ps = s->candidate_ps;
     if (now_ps == IBX_TIME_NEVER) break;
     ibx_event_queue_flush(&t->events, now_ps == 0 ? 0 : now_ps - 1);
@@ -535,7 +365,7 @@ static ibx_status run(timer *t, ibx_error *err) {
       arrive(t, engine, now_ps);
       continue;
     }
-    uint64_t ready_ps = ready_time(t, engine, now_ps);
+    uint64_t ready_ps = ibx_timed_ready(t, engine, now_ps);
     if (ready_ps > now_ps) {
       s->hold_ps = ready_ps;
       refresh(t, engine);
@@ -556,9 +386,9 @@ static ibx_status run(timer *t, ibx_error *err) {
 // --- set-up ------------------------------------------------------------------------------
 
 // A semaphore's signals travel to the slowest of the engines that wait for it.
-static void init_signals(timer *t) {
+static void init_signals(ibx_timer *t) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    const sequencer *s = &t->engines[e];
+    const ibx_sequencer *s = &t->engines[e];
     uint64_t travel_ps = ibx_machine_cycles_to_ps(t->machine, (ibx_engine)e,
                                                   t->machine->semaphore_cycles);
     for (size_t i = 0; i < s->count; i++) {
@@ -569,8 +399,9 @@ static void init_signals(timer *t) {
   }
 }
 
-static bool init_engine(timer *t, const ibx_entry *entry, ibx_engine engine) {
-  sequencer *s = &t->engines[engine];
+static bool init_engine(ibx_timer *t, const ibx_entry *entry,
+                        ibx_engine engine) {
+  ibx_sequencer *s = &t->engines[engine];
   s->insns = entry->streams[engine].insns;
   s->count = entry->streams[engine].count;
   s->timed = t->plan.insns[engine];
@@ -579,7 +410,7 @@ static bool init_engine(timer *t, const ibx_entry *entry, ibx_engine engine) {
   return s->frames != NULL;
 }
 
-static ibx_status init(timer *t, const ibx_entry *entry, ibx_error *err) {
+static ibx_status init(ibx_timer *t, const ibx_entry *entry, ibx_error *err) {
   const ibx_machine *machine = t->machine;
   t->half_words = machine->fetch_bytes / 2 / IBX_WORD_BYTES;
   t->dependent_ps = ibx_machine_cycles_to_ps(machine, IBX_ENGINE_SCALAR,
@@ -600,7 +431,7 @@ static ibx_status init(timer *t, const ibx_entry *entry, ibx_error *err) {
   return IBX_OK;
 }
 
-static void fini(timer *t) {
+static void fini(ibx_timer *t) {
   ibx_timing_plan_fini(&t->plan);
   ibx_timed_dma_fini(&t->dma);
   ibx_event_queue_fini(&t->events);
@@ -618,7 +449,7 @@ ibx_status ibx_sim_time_entry(const ibx_program_data *program,
                               void *user, ibx_sim_time *out_time,
                               ibx_error *err) {
   *out_time = (ibx_sim_time){0};
-  timer *t = calloc(1, sizeof(*t));
+  ibx_timer *t = calloc(1, sizeof(*t));
   if (!t) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the simulator");
   t->machine = program->machine;
   t->events = (ibx_event_queue){.deliver = on_event, .user = user};

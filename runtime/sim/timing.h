@@ -162,4 +162,73 @@ bool ibx_event_queue_add(ibx_event_queue *queue, const ibx_sim_event *event);
 void ibx_event_queue_flush(ibx_event_queue *queue, uint64_t now_ps);
 void ibx_event_queue_fini(ibx_event_queue *queue);
 
+// --- the sequencers -------------------------------------------------------------
+
+// Writes in flight on one engine: issue intervals of at least min_interval and
+// latencies of at most a few hundred cycles leave room.
+enum { IBX_MARKS = 16 };
+
+typedef struct ibx_write_mark {
+  int64_t low, high;
+  uint64_t done_ps;
+  uint8_t first, last, space;
+} ibx_write_mark;
+
+typedef struct ibx_loop_frame {
+  size_t start; ///< index of the loop instruction
+  uint64_t trips_left;
+} ibx_loop_frame;
+
+typedef struct ibx_sequencer {
+  const ibx_insn *insns;
+  const ibx_timed_insn *timed;
+  size_t count, index;
+  uint64_t candidate_ps;
+  uint64_t next_ps; ///< when the sequencer comes to its next instruction
+  uint64_t hold_ps; ///< a resource that is taken puts it off until then
+  uint64_t done_ps; ///< all before is complete
+  bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
+  size_t arriving;  ///< its index
+  uint64_t arrive_ps;
+  ibx_loop_frame *frames;
+  size_t depth;
+  uint32_t loop_registers[IBX_LOOP_REGISTERS];
+  uint32_t registers[IBX_REGISTERS];
+  uint64_t fetched_words; ///< left in the half of the buffer that is in use
+  uint64_t fetch_ps;      ///< when the other half is full
+  ibx_write_mark marks[IBX_MARKS];
+  size_t next_mark;
+  uint8_t table;
+} ibx_sequencer;
+
+typedef struct ibx_timer {
+  const ibx_machine *machine;
+  ibx_timing_plan plan;
+  ibx_sequencer engines[IBX_ENGINE_COUNT];
+  ibx_timed_semaphore semaphores[IBX_SEMAPHORES];
+  uint64_t signal_ps[IBX_SEMAPHORES];      ///< from an engine to the waiter
+  uint64_t tensor_bank_ps[IBX_PSUM_BANKS]; ///< Tensor writes it until then
+  uint64_t other_bank_ps[IBX_PSUM_BANKS];  ///< Vector or Scalar use it
+  uint64_t port_ps[IBX_ENGINE_COUNT][IBX_SPACE_COUNT];
+  uint64_t dependent_ps; ///< scalar_dependent
+  uint64_t interval_ps;  ///< min_interval of Tensor
+  uint64_t half_words;   ///< half of a prefetch buffer
+  ibx_timed_dma dma;
+  ibx_timed_array array;
+  ibx_timed_piece *pieces;
+  ibx_event_queue events;
+  ibx_sim_time time;
+  bool is_short; ///< of memory
+} ibx_timer;
+
+/// Bytes by which the loop registers move a box.
+int64_t ibx_timed_loop_offset(const ibx_sequencer *s, const ibx_timed_box *box);
+/// PSUM banks that the instruction touches, a bit each.
+unsigned ibx_timed_banks(const ibx_timer *t, const ibx_sequencer *s,
+                         const ibx_timed_insn *timed);
+/// The earliest time, from `now_ps` on, at which everything that the next
+/// instruction of `engine` needs is free.
+uint64_t ibx_timed_ready(const ibx_timer *t, ibx_engine engine,
+                         uint64_t now_ps);
+
 #endif
