@@ -3,7 +3,6 @@
 // imbrex compile: an ONNX model becomes a program file, or text of an earlier
 // stage. Nothing appears at the output's name unless all of it compiled.
 
-#include "driver/diagnostics.h"
 #include "driver/driver.h"
 #include "driver/output.h"
 #include "driver/progress.h"
@@ -24,16 +23,31 @@ typedef struct compile_args {
 
 // What the callbacks of the compiler fill.
 typedef struct compile_job {
-  ibx_findings findings;
+  json_t *diagnostics; ///< NULL: they are printed
+  size_t errors;
   ibx_progress progress;
   json_t *passes;
   bool is_table; ///< passes go to standard error as they end
 } compile_job;
 
+static json_t *to_json(const ibx_diagnostic *d) {
+  static const char *const severities[] = {"error", "warning", "note"};
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "severity",
+                   severities[d->severity], "code", d->code, "node", d->node,
+                   "op", d->op, "domain", d->domain, "version",
+                   (json_int_t)d->version, "attribute", d->attribute, "message",
+                   d->message, "remedy", d->remedy);
+}
+
 static void on_diagnostic(void *user, const ibx_diagnostic *diagnostic) {
   compile_job *job = user;
   ibx_progress_end(&job->progress);
-  ibx_findings_add(&job->findings, diagnostic);
+  job->errors += diagnostic->severity == IBX_SEVERITY_ERROR;
+  if (job->diagnostics) {
+    json_array_append_new(job->diagnostics, to_json(diagnostic));
+  } else {
+    ibx_driver_print_diagnostic(NULL, diagnostic);
+  }
 }
 
 static bool on_progress(void *user, const char *step, double done) {
@@ -110,7 +124,7 @@ static int print_json(compile_job *job, const ibx_compile_stats *stats,
       (json_int_t)stats->program_bytes, "nodes", (json_int_t)stats->nodes,
       "host_nodes", (json_int_t)stats->host_nodes, "gpsimd_calls",
       (json_int_t)stats->gpsimd_calls, "fused_groups",
-      (json_int_t)stats->fused_groups, "diagnostics", job->findings.list);
+      (json_int_t)stats->fused_groups, "diagnostics", job->diagnostics);
   if (root && status != IBX_OK) {
     json_object_set_new(root, "error", json_string(err->message));
   }
@@ -184,7 +198,7 @@ static int report(compile_job *job, const compile_args *args,
   }
   json_decref(job->passes);
   if (status != IBX_OK) {
-    return job->findings.errors ? exit_code : ibx_driver_fail(err);
+    return job->errors ? exit_code : ibx_driver_fail(err);
   }
   if (args->stats) print_stats(stats, seconds);
   return exit_code;
@@ -193,7 +207,7 @@ static int report(compile_job *job, const compile_args *args,
 static int run(const char *model, const char *output,
                const compile_args *args) {
   double start = ibx_driver_seconds();
-  compile_job job = {.findings.list = args->json ? json_array() : NULL,
+  compile_job job = {.diagnostics = args->json ? json_array() : NULL,
                      .passes = json_array(),
                      .is_table = args->stats && !args->json};
   ibx_compile_request request;
