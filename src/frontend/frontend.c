@@ -314,9 +314,10 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
 
 // --- options -----------------------------------------------------------------
 
-static bool names_dim(const Onnx__GraphProto *graph, const char *name) {
-  for (size_t i = 0; i < graph->n_input; i++) {
-    const Onnx__TypeProto *type = graph->input[i]->type;
+static bool has_dim(Onnx__ValueInfoProto *const *values, size_t count,
+                    const char *name) {
+  for (size_t i = 0; i < count; i++) {
+    const Onnx__TypeProto *type = values[i]->type;
     if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
       continue;
     }
@@ -332,6 +333,13 @@ static bool names_dim(const Onnx__GraphProto *graph, const char *name) {
   return false;
 }
 
+// Some exporters name an output's extents afresh: that name may be given too,
+// though it decides nothing.
+static bool names_dim(const Onnx__GraphProto *graph, const char *name) {
+  return has_dim(graph->input, graph->n_input, name) ||
+         has_dim(graph->output, graph->n_output, name);
+}
+
 static bool names_input(const Onnx__GraphProto *graph, const char *name) {
   for (size_t i = 0; i < graph->n_input; i++) {
     if (strcmp(ibx_onnx_text(graph->input[i]->name), name) == 0) return true;
@@ -345,7 +353,7 @@ static ibx_status check_options(const ibx_frontend_options *options,
   for (size_t i = 0; i < options->dim_count; i++) {
     if (names_dim(graph, options->dims[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT,
-                    "no input has a symbolic dimension '%s'",
+                    "no input or output has a dimension '%s'",
                     options->dims[i].name);
   }
   for (size_t i = 0; i < options->input_shape_count; i++) {

@@ -54,6 +54,19 @@ static bool types_equal(const ibx_type *a, const ibx_type *b) {
   return memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0;
 }
 
+static bool is_float(ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  return info && info->kind == IBX_DTYPE_KIND_FLOAT;
+}
+
+// --auto-cast gives a constant a narrower type than its row: the row's data are
+// converted when they are packed, once for all of their users.
+static bool types_fit(const ibx_type *row, const ibx_type *value) {
+  ibx_type same = *row;
+  if (is_float(row->dtype) && is_float(value->dtype)) same.dtype = value->dtype;
+  return types_equal(&same, value);
+}
+
 static ibx_status check_constant(const ibx_graph *graph, const ibx_node *node,
                                  const place *at) {
   int64_t row = node->params.weight;
@@ -61,8 +74,8 @@ static ibx_status check_constant(const ibx_graph *graph, const ibx_node *node,
     return FAIL(at, "weight %" PRId64 " is no row of the %zu", row,
                 graph->tables->weight_count);
   }
-  if (!types_equal(&graph->tables->weights[row].type,
-                   &graph->values[node->result].type)) {
+  if (!types_fit(&graph->tables->weights[row].type,
+                 &graph->values[node->result].type)) {
     return FAIL(at, "weight %" PRId64 " has another type", row);
   }
   return IBX_OK;
