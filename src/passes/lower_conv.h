@@ -27,11 +27,11 @@ typedef struct ibx_terms {
 typedef struct ibx_sum {
   ibx_lower *lower;
   const ibx_chain *chain;
-  const ibx_view *dst;          ///< [N, O, spatial...]
-  ibx_view moving;              ///< its buffer and dtype count
-  int64_t step[IBX_IMAGE_DIMS]; ///< moving elements between outputs
-  int64_t out[IBX_IMAGE_DIMS];  ///< extents of the result
-  int64_t tile[IBX_IMAGE_DIMS]; ///< at most one bank; ibx_sum_tile()
+  const ibx_view *dst;              ///< [N, O, spatial...]
+  ibx_view moving;                  ///< its buffer and dtype count
+  int64_t step[IBX_IMAGE_DIMS];     ///< moving elements between outputs
+  int64_t out[IBX_IMAGE_DIMS];      ///< extents of the result
+  int64_t tile[IBX_IMAGE_DIMS];     ///< at most one bank; ibx_sum_tile()
   ibx_range region[IBX_IMAGE_DIMS]; ///< outputs to compute, whole tiles
   ibx_terms terms;
   int64_t channel; ///< output channel that the stationary offsets stand for
@@ -79,9 +79,43 @@ bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
 /// Output channels [from, to), block by block.
 bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to);
 
-/// Convolutions of few channels: taps join the channels on the partitions in
-/// patches of the image (lower_conv_join.c). `*out_pays` is false, and nothing is
-/// done, where that gains nothing.
+/// Taps of height (0) and width (1) that share the partitions, and the products
+/// that are left for each dimension.
+typedef struct ibx_split {
+  int64_t joined[2], left[2];
+} ibx_split;
+
+/// A convolution over patches: the image once for each joined tap, shifted by
+/// it, on the partitions (jy, jx, channel). Up to height and width only.
+typedef struct ibx_join {
+  const ibx_conv *conv;
+  int64_t channels; ///< of the image, in one run on the partitions
+  ibx_dtype dtype;
+  ibx_image x;                ///< from which patches come, or
+  bool is_staged;             ///< they come from the stage:
+  ibx_view stage;             ///< [N, C, H, columns] with H on the partitions
+  ibx_split taps;             ///< ibx_join_choose()
+  int64_t from, to;           ///< output channels
+  const ibx_view *stationary; ///< rows (jy, jx, channel); its offset counts
+  int64_t left_step[2];       ///< elements between products of a dimension
+  int64_t column_step;        ///< elements between output channels
+  // Made on the way.
+  const ibx_window *window[2];
+  int64_t row_step, columns; ///< of a patch: input rows a row, its width
+  ibx_sum sum;
+} ibx_join;
+
+/// The cheapest split; false when it is cheaper to join nothing.
+bool ibx_join_choose(ibx_join *join);
+
+/// All products, band by band of output rows.
+bool ibx_join_run(ibx_join *join);
+
+/// The atoms of the weights' dimension i (0: height, 1: width).
+ibx_dim ibx_join_tap_dim(const ibx_join *join, int i);
+
+/// Convolutions of few channels over patches (lower_conv_join.c). `*out_pays` is
+/// false, and nothing is done, where that gains nothing.
 bool ibx_conv_join(const ibx_conv *conv, bool *out_pays);
 
 /// Convolutions in groups whose channels share the partitions: weights spread

@@ -21,31 +21,10 @@
 
 enum {
   BAND_BYTES = 16384, // of a patch in one partition
-  PATCH_CHANNELS = 64,
   STAGE_ROWS = 8,
   MOST_DMA_STEP = 127,
   START_NS = 2600 // of two DMAs behind each other (hardware.md 4.1)
 };
-
-// How the taps of height (0) and width (1) are split.
-typedef struct split {
-  int64_t joined[2], left[2];
-} split;
-
-typedef struct join {
-  const ibx_conv *conv;
-  split taps;
-  int64_t channels;
-  ibx_dtype dtype;
-  const ibx_window *window[2];
-  int64_t row_step, columns; // of the patch: input rows a row, its width
-  // The image where patches come from: channels on partitions, or staged.
-  ibx_image x;
-  bool is_staged;
-  ibx_view stage; // [N, C, H, columns] with H on the partitions
-  ibx_view weights;
-  ibx_sum sum;
-} join;
 
 // One band of output rows.
 typedef struct band {
@@ -60,14 +39,15 @@ static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // ---- Which split
 
-static int64_t patch_columns(const ibx_window *w, const split *taps) {
+static int64_t patch_columns(const ibx_window *w, const ibx_split *taps) {
   return (w->out - 1) * w->stride + 1 +
          (taps->left[1] - 1) * taps->joined[1] * w->dilation;
 }
 
 // Rows of a patch for `out` rows of output. Where all taps of height are joined
 // only every stride-th row is needed.
-static int64_t patch_rows(const ibx_window *w, const split *taps, int64_t out) {
+static int64_t patch_rows(const ibx_window *w, const ibx_split *taps,
+                          int64_t out) {
   if (taps->left[0] == 1) return out;
   return (out - 1) * w->stride + 1 +
          (taps->left[0] - 1) * taps->joined[0] * w->dilation;
@@ -77,7 +57,7 @@ typedef struct price {
   double tensor, copy; // ns
 } price;
 
-static double tensor_ns(const join *j, double terms) {
+static double tensor_ns(const ibx_join *j, double terms) {
   const ibx_conv *conv = j->conv;
   const ibx_machine *machine = conv->lower->machine;
   double columns = (double)conv->x.dims[0] * (double)j->window[0]->out *
@@ -88,12 +68,12 @@ static double tensor_ns(const join *j, double terms) {
   return columns * passes * blocks * terms * 1000.0 / machine->tensor_mhz;
 }
 
-static bool copies_by_engine(const join *j) {
+static bool copies_by_engine(const ibx_join *j) {
   return !j->is_staged && j->channels % 32 == 0;
 }
 
 // All patches of the image.
-static double copy_ns(const join *j, const split *taps) {
+static double copy_ns(const ibx_join *j, const ibx_split *taps) {
   const ibx_machine *machine = j->conv->lower->machine;
   double joined = (double)(taps->joined[0] * taps->joined[1]);
   double rows = (double)j->conv->x.dims[0] *
@@ -117,17 +97,21 @@ static double total_ns(price p, double start) {
   return longer + shorter / 4 + start;
 }
 
-// The cheapest split; false when it is cheaper to join nothing.
-static bool choose(join *j) {
-  const ibx_window *h = j->window[0], *w = j->window[1];
-  double best = total_ns((price){tensor_ns(j, (double)j->conv->taps), 0}, 0);
+bool ibx_join_choose(ibx_join *j) {
+  const ibx_conv *conv = j->conv;
+  const ibx_window *h = &conv->window[1], *w = &conv->window[2];
+  if (conv->x.rank > 4) return false;
+  j->window[0] = h;
+  j->window[1] = w;
+  double best = total_ns((price){tensor_ns(j, (double)conv->taps), 0}, 0);
   double start = copies_by_engine(j) ? START_NS / 8.0 : START_NS;
   bool found = false;
   for (int64_t y = 1; y <= h->kernel; y++) {
     for (int64_t x = 1; x <= w->kernel; x++) {
       if (x * y == 1 || x * y * j->channels > IBX_PARTITIONS) continue;
-      split taps = {.joined = {y, x},
-                    .left = {ceil_div(h->kernel, y), ceil_div(w->kernel, x)}};
+      ibx_split taps = {
+          .joined = {y, x},
+          .left = {ceil_div(h->kernel, y), ceil_div(w->kernel, x)}};
       price p = {tensor_ns(j, (double)(taps.left[0] * taps.left[1])),
                  copy_ns(j, &taps)};
       double ns = total_ns(p, start);
@@ -137,52 +121,28 @@ static bool choose(join *j) {
       found = true;
     }
   }
-  return found;
+  if (!found) return false;
+  j->columns = patch_columns(w, &j->taps);
+  j->row_step = j->taps.left[0] == 1 ? h->stride : 1;
+  return true;
 }
 
-// ---- Weights: [O, C, window...] with (jy, jx, c) on the partitions
+// ---- Products
 
-static ibx_dim tap_dim(const split *taps, int i, int64_t kernel, int64_t step) {
-  ibx_dim dim = {.size = kernel};
-  if (taps->left[i] > 1) dim.atom[dim.count++].size = taps->left[i];
+ibx_dim ibx_join_tap_dim(const ibx_join *j, int i) {
+  ibx_dim dim = {.size = j->window[i]->kernel};
+  int64_t step = i == 0 ? j->taps.joined[1] * j->channels : j->channels;
+  if (j->taps.left[i] > 1) dim.atom[dim.count++].size = j->taps.left[i];
   dim.atom[dim.count++] =
-      (ibx_atom){.size = taps->joined[i], .pstep = (int32_t)step};
+      (ibx_atom){.size = j->taps.joined[i], .pstep = (int32_t)step};
   return dim;
 }
 
-static bool load_weights(join *j) {
-  const ibx_conv *conv = j->conv;
-  const ibx_type *type = &conv->w;
-  ibx_view want = {.dtype = j->dtype, .rank = type->rank};
-  want.dim[0] = (ibx_dim){
-      .atom[0].size = type->dims[0], .size = type->dims[0], .count = 1};
-  want.dim[1] = (ibx_dim){.atom[0] = {.size = j->channels, .pstep = 1},
-                          .size = j->channels,
-                          .count = 1};
-  int at = ibx_image_dim(type->rank, 2);
-  if (at >= 0) {
-    want.dim[at] = tap_dim(&j->taps, 0, j->window[0]->kernel,
-                           j->taps.joined[1] * j->channels);
-  }
-  want.dim[type->rank - 1] =
-      tap_dim(&j->taps, 1, j->window[1]->kernel, j->channels);
-  return ibx_lower_constant_as(conv->lower, conv->node->operand[1], &want, 0, 0,
-                               0, &j->weights);
-}
-
-// Step between the products of dimension i in the weights.
-static int64_t left_step(const join *j, int i) {
-  const ibx_view *w = &j->weights;
-  int at = ibx_image_dim(w->rank, (uint8_t)(i + 2));
-  return at >= 0 && j->taps.left[i] > 1 ? w->dim[at].atom[0].step : 0;
-}
-
-static void make_terms(join *j, const band *b) {
-  int64_t height = b->rows * j->columns;
-  const split *taps = &j->taps;
+static void make_terms(ibx_join *j, const band *b) {
+  const ibx_split *taps = &j->taps;
   ibx_sum *sum = &j->sum;
   sum->moving = b->patch;
-  sum->step[0] = height;
+  sum->step[0] = b->rows * j->columns;
   sum->step[2] = j->columns * (taps->left[0] == 1 ? 1 : j->window[0]->stride);
   sum->step[3] = j->window[1]->stride;
   sum->terms.count = 0;
@@ -190,10 +150,11 @@ static void make_terms(join *j, const band *b) {
     int64_t rest = j->window[0]->kernel - y * taps->joined[0];
     int64_t rows = least(rest, taps->joined[0]) * taps->joined[1];
     for (int64_t x = 0; x < taps->left[1]; x++) {
-      ibx_term term = {.stationary = &j->weights,
-                       .column_step = j->weights.dim[0].atom[0].step};
+      ibx_term term = {.stationary = j->stationary,
+                       .column_step = j->column_step};
       term.part.partitions = (int32_t)(rows * j->channels);
-      term.part.stationary_offset = y * left_step(j, 0) + x * left_step(j, 1);
+      term.part.stationary_offset =
+          j->stationary->offset + y * j->left_step[0] + x * j->left_step[1];
       term.part.moving_offset =
           y * taps->joined[0] * j->window[0]->dilation * j->columns +
           x * taps->joined[1] * j->window[1]->dilation -
@@ -223,7 +184,7 @@ static bool fill_columns(ibx_lower *lower, const ibx_view *view, uint8_t dim,
   return ibx_lower_fill(lower, &part, 0.0f);
 }
 
-static bool stage(join *j, const ibx_view *x) {
+static bool stage(ibx_join *j, const ibx_view *x) {
   ibx_lower *lower = j->conv->lower;
   const ibx_window *w = j->window[1];
   ibx_layout layout = {.dims = {2}, .count = 1};
@@ -250,7 +211,7 @@ static bool stage(join *j, const ibx_view *x) {
 // ---- Patches
 
 // Rows [first, end) of the patch that tap `jy` fills from rows inside of x.
-static ibx_range rows_inside(const join *j, const band *b, int64_t jy) {
+static ibx_range rows_inside(const ibx_join *j, const band *b, int64_t jy) {
   const ibx_window *h = j->window[0];
   ibx_window rows = {.in = h->in,
                      .out = b->rows,
@@ -260,14 +221,14 @@ static ibx_range rows_inside(const join *j, const band *b, int64_t jy) {
   return ibx_window_reach(&rows, 0);
 }
 
-static int64_t input_row(const join *j, const band *b, int64_t jy,
+static int64_t input_row(const ibx_join *j, const band *b, int64_t jy,
                          int64_t row) {
   return b->first + row * j->row_step + jy * j->window[0]->dilation;
 }
 
 // One DMA from the stage: rows [rows.first, rows.end) of all patches of jy, all
 // of which lie in tile `tile` of the stage.
-static void copy_staged(const join *j, const band *b, int64_t jy, int64_t n,
+static void copy_staged(const ibx_join *j, const band *b, int64_t jy, int64_t n,
                         ibx_range rows, int64_t tile) {
   const ibx_view *stage = &j->stage;
   int64_t width = stage->dim[3].size, joined = j->taps.joined[1];
@@ -299,7 +260,8 @@ static void copy_staged(const join *j, const band *b, int64_t jy, int64_t n,
   ibx_lower_emit(j->conv->lower, &insn, IBX_ENGINE_SYNC, false);
 }
 
-static void patch_staged(const join *j, const band *b, int64_t jy, int64_t n) {
+static void patch_staged(const ibx_join *j, const band *b, int64_t jy,
+                         int64_t n) {
   ibx_range rows = rows_inside(j, b, jy);
   while (rows.first < rows.end) {
     int64_t at = input_row(j, b, jy, rows.first);
@@ -312,8 +274,8 @@ static void patch_staged(const join *j, const band *b, int64_t jy, int64_t n) {
 }
 
 // The part of the patch of tap (jy, jx), and what of x goes there.
-static bool patch_views(const join *j, const band *b, int64_t jy, int64_t jx,
-                        ibx_view *to, ibx_view *from) {
+static bool patch_views(const ibx_join *j, const band *b, int64_t jy,
+                        int64_t jx, ibx_view *to, ibx_view *from) {
   const ibx_window *w = j->window[1];
   ibx_range rows = rows_inside(j, b, jy);
   ibx_window line = {.in = w->in,
@@ -359,7 +321,7 @@ static bool patch_views(const join *j, const band *b, int64_t jy, int64_t jx,
   return true;
 }
 
-static bool patch_image(const join *j, const band *b, int64_t jy) {
+static bool patch_image(const ibx_join *j, const band *b, int64_t jy) {
   for (int64_t jx = 0; jx < j->taps.joined[1]; jx++) {
     ibx_view to, from;
     if (!patch_views(j, b, jy, jx, &to, &from)) continue;
@@ -369,7 +331,7 @@ static bool patch_image(const join *j, const band *b, int64_t jy) {
 }
 
 // Zeros where some tap reads padding; patches are written over them.
-static bool fill_margins(const join *j, const band *b) {
+static bool fill_margins(const ibx_join *j, const band *b) {
   ibx_lower *lower = j->conv->lower;
   const ibx_window *w = j->window[1];
   ibx_range all = {.end = b->rows};
@@ -388,7 +350,7 @@ static bool fill_margins(const join *j, const band *b) {
          fill_columns(lower, &b->patch, 3, largest(first, end), j->columns);
 }
 
-static bool make_patch(const join *j, band *b) {
+static bool make_patch(const ibx_join *j, band *b) {
   ibx_lower *lower = j->conv->lower;
   int64_t partitions = j->taps.joined[0] * j->taps.joined[1] * j->channels;
   int64_t batch = b->batch.end - b->batch.first;
@@ -414,7 +376,7 @@ static bool make_patch(const join *j, band *b) {
 
 // ---- Bands
 
-static bool one_band(join *j, ibx_range batch, ibx_range out) {
+static bool one_band(ibx_join *j, ibx_range batch, ibx_range out) {
   const ibx_window *h = j->window[0];
   band b = {.batch = batch,
             .out = out,
@@ -424,10 +386,10 @@ static bool one_band(join *j, ibx_range batch, ibx_range out) {
   make_terms(j, &b);
   j->sum.region[0] = batch;
   j->sum.region[2] = out;
-  return ibx_sum_blocks(&j->sum, 0, j->conv->w.dims[0]);
+  return ibx_sum_blocks(&j->sum, j->from, j->to);
 }
 
-static bool all_bands(join *j) {
+static bool all_bands(ibx_join *j) {
   ibx_sum *sum = &j->sum;
   int64_t row = patch_rows(j->window[0], &j->taps, 2) -
                 patch_rows(j->window[0], &j->taps, 1);
@@ -443,43 +405,77 @@ static bool all_bands(join *j) {
   return true;
 }
 
+bool ibx_join_run(ibx_join *j) {
+  const ibx_conv *conv = j->conv;
+  j->sum = (ibx_sum){
+      .lower = conv->lower,
+      .chain = conv->chain,
+      .dst = conv->dst,
+      .channel = j->from,
+      .out = {conv->x.dims[0], 1, j->window[0]->out, j->window[1]->out}};
+  j->sum.step[0] =
+      j->columns * patch_rows(j->window[0], &j->taps, j->window[0]->out);
+  ibx_sum_tile(&j->sum);
+  return all_bands(j);
+}
+
+// ---- Convolutions of few channels
+
+// [O, C, window...] with (jy, jx, c) on the partitions.
+static bool load_weights(ibx_join *j, ibx_view *out) {
+  const ibx_conv *conv = j->conv;
+  const ibx_type *type = &conv->w;
+  ibx_view want = {.dtype = j->dtype, .rank = type->rank};
+  want.dim[0] = (ibx_dim){
+      .atom[0] = {.size = type->dims[0]}, .size = type->dims[0], .count = 1};
+  want.dim[1] = (ibx_dim){.atom[0] = {.size = j->channels, .pstep = 1},
+                          .size = j->channels,
+                          .count = 1};
+  for (int i = 0; i < 2; i++) {
+    int at = ibx_image_dim(type->rank, (uint8_t)(i + 2));
+    if (at >= 0) want.dim[at] = ibx_join_tap_dim(j, i);
+  }
+  if (!ibx_lower_constant_as(conv->lower, conv->node->operand[1], &want, 0, 0,
+                             0, out)) {
+    return false;
+  }
+  for (int i = 0; i < 2; i++) {
+    int at = ibx_image_dim(type->rank, (uint8_t)(i + 2));
+    if (at >= 0) j->left_step[i] = out->dim[at].atom[0].step;
+  }
+  j->stationary = out;
+  j->column_step = out->dim[0].atom[0].step;
+  return true;
+}
+
 // Where patches would come from: true with a view of the image in HBM that can
 // be staged.
-static bool finds_rows(const join *j, ibx_view *out) {
+static bool finds_rows(const ibx_join *j, ibx_view *out) {
   const ibx_lower *lower = j->conv->lower;
   uint32_t value = j->conv->node->operand[0];
   const ibx_type *type = &j->conv->x;
   if (type->rank != 4 || type->dims[2] < STAGE_ROWS) return false;
   if (!ibx_lower_view(j->conv->lower, value, out)) return false;
   ibx_space space = lower->func->buffers[out->buffer].place.space;
-  return space == IBX_SPACE_HBM && j->window[0]->stride <= MOST_DMA_STEP;
+  return space == IBX_SPACE_HBM && j->conv->window[1].stride <= MOST_DMA_STEP;
 }
 
 bool ibx_conv_join(const ibx_conv *conv, bool *out_pays) {
-  join j = {.conv = conv,
-            .channels = conv->x.dims[1],
-            .dtype = ibx_conv_dtype(conv->x.dtype),
-            .window = {&conv->window[1], &conv->window[2]}};
+  ibx_join j = {.conv = conv,
+                .channels = conv->x.dims[1],
+                .dtype = ibx_conv_dtype(conv->x.dtype),
+                .to = conv->w.dims[0]};
+  ibx_view rows, weights;
   *out_pays = false;
-  if (conv->x.rank > 4 || j.channels > PATCH_CHANNELS) return true;
-  ibx_view rows;
+  if (j.channels > IBX_PARTITIONS / 2) return true;
   j.is_staged = finds_rows(&j, &rows);
-  if (!choose(&j)) return true;
+  if (!ibx_join_choose(&j)) return true;
   *out_pays = true;
-  j.columns = patch_columns(j.window[1], &j.taps);
-  j.row_step = j.taps.left[0] == 1 ? j.window[0]->stride : 1;
   if (!(j.is_staged ? stage(&j, &rows)
                     : ibx_image_get(conv->lower, conv->node->operand[0],
                                     j.dtype, &j.x))) {
     return ibx_lower_fail(conv->lower, IBX_INTERNAL,
                           "the image of a convolution cannot be staged");
   }
-  if (!load_weights(&j)) return false;
-  j.sum = (ibx_sum){
-      .lower = conv->lower,
-      .chain = conv->chain,
-      .dst = conv->dst,
-      .out = {conv->x.dims[0], 1, j.window[0]->out, j.window[1]->out}};
-  ibx_sum_tile(&j.sum);
-  return all_bands(&j);
+  return load_weights(&j, &weights) && ibx_join_run(&j);
 }

@@ -261,6 +261,7 @@ static int64_t missing_elements(const ibx_view *view, int64_t elements,
 typedef struct cut {
   uint8_t dim;
   int64_t start, size; // size 0: all
+  bool padded; // zeros behind a partial last tile are loaded as well
 } cut;
 
 static bool cut_view(const ibx_view *source, const cut *part, ibx_view *out) {
@@ -294,7 +295,9 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   }
   int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
   int32_t full = partitions;
-  int64_t missing = missing_elements(want, elements, &full);
+  int64_t missing = part && part->padded
+                        ? 0
+                        : missing_elements(want, elements, &full);
   int64_t total = elements * full + (elements - missing) * (partitions - full);
   ibx_pack_trim(lower->ctx->packs, row, full, partitions - full, elements,
                 elements - missing, ibx_dtype_bytes(want->dtype));
@@ -327,14 +330,16 @@ bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
         (ibx_dim){.atom[0].size = extent, .size = extent, .count = 1};
   }
   want.dim[dim] = *like;
-  return ibx_lower_constant_as(lower, value, &want, cut_dim, start, size, out);
+  cut part = {.dim = cut_dim, .start = start, .size = size};
+  if (load_constant(lower, value, &part, &want, out)) return true;
+  return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
 }
 
 bool ibx_lower_constant_as(ibx_lower *lower, uint32_t value,
                            const ibx_view *want, uint8_t cut_dim, int64_t start,
                            int64_t size, ibx_view *out) {
   ibx_view packed = *want;
-  cut part = {.dim = cut_dim, .start = start, .size = size};
+  cut part = {.dim = cut_dim, .start = start, .size = size, .padded = true};
   if (load_constant(lower, value, &part, &packed, out)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
 }
