@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// imbrex bench: the simulated time of a program or model against its bounds,
+// who was busy, what moved, and the budgets that the user set. The keys of the
+// JSON are those of docs; they never change their meaning.
+
+#include "driver/driver.h"
+#include "driver/timeline.h"
+#include "driver/wall.h"
+#include "imbrex/prove.h"
+#include "imbrex/sim.h"
+
+#include <jansson.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct bench_args {
+  ibx_compile_args compile;
+  const char *entry, *baseline;
+  bool json, timeline, wall;
+  double max_regress; ///< per cent
+  double max_time_us; ///< negative: no budget
+  uint64_t max_hbm, max_host_segments;
+} bench_args;
+
+/// Everything that is reported of one entry.
+typedef struct figures {
+  const ibx_program_data *program;
+  const ibx_entry *entry;
+  ibx_sim_time time;
+  ibx_proof proof;
+  double wall_us; ///< negative: not measured
+} figures;
+
+static double to_us(uint64_t ps) { return (double)ps / 1e6; }
+
+static double share(uint64_t part, uint64_t whole) {
+  return whole == 0 ? 0.0 : (double)part / (double)whole;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+static uint64_t bound_ps(const figures *f) {
+  return larger(f->entry->bounds.tensor_ps, f->entry->bounds.hbm_ps);
+}
+
+static uint64_t hbm_bytes(const figures *f) {
+  return f->time.hbm_read_bytes + f->time.hbm_write_bytes;
+}
+
+static const char *bound_name(const figures *f) {
+  const ibx_bounds *bounds = &f->entry->bounds;
+  return bounds->tensor_ps >= bounds->hbm_ps ? "tensor" : "hbm";
+}
+
+// --- JSON -----------------------------------------------------------------------
+
+static json_t *ratio_json(uint64_t part, uint64_t whole) {
+  return whole == 0 ? json_null() : json_real(share(part, whole));
+}
+
+static json_t *engines_json(const figures *f) {
+  json_t *engines = json_object();
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    json_object_set_new(engines, ibx_engine_name((ibx_engine)e),
+                        json_real(to_us(f->time.busy_ps[e])));
+  }
+  json_object_set_new(engines, "dma", json_real(to_us(f->time.dma_busy_ps)));
+  return engines;
+}
+
+static void add_times(json_t *root, const figures *f) {
+  const ibx_bounds *bounds = &f->entry->bounds;
+  const struct {
+    const char *key;
+    uint64_t ps;
+  } rows[] = {{"simulated_us", f->time.total_ps},
+              {"bound_us", bound_ps(f)},
+              {"tensor_bound_us", bounds->tensor_ps},
+              {"hbm_bound_us", bounds->hbm_ps},
+              {"engine_bound_us", bounds->engine_ps},
+              {"dma_active_us", f->time.dma_active_ps}};
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    json_object_set_new(root, rows[i].key, json_real(to_us(rows[i].ps)));
+  }
+  // The simulator has no host to launch from.
+  json_object_set_new(root, "launch_us", json_real(0.0));
+  json_object_set_new(root, "bound_by", json_string(bound_name(f)));
+  json_object_set_new(root, "ratio", ratio_json(f->time.total_ps, bound_ps(f)));
+  json_object_set_new(
+      root, "engine_ratio",
+      ratio_json(f->time.total_ps, larger(bound_ps(f), bounds->engine_ps)));
+  if (f->wall_us >= 0) {
+    json_object_set_new(root, "wall_us", json_real(f->wall_us));
+  }
+}
+
+static void add_counts(json_t *root, const figures *f) {
+  const struct {
+    const char *key;
+    uint64_t value;
+  } rows[] = {{"hbm_read_bytes", f->time.hbm_read_bytes},
+              {"hbm_write_bytes", f->time.hbm_write_bytes},
+              {"fetch_bytes", f->time.fetch_bytes},
+              {"hbm_min_bytes", f->entry->bounds.hbm_min_bytes},
+              {"flops", f->entry->bounds.flops},
+              {"instructions", f->time.instructions},
+              {"dma_count", f->time.dma_count},
+              {"program_bytes", f->program->code_bytes},
+              {"weight_bytes", f->program->weights.size},
+              {"sbuf_peak_bytes", f->proof.sbuf_peak_bytes},
+              {"psum_peak_banks", f->proof.psum_peak_banks}};
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    json_object_set_new(root, rows[i].key,
+                        json_integer((json_int_t)rows[i].value));
+  }
+}
+
+static json_t *figures_json(const figures *f) {
+  json_t *root = json_object();
+  json_object_set_new(root, "model", json_string(f->program->model));
+  json_object_set_new(root, "target", json_string(f->program->machine->name));
+  json_object_set_new(root, "entry", json_string(f->entry->name));
+  add_times(root, f);
+  json_object_set_new(root, "engines", engines_json(f));
+  add_counts(root, f);
+  // Programs hold device code only.
+  json_object_set_new(root, "host_segments", json_array());
+  json_object_set_new(root, "gpsimd_calls", json_array());
+  return root;
+}
+
+// --- text -----------------------------------------------------------------------
+
+static void print_bounds(const figures *f) {
+  const ibx_bounds *bounds = &f->entry->bounds;
+  uint64_t hardest = larger(bound_ps(f), bounds->engine_ps);
+  if (bound_ps(f) == 0) {
+    printf("bound      none declared\n");
+    return;
+  }
+  printf("bound      %.1f us by %s (tensor %.1f, HBM %.1f, engines %.1f)\n",
+         to_us(bound_ps(f)), bound_name(f), to_us(bounds->tensor_ps),
+         to_us(bounds->hbm_ps), to_us(bounds->engine_ps));
+  printf("ratio      %.2f of the bound, %.2f of the hardest engine's\n",
+         share(f->time.total_ps, bound_ps(f)),
+         share(f->time.total_ps, hardest));
+}
+
+static void print_engines(const figures *f) {
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    printf("%-10s busy %.1f us, %.1f %%\n", ibx_engine_name((ibx_engine)e),
+           to_us(f->time.busy_ps[e]),
+           100.0 * share(f->time.busy_ps[e], f->time.total_ps));
+  }
+  printf("dma        busy %.1f us, %.1f %% of %u engines; in flight %.1f %%\n",
+         to_us(f->time.dma_busy_ps),
+         100.0 * share(f->time.dma_busy_ps, f->time.total_ps),
+         f->program->machine->dma_engines,
+         100.0 * share(f->time.dma_active_ps, f->time.total_ps));
+}
+
+static void print_traffic(const figures *f) {
+  printf("HBM        read %.3f MB, written %.3f MB",
+         (double)f->time.hbm_read_bytes / 1e6,
+         (double)f->time.hbm_write_bytes / 1e6);
+  uint64_t least = f->entry->bounds.hbm_min_bytes;
+  if (least != 0) {
+    printf(", %.2f of the least (%.3f MB)", share(hbm_bytes(f), least),
+           (double)least / 1e6);
+  }
+  printf("\nfetched    %.3f MB of instructions and descriptors\n",
+         (double)f->time.fetch_bytes / 1e6);
+}
+
+static void print_sizes(const figures *f) {
+  const ibx_machine *machine = f->program->machine;
+  printf("executed   %" PRIu64 " instructions, %" PRIu64 " DMAs\n",
+         f->time.instructions, f->time.dma_count);
+  printf("program    %" PRIu64 " bytes, weights %zu bytes\n",
+         f->program->code_bytes, f->program->weights.size);
+  printf("SBUF       at most %" PRIu64 " of %u bytes a partition; PSUM %u of "
+         "%d banks\n",
+         f->proof.sbuf_peak_bytes, machine->sbuf_bytes,
+         f->proof.psum_peak_banks, IBX_PSUM_BANKS);
+  printf("host       no segments, no GpSimd library calls\n");
+  if (f->wall_us >= 0) printf("wall       %.1f us a run\n", f->wall_us);
+}
+
+static void print_figures(const figures *f) {
+  printf("%s, entry %s, %s\n", f->program->model, f->entry->name,
+         f->program->machine->name);
+  printf("simulated  %.1f us\n", to_us(f->time.total_ps));
+  print_bounds(f);
+  print_engines(f);
+  print_traffic(f);
+  print_sizes(f);
+}
+
+// --- budgets --------------------------------------------------------------------
+
+static ibx_status check_baseline(const bench_args *args, const figures *f,
+                                 ibx_error *err) {
+  json_error_t problem;
+  json_t *root = json_load_file(args->baseline, 0, &problem);
+  if (!root) {
+    return IBX_FAIL(err, INVALID_ARGUMENT, "%s: no JSON of bench: %s",
+                    args->baseline, problem.text);
+  }
+  json_t *time = json_object_get(root, "simulated_us");
+  double before_us = json_number_value(time);
+  bool is_number = json_is_number(time);
+  json_decref(root);
+  if (!is_number || before_us <= 0) {
+    return IBX_FAIL(err, INVALID_ARGUMENT,
+                    "%s: has no simulated_us; make it with bench --json",
+                    args->baseline);
+  }
+  double now_us = to_us(f->time.total_ps);
+  double grown = 100.0 * (now_us / before_us - 1.0);
+  if (grown <= args->max_regress) return IBX_OK;
+  return IBX_FAIL(err, BUDGET_EXCEEDED,
+                  "simulated time is %.1f us, %.2f %% above the %.1f us of %s; "
+                  "%.2f %% are allowed",
+                  now_us, grown, before_us, args->baseline, args->max_regress);
+}
+
+static ibx_status check_budgets(const bench_args *args, const figures *f,
+                                ibx_error *err) {
+  double time_us = to_us(f->time.total_ps);
+  if (args->max_time_us >= 0 && time_us > args->max_time_us) {
+    return IBX_FAIL(err, BUDGET_EXCEEDED,
+                    "simulated time is %.1f us, the budget %.1f us", time_us,
+                    args->max_time_us);
+  }
+  if (hbm_bytes(f) > args->max_hbm) {
+    return IBX_FAIL(err, BUDGET_EXCEEDED,
+                    "%" PRIu64 " bytes of tensors move, the budget is %" PRIu64,
+                    hbm_bytes(f), args->max_hbm);
+  }
+  // A program has no host segments, which every budget allows.
+  return args->baseline ? check_baseline(args, f, err) : IBX_OK;
+}
+
+// --- the command ----------------------------------------------------------------
+
+static ibx_status measure(const bench_args *args, const ibx_program *program,
+                          figures *f, ibx_error *err) {
+  f->program = ibx_program_get(program);
+  f->entry = ibx_program_find_entry(program, args->entry);
+  f->wall_us = -1;
+  if (!f->entry) {
+    return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
+                    args->entry ? args->entry : "");
+  }
+  IBX_TRY(ibx_prove_entry(f->program, f->entry, &f->proof, err));
+  IBX_TRY(ibx_sim_time_entry(f->program, f->entry, NULL, NULL, &f->time, err));
+  if (!args->wall) return IBX_OK;
+  return ibx_wall_measure(f->program, f->entry, &f->wall_us, err);
+}
+
+static int report(const bench_args *args, const figures *f) {
+  ibx_error err = {0};
+  int exit_code = 0;
+  if (args->json) {
+    exit_code = ibx_driver_print_json(figures_json(f));
+  } else {
+    print_figures(f);
+  }
+  if (args->timeline) {
+    printf("\n");
+    ibx_status status =
+        ibx_timeline_draw(f->program, f->entry, f->time.total_ps, stdout, &err);
+    if (status != IBX_OK) return ibx_driver_fail(&err);
+  }
+  if (exit_code != 0) return exit_code;
+  return check_budgets(args, f, &err) == IBX_OK ? 0 : ibx_driver_fail(&err);
+}
+
+static int run(const bench_args *args, const char *path) {
+  ibx_error err = {0};
+  ibx_compile_request request;
+  ibx_loaded loaded;
+  figures f = {0};
+  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+    return ibx_driver_fail(&err);
+  }
+  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
+  ibx_compile_request_fini(&request);
+  if (status != IBX_OK) return ibx_driver_fail(&err);
+  int exit_code = measure(args, loaded.program, &f, &err) == IBX_OK
+                      ? report(args, &f)
+                      : ibx_driver_fail(&err);
+  ibx_loaded_fini(&loaded);
+  return exit_code;
+}
+
+int ibx_cmd_bench(int argc, char **argv) {
+  bench_args args = {.compile = IBX_COMPILE_ARGS_DEFAULT,
+                     .max_time_us = -1,
+                     .max_hbm = UINT64_MAX,
+                     .max_host_segments = UINT64_MAX};
+  const ibx_option rows[] = {
+      {"json", 0, IBX_OPTION_FLAG, &args.json, NULL, "prints JSON"},
+      {"timeline", 0, IBX_OPTION_FLAG, &args.timeline, NULL,
+       "draws the engines over time"},
+      {"wall", 0, IBX_OPTION_FLAG, &args.wall, NULL,
+       "also runs the program and measures the simulator"},
+      {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
+       "entry of a program with several (the first)"},
+      {"baseline", 0, IBX_OPTION_TEXT, &args.baseline, "FILE",
+       "earlier JSON of bench to compare with"},
+      {"max-regress", 0, IBX_OPTION_NUMBER, &args.max_regress, "PERCENT",
+       "how much slower than the baseline is allowed (0)"},
+      {"max-time-us", 0, IBX_OPTION_NUMBER, &args.max_time_us, "US",
+       "budget of simulated time"},
+      {"max-hbm", 0, IBX_OPTION_UINT, &args.max_hbm, "BYTES",
+       "budget of tensor bytes moved from and to HBM"},
+      {"max-host-segments", 0, IBX_OPTION_UINT, &args.max_host_segments, "N",
+       "budget of host segments"},
+      IBX_COMPILE_ARGS_ROWS(args.compile),
+  };
+  ibx_options options = {.command = "bench",
+                         .rows = rows,
+                         .row_count = IBX_COUNT_OF(rows),
+                         .min_operands = 1,
+                         .max_operands = 1};
+  int exit_code = 0;
+  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
+  if (args.json && args.timeline) {
+    exit_code = ibx_options_wrong("bench", "--timeline is text, --json is not; "
+                                           "give one of them");
+  } else {
+    exit_code = run(&args, options.operands.items[0]);
+  }
+  ibx_options_fini(&options);
+  return exit_code;
+}
