@@ -62,94 +62,106 @@ bool ibx_lower_select(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
 
 // ---- concat and pad
 
-// A buffer for a tensor that is put together from parts along `axis`: the
-// planned layout, or one that leaves that dimension free, so that every part is
-// a view of it.
-static bool assembled(ibx_lower *lower, const ibx_node *node, uint8_t axis,
-                      bool aligned, ibx_view *out) {
+// A buffer in the planned layout of a node.
+static bool assembled(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[node->result].type;
   ibx_layout layout = ibx_lower_layout(lower, node);
-  bool free = true;
-  for (uint8_t i = 0; i < layout.count; i++) free = free && layout.dims[i] != axis;
-  if (!free && !aligned) {
-    layout.count = 0;
-    int64_t most = 1;
-    for (uint8_t d = 0; d < type->rank; d++) {
-      if (d == axis || type->dims[d] <= most) continue;
-      most = type->dims[d];
-      layout = (ibx_layout){.dims = {d}, .count = 1};
-    }
-  }
   if (ibx_lower_tensor(lower, type, &layout, "assembled", out)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit its tensor");
 }
 
-// Whether every part is a slice of `whole` along the axis.
-static bool slices_fit(const ibx_lower *lower, const ibx_node *node,
-                       uint8_t axis, const ibx_view *whole) {
-  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  ibx_view part;
-  for (uint8_t d = 0; d < whole->rank; d++) sizes[d] = whole->dim[d].size;
-  for (uint32_t i = 0; i < node->operand_count; i++) {
-    sizes[axis] = lower->graph->values[node->operand[i]].type.dims[axis];
-    if (sizes[axis] == 0) continue;
-    if (!ibx_view_slice(whole, starts, sizes, NULL, &part)) return false;
-    starts[axis] += sizes[axis];
+// Partitions of one tile of a dimension, or its extent when it has none.
+static int64_t tile_of(const ibx_dim *dim) {
+  int64_t tile = 1;
+  for (uint8_t a = 0; a < dim->count; a++) {
+    if (dim->atom[a].pstep != 0) tile *= dim->atom[a].size;
+  }
+  return tile == 1 ? dim->size : tile;
+}
+
+static bool cut_part(const ibx_view *whole, const ibx_view *src, uint8_t axis,
+                     int64_t start, int64_t at, int64_t part, ibx_view *out_dst,
+                     ibx_view *out_src) {
+  int64_t to[IBX_MAX_RANK] = {0}, from[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  for (uint8_t d = 0; d < src->rank; d++) sizes[d] = src->dim[d].size;
+  to[axis] = start + at;
+  from[axis] = at;
+  sizes[axis] = part;
+  if (!ibx_view_slice(whole, to, sizes, NULL, out_dst)) return false;
+  if (!ibx_view_slice(src, from, sizes, NULL, out_src)) return false;
+  const ibx_view *views[] = {out_dst, out_src};
+  return ibx_view_refines(views, 2);
+}
+
+// Moves `src` to elements [start, ...) of dimension `axis` of `whole`, cut where
+// an atom of either ends.
+static bool move_part(ibx_lower *lower, const ibx_view *whole,
+                      const ibx_view *src, uint8_t axis, int64_t start) {
+  int64_t size = src->dim[axis].size, tile = tile_of(&whole->dim[axis]);
+  for (int64_t at = 0; at < size;) {
+    ibx_view dst_part, src_part;
+    int64_t part = ibx_dim_span(&whole->dim[axis], start + at, size - at);
+    part = ibx_dim_span(&src->dim[axis], at, part);
+    // Where the atoms of both have no common refinement, tile by tile.
+    int64_t left = tile - (start + at) % tile;
+    bool ok = cut_part(whole, src, axis, start, at, part, &dst_part, &src_part);
+    if (!ok && left < part) {
+      part = left;
+      ok = cut_part(whole, src, axis, start, at, part, &dst_part, &src_part);
+    }
+    if (!ok) {
+      part = 1;
+      ok = cut_part(whole, src, axis, start, at, part, &dst_part, &src_part);
+    }
+    if (!ok) {
+      return ibx_lower_fail(lower, IBX_INTERNAL, "a part has no view");
+    }
+    if (!ibx_lower_move(lower, &dst_part, &src_part)) return false;
+    at += part;
   }
   return true;
 }
 
 bool ibx_lower_concat(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   uint8_t axis = (uint8_t)node->params.axis;
-  const ibx_type *type = &lower->graph->values[node->result].type;
-  ibx_layout layout = ibx_lower_layout(lower, node);
-  ibx_view trial;
-  int32_t partitions;
-  int64_t elements;
-  bool aligned =
-      ibx_view_make(type, &layout, &trial, &partitions, &elements) &&
-      slices_fit(lower, node, axis, &trial);
-  if (!assembled(lower, node, axis, aligned, out)) return false;
-  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  for (uint8_t d = 0; d < type->rank; d++) sizes[d] = type->dims[d];
+  int64_t start = 0;
+  if (!assembled(lower, node, out)) return false;
   for (uint32_t i = 0; i < node->operand_count; i++) {
-    ibx_view part, src;
-    sizes[axis] = lower->graph->values[node->operand[i]].type.dims[axis];
-    if (sizes[axis] == 0) continue;
-    if (!ibx_view_slice(out, starts, sizes, NULL, &part)) {
-      return ibx_lower_fail(lower, IBX_INTERNAL, "a part has no view");
+    ibx_view src;
+    int64_t size = lower->graph->values[node->operand[i]].type.dims[axis];
+    if (size == 0) continue;
+    if (!any_view(lower, node->operand[i], &src) ||
+        !move_part(lower, out, &src, axis, start)) {
+      return false;
     }
-    bool constant = ibx_lower_is_constant(lower, node->operand[i]);
-    bool ok = constant ? ibx_lower_like(lower, node->operand[i], &part,
-                                        type->dtype, &src)
-                       : any_view(lower, node->operand[i], &src);
-    if (!ok || !ibx_lower_move(lower, &part, &src)) return false;
-    starts[axis] += sizes[axis];
+    start += size;
   }
   return true;
 }
 
 bool ibx_lower_pad(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
-  const ibx_type *type = &lower->graph->values[node->result].type;
   const ibx_type *inner = &lower->graph->values[node->operand[0]].type;
-  uint8_t axis = 0;
-  int64_t sizes[IBX_MAX_RANK];
-  for (uint8_t d = 0; d < type->rank; d++) {
-    sizes[d] = inner->dims[d];
-    if (inner->dims[d] != type->dims[d]) axis = d;
-  }
+  int64_t sizes[IBX_MAX_RANK], starts[IBX_MAX_RANK];
   ibx_view src, part;
-  if (!assembled(lower, node, axis, false, out)) return false;
-  if (!ibx_view_slice(out, node->params.low.at, sizes, NULL, &part)) {
-    ibx_layout none = {.count = 0};
-    if (!ibx_lower_tensor(lower, type, &none, "padded", out) ||
-        !ibx_view_slice(out, node->params.low.at, sizes, NULL, &part)) {
-      return ibx_lower_fail(lower, IBX_INTERNAL, "a padded tensor has no view");
-    }
+  if (!assembled(lower, node, out) ||
+      !any_view(lower, node->operand[0], &src) ||
+      !ibx_lower_fill(lower, out, node->params.value)) {
+    return false;
   }
-  return ibx_lower_fill(lower, out, node->params.value) &&
-         any_view(lower, node->operand[0], &src) &&
-         ibx_lower_move(lower, &part, &src);
+  // The dimension on the partitions may start inside of a tile: it goes last.
+  uint8_t axis = 0;
+  for (uint8_t d = 0; d < inner->rank; d++) {
+    sizes[d] = inner->dims[d];
+    starts[d] = node->params.low.at[d];
+    if (tile_of(&out->dim[d]) != out->dim[d].size && starts[d] != 0) axis = d;
+  }
+  int64_t start = starts[axis];
+  starts[axis] = 0;
+  sizes[axis] = out->dim[axis].size;
+  if (!ibx_view_slice(out, starts, sizes, NULL, &part)) {
+    return ibx_lower_fail(lower, IBX_INTERNAL, "a padded tensor has no view");
+  }
+  return move_part(lower, &part, &src, axis, start);
 }
 
 // ---- gather

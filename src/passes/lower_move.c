@@ -391,13 +391,30 @@ static bool move_by_spread(ibx_lower *lower, const ibx_view *dst,
   return ibx_view_rects(views, 2, visit_spread, &state);
 }
 
+// Partitions that no engine can address, element by element: through a copy on
+// the partitions of `dst` counted from 0, of which the DMA takes whole rows.
+static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
+                         const ibx_view *src) {
+  ibx_view rows;
+  size_t bytes = ibx_dtype_bytes(src->dtype);
+  if (bytes != 2 && bytes != 4) return false;
+  ibx_view aligned = *dst;
+  aligned.partition = 0;
+  aligned.dtype = src->dtype;
+  const ibx_view *views[] = {&aligned, src};
+  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  return ibx_lower_temp(lower, dst, src->dtype, &rows) &&
+         move_by_transpose(lower, &rows, src) && move_by_dma(lower, dst, &rows);
+}
+
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
                     const ibx_view *src) {
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
   if (on_chip && (move_by_engine(lower, dst, src) ||
                   move_by_transpose(lower, dst, src) ||
-                  move_by_spread(lower, dst, src))) {
+                  move_by_spread(lower, dst, src) ||
+                  move_by_rows(lower, dst, src))) {
     return true;
   }
   if (lower->status != IBX_OK) return false;

@@ -196,6 +196,30 @@ static bool linearise(ibx_lower *lower, uint32_t value, ibx_view *out) {
   return ibx_lower_move(lower, out, &have);
 }
 
+// A view in SBUF that no engine can address (it starts in the middle of a
+// quadrant of partitions) is copied to where one can.
+static bool addressable(ibx_lower *lower, const ibx_type *type, ibx_view *view) {
+  if (lower->func->buffers[view->buffer].place.space != IBX_SPACE_SBUF) {
+    return true;
+  }
+  const ibx_view *views[] = {view};
+  if (ibx_view_pieces(views, 1, INT32_MAX, NULL, NULL)) return true;
+  ibx_layout layout = {.count = 0};
+  int64_t most = 1;
+  for (uint8_t d = 0; d < type->rank; d++) {
+    if (type->dims[d] <= most) continue;
+    most = type->dims[d];
+    layout = (ibx_layout){.dims = {d}, .count = 1};
+  }
+  ibx_view copy;
+  if (!ibx_lower_tensor(lower, type, &layout, "aligned", &copy) ||
+      !ibx_lower_move(lower, &copy, view)) {
+    return false;
+  }
+  *view = copy;
+  return true;
+}
+
 static bool lower_view_node(ibx_lower *lower, const ibx_node *node) {
   ibx_view have, view;
   uint32_t operand = node->operand[0];
@@ -210,6 +234,9 @@ static bool lower_view_node(ibx_lower *lower, const ibx_node *node) {
                             "operation %s cannot be expressed on this target",
                             ibx_tensor_op_get(node->op)->name);
     }
+  }
+  if (!addressable(lower, &lower->graph->values[node->result].type, &view)) {
+    return false;
   }
   set_view(lower, node->result, &view);
   return true;

@@ -225,6 +225,20 @@ static bool slice_dim(const ibx_dim *dim, int64_t start, int64_t size,
   return true;
 }
 
+int64_t ibx_dim_span(const ibx_dim *dim, int64_t start, int64_t limit) {
+  ibx_dim rest = *dim;
+  for (;;) {
+    int64_t inner = inner_product(&rest);
+    start = rest.count == dim->count ? start : start % (inner * rest.atom[0].size);
+    if (start % inner == 0) return limit;
+    int64_t left = inner - start % inner;
+    if (left < limit) limit = left;
+    memmove(&rest.atom[0], &rest.atom[1],
+            (size_t)(rest.count - 1) * sizeof(ibx_atom));
+    rest.count--;
+  }
+}
+
 bool ibx_view_slice(const ibx_view *view, const int64_t *starts,
                     const int64_t *sizes, const int64_t *steps, ibx_view *out) {
   ibx_view result = *view;

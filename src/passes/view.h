@@ -66,6 +66,9 @@ void ibx_view_transpose(const ibx_view *view, const ibx_ints *perm,
                         ibx_view *out);
 bool ibx_view_slice(const ibx_view *view, const int64_t *starts,
                     const int64_t *sizes, const int64_t *steps, ibx_view *out);
+/// The most elements, up to `limit`, that a slice of the dimension from `start`
+/// on may have.
+int64_t ibx_dim_span(const ibx_dim *dim, int64_t start, int64_t limit);
 void ibx_view_broadcast(const ibx_view *view, const ibx_ints *shape,
                         ibx_view *out);
 /// Drops dimension `dim` at index `index`.
