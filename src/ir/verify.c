@@ -164,7 +164,7 @@ typedef struct reach {
 
 static void walk(reach *r, uint32_t count, int64_t byte_step,
                  int64_t partition_step) {
-  int64_t steps = (int64_t)count - 1;
+  int64_t steps = count == 0 ? 0 : (int64_t)count - 1;
   int64_t bytes = byte_step * steps, partitions = partition_step * steps;
   if (bytes < 0) r->low += bytes;
   if (bytes > 0) r->high += bytes;
@@ -257,11 +257,12 @@ static ibx_status check_extent(const ibx_insn *insn, const ibx_insn_info *info,
   }
   reach r = reach_of(insn, info, slot);
   const ibx_buffer_place *extent = &buffer->place;
+  const char *name = buffer->name ? buffer->name : "";
   if (r.low < 0 || (uint64_t)r.high > extent->bytes) {
     return FAIL(at,
                 "operand %zu touches bytes %" PRId64 " to %" PRId64
                 " of buffer '%s', which has %" PRIu64,
-                slot, r.low, r.high - 1, buffer->name, extent->bytes);
+                slot, r.low, r.high - 1, name, extent->bytes);
   }
   bool has_partitions = extent->space != IBX_SPACE_HBM;
   int64_t partitions = has_partitions ? extent->partitions : 1;
@@ -269,7 +270,7 @@ static ibx_status check_extent(const ibx_insn *insn, const ibx_insn_info *info,
     return FAIL(at,
                 "operand %zu touches partitions %" PRId64 " to %" PRId64
                 " of buffer '%s', which has %" PRId64,
-                slot, r.first, r.last - 1, buffer->name, partitions);
+                slot, r.first, r.last - 1, name, partitions);
   }
   return IBX_OK;
 }
