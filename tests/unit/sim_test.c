@@ -177,7 +177,7 @@ static uint32_t bit_alu(uint8_t op, uint32_t a, uint32_t b, unsigned width) {
 
 // The order that rows.h states.
 static float fold(uint8_t op, const float *values, size_t n) {
-  float lane[16];
+  float lane[16] = {0};
   for (size_t i = 0; i < n; i++) {
     lane[i % 16] = i < 16 ? values[i] : alu(op, lane[i % 16], values[i]);
   }
