@@ -12,8 +12,8 @@
 IBX_C_BEGIN
 
 typedef enum ibx_sim_order {
-  IBX_SIM_ORDER_PROGRAM,    ///< a fixed order that the semaphores allow, fastest
-  IBX_SIM_ORDER_RANDOM,     ///< at each step any ready engine or DMA piece
+  IBX_SIM_ORDER_PROGRAM, ///< a fixed order that the semaphores allow, fastest
+  IBX_SIM_ORDER_RANDOM,  ///< at each step any ready engine or DMA piece
   IBX_SIM_ORDER_ADVERSARIAL ///< delays whatever is awaited; poisons memory
 } ibx_sim_order;
 
@@ -74,10 +74,10 @@ typedef struct ibx_sim_time {
 
 /// Times the entry without data. `on_event` may be NULL. Fails with
 /// DEVICE_ERROR on a deadlock.
-IBX_API IBX_NODISCARD ibx_status ibx_sim_time_entry(
-    const ibx_program_data *program, const ibx_entry *entry,
-    ibx_sim_event_fn on_event, void *user, ibx_sim_time *out_time,
-    ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status
+ibx_sim_time_entry(const ibx_program_data *program, const ibx_entry *entry,
+                   ibx_sim_event_fn on_event, void *user,
+                   ibx_sim_time *out_time, ibx_error *err);
 
 IBX_C_END
 #endif
