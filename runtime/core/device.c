@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Devices. In: a URI. Out: a table of functions and the driver's handle: the
+// simulator's, or those of a shared library, whose table has our version.
+
+#include "core/device.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64, PATH_BYTES = 4096 };
+
+static void *default_alloc(void *user, size_t size) {
+  (void)user;
+  if (size > SIZE_MAX - ALIGNMENT) return NULL;
+  size_t rounded = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  return aligned_alloc(ALIGNMENT, rounded == 0 ? ALIGNMENT : rounded);
+}
+
+static void default_free(void *user, void *memory) {
+  (void)user;
+  free(memory);
+}
+
+void *ibx_device_alloc(const ibx_device *device, size_t size) {
+  void *memory = device->allocator.alloc(device->allocator.user, size);
+  if (memory != NULL) memset(memory, 0, size);
+  return memory;
+}
+
+void ibx_device_free(const ibx_device *device, void *memory) {
+  if (memory != NULL) device->allocator.free(device->allocator.user, memory);
+}
+
+static bool is_complete(const ibx_device_table *table) {
+  return table->version == IBX_DEVICE_TABLE_VERSION && table->open &&
+         table->close && table->query && table->load && table->unload &&
+         table->run;
+}
+
+static ibx_status find_table(ibx_device *device, const char *path,
+                             ibx_error *err) {
+  device->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (device->library == NULL) {
+    return IBX_FAIL(err, NOT_FOUND, "driver %s: %s", path, dlerror());
+  }
+  void *symbol = dlsym(device->library, IBX_DRIVER_SYMBOL);
+  if (symbol == NULL) {
+    return IBX_FAIL(err, NOT_FOUND, "driver %s does not export %s", path,
+                    IBX_DRIVER_SYMBOL);
+  }
+  // POSIX, not C, says that an object pointer can hold a function's address.
+  ibx_driver_entry_fn get_table;
+  memcpy(&get_table, &symbol, sizeof(get_table));
+  device->table = get_table(IBX_DEVICE_TABLE_VERSION);
+  if (device->table != NULL && is_complete(device->table)) return IBX_OK;
+  return IBX_FAIL(err, UNSUPPORTED, "driver %s has no device table version %u",
+                  path, IBX_DEVICE_TABLE_VERSION);
+}
+
+// Opens the library of "/path/lib.so?rest" and stores where the rest begins.
+static ibx_status open_library(ibx_device *device, const char *text,
+                               const char **out_rest, ibx_error *err) {
+  char path[PATH_BYTES];
+  size_t len = strcspn(text, "?");
+  if (len == 0 || len >= sizeof(path)) {
+    return IBX_FAIL(err, INVALID_ARGUMENT, "driver:%s has no usable path",
+                    text);
+  }
+  memcpy(path, text, len);
+  path[len] = 0;
+  *out_rest = text + len;
+  return find_table(device, path, err);
+}
+
+static ibx_status open_uri(ibx_device *device, const char *uri,
+                           ibx_error *err) {
+  const char *rest = NULL;
+  if (strncmp(uri, "sim:", 4) == 0) {
+    device->table = ibx_sim_device_table();
+    rest = uri + 4;
+  } else if (strncmp(uri, "driver:", 7) == 0) {
+    IBX_TRY(open_library(device, uri + 7, &rest, err));
+  } else {
+    return IBX_FAIL(err, INVALID_ARGUMENT,
+                    "device '%s' is neither sim: nor driver:/path/lib.so", uri);
+  }
+  return device->table->open(rest, &device->allocator, &device->handle, err);
+}
+
+ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,
+                           ibx_device **out_device, ibx_error *err) {
+  static const ibx_allocator default_allocator = {.alloc = default_alloc,
+                                                  .free = default_free};
+  *out_device = NULL;
+  if (allocator == NULL) allocator = &default_allocator;
+  ibx_device *device = allocator->alloc(allocator->user, sizeof(*device));
+  if (device == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  *device = (ibx_device){.allocator = *allocator};
+  ibx_status status = open_uri(device, uri, err);
+  if (status != IBX_OK) {
+    ibx_device_close(device);
+    return status;
+  }
+  *out_device = device;
+  return IBX_OK;
+}
+
+void ibx_device_close(ibx_device *device) {
+  if (device == NULL) return;
+  if (device->handle != NULL) device->table->close(device->handle);
+  if (device->library != NULL) dlclose(device->library);
+  ibx_device_free(device, device);
+}
+
+ibx_device_info ibx_device_query(const ibx_device *device) {
+  return device->table->query(device->handle);
+}
