@@ -24,8 +24,8 @@ typedef enum ibx_buffer_kind {
   IBX_BUFFER_SCRATCH, ///< SBUF, PSUM, or HBM that lives for one run
   IBX_BUFFER_INPUT,   ///< HBM, filled before the run
   IBX_BUFFER_OUTPUT,  ///< HBM, read after the run
-  IBX_BUFFER_STATE,   ///< HBM, an input and an output in place, kept between runs
-  IBX_BUFFER_WEIGHT,  ///< HBM, part of the weight section, never written
+  IBX_BUFFER_STATE, ///< HBM, an input and an output in place, kept between runs
+  IBX_BUFFER_WEIGHT, ///< HBM, part of the weight section, never written
   IBX_BUFFER_KIND_COUNT
 } ibx_buffer_kind;
 
@@ -106,9 +106,8 @@ IBX_API IBX_NODISCARD ibx_status ibx_program_write(
 /// Maps and reads a program file, checks every section's digest, every
 /// instruction and every reference (not the proof; see prove.h). On success the
 /// caller owns `*out_program`. The mapping stays until ibx_program_close().
-IBX_API IBX_NODISCARD ibx_status ibx_program_open_file(const char *path,
-                                                       ibx_program **out_program,
-                                                       ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status ibx_program_open_file(
+    const char *path, ibx_program **out_program, ibx_error *err);
 
 /// The same from memory, which must outlive the program and be 64-byte aligned.
 IBX_API IBX_NODISCARD ibx_status ibx_program_open_memory(

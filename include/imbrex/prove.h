@@ -13,7 +13,7 @@
 IBX_C_BEGIN
 
 typedef struct ibx_proof {
-  uint64_t instructions;    ///< executed, loops expanded
+  uint64_t instructions; ///< executed, loops expanded
   uint64_t accesses;
   uint32_t semaphores_used;
   uint32_t psum_peak_banks;
@@ -23,10 +23,9 @@ typedef struct ibx_proof {
 /// Proves one entry. `proof` may be NULL. Fails with UNPROVEN and the first
 /// finding: engine, instruction index, node, buffer and the other party; with
 /// INVALID_PROGRAM when an instruction or buffer is illegal on its own.
-IBX_API IBX_NODISCARD ibx_status ibx_prove_entry(const ibx_program_data *program,
-                                                 const ibx_entry *entry,
-                                                 ibx_proof *proof,
-                                                 ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status
+ibx_prove_entry(const ibx_program_data *program, const ibx_entry *entry,
+                ibx_proof *proof, ibx_error *err);
 
 IBX_C_END
 #endif

@@ -34,7 +34,8 @@ void *ibx_pool_array(ibx_pool *pool, size_t count, size_t size) {
   bytes -= bytes % POOL_ALIGN;
   ibx_pool_block *block = pool->last;
   if (!block || block->capacity - block->used < bytes) {
-    block = add_block(pool, bytes > POOL_BLOCK_BYTES ? bytes : POOL_BLOCK_BYTES);
+    block =
+        add_block(pool, bytes > POOL_BLOCK_BYTES ? bytes : POOL_BLOCK_BYTES);
     if (!block) return NULL;
   }
   void *memory = block->bytes + block->used;

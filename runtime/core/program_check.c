@@ -68,13 +68,12 @@ static ibx_status check_buffer(const checker *c,
   if (ibx_add_size(place->offset, place->bytes, &end) && end <= limit) {
     return IBX_OK;
   }
-  return IBX_FAIL(c->err, INVALID_PROGRAM,
-                  "entry %s: buffer %s has %" PRIu64 " bytes at %" PRIu64
-                  " of the %" PRIu64 " bytes of %s",
-                  c->entry->name, buffer->name, place->bytes, place->offset,
-                  limit,
-                  is_weight ? "the weight section"
-                            : ibx_space_name(place->space));
+  return IBX_FAIL(
+      c->err, INVALID_PROGRAM,
+      "entry %s: buffer %s has %" PRIu64 " bytes at %" PRIu64 " of the %" PRIu64
+      " bytes of %s",
+      c->entry->name, buffer->name, place->bytes, place->offset, limit,
+      is_weight ? "the weight section" : ibx_space_name(place->space));
 }
 
 // --- tensors ------------------------------------------------------------------
@@ -231,8 +230,8 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
   const checker *c = &whole;
   if (c->entry->buffer_count > IBX_NO_BUFFER) {
     return IBX_FAIL(c->err, INVALID_PROGRAM,
-                    "entry %s has %zu buffers, the limit is %d",
-                    c->entry->name, c->entry->buffer_count, IBX_NO_BUFFER);
+                    "entry %s has %zu buffers, the limit is %d", c->entry->name,
+                    c->entry->buffer_count, IBX_NO_BUFFER);
   }
   for (size_t i = 0; i < c->entry->buffer_count; i++) {
     IBX_TRY(check_buffer(c, &c->entry->buffers[i]));

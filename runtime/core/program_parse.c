@@ -129,8 +129,7 @@ static ibx_status parse_insns(parser *p, ibx_span code, ibx_stream *stream) {
     IBX_TRY(ibx_insn_decode(code, &stream->insns[i], &words, p->err));
     code.data += words * IBX_WORD_BYTES;
     code.size -= words * IBX_WORD_BYTES;
-    stream->nodes[i] =
-        p->debug.at ? (uint32_t)take(&p->debug, 4) : IBX_NO_NODE;
+    stream->nodes[i] = p->debug.at ? (uint32_t)take(&p->debug, 4) : IBX_NO_NODE;
   }
   if (code.size == 0) return IBX_OK;
   return IBX_FAIL(p->err, INVALID_PROGRAM,
@@ -153,10 +152,8 @@ static ibx_status parse_stream(parser *p, ibx_stream *stream) {
                     count, size, offset, code.size);
   }
   stream->count = (size_t)count;
-  stream->insns =
-      IBX_POOL_ARRAY(&p->program->pool, stream->count, ibx_insn);
-  stream->nodes =
-      IBX_POOL_ARRAY(&p->program->pool, stream->count, uint32_t);
+  stream->insns = IBX_POOL_ARRAY(&p->program->pool, stream->count, ibx_insn);
+  stream->nodes = IBX_POOL_ARRAY(&p->program->pool, stream->count, uint32_t);
   if (!stream->insns || !stream->nodes) return no_memory(p);
   return parse_insns(p, (ibx_span){code.data + offset, (size_t)size}, stream);
 }
@@ -194,8 +191,8 @@ static ibx_status parse_entry(parser *p, ibx_entry *entry) {
   }
   IBX_TRY(parse_tensors(p, entry->input_count, &entry->inputs));
   IBX_TRY(parse_tensors(p, entry->output_count, &entry->outputs));
-  entry->buffers = IBX_POOL_ARRAY(&p->program->pool, entry->buffer_count,
-                                  ibx_buffer_decl);
+  entry->buffers =
+      IBX_POOL_ARRAY(&p->program->pool, entry->buffer_count, ibx_buffer_decl);
   if (!entry->buffers) return no_memory(p);
   for (size_t i = 0; i < entry->buffer_count; i++) {
     IBX_TRY(parse_buffer(p, &entry->buffers[i]));
@@ -230,8 +227,8 @@ static ibx_status parse_entries(parser *p) {
   return IBX_OK;
 }
 
-ibx_status ibx_program_parse(ibx_program *program,
-                             const ibx_sections *sections, ibx_error *err) {
+ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
+                             ibx_error *err) {
   parser p = {.program = program, .sections = sections, .err = err};
   for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
     if (sections->at[id].data || id == IBX_SECTION_DEBUG) continue;

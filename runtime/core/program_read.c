@@ -73,8 +73,8 @@ static ibx_status check_table(frame *f, ibx_error *err) {
   }
   f->section_count = (size_t)count;
   size_t table = f->section_count * IBX_SECTION_ROW_BYTES;
-  table = (table + IBX_SECTION_ALIGN - 1) / IBX_SECTION_ALIGN *
-          IBX_SECTION_ALIGN;
+  table =
+      (table + IBX_SECTION_ALIGN - 1) / IBX_SECTION_ALIGN * IBX_SECTION_ALIGN;
   f->table_end = IBX_HEADER_BYTES + table;
   if (f->bytes.size - IBX_TRAILER_BYTES < f->table_end) {
     return IBX_FAIL(err, INVALID_PROGRAM, "the section table is cut short");
@@ -212,8 +212,8 @@ static ibx_status map_file(const char *path, ibx_span *out, ibx_error *err) {
   if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
     status = IBX_FAIL(err, IO_ERROR, "%s: not a regular file", path);
   } else if (facts.st_size < IBX_HEADER_BYTES) {
-    status = IBX_FAIL(err, INVALID_PROGRAM, "%s: this is no program file",
-                      path);
+    status =
+        IBX_FAIL(err, INVALID_PROGRAM, "%s: this is no program file", path);
   } else {
     size_t size = (size_t)facts.st_size;
     void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
@@ -267,19 +267,19 @@ const ibx_entry *ibx_program_find_entry(const ibx_program *program,
 bool ibx_program_section(const ibx_program *program, size_t index,
                          ibx_section_info *out) {
   static const char *const names[IBX_SECTION_ID_COUNT] = {
-      "", "target", "strings", "nodes", "entries", "streams", "debug",
-      "weights"};
+      "",        "target",  "strings", "nodes",
+      "entries", "streams", "debug",   "weights"};
   const uint8_t *bytes = program->bytes.data;
   if (index >= ibx_get_le(bytes + 12, 4)) return false;
   const uint8_t *row = bytes + IBX_HEADER_BYTES + index * IBX_SECTION_ROW_BYTES;
   const uint8_t *trailer = bytes + program->bytes.size - IBX_TRAILER_BYTES;
   bool in_trailer = (row[4] & IBX_SECTION_TRAILER_DIGEST) != 0;
-  *out = (ibx_section_info){.name = "",
-                            .offset = ibx_get_le(row + 8, 8),
-                            .size = ibx_get_le(row + 16, 8),
-                            .digest = ibx_get_le(
-                                in_trailer ? trailer + 8 : row + 24, 8),
-                            .id = (uint32_t)ibx_get_le(row, 4)};
+  *out = (ibx_section_info){
+      .name = "",
+      .offset = ibx_get_le(row + 8, 8),
+      .size = ibx_get_le(row + 16, 8),
+      .digest = ibx_get_le(in_trailer ? trailer + 8 : row + 24, 8),
+      .id = (uint32_t)ibx_get_le(row, 4)};
   if (out->id < IBX_SECTION_ID_COUNT) out->name = names[out->id];
   return true;
 }

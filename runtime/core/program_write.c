@@ -58,8 +58,8 @@ static bool grow_strings(writer *w) {
   size_t count = old.slot_count ? old.slot_count * 2 : 256;
   uint32_t *slots = calloc(count, sizeof *slots);
   if (!slots) return false;
-  w->strings = (string_table){.slots = slots, .slot_count = count,
-                              .used = old.used};
+  w->strings =
+      (string_table){.slots = slots, .slot_count = count, .used = old.used};
   const char *base = (const char *)w->section[IBX_SECTION_STRINGS].data;
   for (size_t i = 0; i < old.slot_count; i++) {
     if (old.slots[i] == 0) continue;
@@ -113,7 +113,8 @@ static ibx_status make_stream(writer *w, const ibx_stream *stream,
     IBX_TRY(ibx_insn_encode(&stream->insns[i], words, err));
     size_t bytes = ibx_insn_words(&stream->insns[i]) * IBX_WORD_BYTES;
     if (!ibx_blob_write(&w->section[IBX_SECTION_STREAMS], words, bytes)) {
-      return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for an instruction stream");
+      return IBX_FAIL(err, OUT_OF_MEMORY,
+                      "no memory for an instruction stream");
     }
     put(w, IBX_SECTION_DEBUG, stream->nodes ? stream->nodes[i] : IBX_NO_NODE,
         4);
@@ -269,9 +270,8 @@ static ibx_status pass_weights(const writer *w, weight_tap *tap,
                                                     void *),
                                void *weight_user, ibx_error *err) {
   const ibx_span weights = w->program->weights;
-  bool is_done = weight_write
-                     ? weight_write(weight_user, tap_write, tap)
-                     : tap_write(tap, weights.data, weights.size);
+  bool is_done = weight_write ? weight_write(weight_user, tap_write, tap)
+                              : tap_write(tap, weights.data, weights.size);
   if (tap->is_over || (is_done && tap->left > 0)) {
     return IBX_FAIL(err, INTERNAL,
                     "the weights are not the %zu bytes that were announced",

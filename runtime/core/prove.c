@@ -100,54 +100,6 @@ static ibx_status report(const prover *p, const ibx_access *access,
 
 // --- before the run -----------------------------------------------------------
 
-// Buffers that the caller sees are his memory: nothing else may lie there.
-static int compare_offsets(const void *a, const void *b) {
-  const ibx_buffer_decl *x = *(const ibx_buffer_decl *const *)a;
-  const ibx_buffer_decl *y = *(const ibx_buffer_decl *const *)b;
-  if (x->place.offset != y->place.offset) {
-    return x->place.offset < y->place.offset ? -1 : 1;
-  }
-  return x < y ? -1 : x > y;
-}
-
-static ibx_status check_apart(const prover *p, const ibx_buffer_decl **sorted,
-                              size_t count) {
-  const ibx_buffer_decl *reach = NULL;  // ends last so far
-  const ibx_buffer_decl *shared = NULL; // ends last of those of the caller
-  for (size_t i = 0; i < count; i++) {
-    const ibx_buffer_decl *b = sorted[i];
-    bool is_shared = b->kind != IBX_BUFFER_SCRATCH;
-    const ibx_buffer_decl *other = is_shared ? reach : shared;
-    if (other && other->place.offset + other->place.bytes > b->place.offset) {
-      return IBX_FAIL(p->err, UNPROVEN,
-                      "buffers %.40s and %.40s share addresses, and one "
-                      "belongs to the caller",
-                      other->name, b->name);
-    }
-    uint64_t end = b->place.offset + b->place.bytes;
-    if (!reach || end > reach->place.offset + reach->place.bytes) reach = b;
-    if (is_shared) shared = b;
-  }
-  return IBX_OK;
-}
-
-static ibx_status check_caller_buffers(prover *p) {
-  size_t count = 0;
-  const ibx_buffer_decl **sorted = IBX_POOL_ARRAY(
-      &p->pool, p->entry->buffer_count, const ibx_buffer_decl *);
-  if (!sorted) return no_memory(p);
-  for (size_t i = 0; i < p->entry->buffer_count; i++) {
-    const ibx_buffer_decl *b = &p->entry->buffers[i];
-    if (b->place.space != IBX_SPACE_HBM || b->kind == IBX_BUFFER_WEIGHT ||
-        b->place.bytes == 0) {
-      continue;
-    }
-    sorted[count++] = b;
-  }
-  qsort(sorted, count, sizeof(const ibx_buffer_decl *), compare_offsets);
-  return check_apart(p, sorted, count);
-}
-
 static bool has_buffer(const ibx_insn *insn, const ibx_insn_info *info,
                        size_t slot) {
   return info->slot[slot] != IBX_SLOT_NONE &&
@@ -199,11 +151,10 @@ static ibx_status report_reach(const prover *p, const ibx_access *access,
                                uint64_t limit) {
   char where[WHERE_BYTES];
   describe(p, (ibx_engine)access->engine, access->insn, where);
-  return IBX_FAIL(p->err, UNPROVEN,
-                  "%s: %s %" PRId64 " to %" PRId64 " leave the %" PRIu64
-                  " of %.40s",
-                  where, what, first, last, limit,
-                  p->entry->buffers[access->buffer].name);
+  return IBX_FAIL(
+      p->err, UNPROVEN,
+      "%s: %s %" PRId64 " to %" PRId64 " leave the %" PRIu64 " of %.40s", where,
+      what, first, last, limit, p->entry->buffers[access->buffer].name);
 }
 
 static ibx_status check_reach(const prover *p, const ibx_access *access,
@@ -218,8 +169,7 @@ static ibx_status check_reach(const prover *p, const ibx_access *access,
     return report_reach(p, access, "bytes", reach.first, reach.last,
                         place->bytes);
   }
-  if (reach.first_partition < 0 ||
-      reach.last_partition >= place->partitions) {
+  if (reach.first_partition < 0 || reach.last_partition >= place->partitions) {
     return report_reach(p, access, "partitions", reach.first_partition,
                         reach.last_partition, place->partitions);
   }
@@ -268,8 +218,7 @@ static ibx_status check_pieces(const prover *p, const ibx_access *access,
 
 static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
                         size_t slot, bool is_write) {
-  ibx_pattern pattern =
-      ibx_flow_pattern(&p->flows[access.engine], insn, slot);
+  ibx_pattern pattern = ibx_flow_pattern(&p->flows[access.engine], insn, slot);
   access.buffer = insn->operand[slot].buffer;
   access.is_write = is_write;
   if (insn->opcode == IBX_OP_multiply_moving) {
@@ -375,9 +324,8 @@ static ibx_status do_insn(prover *p, ibx_engine engine) {
   ibx_error why = {.status = IBX_OK};
   clock->at[engine] = flow->time + 1;
   if (insn->wait_value > 0) {
-    ibx_status status =
-        ibx_order_wait(&p->order, engine, insn->wait_semaphore,
-                       insn->wait_value, on_dma_done, p, &why);
+    ibx_status status = ibx_order_wait(&p->order, engine, insn->wait_semaphore,
+                                       insn->wait_value, on_dma_done, p, &why);
     if (status != IBX_OK) return locate(p, engine, flow->pc, status, &why);
   }
   ibx_access access = {.agent = (uint8_t)engine,
@@ -488,7 +436,7 @@ static ibx_status prove(prover *p) {
   p->places = ibx_entry_places(p->entry, &p->pool);
   if (!p->places) return no_memory(p);
   IBX_TRY(ibx_shadow_init(&p->shadow, p->entry, &p->order, &p->pool, p->err));
-  IBX_TRY(check_caller_buffers(p));
+  IBX_TRY(ibx_prove_caller_buffers(p->entry, &p->pool, p->err));
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     IBX_TRY(survey_stream(p, (ibx_engine)e));
   }

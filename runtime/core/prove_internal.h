@@ -7,7 +7,9 @@
 ///   prove_flow.c    one engine's stream: loops, registers, operand addresses
 ///   prove_order.c   what is known to have happened: clocks and semaphores
 ///   prove_region.c  sets of bytes        prove_bits.c  which bytes are written
-///   prove_shadow.c  accesses in flight of each buffer, races, reads of nothing
+///   prove_record.c  accesses that a buffer has seen, and races among them
+///   prove_shadow.c  all buffers: shared addresses, reads of nothing
+///   prove_caller.c  buffers that belong to the caller
 ///   prove_psum.c    accumulation groups
 ///   prove.c         runs the streams and reports
 /// docs/prover.md has the rules and why they suffice.
@@ -72,13 +74,13 @@ ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,
 
 /// A DMA that has been issued.
 typedef struct ibx_dma_record {
-  ibx_clock clock;       ///< what it may rely on
-  uint32_t refs;         ///< of accesses and of its signal
-  uint32_t wait_time;    ///< of the engine that waited for it
-  uint8_t waiter;        ///< engine, or IBX_AGENT_NONE
+  ibx_clock clock;    ///< what it may rely on
+  uint32_t refs;      ///< of accesses and of its signal
+  uint32_t wait_time; ///< of the engine that waited for it
+  uint8_t waiter;     ///< engine, or IBX_AGENT_NONE
   uint8_t touch_count;
   bool touch_writes[3];
-  uint16_t touches[3];   ///< buffers
+  uint16_t touches[3]; ///< buffers
 } ibx_dma_record;
 
 /// A signal that nobody has waited for.
@@ -183,7 +185,7 @@ typedef struct ibx_shadow {
   size_t active_count;
   ibx_order *order;
   ibx_clock known; ///< what every unfinished engine knows
-  uint64_t work; ///< steps taken so far
+  uint64_t work;   ///< steps taken so far
 } ibx_shadow;
 
 /// How one instruction touches one operand.
@@ -192,7 +194,7 @@ typedef struct ibx_access {
   uint8_t agent, engine;
   uint32_t time, insn;
   bool is_write;
-  bool is_matmul;      ///< a write by multiply_moving
+  bool is_matmul; ///< a write by multiply_moving
   bool is_accumulating;
   bool is_group_end;
   const ibx_clock *clock; ///< what the agent knows
@@ -217,6 +219,24 @@ typedef enum ibx_finding {
   IBX_FINDING_OUT_OF_MEMORY
 } ibx_finding;
 
+// --- records ------------------------------------------------------------------
+
+/// Whether an agent knows everything in the list.
+bool ibx_records_are_known(const ibx_record_list *list, const ibx_clock *clock);
+/// Lends a record that overlaps `region` and that `clock` does not know, or
+/// NULL.
+const ibx_record *ibx_records_find_race(ibx_shadow *shadow,
+                                        const ibx_record_list *list,
+                                        const ibx_clock *clock,
+                                        const ibx_region *region);
+/// Returns false when memory is short.
+bool ibx_records_add(const ibx_shadow *shadow, ibx_record_list *list,
+                     const ibx_access *access, const ibx_region *region);
+void ibx_records_clear(ibx_order *order, ibx_record_list *list);
+void ibx_records_free(ibx_order *order, ibx_record_list *list);
+
+// --- buffers ------------------------------------------------------------------
+
 ibx_status ibx_shadow_init(ibx_shadow *shadow, const ibx_entry *entry,
                            ibx_order *order, ibx_pool *pool, ibx_error *err);
 void ibx_shadow_fini(ibx_shadow *shadow);
@@ -227,6 +247,13 @@ ibx_finding ibx_shadow_access(ibx_shadow *shadow, const ibx_access *access,
 void ibx_shadow_dma_done(ibx_shadow *shadow, uint32_t dma);
 /// Whether every byte of a buffer has been written.
 bool ibx_shadow_is_complete(const ibx_shadow_buffer *buffer);
+
+// --- caller -------------------------------------------------------------------
+
+/// Buffers that the caller sees are his memory: fails with UNPROVEN when
+/// anything else lies there.
+ibx_status ibx_prove_caller_buffers(const ibx_entry *entry, ibx_pool *pool,
+                                    ibx_error *err);
 
 // --- psum ---------------------------------------------------------------------
 

@@ -65,9 +65,8 @@ bool ibx_order_add_dma(ibx_order *order, ibx_engine engine, uint32_t *out) {
     }
     *out = (uint32_t)order->dma_count++;
   }
-  order->dmas[*out] = (ibx_dma_record){.clock = order->clocks[engine],
-                                       .refs = 1,
-                                       .waiter = IBX_AGENT_NONE};
+  order->dmas[*out] = (ibx_dma_record){
+      .clock = order->clocks[engine], .refs = 1, .waiter = IBX_AGENT_NONE};
   return true;
 }
 

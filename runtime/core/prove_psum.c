@@ -25,8 +25,7 @@ ibx_finding ibx_psum_read(const ibx_shadow_buffer *buffer,
     const ibx_group *group = &buffer->groups[i];
     if (!ibx_region_overlaps(&group->region, region, work)) continue;
     // The last matmul may lie beside what is read, so no race would show it.
-    if (group->is_open ||
-        access->clock->at[IBX_ENGINE_TENSOR] < group->time) {
+    if (group->is_open || access->clock->at[IBX_ENGINE_TENSOR] < group->time) {
       return IBX_FINDING_OPEN_GROUP;
     }
   }

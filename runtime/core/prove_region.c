@@ -84,8 +84,7 @@ static void mask_range(uint64_t out[2], uint64_t first, uint64_t count) {
     uint64_t lo = first > base ? first - base : 0;
     uint64_t hi = first + count > base ? first + count - base : 0;
     if (hi > 64) hi = 64;
-    out[w] = lo >= hi ? 0
-                      : (UINT64_MAX >> (64 - (hi - lo))) << lo;
+    out[w] = lo >= hi ? 0 : (UINT64_MAX >> (64 - (hi - lo))) << lo;
   }
 }
 

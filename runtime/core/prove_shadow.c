@@ -6,181 +6,16 @@
 // ordered; every byte read was written, last through the buffer that it is read
 // through.
 //
-// Each buffer keeps its accesses as records (an epoch and a region) and what is
-// written as bits. A record is forgotten when all unfinished engines know it,
-// or when a later write covers it. Most accesses look at no record: their agent
-// knows everything that the buffer has seen.
+// Each buffer keeps its accesses as records (prove_record.c) and what is written
+// as bits (prove_bits.c). Buffers that share an address and are in use at the
+// same time know each other as neighbours.
 
 #include "core/prove_internal.h"
-#include "core/program_format.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_RECORDS = 16, FIRST_NEIGHBOURS = 8 };
-
-// --- records ------------------------------------------------------------------
-
-static bool is_after(const ibx_order *order, const ibx_clock *clock,
-                     const ibx_record *record) {
-  if (record->agent != IBX_AGENT_DMA) {
-    return clock->at[record->agent] >= record->time;
-  }
-  const ibx_dma_record *dma = &order->dmas[record->time];
-  return dma->waiter != IBX_AGENT_NONE &&
-         clock->at[dma->waiter] >= dma->wait_time;
-}
-
-static bool knows_all(const ibx_record_list *list, const ibx_clock *clock) {
-  if (list->pending > 0) return false;
-  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
-    if (list->last[e] > clock->at[e]) return false;
-  }
-  return true;
-}
-
-static const ibx_record *find_race(ibx_shadow *shadow,
-                                   const ibx_record_list *list,
-                                   const ibx_clock *clock,
-                                   const ibx_region *region) {
-  if (list->count == 0 || knows_all(list, clock)) return NULL;
-  shadow->work += list->count;
-  // The newest records are the ones that are still unordered.
-  for (size_t i = list->count; i-- > 0;) {
-    const ibx_record *record = &list->items[i];
-    if (record->region.lo >= region->hi || record->region.hi <= region->lo) {
-      continue;
-    }
-    if (!is_after(shadow->order, clock, record) &&
-        ibx_region_overlaps(&record->region, region, &shadow->work)) {
-      return record;
-    }
-  }
-  return NULL;
-}
-
-static void drop_record(ibx_order *order, const ibx_record *record) {
-  if (record->agent == IBX_AGENT_DMA) ibx_order_drop_dma(order, record->time);
-}
-
-// A DMA that was waited for orders as an access of its waiter at that wait.
-static void settle_record(ibx_order *order, ibx_record *record) {
-  if (record->agent != IBX_AGENT_DMA) return;
-  const ibx_dma_record *dma = &order->dmas[record->time];
-  if (dma->waiter == IBX_AGENT_NONE) return;
-  uint8_t waiter = dma->waiter;
-  uint32_t time = dma->wait_time;
-  ibx_order_drop_dma(order, record->time);
-  record->agent = waiter;
-  record->time = time;
-}
-
-static uint64_t record_hash(const ibx_record *record) {
-  return ibx_digest_bytes(&record->region, sizeof record->region) +
-         record->agent;
-}
-
-// Of records of one engine that touch the same region only the newest counts:
-// an engine's instructions complete in order. `slots` has twice as many places
-// as the list, a power of two.
-static bool is_repeated(const ibx_record *kept, uint32_t *slots, size_t mask,
-                        uint32_t index) {
-  const ibx_record *record = &kept[index];
-  size_t at = (size_t)record_hash(record) & mask;
-  for (; slots[at] != 0; at = (at + 1) & mask) {
-    const ibx_record *other = &kept[slots[at] - 1];
-    if (other->agent == record->agent && record->agent != IBX_AGENT_DMA &&
-        ibx_region_equal(&other->region, &record->region)) {
-      return true;
-    }
-  }
-  slots[at] = index + 1;
-  return false;
-}
-
-// Puts the times of a record together with those of its equal.
-static void merge_times(ibx_record_list *list, uint32_t *slots, size_t mask,
-                        const ibx_record *record) {
-  size_t at = (size_t)record_hash(record) & mask;
-  for (; slots[at] != 0; at = (at + 1) & mask) {
-    ibx_record *other = &list->items[slots[at] - 1];
-    if (other->agent != record->agent ||
-        !ibx_region_equal(&other->region, &record->region)) {
-      continue;
-    }
-    if (other->time < record->time) {
-      other->time = record->time;
-      other->insn = record->insn;
-      other->engine = record->engine;
-    }
-    return;
-  }
-}
-
-// Forgets what every unfinished engine knows and what a newer record of the
-// same engine repeats.
-static bool compact(const ibx_shadow *shadow, ibx_record_list *list) {
-  size_t slot_count = FIRST_RECORDS;
-  while (slot_count < list->count * 2) {
-    slot_count *= 2;
-  }
-  uint32_t *slots = calloc(slot_count, sizeof *slots);
-  if (!slots) return false;
-  size_t kept = 0;
-  for (size_t i = 0; i < list->count; i++) {
-    ibx_record record = list->items[i];
-    if (is_after(shadow->order, &shadow->known, &record)) {
-      drop_record(shadow->order, &record);
-      continue;
-    }
-    settle_record(shadow->order, &record);
-    list->items[kept] = record;
-    if (is_repeated(list->items, slots, slot_count - 1, (uint32_t)kept)) {
-      merge_times(list, slots, slot_count - 1, &record);
-    } else {
-      kept++;
-    }
-  }
-  list->count = kept;
-  free(slots);
-  return true;
-}
-
-static bool grow_list(ibx_record_list *list) {
-  size_t capacity = list->capacity ? list->capacity * 2 : FIRST_RECORDS;
-  ibx_record *items = realloc(list->items, capacity * sizeof *items);
-  if (!items) return false;
-  list->items = items;
-  list->capacity = capacity;
-  return true;
-}
-
-static bool add_record(const ibx_shadow *shadow, ibx_record_list *list,
-                       const ibx_access *access, const ibx_region *region) {
-  if (list->count == list->capacity) {
-    if (list->count > 0 && !compact(shadow, list)) return false;
-    // At least half must have gone, or compacting would not pay.
-    if (list->count * 2 >= list->capacity && !grow_list(list)) return false;
-  }
-  list->items[list->count++] = (ibx_record){.region = *region,
-                                            .time = access->time,
-                                            .insn = access->insn,
-                                            .agent = access->agent,
-                                            .engine = access->engine};
-  if (access->agent == IBX_AGENT_DMA) {
-    shadow->order->dmas[access->time].refs++;
-  } else {
-    list->last[access->agent] = access->time;
-  }
-  return true;
-}
-
-static void clear_list(ibx_order *order, ibx_record_list *list) {
-  for (size_t i = 0; i < list->count; i++) {
-    drop_record(order, &list->items[i]);
-  }
-  list->count = 0;
-}
+enum { FIRST_NEIGHBOURS = 8 };
 
 // --- rows ---------------------------------------------------------------------
 
@@ -191,8 +26,7 @@ static bool is_tracked(const ibx_shadow_buffer *buffer) {
 
 static bool split_row(ibx_shadow_buffer *buffer, size_t index,
                       const uint64_t inside[2]) {
-  ibx_row *rows =
-      realloc(buffer->rows, (buffer->row_count + 1) * sizeof *rows);
+  ibx_row *rows = realloc(buffer->rows, (buffer->row_count + 1) * sizeof *rows);
   if (!rows) return false;
   buffer->rows = rows;
   ibx_row *row = &rows[index];
@@ -300,22 +134,16 @@ static bool add_neighbour(ibx_shadow_buffer *buffer, uint16_t other) {
 
 // Nothing to come touches the buffer, and everybody knows what did.
 static bool is_over(const ibx_shadow *shadow, const ibx_shadow_buffer *buffer) {
-  return buffer->remaining == 0 && knows_all(&buffer->reads, &shadow->known) &&
-         knows_all(&buffer->writes, &shadow->known);
-}
-
-static void free_list(ibx_order *order, ibx_record_list *list) {
-  clear_list(order, list);
-  free(list->items);
-  list->items = NULL;
-  list->capacity = 0;
+  return buffer->remaining == 0 &&
+         ibx_records_are_known(&buffer->reads, &shadow->known) &&
+         ibx_records_are_known(&buffer->writes, &shadow->known);
 }
 
 static void retire(ibx_shadow *shadow, ibx_shadow_buffer *buffer) {
   if (!buffer->is_active) return;
   buffer->is_active = false;
-  free_list(shadow->order, &buffer->reads);
-  free_list(shadow->order, &buffer->writes);
+  ibx_records_free(shadow->order, &buffer->reads);
+  ibx_records_free(shadow->order, &buffer->writes);
 }
 
 // Finds the buffers in use that share an address with this one.
@@ -359,10 +187,10 @@ static ibx_finding check_races(ibx_shadow *shadow, size_t buffer,
                                const ibx_region *region, ibx_conflict *out) {
   const ibx_shadow_buffer *seen = &shadow->buffers[buffer];
   const ibx_record *other =
-      find_race(shadow, &seen->writes, access->clock, region);
+      ibx_records_find_race(shadow, &seen->writes, access->clock, region);
   if (other) return report_race(other, buffer, true, out);
   if (!access->is_write) return IBX_FINDING_NONE;
-  other = find_race(shadow, &seen->reads, access->clock, region);
+  other = ibx_records_find_race(shadow, &seen->reads, access->clock, region);
   return other ? report_race(other, buffer, false, out) : IBX_FINDING_NONE;
 }
 
@@ -423,8 +251,7 @@ static void note_dma(const ibx_shadow *shadow, const ibx_access *access,
 }
 
 static ibx_finding do_read(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
-                           const ibx_access *access,
-                           const ibx_region *region) {
+                           const ibx_access *access, const ibx_region *region) {
   if (is_tracked(buffer)) {
     ibx_finding finding = test_written(buffer, region);
     if (finding != IBX_FINDING_NONE) return finding;
@@ -433,7 +260,7 @@ static ibx_finding do_read(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
     ibx_finding finding = ibx_psum_read(buffer, access, region, &shadow->work);
     if (finding != IBX_FINDING_NONE) return finding;
   }
-  if (!add_record(shadow, &buffer->reads, access, region)) {
+  if (!ibx_records_add(shadow, &buffer->reads, access, region)) {
     return IBX_FINDING_OUT_OF_MEMORY;
   }
   note_dma(shadow, access, &buffer->reads);
@@ -454,10 +281,10 @@ static ibx_finding do_write(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
   // It is ordered after all that it covers, so whoever is ordered after it is
   // ordered after them.
   if (ibx_region_covers(region, &buffer->extent)) {
-    clear_list(shadow->order, &buffer->reads);
-    clear_list(shadow->order, &buffer->writes);
+    ibx_records_clear(shadow->order, &buffer->reads);
+    ibx_records_clear(shadow->order, &buffer->writes);
   }
-  if (!add_record(shadow, &buffer->writes, access, region)) {
+  if (!ibx_records_add(shadow, &buffer->writes, access, region)) {
     return IBX_FINDING_OUT_OF_MEMORY;
   }
   note_dma(shadow, access, &buffer->writes);

@@ -72,8 +72,8 @@ static ibx_status print_memory(const ibx_entry *entry, ibx_error *err) {
   const ibx_buffer_decl **sorted = sort_buffers(entry);
   if (!sorted) return no_memory(err);
   printf("memory of %s\n", entry->name);
-  printf("  %-8s %12s %12s %-9s %-8s %s\n", "space", "offset", "bytes",
-         "parts", "kind", "buffer");
+  printf("  %-8s %12s %12s %-9s %-8s %s\n", "space", "offset", "bytes", "parts",
+         "kind", "buffer");
   for (size_t i = 0; i < entry->buffer_count; i++) {
     const ibx_buffer_place *place = &sorted[i]->place;
     bool is_weight = sorted[i]->kind == IBX_BUFFER_WEIGHT;
@@ -83,8 +83,8 @@ static ibx_status print_memory(const ibx_entry *entry, ibx_error *err) {
                place->partition + place->partitions - 1u);
     }
     printf("  %-8s %12" PRIu64 " %12" PRIu64 " %-9s %-8s %s\n",
-           is_weight ? "weights" : ibx_space_name(place->space),
-           place->offset, place->bytes, partitions, kind_name(sorted[i]->kind),
+           is_weight ? "weights" : ibx_space_name(place->space), place->offset,
+           place->bytes, partitions, kind_name(sorted[i]->kind),
            sorted[i]->name);
   }
   free(sorted);
@@ -199,10 +199,10 @@ static json_t *sections_json(const ibx_program *program) {
     char digest[17];
     snprintf(digest, sizeof(digest), "%016" PRIx64, section.digest);
     json_array_append_new(
-        sections, json_pack("{s:i, s:s, s:I, s:I, s:s}", "id", (int)section.id,
-                            "name", section.name, "offset",
-                            (json_int_t)section.offset, "bytes",
-                            (json_int_t)section.size, "digest", digest));
+        sections,
+        json_pack("{s:i, s:s, s:I, s:I, s:s}", "id", (int)section.id, "name",
+                  section.name, "offset", (json_int_t)section.offset, "bytes",
+                  (json_int_t)section.size, "digest", digest));
   }
   return sections;
 }
@@ -241,8 +241,8 @@ static ibx_status dump_json(const ibx_program *program, const dump_args *args,
   }
   json_t *root = json_pack(
       "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "model", data->model,
-      "target", data->machine->name, "options", data->options, "digest",
-      digest, "program_bytes", (json_int_t)data->code_bytes, "weight_bytes",
+      "target", data->machine->name, "options", data->options, "digest", digest,
+      "program_bytes", (json_int_t)data->code_bytes, "weight_bytes",
       (json_int_t)data->weights.size, "nodes", (json_int_t)data->node_count,
       "sections", sections_json(program), "entries", entries);
   if (status == IBX_OK && args->assembly) {

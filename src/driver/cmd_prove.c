@@ -33,8 +33,8 @@ static void print_verdict(const verdict *v, const ibx_machine *machine) {
 
 static json_t *verdict_json(const verdict *v) {
   if (v->status != IBX_OK) {
-    return json_pack("{s:s, s:b, s:s}", "name", v->name, "proved", 0,
-                     "finding", v->err.message);
+    return json_pack("{s:s, s:b, s:s}", "name", v->name, "proved", 0, "finding",
+                     v->err.message);
   }
   return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "name", v->name,
                    "proved", 1, "instructions",
@@ -65,10 +65,9 @@ static int prove(const char *path, bool json) {
     }
   }
   if (json) {
-    json_t *root =
-        json_pack("{s:s, s:s, s:b, s:O}", "model", data->model, "target",
-                  data->machine->name, "proved", exit_code == 0, "entries",
-                  entries);
+    json_t *root = json_pack("{s:s, s:s, s:b, s:O}", "model", data->model,
+                             "target", data->machine->name, "proved",
+                             exit_code == 0, "entries", entries);
     int printed = ibx_driver_print_json(root);
     if (printed != 0) exit_code = printed;
   }

@@ -72,8 +72,8 @@ static void *copy_of(mutator *m, const void *items, size_t count, size_t size) {
 
 static ibx_status copy_entry(mutator *m, const ibx_entry *entry) {
   m->entry = *entry;
-  m->entry.buffers = copy_of(m, entry->buffers, entry->buffer_count,
-                             sizeof *entry->buffers);
+  m->entry.buffers =
+      copy_of(m, entry->buffers, entry->buffer_count, sizeof *entry->buffers);
   if (!m->entry.buffers) return no_memory(m);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     const ibx_stream *stream = &entry->streams[e];
@@ -291,8 +291,8 @@ static void fill_tensor(mutator *m, const ibx_tensor_decl *tensor) {
   bool is_float =
       ibx_dtype_get((ibx_dtype)tensor->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
   for (size_t i = 0; i < count; i++) {
-    float value = is_float ? (float)pick(m, 2048) / 1024.0f - 1.0f
-                           : (float)pick(m, 2);
+    float value =
+        is_float ? (float)pick(m, 2048) / 1024.0f - 1.0f : (float)pick(m, 2);
     ibx_dtype_store_f32((ibx_dtype)tensor->dtype, &value, bytes + i * size, 1);
   }
 }
@@ -357,8 +357,8 @@ static ibx_status run_unchanged(mutator *m) {
   return status;
 }
 
-static ibx_status compare(mutator *m, const ibx_entry *changed,
-                          uint64_t orders, ibx_error *why) {
+static ibx_status compare(mutator *m, const ibx_entry *changed, uint64_t orders,
+                          ibx_error *why) {
   ibx_sim *sim = NULL;
   IBX_TRY(ibx_sim_create(m->program, changed, &sim, why));
   ibx_status status = IBX_OK;
@@ -377,8 +377,11 @@ static ibx_status compare(mutator *m, const ibx_entry *changed,
 ibx_status mutate_compare(const ibx_program_data *program,
                           const ibx_entry *entry, const ibx_entry *changed,
                           uint64_t orders, ibx_error *err) {
-  mutator m = {.program = program, .original = entry, .entry = *entry,
-               .random = 1, .err = err};
+  mutator m = {.program = program,
+               .original = entry,
+               .entry = *entry,
+               .random = 1,
+               .err = err};
   ibx_status status = run_unchanged(&m);
   if (status == IBX_OK) status = compare(&m, changed, orders, err);
   ibx_pool_fini(&m.pool);
@@ -391,9 +394,9 @@ static void note_bug(mutate_report *report, mutate_kind kind,
                      const mutation *mutated, const ibx_error *why) {
   if (report->first_bug[0] != 0) return;
   if (mutated->insn) {
-    snprintf(report->first_bug, sizeof report->first_bug, "%s of %s %zu: %.160s",
-             mutate_kind_name(kind), ibx_engine_name(mutated->engine),
-             mutated->index, why->message);
+    snprintf(report->first_bug, sizeof report->first_bug,
+             "%s of %s %zu: %.160s", mutate_kind_name(kind),
+             ibx_engine_name(mutated->engine), mutated->index, why->message);
   } else {
     snprintf(report->first_bug, sizeof report->first_bug,
              "%s of buffer %.32s, moved to %" PRIu64 ": %.160s",
@@ -442,8 +445,8 @@ static ibx_status run_campaign(mutator *m, const mutate_options *options,
       if (ibx_prove_entry(m->program, &m->entry, NULL, NULL) != IBX_OK) {
         report->kinds[kind].rejected++;
       } else {
-        status = try_accepted(m, options, kind, &mutated, report,
-                              &samples_left);
+        status =
+            try_accepted(m, options, kind, &mutated, report, &samples_left);
       }
       undo(&mutated);
       IBX_TRY(status);

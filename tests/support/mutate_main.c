@@ -67,8 +67,8 @@ static bool print_report(const mutate_report *report) {
   printf("{");
   for (int k = 0; k < MUTATE_KIND_COUNT; k++) {
     const mutate_counts *counts = &report->kinds[k];
-    printf("\n  \"%s\": {\"rejected\": %" PRIu64 ", \"accepted_equal\": %" PRIu64
-           ", \"accepted_different\": %" PRIu64
+    printf("\n  \"%s\": {\"rejected\": %" PRIu64
+           ", \"accepted_equal\": %" PRIu64 ", \"accepted_different\": %" PRIu64
            ", \"accepted_untried\": %" PRIu64 ", \"impossible\": %" PRIu64 "},",
            mutate_kind_name((mutate_kind)k), counts->rejected,
            counts->accepted_equal, counts->accepted_different,
@@ -85,8 +85,7 @@ static ibx_status mutate_all(const ibx_program_data *program,
                              const mutate_options *options,
                              mutate_report *report, ibx_error *err) {
   for (size_t i = 0; i < program->entry_count; i++) {
-    IBX_TRY(
-        mutate_entry(program, &program->entries[i], options, report, err));
+    IBX_TRY(mutate_entry(program, &program->entries[i], options, report, err));
   }
   return IBX_OK;
 }

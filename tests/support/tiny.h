@@ -74,9 +74,8 @@ static inline uint16_t tiny_psum(tiny *t, const char *name, uint64_t offset,
 }
 
 /// HBM; what the caller sees is a tensor of bytes with the buffer's name.
-static inline uint16_t tiny_hbm(tiny *t, const char *name,
-                                ibx_buffer_kind kind, uint64_t offset,
-                                uint64_t bytes) {
+static inline uint16_t tiny_hbm(tiny *t, const char *name, ibx_buffer_kind kind,
+                                uint64_t offset, uint64_t bytes) {
   uint16_t index = tiny_buffer(t, name, kind,
                                (ibx_buffer_place){.space = IBX_SPACE_HBM,
                                                   .partitions = 1,
@@ -238,14 +237,14 @@ static inline void tiny_pipe_init(tiny_pipe *p) {
   p->y = tiny_hbm(t, "y", IBX_BUFFER_OUTPUT, TINY_BYTES, TINY_BYTES);
   p->a = tiny_sbuf(t, "a", 0, TINY_ROW);
   p->b = tiny_sbuf(t, "b", TINY_ROW, TINY_ROW);
-  p->load = tiny_dma(t, IBX_ENGINE_SYNC, p->a, 0, p->x, 0, IBX_PARTITIONS,
-                     TINY_ROW);
+  p->load =
+      tiny_dma(t, IBX_ENGINE_SYNC, p->a, 0, p->x, 0, IBX_PARTITIONS, TINY_ROW);
   tiny_signal_dma(t, p->load, 1);
   p->copy = tiny_copy(t, IBX_ENGINE_VECTOR, p->b, 0, p->a, 0, TINY_ROW / 4);
   tiny_wait(p->copy, 1, p->load->signal_value);
   tiny_signal(p->copy, 2, 1);
-  p->store = tiny_dma(t, IBX_ENGINE_SYNC, p->y, 0, p->b, 0, IBX_PARTITIONS,
-                      TINY_ROW);
+  p->store =
+      tiny_dma(t, IBX_ENGINE_SYNC, p->y, 0, p->b, 0, IBX_PARTITIONS, TINY_ROW);
   tiny_wait(p->store, 2, 1);
 }
 

@@ -163,8 +163,8 @@ static void several_entries_share_weights_and_texts(void **state) {
   p.t.program.entry_count = 2;
   ibx_blob blob = write_blob(&p.t.program);
   ibx_program *program;
-  assert_int_equal(
-      ibx_program_open_memory(ibx_blob_get(&blob), &program, NULL), IBX_OK);
+  assert_int_equal(ibx_program_open_memory(ibx_blob_get(&blob), &program, NULL),
+                   IBX_OK);
   const ibx_entry *second = ibx_program_find_entry(program, "second");
   assert_non_null(second);
   same_entry(second, &entries[1]);
@@ -266,9 +266,9 @@ static void a_field_that_does_not_fit_is_refused(void **state) {
   make_rich(&p);
   p.copy->operand[0].offset = UINT64_C(1) << 40;
   ibx_blob blob = {0};
-  assert_int_equal(ibx_program_write(&p.t.program, ibx_blob_write, &blob, NULL,
-                                     NULL, NULL),
-                   IBX_INVALID_PROGRAM);
+  assert_int_equal(
+      ibx_program_write(&p.t.program, ibx_blob_write, &blob, NULL, NULL, NULL),
+      IBX_INVALID_PROGRAM);
   assert_int_equal(blob.size, 0);
   ibx_blob_fini(&blob);
 }
@@ -383,9 +383,8 @@ static void resealed_damage_never_crashes(void **state) {
     for (size_t i = 0; i < changes; i++) {
       // Not the count of sections and the file's size: reseal believes them.
       size_t at = 64 + (size_t)(next_random(&random) % (blob.size - 128));
-      copy.data[at] = next_random(&random) % 4 == 0
-                          ? 0xff
-                          : (uint8_t)next_random(&random);
+      copy.data[at] =
+          next_random(&random) % 4 == 0 ? 0xff : (uint8_t)next_random(&random);
     }
     reseal(&copy);
     open_and_write_again(ibx_blob_get(&copy), &accepted);
@@ -403,14 +402,13 @@ static void unknown_sections_are_skipped_but_digested(void **state) {
   make_rich(&p);
   ibx_blob blob = write_blob(&p.t.program);
   // The debug section under another number: optional, and unknown.
-  uint8_t *row =
-      blob.data + IBX_HEADER_BYTES + 5 * IBX_SECTION_ROW_BYTES;
+  uint8_t *row = blob.data + IBX_HEADER_BYTES + 5 * IBX_SECTION_ROW_BYTES;
   assert_int_equal(ibx_get_le(row, 4), IBX_SECTION_DEBUG);
   ibx_put_le(row, 99, 4);
   reseal(&blob);
   ibx_program *program;
-  assert_int_equal(
-      ibx_program_open_memory(ibx_blob_get(&blob), &program, NULL), IBX_OK);
+  assert_int_equal(ibx_program_open_memory(ibx_blob_get(&blob), &program, NULL),
+                   IBX_OK);
   const ibx_entry *entry = ibx_program_find_entry(program, NULL);
   assert_int_equal(entry->streams[IBX_ENGINE_VECTOR].nodes[0], IBX_NO_NODE);
   ibx_program_close(program);

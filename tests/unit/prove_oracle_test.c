@@ -56,7 +56,7 @@ typedef struct trial {
   int last[IBX_ENGINE_COUNT]; ///< node of each engine's last instruction
   uint8_t semaphore;
   bool is_grouped; ///< the edges into an op share a semaphore
-  size_t filled; ///< ops at the start that fill a buffer each
+  size_t filled;   ///< ops at the start that fill a buffer each
 } trial;
 
 static uint64_t random_state;
@@ -97,8 +97,8 @@ static void close_graph(trial *r) {
 
 // A pattern of two dimensions of `size` bytes an element inside of a buffer,
 // on `lanes` quadrants from `lane` on; marks its bytes.
-static void place_operand(const trial *r, ibx_operand *operand,
-                          uint16_t buffer, const uint32_t num[2], size_t size,
+static void place_operand(const trial *r, ibx_operand *operand, uint16_t buffer,
+                          const uint32_t num[2], size_t size,
                           const int32_t step[2], size_t lane, size_t lanes,
                           bytes *marks) {
   const ibx_buffer_place *place = &r->t.buffers[buffer].place;
@@ -113,10 +113,10 @@ static void place_operand(const trial *r, ibx_operand *operand,
   operand->step[4] = step[1];
   for (size_t q = lane; q < lane + lanes; q++) {
     for (uint64_t i = 0; i < num[0] * num[1]; i++) {
-      uint64_t at = place->offset + operand->offset +
-                    (i / num[1] * (uint64_t)step[0] +
-                     i % num[1] * (uint64_t)step[1]) *
-                        size;
+      uint64_t at =
+          place->offset + operand->offset +
+          (i / num[1] * (uint64_t)step[0] + i % num[1] * (uint64_t)step[1]) *
+              size;
       for (size_t b = 0; b < size; b++) {
         marks->at[q][at + b] = true;
       }
@@ -133,8 +133,9 @@ static void make_shape(uint32_t num[2], int32_t step[2]) {
 
 static void set_dtype(op *o, size_t size) {
   for (size_t i = 0; i < 2; i++) {
-    o->insn.operand[i].dtype =
-        size == 4 ? IBX_DTYPE_F32 : size == 2 ? IBX_DTYPE_BF16 : IBX_DTYPE_U8;
+    o->insn.operand[i].dtype = size == 4   ? IBX_DTYPE_F32
+                               : size == 2 ? IBX_DTYPE_BF16
+                                           : IBX_DTYPE_U8;
   }
 }
 
@@ -185,7 +186,7 @@ static op *make_op(trial *r) {
   o->is_dma = o->engine == IBX_ENGINE_SYNC ||
               (o->engine == IBX_ENGINE_GPSIMD && pick(2) == 0);
   bool can_set = o->engine != IBX_ENGINE_SCALAR;
-  o->insn = ibx_insn_make(o->is_dma                  ? IBX_OP_dma_copy
+  o->insn = ibx_insn_make(o->is_dma                 ? IBX_OP_dma_copy
                           : can_set && pick(2) == 0 ? IBX_OP_memset
                                                     : IBX_OP_tensor_copy);
   size_t lanes = (size_t)1 << pick(3); // 1, 2 or 4 quadrants
@@ -362,14 +363,12 @@ static void prover_and_oracle_agree(void **state) {
     bool nothing = reads_nothing(&r);
     bool twice = writes_twice(&r);
     ibx_error err = {.message = ""};
-    ibx_status status =
-        ibx_prove_entry(&r.t.program, &r.t.entry, NULL, &err);
+    ibx_status status = ibx_prove_entry(&r.t.program, &r.t.entry, NULL, &err);
     if (status == IBX_INVALID_PROGRAM) fail_msg("%s", err.message);
     bool expected = !race && !nothing && !twice;
     if ((status == IBX_OK) != expected) {
-      fail_msg("round %zu: race %d, nothing %d, twice %d, but: %s", round,
-               race, nothing, twice,
-               status == IBX_OK ? "accepted" : err.message);
+      fail_msg("round %zu: race %d, nothing %d, twice %d, but: %s", round, race,
+               nothing, twice, status == IBX_OK ? "accepted" : err.message);
     }
     accepted += expected;
     races += race && !nothing && !twice;
@@ -396,8 +395,7 @@ static void share_semaphores(trial *r, uint8_t count, bool merges) {
       insn.wait_semaphore %= count;
       insn.signal_semaphore %= count;
       ibx_insn *last = kept > 0 ? &stream->insns[kept - 1] : NULL;
-      bool is_wait =
-          insn.opcode == IBX_OP_semaphore && insn.signal_value == 0;
+      bool is_wait = insn.opcode == IBX_OP_semaphore && insn.signal_value == 0;
       if (merges && last && is_wait && last->opcode == IBX_OP_semaphore &&
           last->signal_value == 0 &&
           last->wait_semaphore == insn.wait_semaphore) {
@@ -435,8 +433,7 @@ static size_t find_op(const trial *r, ibx_engine engine, size_t n) {
 }
 
 static void start_insn(const trial *r, schedule *s, ibx_engine engine) {
-  const ibx_insn *insn =
-      &r->t.entry.streams[engine].insns[s->pc[engine]++];
+  const ibx_insn *insn = &r->t.entry.streams[engine].insns[s->pc[engine]++];
   s->semaphores[insn->wait_semaphore] -= insn->wait_value;
   bool is_dma = insn->opcode == IBX_OP_dma_copy;
   if (!is_dma) s->semaphores[insn->signal_semaphore] += insn->signal_value;

@@ -25,9 +25,8 @@ static uint64_t pick(uint64_t below) {
   return (random_state >> 33) % below;
 }
 
-static const ibx_buffer_place whole = {.space = IBX_SPACE_SBUF,
-                                       .partitions = LANES,
-                                       .bytes = WIDTH};
+static const ibx_buffer_place whole = {
+    .space = IBX_SPACE_SBUF, .partitions = LANES, .bytes = WIDTH};
 
 // Up to five dimensions of a few elements, in bytes, partitions or both.
 static ibx_pattern make_pattern(void) {
@@ -269,7 +268,8 @@ static void ones_are_counted(void **state) {
   (void)state;
   random_state = 6;
   for (size_t round = 0; round < 1000; round++) {
-    uint64_t word = pick(UINT64_C(1) << 31) << 33 ^ pick(UINT64_C(1) << 31) << 5;
+    uint64_t word = pick(UINT64_C(1) << 31) << 33 ^ pick(UINT64_C(1) << 31)
+                                                        << 5;
     if (round < 64) word = UINT64_MAX >> round;
     uint64_t ones = 0;
     for (unsigned bit = 0; bit < 64; bit++) {

@@ -40,8 +40,8 @@ static void a_pipe_is_proved_and_measured(void **state) {
   tiny_pipe p;
   tiny_pipe_init(&p);
   ibx_proof proof;
-  assert_int_equal(
-      ibx_prove_entry(&p.t.program, &p.t.entry, &proof, NULL), IBX_OK);
+  assert_int_equal(ibx_prove_entry(&p.t.program, &p.t.entry, &proof, NULL),
+                   IBX_OK);
   assert_int_equal(proof.instructions, 3);
   assert_int_equal(proof.accesses, 6);
   assert_int_equal(proof.semaphores_used, 2);
@@ -214,8 +214,7 @@ static void dmas_in_flight_are_waited_for_together(void **state) {
       tiny_signal_dma(&t, load, 1);
       sum = (uint16_t)(sum + load->signal_value);
     }
-    ibx_insn *use =
-        tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, TINY_ROW / 4);
+    ibx_insn *use = tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, TINY_ROW / 4);
     tiny_wait(use, 1, together ? sum : sum / 2);
     if (together) {
       ACCEPT(&t);
@@ -240,8 +239,7 @@ static void a_signal_must_not_overtake_a_wait(void **state) {
     uint16_t c = tiny_sbuf(&t, "c", 2048, TINY_ROW);
     ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, 0, x, 0, 128, TINY_ROW);
     tiny_signal_dma(&t, load, 1);
-    ibx_insn *use =
-        tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, TINY_ROW / 4);
+    ibx_insn *use = tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, TINY_ROW / 4);
     tiny_wait(use, 1, load->signal_value);
     // The next load goes elsewhere, so only the semaphore is at stake.
     ibx_insn *next =
@@ -306,8 +304,7 @@ static void an_engine_may_signal_ahead(void **state) {
     tiny_signal(tiny_zero(&t, IBX_ENGINE_VECTOR, a, i * 64, 16), 1, 2);
   }
   for (uint32_t i = 0; i < 4; i++) {
-    ibx_insn *use =
-        tiny_copy(&t, IBX_ENGINE_SCALAR, b, i * 64, a, i * 64, 16);
+    ibx_insn *use = tiny_copy(&t, IBX_ENGINE_SCALAR, b, i * 64, a, i * 64, 16);
     tiny_wait(use, 1, 2);
   }
   ACCEPT(&t);
@@ -651,8 +648,8 @@ static void a_psum_tile_is_measured(void **state) {
   m.t.buffers[m.acc].place.offset = 3 * 2048;
   m.t.buffers[m.acc].place.bytes = 2 * 2048;
   ibx_proof proof;
-  assert_int_equal(
-      ibx_prove_entry(&m.t.program, &m.t.entry, &proof, NULL), IBX_OK);
+  assert_int_equal(ibx_prove_entry(&m.t.program, &m.t.entry, &proof, NULL),
+                   IBX_OK);
   assert_int_equal(proof.psum_peak_banks, 2);
 }
 
