@@ -593,6 +593,10 @@ static ibx_status infer_conv_transpose(const infer *c) {
   return IBX_OK;
 }
 
+// A pooling window costs time for each of its elements, in the padding, too,
+// which no memory pays for: this is the area of an 8192 x 8192 image.
+enum { MOST_TAPS = 1 << 26 };
+
 static ibx_status infer_pool(const infer *c) {
   const ibx_type *x = &c->in[0];
   if (x->rank < 3) {
@@ -610,6 +614,11 @@ static ibx_status infer_pool(const infer *c) {
   for (size_t i = 0; i < spatial; i++) {
     int64_t extent = c->params->kernel.at[i];
     IBX_TRY(mul_extents(c, taps, extent, &taps));
+    if (taps > MOST_TAPS) {
+      return IBX_FAIL(c->err, OUT_OF_CAPACITY,
+                      "%s: the window has more than %d elements", c->name,
+                      MOST_TAPS);
+    }
     IBX_TRY(count_windows(c, i, x->dims[i + 2], extent, &c->out->dims[i + 2]));
   }
   return IBX_OK;
