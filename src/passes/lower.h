@@ -75,6 +75,10 @@ typedef bool (*ibx_piece_fn)(void *user, const ibx_piece *piece);
 bool ibx_view_pieces(const ibx_view *const *views, size_t count, int64_t most,
                      ibx_piece_fn visit, void *user);
 
+/// Whether an engine can address that range of partitions (access pattern
+/// guide): over 64 from 0; over 32 from 0 or 64; else from 0, 32, 64 or 96.
+bool ibx_partitions_are_legal(int64_t start, int64_t count);
+
 /// Fills operand `slot` of an instruction (and, for slot 0, its shape) with view
 /// `index` of a piece.
 void ibx_piece_operand(ibx_insn *insn, size_t slot, const ibx_view *view,

@@ -167,8 +167,8 @@ static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
     }
     plan->columns *= plan->column[i].size;
   }
-  if (rect->partition[0] % 32 || rect->partition[1] % 32) return false;
-  return plan->rows <= IBX_PARTITIONS && plan->columns <= IBX_PARTITIONS;
+  return ibx_partitions_are_legal(rect->partition[1], plan->rows) &&
+         ibx_partitions_are_legal(rect->partition[0], plan->columns);
 }
 
 // The tile of one bank: dimension 0 the columns, 1 the batch, 2 the rows.

@@ -24,8 +24,8 @@ typedef struct piece_walk {
   int32_t partitions;
 } piece_walk;
 
-// Partition ranges that an engine can address (access pattern guide).
-static bool is_legal_range(int32_t start, int32_t count) {
+bool ibx_partitions_are_legal(int64_t start, int64_t count) {
+  if (count > IBX_PARTITIONS) return false;
   if (count > 64) return start == 0;
   if (count > 32) return start % 64 == 0;
   return start % 32 == 0;
@@ -33,7 +33,7 @@ static bool is_legal_range(int32_t start, int32_t count) {
 
 static bool is_legal_piece(const piece_walk *walk, const ibx_piece *piece) {
   for (size_t v = 0; v < walk->count; v++) {
-    if (!is_legal_range(piece->partition[v], piece->partitions)) return false;
+    if (!ibx_partitions_are_legal(piece->partition[v], piece->partitions)) return false;
   }
   return true;
 }

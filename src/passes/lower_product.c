@@ -82,12 +82,6 @@ static void add_part(part_list *list, ibx_contraction part) {
   list->at[list->count++] = part;
 }
 
-static bool is_legal(int32_t start, int32_t count) {
-  if (count > 64) return start == 0;
-  if (count > 32) return start % 64 == 0;
-  return start % 32 == 0;
-}
-
 static void loop_parts(part_list *list, const ibx_axis *loops, size_t count,
                        ibx_contraction part) {
   if (count == 0) {
@@ -132,7 +126,7 @@ static bool visit_part(void *user, const ibx_rect *whole) {
     loops[loop_count++] = *axis;
   }
   if (part.stationary_partition != part.moving_partition) return false;
-  if (!is_legal(part.stationary_partition, part.partitions)) return false;
+  if (!ibx_partitions_are_legal(part.stationary_partition, part.partitions)) return false;
   loop_parts(list, loops, loop_count, part);
   return true;
 }
