@@ -17,6 +17,7 @@ void ibx_clockwork_init(ibx_clockwork *c, const ibx_units *units,
   size_t ring = (size_t)machine->dma_queues * machine->dma_in_flight;
   *c = (ibx_clockwork){
       .units = units,
+      .is_warm = machine->ramp_ps == 0,
       .interval_ps = ibx_machine_cycles_to_ps(machine, IBX_ENGINE_TENSOR,
                                               machine->min_interval),
       .scalar_dependent_ps = ibx_machine_cycles_to_ps(
@@ -108,6 +109,28 @@ static unsigned rows_of(const ibx_clockwork *c, const ibx_insn *insn) {
   return mask & all;
 }
 
+// The array is at half rate until it has worked for ramp_ps; a pause of half of
+// that makes it cold again. Returns the time that `full_ps` of work takes.
+static uint64_t ramped(ibx_clockwork *c, uint64_t at_ps, uint64_t full_ps) {
+  uint64_t ramp_ps = c->units->mir->machine->ramp_ps;
+  if (at_ps > c->stream_end_ps) {
+    c->warmth_ps -= smaller(c->warmth_ps, at_ps - c->stream_end_ps);
+    if (c->warmth_ps == 0) c->is_warm = ramp_ps == 0;
+  }
+  if (c->is_warm) {
+    c->warmth_ps = smaller(c->warmth_ps + full_ps, ramp_ps / 2);
+    return full_ps;
+  }
+  uint64_t left_ps = ramp_ps - c->warmth_ps;
+  if (2 * full_ps < left_ps) {
+    c->warmth_ps += 2 * full_ps;
+    return 2 * full_ps;
+  }
+  c->is_warm = true;
+  c->warmth_ps = ramp_ps / 2;
+  return full_ps + left_ps / 2;
+}
+
 // A load that follows a multiply starts with it.
 static uint64_t place_load(ibx_clockwork *c, uint64_t ready_ps,
                            uint64_t issue_ps) {
@@ -119,7 +142,7 @@ static uint64_t place_load(ibx_clockwork *c, uint64_t ready_ps,
 }
 
 static uint64_t place_multiply(ibx_clockwork *c, const ibx_insn *insn,
-                               uint64_t ready_ps, uint64_t issue_ps) {
+                               uint64_t ready_ps, uint64_t *issue_ps) {
   uint64_t *next_ps = &c->next_ps[IBX_ENGINE_TENSOR];
   unsigned all =
       (1u << IBX_PARTITIONS / c->units->mir->machine->row_tile_min) - 1;
@@ -128,11 +151,13 @@ static uint64_t place_multiply(ibx_clockwork *c, const ibx_insn *insn,
   for (unsigned i = 0; i < IBX_ROW_GROUPS_MOST; i++) {
     if (rows >> i & 1) at_ps = larger(at_ps, c->row_free_ps[i]);
   }
+  *issue_ps = ramped(c, at_ps, *issue_ps);
+  uint64_t end_ps = at_ps + *issue_ps;
   for (unsigned i = 0; i < IBX_ROW_GROUPS_MOST; i++) {
-    if (rows >> i & 1) c->row_free_ps[i] = at_ps + issue_ps;
+    if (rows >> i & 1) c->row_free_ps[i] = end_ps;
   }
-  *next_ps =
-      at_ps + (rows == all ? issue_ps : smaller(issue_ps, c->interval_ps));
+  c->stream_end_ps = larger(c->stream_end_ps, end_ps);
+  *next_ps = rows == all ? end_ps : smaller(end_ps, at_ps + c->interval_ps);
   c->has_shadow = true;
   c->shadow_ps = at_ps;
   return at_ps;
@@ -156,18 +181,18 @@ static uint64_t place_insn(ibx_clockwork *c, uint32_t step, ibx_engine engine,
   const ibx_step_cost *cost = ibx_units_cost(c->units, step, engine);
   const ibx_insn *insn =
       &c->units->mir->steps[step].variant[cost->variant].insn;
+  uint64_t issue_ps = cost->issue_ps;
+  uint64_t latency_ps = cost->result_ps - smaller(cost->result_ps, issue_ps);
   uint64_t at_ps;
   switch ((ibx_opcode)insn->opcode) {
-  case IBX_OP_load_stationary:
-    at_ps = place_load(c, ready_ps, cost->issue_ps);
-    break;
+  case IBX_OP_load_stationary: at_ps = place_load(c, ready_ps, issue_ps); break;
   case IBX_OP_multiply_moving:
   case IBX_OP_nc_transpose:
-    at_ps = place_multiply(c, insn, ready_ps, cost->issue_ps);
+    at_ps = place_multiply(c, insn, ready_ps, &issue_ps);
     break;
   default: at_ps = place_work(c, cost, engine, ready_ps); break;
   }
-  uint64_t end_ps = at_ps + larger(cost->result_ps, cost->issue_ps);
+  uint64_t end_ps = at_ps + issue_ps + latency_ps;
   c->done_ps[engine] = larger(c->done_ps[engine], end_ps);
   c->result_ps[step] =
       c->done_ps[engine] +

@@ -5,7 +5,7 @@
 /// \file
 /// When things are expected to happen while the scheduler places them: a small
 /// model of the engines and the DMA engines, after the rules of the simulator
-/// but without fetch, bank conflicts, ports and the tensor ramp.
+/// but without fetch, bank conflicts and ports.
 
 #include "codegen/units.h"
 
@@ -23,6 +23,9 @@ typedef struct ibx_clockwork {
   bool has_shadow;
   uint64_t shadow_ps;
   uint64_t row_free_ps[IBX_ROW_GROUPS_MOST];
+  uint64_t stream_end_ps; ///< of the last multiply
+  uint64_t warmth_ps; ///< work gathered towards the full rate, or left of it
+  bool is_warm;
   // DMA engines and rings.
   uint64_t *dma_free_ps;
   uint64_t *ring_ps; ///< completions of the last DMAs of each queue

@@ -58,7 +58,9 @@ typedef struct scheduler {
   ibx_engine store_engine;
   uint32_t *loads; ///< steps in order of issue
   size_t load_count, loads_done;
-  uint64_t paced_ps; ///< last time at which a load was told to wait
+  uint64_t paced_ps;    ///< last time at which a load was told to wait
+  uint64_t critical_ps; ///< when the last critical DMA so far arrives
+  bool is_holding;      ///< loads wait for the queues to empty
   uint32_t queue_turn;
   ibx_schedule *out;
 } scheduler;
@@ -213,25 +215,39 @@ static uint64_t backlog_limit(const scheduler *s) {
   return (uint64_t)BACKLOG_STARTUPS * s->units->mir->machine->dma_startup_ps;
 }
 
-// When the next load may go.
-static uint64_t load_time(const scheduler *s, uint64_t at_ps) {
-  if (at_ps == never_ps || s->critical_left == 0) return at_ps;
+// When the next load may go: at once, or when the queues are short enough, or
+// when the last critical DMA has arrived.
+static uint64_t load_time(scheduler *s, uint64_t at_ps) {
+  s->is_holding = false;
+  if (at_ps == never_ps) return at_ps;
+  if (s->critical_left == 0 && at_ps >= s->critical_ps) return at_ps;
   uint64_t backlog_ps = ibx_clockwork_backlog(&s->clock, at_ps);
   uint64_t limit_ps = backlog_limit(s);
-  return backlog_ps > limit_ps ? at_ps + (backlog_ps - limit_ps) : at_ps;
+  if (backlog_ps <= limit_ps) return at_ps;
+  s->is_holding = true;
+  uint64_t short_ps = at_ps + (backlog_ps - limit_ps);
+  bool is_last = s->critical_left == 0 && s->critical_ps < short_ps;
+  return is_last ? s->critical_ps : short_ps;
 }
 
-// The DMA whose end tells that it is time for the next load, or IBX_NO_STEP.
-static uint32_t pace(scheduler *s, uint64_t at_ps) {
-  uint64_t tell_ps = s->units->mir->machine->dma_completion_ps;
+// When somebody who waits for the DMA of `step` goes on.
+static uint64_t told_ps(const scheduler *s, uint32_t step) {
+  return s->clock.complete_ps[step] + s->units->mir->machine->dma_completion_ps;
+}
+
+// The first load that ends after `*at_ps`, for the next one to wait for; moves
+// the time on to that end. IBX_NO_STEP when a load waited not long ago.
+static uint32_t pace(scheduler *s, uint64_t *at_ps) {
+  if (*at_ps < s->paced_ps + backlog_limit(s) / 2) return IBX_NO_STEP;
   while (s->loads_done < s->load_count &&
-         s->clock.complete_ps[s->loads[s->loads_done]] + tell_ps <= at_ps) {
+         told_ps(s, s->loads[s->loads_done]) < *at_ps) {
     s->loads_done++;
   }
-  if (s->loads_done == 0) return IBX_NO_STEP;
-  if (at_ps < s->paced_ps + backlog_limit(s) / 2) return IBX_NO_STEP;
-  s->paced_ps = at_ps;
-  return s->loads[s->loads_done - 1];
+  if (s->loads_done == s->load_count) return IBX_NO_STEP;
+  uint32_t step = s->loads[s->loads_done];
+  *at_ps = told_ps(s, step);
+  s->paced_ps = *at_ps;
+  return step;
 }
 
 // --- placing ---------------------------------------------------------------------
@@ -261,8 +277,12 @@ static void place_step(scheduler *s, uint32_t step, ibx_engine engine,
   slot->done_ps = s->clock.complete_ps[step];
 }
 
-static void count_dma(scheduler *s, const ibx_unit *unit) {
-  if (is_critical(unit)) s->critical_left--;
+static void count_dma(scheduler *s, const ibx_unit *unit, ibx_engine engine) {
+  if (is_critical(unit)) {
+    s->critical_left--;
+    // A gather arrives when its descriptors are made.
+    s->critical_ps = larger(s->critical_ps, s->clock.next_ps[engine]);
+  }
   if (!is_load(unit)) return;
   s->loads[s->load_count++] = unit->first;
   s->outstanding[unit->first] = true;
@@ -298,7 +318,7 @@ static void place(scheduler *s, uint32_t index, ibx_engine engine,
     settle(s, i);
     place_step(s, i, engine, after);
   }
-  if (unit->is_dma) count_dma(s, unit);
+  if (unit->is_dma) count_dma(s, unit, engine);
   for (uint32_t i = unit->first; i < unit->first + unit->count; i++) {
     release_users(s, i);
   }
@@ -352,9 +372,9 @@ static void run_lane(scheduler *s, size_t which, uint64_t now_ps) {
     return;
   }
   uint32_t after = IBX_NO_STEP;
-  if (which == LANE_LOAD && now_ps > s->clock.next_ps[engine]) {
-    if (s->critical_left > 0) after = pace(s, now_ps);
-    s->clock.next_ps[engine] = now_ps;
+  if (which == LANE_LOAD && s->is_holding) {
+    after = pace(s, &now_ps);
+    s->clock.next_ps[engine] = larger(s->clock.next_ps[engine], now_ps);
   }
   place(s, index, engine, after);
 }
