@@ -98,10 +98,9 @@ typedef struct ibx_tensor {
 /// Computes the type of the result. Fails with MISMATCH and a message that
 /// names the operand or parameter when the operands do not fit together,
 /// UNSUPPORTED beyond IBX_MAX_RANK, OUT_OF_CAPACITY beyond 63 bits of bytes.
-IBX_API IBX_NODISCARD ibx_status
-ibx_tensor_infer(ibx_tensor_op op, const ibx_params *params,
-                 const ibx_type *operands, size_t operand_count,
-                 ibx_type *out_type, ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status ibx_tensor_infer(
+    ibx_tensor_op op, const ibx_params *params, const ibx_type *operands,
+    size_t operand_count, ibx_type *out_type, ibx_error *err);
 
 /// Computes the result into `result->data`, which the caller provides with the
 /// type that ibx_tensor_infer() gives. Every dtype of the table where the
@@ -109,10 +108,9 @@ ibx_tensor_infer(ibx_tensor_op op, const ibx_params *params,
 /// once, integers exactly, wrapped to their width. Division of integers by 0
 /// gives 0. An index out of range fails with MISMATCH, and OUT_OF_MEMORY is
 /// possible. `constant` is refused: its data are the caller's.
-IBX_API IBX_NODISCARD ibx_status
-ibx_tensor_eval(ibx_tensor_op op, const ibx_params *params,
-                const ibx_tensor *operands, size_t operand_count,
-                ibx_tensor *result, ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status ibx_tensor_eval(
+    ibx_tensor_op op, const ibx_params *params, const ibx_tensor *operands,
+    size_t operand_count, ibx_tensor *result, ibx_error *err);
 
 IBX_C_END
 #endif
