@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// imbrex run: loads a program, or compiles a model, runs it once on a device,
+// prints a line for each output and writes them as .npy files where a folder is
+// given. Inputs that are left out are made up from --seed: floats are near
+// normal with mean 0 and deviation 1, integers and bools are 0 or 1, which
+// every index accepts.
+
+#include "driver/driver.h"
+#include "driver/files.h"
+#include "imbrex/runtime.h"
+
+#include <jansson.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct arguments {
+  ibx_compile_args compile;
+  ibx_option_list inputs;
+  const char *output_dir, *device, *entry;
+  uint64_t seed;
+  bool json;
+} arguments;
+
+/// The tensors of the run.
+typedef struct tensors {
+  const ibx_entry *entry;
+  ibx_array *inputs, *outputs;
+  ibx_binding *input_bindings, *output_bindings;
+  size_t bound; ///< inputs that are bound
+} tensors;
+
+// --input NAME=FILE: the last one for the input at `index`, or NULL.
+static const char *find_file(const arguments *args, const char *name) {
+  size_t len = strlen(name);
+  for (size_t i = args->inputs.count; i-- > 0;) {
+    const char *item = args->inputs.items[i];
+    // Names may hold '='; a file name that begins with one is no use.
+    if (strncmp(item, name, len) == 0 && item[len] == '=') {
+      return item + len + 1;
+    }
+  }
+  return NULL;
+}
+
+// Every --input must name an input of the entry.
+static ibx_status check_names(const arguments *args, const ibx_entry *entry,
+                              ibx_error *err) {
+  for (size_t i = 0; i < args->inputs.count; i++) {
+    const char *item = args->inputs.items[i];
+    bool known = false;
+    for (size_t j = 0; j < entry->input_count; j++) {
+      size_t len = strlen(entry->inputs[j].name);
+      known = known || (strncmp(item, entry->inputs[j].name, len) == 0 &&
+                        item[len] == '=');
+    }
+    if (known) continue;
+    return IBX_FAIL(err, INVALID_ARGUMENT,
+                    "--input %s: no input has that name; %s has '%s'%s", item,
+                    entry->name,
+                    entry->input_count == 0 ? "" : entry->inputs[0].name,
+                    entry->input_count > 1 ? " and others" : "");
+  }
+  return IBX_OK;
+}
+
+static uint32_t next_random(uint64_t *state) {
+  *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+  return (uint32_t)(*state >> 32);
+}
+
+// The sum of twelve uniform numbers has deviation 1 and needs no library
+// function, which would differ between machines.
+static float near_normal(uint64_t *state) {
+  float sum = -6.0f;
+  for (int i = 0; i < 12; i++) {
+    sum += (float)(next_random(state) >> 8) * 0x1p-24f;
+  }
+  return sum;
+}
+
+static void fill(ibx_array *array, uint64_t seed) {
+  uint64_t state = seed;
+  size_t bytes = ibx_dtype_bytes(array->dtype);
+  bool is_float = ibx_dtype_get(array->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  for (size_t at = 0; at < array->bytes; at += bytes) {
+    float value =
+        is_float ? near_normal(&state) : (float)(next_random(&state) >> 31);
+    ibx_dtype_store_f32(array->dtype, &value, array->data + at, 1);
+  }
+}
+
+static bool is_state(const ibx_entry *entry, const ibx_tensor_decl *tensor) {
+  return entry->buffers[tensor->buffer].kind == IBX_BUFFER_STATE;
+}
+
+// State that no file gives starts as zeros, as the session has it.
+static ibx_status prepare_input(const arguments *args, tensors *t, size_t index,
+                                ibx_error *err) {
+  const ibx_tensor_decl *tensor = &t->entry->inputs[index];
+  ibx_array *array = &t->inputs[index];
+  const char *file = find_file(args, tensor->name);
+  if (file == NULL && is_state(t->entry, tensor)) return IBX_OK;
+  if (file != NULL) {
+    IBX_TRY(ibx_array_read(file, array, err));
+    IBX_TRY(ibx_array_check(array, tensor, err));
+  } else {
+    IBX_TRY(ibx_array_make(tensor, array, err));
+    fill(array, args->seed + index);
+  }
+  t->input_bindings[t->bound++] = (ibx_binding){
+      .index = index, .data = array->data, .size_bytes = array->bytes};
+  return IBX_OK;
+}
+
+static ibx_status tensors_init(tensors *t, const arguments *args,
+                               const ibx_entry *entry, ibx_error *err) {
+  *t = (tensors){.entry = entry};
+  t->inputs = calloc(entry->input_count + 1, sizeof(*t->inputs));
+  t->outputs = calloc(entry->output_count + 1, sizeof(*t->outputs));
+  t->input_bindings =
+      calloc(entry->input_count + 1, sizeof(*t->input_bindings));
+  t->output_bindings =
+      calloc(entry->output_count + 1, sizeof(*t->output_bindings));
+  if (!t->inputs || !t->outputs || !t->input_bindings || !t->output_bindings) {
+    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
+  }
+  IBX_TRY(check_names(args, entry, err));
+  for (size_t i = 0; i < entry->input_count; i++) {
+    IBX_TRY(prepare_input(args, t, i, err));
+  }
+  for (size_t i = 0; i < entry->output_count; i++) {
+    IBX_TRY(ibx_array_make(&entry->outputs[i], &t->outputs[i], err));
+    t->output_bindings[i] = (ibx_binding){.index = i,
+                                          .data = t->outputs[i].data,
+                                          .size_bytes = t->outputs[i].bytes};
+  }
+  return IBX_OK;
+}
+
+static void tensors_fini(tensors *t) {
+  for (size_t i = 0; t->inputs && i < t->entry->input_count; i++) {
+    ibx_array_fini(&t->inputs[i]);
+  }
+  for (size_t i = 0; t->outputs && i < t->entry->output_count; i++) {
+    ibx_array_fini(&t->outputs[i]);
+  }
+  free(t->inputs);
+  free(t->outputs);
+  free(t->input_bindings);
+  free(t->output_bindings);
+}
+
+static ibx_status run_once(const arguments *args, const ibx_program *program,
+                           const tensors *t, ibx_error *err) {
+  ibx_device *device = NULL;
+  ibx_session *session = NULL;
+  ibx_run run = {.inputs = t->input_bindings,
+                 .input_count = t->bound,
+                 .outputs = t->output_bindings,
+                 .output_count = t->entry->output_count};
+  ibx_status status = ibx_device_open(args->device, NULL, &device, err);
+  if (status == IBX_OK) {
+    status = ibx_session_create(device, program, args->entry, &session, err);
+  }
+  if (status == IBX_OK) status = ibx_session_run(session, &run, err);
+  ibx_session_destroy(session);
+  ibx_device_close(device);
+  return status;
+}
+
+// Letters, digits and "._-" stay; the rest of a name is no part of a file name.
+static char *output_path(const char *folder, const char *name) {
+  size_t folder_len = strlen(folder), len = strlen(name);
+  char *path = malloc(folder_len + len + sizeof("/.npy"));
+  if (path == NULL) return NULL;
+  memcpy(path, folder, folder_len);
+  path[folder_len] = '/';
+  for (size_t i = 0; i < len; i++) {
+    char c = name[i];
+    bool keeps = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                 (c >= '0' && c <= '9') || strchr("._-", c) != NULL;
+    path[folder_len + 1 + i] = keeps ? c : '_';
+  }
+  memcpy(path + folder_len + 1 + len, ".npy", sizeof(".npy"));
+  return path;
+}
+
+static ibx_status write_outputs(const char *folder, const tensors *t,
+                                ibx_error *err) {
+  if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+    return IBX_FAIL(err, IO_ERROR, "%s: %s", folder, strerror(errno));
+  }
+  for (size_t i = 0; i < t->entry->output_count; i++) {
+    char *path = output_path(folder, t->entry->outputs[i].name);
+    if (path == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+    ibx_status status = ibx_array_write(&t->outputs[i], path, err);
+    free(path);
+    if (status != IBX_OK) return status;
+  }
+  return IBX_OK;
+}
+
+/// What is said of an output.
+typedef struct summary {
+  double min, max, mean;
+  uint64_t count, nan_count, top; ///< `top`: index of the largest
+} summary;
+
+static summary summarise(const ibx_array *array) {
+  summary s = {.count = ibx_array_count(array)};
+  size_t bytes = ibx_dtype_bytes(array->dtype);
+  double sum = 0;
+  for (uint64_t i = 0; i < s.count; i++) {
+    float single;
+    ibx_dtype_load_f32(array->dtype, array->data + i * bytes, &single, 1);
+    double value = (double)single;
+    bool first = i == s.nan_count;
+    if (isnan(value)) {
+      s.nan_count++;
+      continue;
+    }
+    if (first || value > s.max) {
+      s.max = value;
+      s.top = i;
+    }
+    if (first || value < s.min) s.min = value;
+    sum += value;
+  }
+  uint64_t numbers = s.count - s.nan_count;
+  s.mean = numbers == 0 ? 0 : sum / (double)numbers;
+  return s;
+}
+
+static void print_text(const tensors *t) {
+  for (size_t i = 0; i < t->entry->output_count; i++) {
+    const ibx_array *array = &t->outputs[i];
+    summary s = summarise(array);
+    char type[IBX_TYPE_CHARS];
+    ibx_array_type_text(array->dtype, array->shape, array->rank, type);
+    printf("%s: %s", t->entry->outputs[i].name, type);
+    if (s.count != s.nan_count) {
+      printf("  min %.6g  max %.6g at %llu  mean %.6g", s.min, s.max,
+             (unsigned long long)s.top, s.mean);
+    }
+    if (s.nan_count != 0) {
+      printf("  NaN %llu", (unsigned long long)s.nan_count);
+    }
+    printf("\n");
+  }
+}
+
+static json_t *output_json(const tensors *t, size_t index) {
+  const ibx_array *array = &t->outputs[index];
+  summary s = summarise(array);
+  json_t *shape = json_array();
+  for (size_t d = 0; d < array->rank; d++) {
+    json_array_append_new(shape, json_integer((json_int_t)array->shape[d]));
+  }
+  // JSON has no infinity: such a key is left out.
+  json_t *row =
+      json_pack("{s:s, s:s, s:o, s:I}", "name", t->entry->outputs[index].name,
+                "dtype", ibx_dtype_get(array->dtype)->name, "shape", shape,
+                "nan_count", (json_int_t)s.nan_count);
+  if (row == NULL || s.count == s.nan_count) return row;
+  json_object_set_new(row, "argmax", json_integer((json_int_t)s.top));
+  if (isfinite(s.min)) json_object_set_new(row, "min", json_real(s.min));
+  if (isfinite(s.max)) json_object_set_new(row, "max", json_real(s.max));
+  if (isfinite(s.mean)) json_object_set_new(row, "mean", json_real(s.mean));
+  return row;
+}
+
+static int print_json(const arguments *args, const tensors *t) {
+  json_t *outputs = json_array();
+  for (size_t i = 0; i < t->entry->output_count; i++) {
+    json_array_append_new(outputs, output_json(t, i));
+  }
+  return ibx_driver_print_json(json_pack("{s:s, s:s, s:o}", "entry",
+                                         t->entry->name, "device", args->device,
+                                         "outputs", outputs));
+}
+
+static ibx_status run_entry(const arguments *args, const ibx_program *program,
+                            tensors *t, ibx_error *err) {
+  const ibx_entry *entry = ibx_program_find_entry(program, args->entry);
+  if (entry == NULL) {
+    return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
+                    args->entry == NULL ? "" : args->entry);
+  }
+  IBX_TRY(tensors_init(t, args, entry, err));
+  IBX_TRY(run_once(args, program, t, err));
+  if (args->output_dir == NULL) return IBX_OK;
+  return write_outputs(args->output_dir, t, err);
+}
+
+static int run_file(const arguments *args, const char *path) {
+  ibx_error err = {0};
+  ibx_compile_request request;
+  ibx_loaded loaded;
+  tensors t = {0};
+  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+    return ibx_driver_fail(&err);
+  }
+  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
+  ibx_compile_request_fini(&request);
+  if (status != IBX_OK) return ibx_driver_fail(&err);
+  status = run_entry(args, loaded.program, &t, &err);
+  int exit_code = 0;
+  if (status != IBX_OK) {
+    exit_code = ibx_driver_fail(&err);
+  } else if (args->json) {
+    exit_code = print_json(args, &t);
+  } else {
+    print_text(&t);
+  }
+  tensors_fini(&t);
+  ibx_loaded_fini(&loaded);
+  return exit_code;
+}
+
+static const char *default_device(void) {
+  const char *device = getenv("IMBREX_DEVICE");
+  return device != NULL && device[0] != 0 ? device : "sim:";
+}
+
+int ibx_cmd_run(int argc, char **argv) {
+  arguments args = {.compile = IBX_COMPILE_ARGS_DEFAULT,
+                    .device = default_device()};
+  const ibx_option rows[] = {
+      {"input", 0, IBX_OPTION_LIST, &args.inputs, "NAME=FILE",
+       "an input, as .npy or ONNX .pb"},
+      {"output-dir", 0, IBX_OPTION_TEXT, &args.output_dir, "DIR",
+       "writes every output there as NAME.npy"},
+      {"seed", 0, IBX_OPTION_UINT, &args.seed, "N",
+       "for inputs left out: near-normal floats, integers 0 or 1 (0)"},
+      {"device", 0, IBX_OPTION_TEXT, &args.device, "URI",
+       "where it runs: sim:, sim:?order=random&seed=N, driver:LIB (sim:)"},
+      {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
+       "entry of a program with several (the first)"},
+      {"json", 0, IBX_OPTION_FLAG, &args.json, NULL, "prints JSON"},
+      IBX_COMPILE_ARGS_ROWS(args.compile),
+  };
+  ibx_options options = {.command = "run",
+                         .rows = rows,
+                         .row_count = IBX_COUNT_OF(rows),
+                         .min_operands = 1,
+                         .max_operands = 1};
+  int exit_code = 0;
+  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
+  exit_code = run_file(&args, options.operands.items[0]);
+  ibx_options_fini(&options);
+  return exit_code;
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tensors in files. In: a path. Out: an array whose data have exactly the bytes
+// of its shape, or a message with the path.
+
+#include "driver/files.h"
+
+#include "driver/input.h"
+#include "driver/output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 4096 };
+
+void ibx_array_fini(ibx_array *array) {
+  free(array->data);
+  *array = (ibx_array){0};
+}
+
+uint64_t ibx_array_count(const ibx_array *array) {
+  uint64_t count = 1;
+  for (size_t d = 0; d < array->rank; d++) {
+    count *= array->shape[d];
+  }
+  return count;
+}
+
+ibx_status ibx_array_alloc(ibx_array *array, const char *name, ibx_error *err) {
+  uint64_t bytes = ibx_dtype_bytes(array->dtype);
+  bool fits = true;
+  for (size_t d = 0; d < array->rank; d++) {
+    fits = fits && ibx_mul_size(bytes, array->shape[d], &bytes);
+  }
+  fits = fits && bytes < SIZE_MAX;
+  array->data = fits ? calloc(1, (size_t)bytes + 1) : NULL;
+  if (array->data == NULL) {
+    return IBX_FAIL(err, OUT_OF_MEMORY, "%s: no memory for its elements", name);
+  }
+  array->bytes = (size_t)bytes;
+  return IBX_OK;
+}
+
+ibx_status ibx_array_make(const ibx_tensor_decl *tensor, ibx_array *out,
+                          ibx_error *err) {
+  *out = (ibx_array){.rank = tensor->rank, .dtype = (ibx_dtype)tensor->dtype};
+  memcpy(out->shape, tensor->shape, sizeof(out->shape));
+  return ibx_array_alloc(out, tensor->name, err);
+}
+
+void ibx_array_type_text(ibx_dtype dtype, const uint64_t *shape, size_t rank,
+                         char text[IBX_TYPE_CHARS]) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  size_t len = (size_t)snprintf(text, IBX_TYPE_CHARS, "%s[",
+                                info == NULL ? "?" : info->name);
+  for (size_t d = 0; d < rank && len < IBX_TYPE_CHARS; d++) {
+    len += (size_t)snprintf(text + len, IBX_TYPE_CHARS - len, "%s%llu",
+                            d == 0 ? "" : ",", (unsigned long long)shape[d]);
+  }
+  if (len < IBX_TYPE_CHARS) snprintf(text + len, IBX_TYPE_CHARS - len, "]");
+}
+
+ibx_status ibx_array_check(const ibx_array *array,
+                           const ibx_tensor_decl *tensor, ibx_error *err) {
+  bool same =
+      array->dtype == (ibx_dtype)tensor->dtype && array->rank == tensor->rank;
+  for (size_t d = 0; same && d < array->rank; d++) {
+    same = array->shape[d] == tensor->shape[d];
+  }
+  if (same) return IBX_OK;
+  char given[IBX_TYPE_CHARS], wanted[IBX_TYPE_CHARS];
+  ibx_array_type_text(array->dtype, array->shape, array->rank, given);
+  ibx_array_type_text((ibx_dtype)tensor->dtype, tensor->shape, tensor->rank,
+                      wanted);
+  return IBX_FAIL(err, MISMATCH, "input '%s' is %s, but %s is given",
+                  tensor->name, wanted, given);
+}
+
+ibx_status ibx_array_read(const char *path, ibx_array *out, ibx_error *err) {
+  *out = (ibx_array){0};
+  ibx_blob blob = {0};
+  ibx_status status = ibx_input_read(path, &blob, err);
+  if (status == IBX_OK) {
+    ibx_span bytes = ibx_blob_get(&blob);
+    status = ibx_npy_is(bytes) ? ibx_npy_parse(bytes, path, out, err)
+                               : ibx_proto_parse(bytes, path, out, err);
+  }
+  ibx_blob_fini(&blob);
+  if (status != IBX_OK) ibx_array_fini(out);
+  return status;
+}
+
+static const char *file_descr(ibx_dtype dtype) {
+  const char *own = ibx_dtype_get(dtype)->numpy;
+  return own[0] != 0 ? own : ibx_dtype_get(IBX_DTYPE_F32)->numpy;
+}
+
+// The header ends where the elements begin, at a multiple of 64 bytes.
+static bool write_header(ibx_output *output, const ibx_array *array) {
+  char dict[256], shape[224] = "";
+  size_t len = 0;
+  for (size_t d = 0; d < array->rank; d++) {
+    len += (size_t)snprintf(shape + len, sizeof(shape) - len, "%llu,",
+                            (unsigned long long)array->shape[d]);
+  }
+  if (array->rank > 1) shape[len - 1] = 0; // only (3,) keeps its comma
+  int size = snprintf(dict, sizeof(dict),
+                      "{'descr': '%s', 'fortran_order': False, 'shape': (%s)}",
+                      file_descr(array->dtype), shape);
+  size_t total = (10 + (size_t)size + 1 + 63) / 64 * 64;
+  uint8_t head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0};
+  head[8] = (uint8_t)((total - 10) & 0xff);
+  head[9] = (uint8_t)((total - 10) >> 8);
+  char padding[64];
+  memset(padding, ' ', sizeof(padding));
+  size_t pad = total - 10 - (size_t)size - 1;
+  return ibx_output_write(output, head, sizeof(head)) &&
+         ibx_output_write(output, dict, (size_t)size) &&
+         ibx_output_write(output, padding, pad) &&
+         ibx_output_write(output, "\n", 1);
+}
+
+static bool write_elements(ibx_output *output, const ibx_array *array) {
+  if (ibx_dtype_get(array->dtype)->numpy[0] != 0) {
+    return ibx_output_write(output, array->data, array->bytes);
+  }
+  float values[BLOCK];
+  size_t bytes = ibx_dtype_bytes(array->dtype);
+  for (size_t at = 0; at < array->bytes; at += BLOCK * bytes) {
+    size_t left = (array->bytes - at) / bytes;
+    size_t count = left < BLOCK ? left : BLOCK;
+    ibx_dtype_load_f32(array->dtype, array->data + at, values, count);
+    if (!ibx_output_write(output, values, count * sizeof(*values))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+ibx_status ibx_array_write(const ibx_array *array, const char *path,
+                           ibx_error *err) {
+  ibx_output output;
+  IBX_TRY(ibx_output_open(path, &output, err));
+  if (write_header(&output, array) && write_elements(&output, array)) {
+    return ibx_output_commit(&output, err);
+  }
+  ibx_output_discard(&output);
+  return IBX_FAIL(err, IO_ERROR, "%s cannot be written", path);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_FILES_H
+#define IBX_FILES_H
+
+/// \file
+/// Tensors in files: NumPy's .npy, read and written, and ONNX's TensorProto,
+/// read. Elements lie row-major.
+
+#include "imbrex/program.h"
+
+/// Zero at first; ended by ibx_array_fini().
+typedef struct ibx_array {
+  uint8_t *data; ///< owned
+  size_t bytes;
+  uint64_t shape[IBX_MAX_RANK];
+  size_t rank;
+  ibx_dtype dtype;
+} ibx_array;
+
+/// Reads a .npy file or a TensorProto, whichever it is; "-" is standard input.
+/// On failure there is nothing to free. Fails with NOT_FOUND, IO_ERROR,
+/// MISMATCH (the contents are no such file, or of a dtype that we do not have),
+/// OUT_OF_MEMORY.
+IBX_NODISCARD ibx_status ibx_array_read(const char *path, ibx_array *out,
+                                        ibx_error *err);
+
+/// Writes a .npy file, whole or not at all; "-" is standard output. A dtype
+/// that NumPy does not have (bf16, fp8) is written as fp32. Fails with IO_ERROR,
+/// OUT_OF_MEMORY.
+IBX_NODISCARD ibx_status ibx_array_write(const ibx_array *array,
+                                         const char *path, ibx_error *err);
+
+/// Allocates zeroed elements of a tensor's type. Fails with OUT_OF_MEMORY.
+IBX_NODISCARD ibx_status ibx_array_make(const ibx_tensor_decl *tensor,
+                                        ibx_array *out, ibx_error *err);
+
+/// Fails with MISMATCH and both types when the array is not what the tensor
+/// takes.
+IBX_NODISCARD ibx_status ibx_array_check(const ibx_array *array,
+                                         const ibx_tensor_decl *tensor,
+                                         ibx_error *err);
+
+void ibx_array_fini(ibx_array *array);
+
+/// Number of elements.
+uint64_t ibx_array_count(const ibx_array *array);
+
+/// Reads from memory: the bytes of a .npy file, which begin with its magic
+/// number, or of a TensorProto. `name` stands in messages.
+IBX_NODISCARD ibx_status ibx_npy_parse(ibx_span bytes, const char *name,
+                                       ibx_array *out, ibx_error *err);
+IBX_NODISCARD ibx_status ibx_proto_parse(ibx_span bytes, const char *name,
+                                         ibx_array *out, ibx_error *err);
+bool ibx_npy_is(ibx_span bytes);
+
+/// Allocates `array->data` for the array's dtype and shape, zeroed. Fails with
+/// OUT_OF_MEMORY.
+IBX_NODISCARD ibx_status ibx_array_alloc(ibx_array *array, const char *name,
+                                         ibx_error *err);
+
+/// "f32[1,3]".
+enum { IBX_TYPE_CHARS = 160 };
+void ibx_array_type_text(ibx_dtype dtype, const uint64_t *shape, size_t rank,
+                         char text[IBX_TYPE_CHARS]);
+
+#endif
