@@ -3,12 +3,13 @@
 """Measures the promises of the README and prints them as Markdown tables.
 
     report.py --imbrex PROGRAM --models FOLDER [--only MODEL,...] [--quick]
-              [--json FILE]
+              [--json FILE] [--update FILE]
 
 One table of promises with their verdicts, one of every model, one of the
 hand-written kernels. Figures are for ibx3. --quick takes fewer random orders
-and measures no wall time against ONNX Runtime. Exits with 1 when a promise is
-not kept.
+and measures no wall time against ONNX Runtime. --update writes the tables into
+a file, between <!-- report --> and <!-- end of report -->. Exits with 1 when a
+promise is not kept.
 """
 
 import argparse
@@ -34,6 +35,8 @@ PARTITIONS = 128
 RATIO_LIMITS = {"resnet18": 3.0, "bert_base": 2.0}
 WALL_LIMITS = {"resnet18": 10.0, "bert_base": 10.0}
 MIB = 1 << 20
+MUTATIONS = 100
+SLOW = {"bert_base", "resnet18", "mobilenetv2", "ultraface"}
 
 # Published times and tensor engine shares of the four versions of the fp32
 # matrix product 4096 x 8192 x 8192, in the order of examples/kernels/.
@@ -83,6 +86,12 @@ class Report:
 
     def __init__(self):
         self.rows = {}
+        self.mutations = {}
+        self.lines = []
+
+    def print(self, line):
+        print(line, flush=True)
+        self.lines.append(line)
 
     def add(self, promise, kept, text):
         self.rows.setdefault(promise, []).append((bool(kept), text))
@@ -91,14 +100,22 @@ class Report:
         return all(good for parts in self.rows.values() for good, _ in parts)
 
     def show(self):
-        print("| promise | measured | kept |\n|---|---|---|")
+        self.print("| promise | measured | kept |\n|---|---|---|")
         for promise, parts in self.rows.items():
             bad = [text for good, text in parts if not good]
             shown = bad or [text for _, text in parts]
             if len(shown) > 4:
                 shown = shown[:3] + [f"and {len(shown) - 3} more"]
-            print(f"| {promise} | {'; '.join(shown)} | "
-                  f"{'NO' if bad else 'yes'} |")
+            text = "; ".join(shown).replace("|", "/").replace("\n", " ")
+            self.print(f"| {promise} | {text} | {'NO' if bad else 'yes'} |")
+
+    def update(self, path):
+        """Puts the tables into a file in place of the last ones."""
+        head, rest = path.read_text().split("<!-- report -->", 1)
+        tail = rest.split("<!-- end of report -->", 1)[1]
+        tables = "\n".join(self.lines).strip()
+        path.write_text(f"{head}<!-- report -->\n\n{tables}\n\n"
+                        f"<!-- end of report -->{tail}")
 
 
 # --- one model ----------------------------------------------------------------
@@ -193,6 +210,7 @@ class Model:
         self.determinism(scratch)
         self.orders(scratch)
         self.bench(scratch)
+        self.mutations(scratch)
 
     def outputs(self):
         for mode in ("fp32",) if self.quantised else MODES:
@@ -268,6 +286,24 @@ class Model:
                         digest("sim:?order=adversarial") == want,
                         f"{self.name} adversarial")
 
+    def mutations(self, scratch):
+        """Counts what becomes of seeded damage; large models take fewer."""
+        tool = self.imbrex.with_name("imbrex-mutate")
+        quick = self.options.quick or self.name in SLOW
+        done = subprocess.run(
+            [tool, scratch / "a.ibx", "--count", "5" if quick else "20",
+             "--samples", "2" if quick else "25",
+             "--orders", "3" if self.options.quick else "20"],
+            capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise Failed(f"imbrex-mutate: {done.stderr.strip()[-300:]}")
+        for kind, counts in json.loads(done.stdout).items():
+            if kind == "first_bug":
+                continue
+            total = self.report.mutations.setdefault(kind, {})
+            for key, value in counts.items():
+                total[key] = total.get(key, 0) + value
+
     def bench(self, scratch):
         extra = [] if self.options.quick else ["--wall"]
         text, _, _ = run([self.imbrex, "bench", scratch / "a.ibx", "--json",
@@ -302,6 +338,33 @@ class Model:
                 self.report.add("simulator wall time over ONNX Runtime's",
                                 ratio <= most, f"{self.name} {ratio:.1f} of "
                                 f"{most:.0f}")
+
+
+# --- damage -------------------------------------------------------------------
+
+
+def mutations(report, whole):
+    """The verdict on all mutations; a part of the models need not make 100."""
+    for kind, counts in report.mutations.items():
+        tried = sum(counts.values()) - counts["impossible"]
+        good = counts["accepted_different"] == 0 and (
+            not whole or tried >= MUTATIONS)
+        report.add("prove rejects damage, or it makes no difference", good,
+                   f"{kind}: {counts['rejected']} of {tried} rejected, "
+                   f"{counts['accepted_equal']} harmless in every order, "
+                   f"{counts['accepted_untried']} not tried, "
+                   f"{counts['accepted_different']} missed")
+
+
+def bad_input(options, report):
+    """Models and programs that must be refused, counted."""
+    script = ROOT / "tests" / "bad_input" / "run.py"
+    text, _, _ = run([sys.executable, script, "--imbrex", options.imbrex,
+                      "--protoc", "protoc"])
+    last = text.decode().strip().splitlines()[-1]
+    count = int(re.search(r"\d+", last)[0])
+    report.add("bad input: at least 40 cases refused, no crash, no file",
+               count >= 40, last)
 
 
 # --- kernels in assembly ------------------------------------------------------
@@ -351,14 +414,14 @@ def kernels(options, report, scratch):
 # --- tables -------------------------------------------------------------------
 
 
-def table(head, rows):
-    print("\n| " + " | ".join(head) + " |")
-    print("|" + "---|" * len(head))
+def table(report, head, rows):
+    report.print("\n| " + " | ".join(head) + " |")
+    report.print("|" + "---|" * len(head))
     for row in rows:
-        print("| " + " | ".join(row) + " |")
+        report.print("| " + " | ".join(row) + " |")
 
 
-def model_table(rows):
+def model_table(report, rows):
     def figure(row, key, text):
         return format(row[key], text) if key in row else "-"
 
@@ -370,7 +433,7 @@ def model_table(rows):
                ("bf16 error", "error_bf16", ".1e"),
                ("compile s", "compile_s", ".2f"), ("MiB", "compile_mib", ".0f"),
                ("sim wall / ORT", "wall_over_ort", ".1f")]
-    table(["model"] + [title for title, _, _ in columns],
+    table(report, ["model"] + [title for title, _, _ in columns],
           [[row["model"]] + [figure(row, key, text) for _, key, text in columns]
            for row in rows])
 
@@ -382,6 +445,7 @@ def main():
     parser.add_argument("--only", help="comma-separated models, or 'kernels'")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--update", type=Path, help="write the tables there")
     options = parser.parse_args()
     options.imbrex = options.imbrex.resolve()
     options.models = options.models.resolve()
@@ -402,14 +466,22 @@ def main():
             except (Failed, OSError, KeyError, ValueError) as error:
                 report.add("every measurement can be made", False,
                            f"{name}: {error}")
+    try:
+        mutations(report, whole=not options.only)
+        if not options.only:
+            bad_input(options, report)
+    except (Failed, OSError, TypeError) as error:
+        report.add("every measurement can be made", False, str(error))
     report.show()
-    model_table(rows)
+    model_table(report, rows)
     if kernel_rows:
-        table(["kernel", "ms", "published", "tensor %", "published", "DMA %",
+        table(report, ["kernel", "ms", "published", "tensor %", "published", "DMA %",
                "GB moved"], kernel_rows)
     if options.json:
         options.json.write_text(json.dumps(
             {"models": rows, "promises": report.rows}, indent=1) + "\n")
+    if options.update:
+        report.update(options.update)
     return 0 if report.kept() else 1
 
 
