@@ -214,6 +214,18 @@ static ibx_binding import_input(ibx_import *import,
   return (ibx_binding){.name = p.name, .value = value};
 }
 
+// What has no name can be neither given nor asked for.
+static bool has_name(ibx_import *import, const char *name, const char *kind,
+                     size_t index) {
+  if (name[0] != 0) return true;
+  const char *label = ibx_arena_format(&import->scratch, "%s_%zu", kind, index);
+  ibx_diag_add(import->sink, IBX_DIAG_NO_NAME,
+               (ibx_diag_at){.node = label, .op = kind},
+               "give every input and output a name",
+               "%s %zu of the model has no name", kind, index);
+  return false;
+}
+
 static void import_inputs(ibx_import *import, const ibx_frame *frame,
                           const Onnx__GraphProto *graph) {
   size_t defaults = 0;
@@ -221,6 +233,7 @@ static void import_inputs(ibx_import *import, const ibx_frame *frame,
       IBX_ARENA_ARRAY(import->arena, graph->n_input, ibx_port);
   for (size_t i = 0; i < graph->n_input; i++) {
     const char *name = ibx_onnx_text(graph->input[i]->name);
+    if (!has_name(import, name, "input", i)) continue;
     const ibx_binding *other = ibx_scope_find(frame->scope, name);
     if (other && !other->tensor) {
       ibx_diag_add(import->sink, IBX_DIAG_DUPLICATE_NAME,
@@ -308,6 +321,7 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
   import->graph.outputs =
       IBX_ARENA_ARRAY(import->arena, graph->n_output, ibx_port);
   for (size_t i = 0; i < graph->n_output; i++) {
+    if (!has_name(import, outputs[i], "output", i)) continue;
     import_output(import, &frame, graph->output[i]);
   }
 }
@@ -430,9 +444,9 @@ static void drop_unused_weights(ibx_import *import) {
 static ibx_status run(ibx_import *import, ibx_error *err) {
   const Onnx__GraphProto *graph = import->model->proto->graph;
   if (!graph || graph->n_output == 0) {
-    ibx_diag_add(import->sink, IBX_DIAG_NO_GRAPH, (ibx_diag_at){0},
-                 "export the model again", "the model has no graph with "
-                                           "outputs");
+    ibx_diag_add(import->sink, IBX_DIAG_NO_GRAPH,
+                 (ibx_diag_at){.node = "the model"}, "export the model again",
+                 "the model has no graph with outputs");
     return ibx_diag_status(import->sink, err);
   }
   IBX_TRY(check_options(import->options, graph, err));

@@ -73,15 +73,29 @@ static void add_makers(body *b) {
       const char *name = b->nodes[i]->output[o];
       uint32_t other;
       if (name[0] == 0) continue;
-      bool taken = ibx_map_find(&b->frame->scope->names, name, &other);
-      bool is_new = ibx_map_put(&b->makers, name, (uint32_t)i);
-      if (is_new && !taken) continue;
+      bool taken = ibx_map_find(&b->frame->scope->names, name, &other) ||
+                   ibx_map_find(&b->makers, name, &other);
+      if (!taken) {
+        ibx_map_put(&b->makers, name, (uint32_t)i);
+        continue;
+      }
       ibx_diag_at at = at_node(b, i);
       at.attribute = name;
       ibx_diag_add(b->import->sink, IBX_DIAG_DUPLICATE_NAME, at,
                    "give each tensor of a graph a name of its own",
                    "the output '%s' has the name of another tensor", name);
     }
+  }
+}
+
+// A name whose node has not run yet has no value: nodes of a circle read such
+// names, and the circle was reported.
+static void bind_pending(body *b) {
+  for (size_t i = 0; i < b->makers.room; i++) {
+    const char *name = b->makers.slots[i].name;
+    if (!name) continue;
+    ibx_scope_bind(b->frame->scope,
+                   (ibx_binding){.name = name, .value = IBX_NO_VALUE});
   }
 }
 
@@ -236,6 +250,7 @@ size_t ibx_order_nodes(ibx_import *import, const ibx_frame *frame,
     check_direct_reads(&b, i);
     add_reads(&b, i);
   }
+  bind_pending(&b);
   bool *needed = find_needed(&b, outputs, output_count);
   step *stack = IBX_ARENA_ARRAY(scratch, count, step);
   uint32_t *order = IBX_ARENA_ARRAY(scratch, count, uint32_t);

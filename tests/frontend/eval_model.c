@@ -3,8 +3,9 @@
 // eval_model FOLDER...: imports FOLDER/model.onnx, runs its graph with the
 // reference kernels on FOLDER/input_K.npy and compares with output_K.npy. Prints
 // one line for each folder: "pass NAME", "fail NAME: why", or "refused NAME:
-// CODE why". Symbolic dimensions stand in FOLDER/dims, one NAME=VALUE a line.
-// Exits with 1 when one failed.
+// CODE why". Symbolic dimensions stand in FOLDER/dims, one NAME=VALUE a line; an
+// error that is allowed besides rounding in FOLDER/tolerance. Exits with 1 when
+// one failed.
 
 #include "frontend/frontend.h"
 #include "ir/evaluate.h"
@@ -27,6 +28,7 @@ typedef struct run {
   size_t dim_count;
   ibx_tensor inputs[MOST_PORTS], outputs[MOST_PORTS];
   ibx_error err;
+  double extra; // from FOLDER/tolerance
   char why[400];
 } run;
 
@@ -98,6 +100,11 @@ static void read_dims(run *r) {
   }
 }
 
+static void read_tolerance(run *r) {
+  ibx_span file = read_file(r, "tolerance");
+  if (file.size != 0) r->extra = strtod((const char *)file.data, NULL);
+}
+
 static bool import_model(run *r) {
   char path[PATH_BYTES];
   snprintf(path, sizeof(path), "%s/model.onnx", r->folder);
@@ -150,7 +157,7 @@ static bool compare(run *r, size_t index, const ibx_tensor *have,
   for (size_t i = 0; i < (size_t)elements; i++) {
     double a = number_at(have, i), b = number_at(want, i);
     bool same = a == b || (isnan(a) && isnan(b));
-    double allowed = tolerance * (largest + 10 * fabs(b));
+    double allowed = tolerance * (largest + 10 * fabs(b)) + r->extra;
     if (same || fabs(a - b) <= allowed) continue;
     snprintf(r->why, sizeof(r->why), "output %zu [%zu] is %.9g, not %.9g",
              index, i, a, b);
@@ -214,6 +221,7 @@ int main(int argc, char **argv) {
     r->folder = argv[i];
     r->sink.arena = &r->arena;
     read_dims(r);
+    read_tolerance(r);
     all_pass &= report(r, slash ? slash + 1 : argv[i]);
     ibx_model_close(r->model);
     ibx_arena_reset(&r->arena);
