@@ -86,8 +86,9 @@ typedef struct ibx_pipeline_options {
   const char *passes;      ///< "a,b": these instead of all, or NULL
   const char *print_after; ///< "a,b", or NULL
   const char *stop_after;  ///< a pass, or NULL
-  bool verify;             ///< check after every pass, not only each level
-  ibx_text_fn on_text;     ///< gets what print_after asks for
+  bool verify; ///< check after every pass, not only each level; builds with
+               ///< assertions always do
+  ibx_text_fn on_text; ///< gets what print_after asks for
   ibx_progress_fn on_progress;
   ibx_pass_fn on_pass;
   void *user; ///< first argument of the three above

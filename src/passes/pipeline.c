@@ -7,7 +7,7 @@
 //                              ^ written to MLIR and verified here, ^ and here
 //
 // Passes work on the flat form. It is written to MLIR at the end of each level,
-// where text of it is asked for, and, with `verify`, after each pass: then it
+// where text of it is asked for, and, when verifying, after each pass: then it
 // is also read back, so that what MLIR does not hold is lost where it happens.
 
 #include "passes/pass.h"
@@ -16,6 +16,13 @@
 #include <time.h>
 
 enum { MOST_PASSES = 64 };
+
+// Builds with assertions check the IR after every pass.
+#ifdef NDEBUG
+static const bool always_verifies = false;
+#else
+static const bool always_verifies = true;
+#endif
 
 typedef struct pipeline {
   ibx_pass_ctx *ctx;
@@ -189,7 +196,8 @@ static ibx_status run_pass(pipeline *p, const ibx_pass_info *pass) {
   double start = seconds();
   p->is_written = false;
   ibx_status status = call(p, pass);
-  if (status == IBX_OK && options->verify) status = check_after(p, pass);
+  bool verifies = options->verify || always_verifies;
+  if (status == IBX_OK && verifies) status = check_after(p, pass);
   ibx_arena_reset(p->ctx->scratch);
   IBX_TRY(status);
   stats.seconds = seconds() - start;
