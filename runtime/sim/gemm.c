@@ -20,34 +20,36 @@
 #include <immintrin.h>
 #endif
 
-enum { ARRAY = 128, WIDTH = 32 };
+enum { ARRAY = 128, WIDTH = 32, MOST_ROWS = 8 };
 
-/// Sums of `rows` (at most the kernel's tile) by WIDTH columns: a[k][128],
-/// packed[k][WIDTH].
-typedef void (*tile_fn)(const float *a, const float *packed, size_t k,
-                        float *sums);
+/// The sums of one tile (the kernel's rows by WIDTH columns: a[k][128],
+/// packed[k][WIDTH]), stored at `c`, whose rows are `c_step` values apart, or
+/// added to what is there.
+typedef void (*tile_fn)(const float *a, const float *packed, size_t k, float *c,
+                        size_t c_step, bool accumulate);
 
 typedef struct kernel {
   tile_fn run;
   size_t rows; ///< of a tile
 } kernel;
 
-static void tile_plain(const float *a, const float *packed, size_t k,
-                       float *sums) {
+static void tile_plain(const float *a, const float *packed, size_t k, float *c,
+                       size_t c_step, bool accumulate) {
+  (void)c_step; // one row
   for (size_t j = 0; j < WIDTH; j++) {
     float sum = 0.0f;
     for (size_t i = 0; i < k; i++) {
       sum = fmaf(a[i * ARRAY], packed[i * WIDTH + j], sum);
     }
-    sums[j] = sum;
+    c[j] = accumulate ? c[j] + sum : sum;
   }
 }
 
 #if IBX_CPU_X86
 // 8 x 32 sums in 16 registers of 16 values.
 IBX_CPU("avx512f")
-static void tile_avx512(const float *a, const float *packed, size_t k,
-                        float *sums) {
+static void tile_avx512(const float *a, const float *packed, size_t k, float *c,
+                        size_t c_step, bool accumulate) {
   __m512 sum[8][2];
   for (int i = 0; i < 8; i++) {
     sum[i][0] = sum[i][1] = _mm512_setzero_ps();
@@ -61,16 +63,20 @@ static void tile_avx512(const float *a, const float *packed, size_t k,
       sum[i][1] = _mm512_fmadd_ps(x, b1, sum[i][1]);
     }
   }
-  for (int i = 0; i < 8; i++) {
-    _mm512_storeu_ps(sums + i * WIDTH, sum[i][0]);
-    _mm512_storeu_ps(sums + i * WIDTH + 16, sum[i][1]);
+  for (int i = 0; i < 8; i++, c += c_step) {
+    if (accumulate) {
+      sum[i][0] = _mm512_add_ps(_mm512_loadu_ps(c), sum[i][0]);
+      sum[i][1] = _mm512_add_ps(_mm512_loadu_ps(c + 16), sum[i][1]);
+    }
+    _mm512_storeu_ps(c, sum[i][0]);
+    _mm512_storeu_ps(c + 16, sum[i][1]);
   }
 }
 
 // 2 x 32 sums in 8 registers of 8 values; 4 x 32 would take all 16.
 IBX_CPU("avx2,fma")
-static void tile_avx2(const float *a, const float *packed, size_t k,
-                      float *sums) {
+static void tile_avx2(const float *a, const float *packed, size_t k, float *c,
+                      size_t c_step, bool accumulate) {
   __m256 sum[2][4];
   for (int i = 0; i < 2; i++) {
     for (int j = 0; j < 4; j++) {
@@ -86,9 +92,11 @@ static void tile_avx2(const float *a, const float *packed, size_t k,
       sum[1][j] = _mm256_fmadd_ps(x1, b, sum[1][j]);
     }
   }
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 2; i++, c += c_step) {
     for (int j = 0; j < 4; j++) {
-      _mm256_storeu_ps(sums + i * WIDTH + j * 8, sum[i][j]);
+      float *to = c + j * 8;
+      if (accumulate) sum[i][j] = _mm256_add_ps(_mm256_loadu_ps(to), sum[i][j]);
+      _mm256_storeu_ps(to, sum[i][j]);
     }
   }
 }
@@ -115,21 +123,16 @@ static void pack(const ibx_gemm *g, size_t column, size_t width,
   }
 }
 
-static void add_tile(const ibx_gemm *g, const float *sums, size_t row,
-                     size_t column, size_t rows, size_t width) {
+// A tile that does not fill the kernel's: sums go by way of a full one.
+static void run_edge(const ibx_gemm *g, kernel best, const float *a,
+                     const float *packed, float *c, size_t rows, size_t width) {
+  float sums[MOST_ROWS * WIDTH];
+  best.run(a, packed, g->k, sums, WIDTH, false);
   for (size_t i = 0; i < rows; i++) {
-    float *restrict to = g->c + (row + i) * g->c_step + column;
+    float *restrict to = c + i * g->c_step;
     const float *restrict from = sums + i * WIDTH;
-    if (!g->accumulate) {
-      memcpy(to, from, width * sizeof(*to));
-    } else if (width == WIDTH) {
-      for (size_t j = 0; j < WIDTH; j++) {
-        to[j] += from[j];
-      }
-    } else {
-      for (size_t j = 0; j < width; j++) {
-        to[j] += from[j];
-      }
+    for (size_t j = 0; j < width; j++) {
+      to[j] = g->accumulate ? to[j] + from[j] : from[j];
     }
   }
 }
@@ -137,14 +140,17 @@ static void add_tile(const ibx_gemm *g, const float *sums, size_t row,
 void ibx_gemm_run(const ibx_gemm *g) {
   kernel best = pick_kernel();
   float packed[ARRAY * WIDTH];
-  float sums[8 * WIDTH];
   for (size_t column = 0; column < g->n; column += WIDTH) {
     size_t width = g->n - column < WIDTH ? g->n - column : WIDTH;
     pack(g, column, width, packed);
     for (size_t row = 0; row < g->m; row += best.rows) {
       size_t rows = g->m - row < best.rows ? g->m - row : best.rows;
-      best.run(g->a + row, packed, g->k, sums);
-      add_tile(g, sums, row, column, rows, width);
+      float *c = g->c + row * g->c_step + column;
+      if (rows == best.rows && width == WIDTH) {
+        best.run(g->a + row, packed, g->k, c, g->c_step, g->accumulate);
+      } else {
+        run_edge(g, best, g->a + row, packed, c, rows, width);
+      }
     }
   }
 }

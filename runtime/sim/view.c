@@ -295,6 +295,10 @@ static uint32_t extend(const uint8_t *raw, size_t bytes, bool has_sign) {
 void ibx_sim_view_fetch_bits(const ibx_sim_view *view, size_t partition,
                              size_t n, uint32_t *out) {
   size_t bytes = view->element_bytes > 4 ? 4 : view->element_bytes;
+  if (view->element_bytes == 4) {
+    ibx_sim_view_fetch_raw(view, partition, 0, n, (uint8_t *)out);
+    return;
+  }
   bool has_sign = ibx_dtype_get(view->dtype)->kind == IBX_DTYPE_KIND_SINT;
   uint8_t raw[BLOCK * 8];
   for (size_t i = 0; i < n; i += BLOCK) {
@@ -308,6 +312,10 @@ void ibx_sim_view_fetch_bits(const ibx_sim_view *view, size_t partition,
 
 void ibx_sim_view_store_bits(const ibx_sim_view *view, size_t partition,
                              size_t n, const uint32_t *values) {
+  if (view->element_bytes == 4) {
+    ibx_sim_view_store_raw(view, partition, 0, n, (const uint8_t *)values);
+    return;
+  }
   uint8_t raw[BLOCK * 8] = {0};
   size_t bytes = view->element_bytes > 4 ? 4 : view->element_bytes;
   for (size_t i = 0; i < n; i += BLOCK) {
