@@ -94,6 +94,10 @@ bool ibx_view_is_column(const ibx_view *view);
 /// engine transposes, a broadcast over partitions by the tensor engine, a DMA.
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst, const ibx_view *src);
 
+/// What that costs at most, in ns of the busiest engine; for on-chip views.
+double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
+                      const ibx_view *src);
+
 /// The view of a value in SBUF or HBM wherever it lies (constants: NULL and
 /// false without failure).
 bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);

@@ -33,6 +33,9 @@ typedef struct ibx_sum {
   int64_t out[IBX_IMAGE_DIMS];      ///< extents of the result
   int64_t tile[IBX_IMAGE_DIMS];     ///< at most one bank; ibx_sum_tile()
   ibx_range region[IBX_IMAGE_DIMS]; ///< outputs to compute, whole tiles
+  int64_t slots;      ///< bands of rows that each product makes at once, or 0
+  int64_t slot_rows;  ///< output rows from one slot to the next
+  int64_t slot_pitch; ///< PSUM partitions from one slot to the next
   ibx_terms terms;
   int64_t channel; ///< output channel that the stationary offsets stand for
   ibx_view zeros;  ///< made when a tile needs it
@@ -79,40 +82,65 @@ bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
 /// Output channels [from, to), block by block.
 bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to);
 
-/// Taps of height (0) and width (1) that share the partitions, and the products
-/// that are left for each dimension.
-typedef struct ibx_split {
-  int64_t joined[2], left[2];
-} ibx_split;
+/// How an image is laid on the partitions several times, in slots. Index 0 is
+/// height, 1 width.
+///
+///   joined   slot (jy, jx) holds the image shifted by a tap; one product
+///            contracts the taps of all slots
+///   folded   slot s holds the s-th band of rows; one product makes the outputs
+///            of all bands, next to each other on the PSUM partitions
+typedef struct ibx_slots {
+  int64_t count[2];
+  int64_t left[2]; ///< products that are left for each dimension
+  int64_t rows;    ///< folded: output rows of a slot; 0: joined
+  int64_t pitch;   ///< partitions from one slot to the next
+} ibx_slots;
 
-/// A convolution over patches: the image once for each joined tap, shifted by
-/// it, on the partitions (jy, jx, channel). Up to height and width only.
-typedef struct ibx_join {
+/// A convolution over patches: parts of the image in slots, with zeros stored
+/// where it is padded. Height and width only.
+typedef struct ibx_patches {
   const ibx_conv *conv;
   int64_t channels; ///< of the image, in one run on the partitions
   ibx_dtype dtype;
-  ibx_image x;                ///< from which patches come, or
-  bool is_staged;             ///< they come from the stage:
-  ibx_view stage;             ///< [N, C, H, columns] with H on the partitions
-  ibx_split taps;             ///< ibx_join_choose()
+  ibx_image x;    ///< from which patches come, or
+  bool is_staged; ///< they come from the stage:
+  ibx_view stage; ///< [N, C, H, columns] with H on the partitions
+  ibx_slots slots;
   int64_t from, to;           ///< output channels
-  const ibx_view *stationary; ///< rows (jy, jx, channel); its offset counts
+  const ibx_view *stationary; ///< its rows are the slots; its offset counts
   int64_t left_step[2];       ///< elements between products of a dimension
   int64_t column_step;        ///< elements between output channels
-  // Made on the way.
+  int64_t fold_pitch;         ///< folded: output channels between slots
+  // Made by ibx_patches_plan():
   const ibx_window *window[2];
-  int64_t row_step, columns; ///< of a patch: input rows a row, its width
+  int64_t shift[2];      ///< input rows, columns between slots
+  int64_t left_shift[2]; ///< and between products that are left
+  int64_t row_step;      ///< input rows between rows of a patch
+  int64_t columns;       ///< of a patch
   ibx_sum sum;
-} ibx_join;
+} ibx_patches;
 
-/// The cheapest split; false when it is cheaper to join nothing.
-bool ibx_join_choose(ibx_join *join);
+/// Fills in what follows from the slots.
+void ibx_patches_plan(ibx_patches *patches, const ibx_slots *slots);
+
+/// Rows of a patch for `out` output rows of each slot.
+int64_t ibx_patches_rows(const ibx_patches *patches, int64_t out);
+
+/// Whether engines can copy the image to all slots; else DMAs do.
+bool ibx_patches_by_engine(const ibx_patches *patches);
+
+/// Copies an image in HBM to SBUF with its rows on the partitions.
+bool ibx_patches_stage(ibx_patches *patches, const ibx_view *x);
 
 /// All products, band by band of output rows.
-bool ibx_join_run(ibx_join *join);
+bool ibx_patches_run(ibx_patches *patches);
 
-/// The atoms of the weights' dimension i (0: height, 1: width).
-ibx_dim ibx_join_tap_dim(const ibx_join *join, int i);
+enum { IBX_SLOTS_JOIN = 1, IBX_SLOTS_FOLD = 2 };
+
+/// Plans the cheapest slots of the kinds in `allowed`; false when it is cheaper
+/// to use none. `out_channels` is the number of output channels of a slot.
+bool ibx_patches_choose(ibx_patches *patches, unsigned allowed,
+                        int64_t out_channels);
 
 /// Convolutions of few channels over patches (lower_conv_join.c). `*out_pays` is
 /// false, and nothing is done, where that gains nothing.

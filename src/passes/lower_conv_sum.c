@@ -61,12 +61,13 @@ void ibx_sum_tile(ibx_sum *sum) {
   }
 }
 
-// A part of the result: one bank.
+// A part of the result: one bank. With slots, `columns` is more than the
+// channels: those of all slots lie on the PSUM partitions.
 typedef struct tile {
   ibx_range at[IBX_IMAGE_DIMS];
   ibx_view bank;
   int64_t bank_step[IBX_IMAGE_DIMS];
-  int64_t channel, channels;
+  int64_t channel, channels, columns;
   bool started;
 } tile;
 
@@ -106,7 +107,7 @@ static void multiply(const ibx_sum *sum, tile *to, const ibx_term *term,
                      const ibx_range *reach, bool last) {
   ibx_walk bank_walk, moving_walk;
   fill_walks(sum, to, reach, &bank_walk, &moving_walk);
-  ibx_walk columns = {.num = {1, 1, (uint32_t)to->channels},
+  ibx_walk columns = {.num = {1, 1, (uint32_t)to->columns},
                       .step = {0, 0, (int32_t)term->column_step}};
   ibx_contraction part = term->part;
   part.stationary_offset += (to->channel - sum->channel) * term->column_step;
@@ -116,9 +117,8 @@ static void multiply(const ibx_sum *sum, tile *to, const ibx_term *term,
     bank_offset += (reach[d].first - to->at[d].first) * to->bank_step[d];
   }
   ibx_lower_product(sum->lower, term->stationary, &columns,
-                    (int32_t)to->channels, &sum->moving, &moving_walk,
-                    &to->bank, bank_offset, &bank_walk, &part, !to->started,
-                    last);
+                    (int32_t)to->columns, &sum->moving, &moving_walk, &to->bank,
+                    bank_offset, &bank_walk, &part, !to->started, last);
   to->started = true;
 }
 
@@ -138,9 +138,9 @@ static bool start_with_zeros(ibx_sum *sum, tile *to, bool last) {
   ibx_walk bank_walk, moving_walk;
   fill_walks(sum, to, to->at, &bank_walk, &moving_walk);
   memset(moving_walk.step, 0, sizeof(moving_walk.step));
-  ibx_walk columns = {.num = {1, 1, (uint32_t)to->channels}, .step = {0, 0, 1}};
+  ibx_walk columns = {.num = {1, 1, (uint32_t)to->columns}, .step = {0, 0, 1}};
   ibx_contraction part = {.partitions = 1};
-  ibx_lower_product(lower, &sum->zeros, &columns, (int32_t)to->channels,
+  ibx_lower_product(lower, &sum->zeros, &columns, (int32_t)to->columns,
                     &sum->zeros, &moving_walk, &to->bank, 0, &bank_walk, &part,
                     true, last);
   to->started = true;
@@ -167,19 +167,13 @@ static bool all_terms(ibx_sum *sum, tile *to) {
   return true;
 }
 
-static bool make_bank(const ibx_sum *sum, tile *to, int64_t *starts,
-                      int64_t *sizes) {
+static bool make_bank(const ibx_sum *sum, tile *to) {
   ibx_type type = {.rank = sum->dst->rank, .dtype = IBX_DTYPE_F32};
   for (uint8_t d = 0; d < IBX_IMAGE_DIMS; d++) {
     int at = ibx_image_dim(type.rank, d);
-    if (at < 0) continue;
-    starts[at] = to->at[d].first;
-    sizes[at] = to->at[d].end - to->at[d].first;
+    if (at >= 0) type.dims[at] = to->at[d].end - to->at[d].first;
   }
-  starts[1] = to->channel;
-  sizes[1] = to->channels;
-  for (uint8_t d = 0; d < type.rank; d++)
-    type.dims[d] = sizes[d];
+  type.dims[1] = to->columns;
   ibx_image image;
   if (!ibx_lower_bank(sum->lower, &type, 1, &to->bank) ||
       !ibx_image_make(&to->bank, &image)) {
@@ -190,16 +184,42 @@ static bool make_bank(const ibx_sum *sum, tile *to, int64_t *starts,
   return true;
 }
 
-static bool one_tile(ibx_sum *sum, tile *to) {
-  int64_t starts[IBX_MAX_RANK], sizes[IBX_MAX_RANK];
-  ibx_view target;
-  if (!make_bank(sum, to, starts, sizes)) return false;
-  if (!all_terms(sum, to)) return false;
-  if (!ibx_view_slice(sum->dst, starts, sizes, NULL, &target)) {
+// The outputs of one slot go through the chain to dst; rows beyond its last one
+// are left in the bank.
+static bool evacuate(const ibx_sum *sum, const tile *to, int64_t slot) {
+  int64_t starts[IBX_MAX_RANK], sizes[IBX_MAX_RANK], from[IBX_MAX_RANK] = {0};
+  uint8_t rank = sum->dst->rank;
+  int row = ibx_image_dim(rank, 2);
+  ibx_view target, source;
+  for (uint8_t d = 0; d < IBX_IMAGE_DIMS; d++) {
+    int at = ibx_image_dim(rank, d);
+    if (at < 0) continue;
+    starts[at] = to->at[d].first;
+    sizes[at] = to->at[d].end - to->at[d].first;
+  }
+  starts[1] = to->channel;
+  sizes[1] = to->channels;
+  from[1] = slot * sum->slot_pitch;
+  if (slot > 0) {
+    starts[row] += slot * sum->slot_rows;
+    int64_t left = sum->dst->dim[row].size - starts[row];
+    if (left <= 0) return true;
+    if (sizes[row] > left) sizes[row] = left;
+  }
+  if (!ibx_view_slice(&to->bank, from, sizes, NULL, &source) ||
+      !ibx_view_slice(sum->dst, starts, sizes, NULL, &target)) {
     return ibx_lower_fail(sum->lower, IBX_INTERNAL,
                           "a tile does not fit the layout of the result");
   }
-  return ibx_chain_apply(sum->lower, sum->chain, &target, &to->bank, starts);
+  return ibx_chain_apply(sum->lower, sum->chain, &target, &source, starts);
+}
+
+static bool one_tile(ibx_sum *sum, tile *to) {
+  if (!make_bank(sum, to) || !all_terms(sum, to)) return false;
+  for (int64_t slot = 0; slot == 0 || slot < sum->slots; slot++) {
+    if (!evacuate(sum, to, slot)) return false;
+  }
+  return true;
 }
 
 static bool walk_tiles(ibx_sum *sum, uint8_t d, tile *to) {
@@ -216,7 +236,10 @@ static bool walk_tiles(ibx_sum *sum, uint8_t d, tile *to) {
 }
 
 bool ibx_sum_block(ibx_sum *sum, int64_t channel, int64_t channels) {
-  tile to = {.channel = channel, .channels = channels};
+  tile to = {.channel = channel, .channels = channels, .columns = channels};
+  if (sum->slots > 0) {
+    to.columns = (sum->slots - 1) * sum->slot_pitch + channels;
+  }
   return walk_tiles(sum, 0, &to);
 }
 

@@ -300,7 +300,7 @@ typedef struct spread_state {
   ibx_lower *lower;
   const ibx_view *dst, *src;
   ibx_view ones;
-  bool emit;
+  bool emit, spreads;
 } spread_state;
 
 static bool spread_row(spread_state *state, const ibx_rect *rect,
@@ -356,6 +356,12 @@ static bool spread_loops(spread_state *state, const ibx_rect *rect,
   return true;
 }
 
+// The longest axis last: it is the row of a product.
+static int compare_extent(const void *a, const void *b) {
+  const ibx_axis *x = a, *y = b;
+  return x->size < y->size ? -1 : x->size > y->size;
+}
+
 static bool visit_spread(void *user, const ibx_rect *whole) {
   spread_state *state = user;
   ibx_rect rect = *whole;
@@ -373,9 +379,9 @@ static bool visit_spread(void *user, const ibx_rect *whole) {
   for (size_t i = 0; i < rect.axis_count; i++) {
     if (rect.axis[i].pstep[0] == 0) free[free_count++] = rect.axis[i];
   }
-  if (rect.partition[1] != 0 || rect.partition[0] != 0 || partitions == 1) {
-    return false;
-  }
+  qsort(free, free_count, sizeof(ibx_axis), compare_extent);
+  if (rect.partition[1] != 0 || rect.partition[0] != 0) return false;
+  state->spreads = state->spreads || partitions > 1;
   if (!state->emit) return true;
   return spread_loops(state, &rect, free, free_count, partitions);
 }
@@ -385,7 +391,9 @@ static bool move_by_spread(ibx_lower *lower, const ibx_view *dst,
   if (src->dtype != IBX_DTYPE_F32 && src->dtype != IBX_DTYPE_BF16) return false;
   spread_state state = {.lower = lower, .dst = dst, .src = src};
   const ibx_view *views[] = {dst, src};
-  if (!ibx_view_rects(views, 2, visit_spread, &state)) return false;
+  if (!ibx_view_rects(views, 2, visit_spread, &state) || !state.spreads) {
+    return false;
+  }
   if (!ibx_lower_ones(lower, src->dtype, &state.ones)) return false;
   state.emit = true;
   return ibx_view_rects(views, 2, visit_spread, &state);
@@ -407,6 +415,85 @@ static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
          move_by_transpose(lower, &rows, src) && move_by_dma(lower, dst, &rows);
 }
 
+// Whether all partitions of `dst` want the same: what `src` has along them is
+// one element.
+static bool visit_same(void *user, const ibx_rect *rect) {
+  bool *spreads = user;
+  for (size_t i = 0; i < rect->axis_count; i++) {
+    const ibx_axis *axis = &rect->axis[i];
+    if (axis->pstep[0] == 0) continue;
+    if (axis->step[1] != 0 || axis->pstep[1] != 0) return false;
+    *spreads = true;
+  }
+  return true;
+}
+
+static bool is_same_for_all(const ibx_view *dst, const ibx_view *src) {
+  const ibx_view *views[] = {dst, src};
+  bool spreads = false;
+  return ibx_view_rects(views, 2, visit_same, &spreads) && spreads;
+}
+
+// What lies on partitions and is wanted on all of them: first as one row, in
+// fp32, which holds the integers that the engines compute with.
+static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
+                        const ibx_view *src) {
+  if (!is_same_for_all(dst, src)) return false;
+  if (ibx_dtype_bytes(src->dtype) > 4) return false;
+  ibx_view part = *src, like = *dst, row, wide, full;
+  for (uint8_t d = 0; d < dst->rank; d++) {
+    bool spread = false;
+    for (uint8_t a = 0; a < dst->dim[d].count; a++) {
+      spread = spread || dst->dim[d].atom[a].pstep != 0;
+    }
+    if (!spread) continue;
+    ibx_dim one = {.atom[0].size = 1, .size = 1, .count = 1};
+    part.dim[d] = one;
+    like.dim[d] = one;
+  }
+  if (!ibx_lower_temp(lower, &like, src->dtype, &row) ||
+      !move_by_dma(lower, &row, &part)) {
+    return false;
+  }
+  wide = row;
+  if (row.dtype != IBX_DTYPE_F32 && row.dtype != IBX_DTYPE_BF16 &&
+      (!ibx_lower_temp(lower, &row, IBX_DTYPE_F32, &wide) ||
+       !move_by_engine(lower, &wide, &row))) {
+    return false;
+  }
+  full = wide;
+  for (uint8_t d = 0; d < dst->rank; d++) {
+    if (wide.dim[d].size == dst->dim[d].size) continue;
+    full.dim[d] = (ibx_dim){.atom[0].size = dst->dim[d].size,
+                            .size = dst->dim[d].size,
+                            .count = 1};
+  }
+  return move_by_spread(lower, dst, &full);
+}
+
+double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
+                      const ibx_view *src) {
+  const ibx_view *views[] = {dst, src};
+  double elements = 1;
+  for (uint8_t d = 0; d < dst->rank; d++) elements *= (double)dst->dim[d].size;
+  double columns = elements / IBX_PARTITIONS + machine->min_interval;
+  double vector_ns = 1000.0 / machine->vector_mhz;
+  double tensor_ns = 1000.0 / machine->tensor_mhz;
+  size_t bytes = ibx_dtype_bytes(src->dtype);
+  if (ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL)) {
+    return columns * vector_ns;
+  }
+  if ((bytes == 2 || bytes == 4) &&
+      ibx_view_rects(views, 2, check_transpose, NULL)) {
+    double passes = bytes == 4 ? machine->transpose_fp32_passes : 1;
+    return columns * (vector_ns + passes * tensor_ns);
+  }
+  if (is_same_for_all(dst, src)) return columns * (vector_ns + tensor_ns);
+  return (machine->dma_startup_ps +
+          elements * machine->dma_descriptor_ps / machine->dma_engines) /
+         1000.0;
+}
+
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
                     const ibx_view *src) {
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
@@ -414,7 +501,8 @@ bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
   if (on_chip && (move_by_engine(lower, dst, src) ||
                   move_by_transpose(lower, dst, src) ||
                   move_by_spread(lower, dst, src) ||
-                  move_by_rows(lower, dst, src))) {
+                  move_by_rows(lower, dst, src) ||
+                  move_by_row(lower, dst, src))) {
     return true;
   }
   if (lower->status != IBX_OK) return false;

@@ -66,6 +66,19 @@ static double transpose_price(const planner *p, const ibx_type *type) {
          cycles(p, IBX_ENGINE_VECTOR, columns);
 }
 
+// To a layout with `dim` on the partitions (IBX_MAX_RANK: none).
+static double move_price(const planner *p, const ibx_type *type,
+                         const ibx_view *view, uint8_t dim) {
+  ibx_layout layout = {.dims = {dim}, .count = dim < IBX_MAX_RANK};
+  ibx_view want;
+  int32_t partitions;
+  int64_t elements;
+  if (!ibx_view_make(type, &layout, &want, &partitions, &elements)) {
+    return transpose_price(p, type);
+  }
+  return ibx_move_price(p->ctx->machine, &want, view);
+}
+
 static double passes_of(const planner *p, ibx_dtype dtype) {
   return ibx_dtype_bytes(dtype) == 4 ? p->ctx->machine->fp32_passes : 1;
 }
@@ -102,7 +115,7 @@ static double contraction_price(const planner *p, const ibx_node *user,
               (on_partitions(&view->dim[k]) || view->dim[k].size == 1);
   double tile = fits ? (double)partitions_in(&view->dim[k])
                      : k_size < IBX_PARTITIONS ? k_size : IBX_PARTITIONS;
-  double price = fits ? 0 : transpose_price(p, type);
+  double price = fits ? 0 : move_price(p, type, view, k);
   double work = elements_of(out) / IBX_PARTITIONS * (k_size / tile);
   return price + cycles(p, IBX_ENGINE_TENSOR, work * passes_of(p, type->dtype));
 }
@@ -122,13 +135,28 @@ static double axes_price(const planner *p, const ibx_node *user,
       crossed = crossed || on_partitions(&view->dim[user->params.axes.at[i]]);
     }
   }
+  uint8_t rows_dim = IBX_MAX_RANK;
+  int64_t most = 1;
+  for (uint8_t d = 0; d < view->rank && crossed; d++) {
+    bool reduced = user->op == IBX_TENSOR_softmax ? d == user->params.axis
+                   : user->op == IBX_TENSOR_layer_norm ||
+                           user->op == IBX_TENSOR_rms_norm
+                       ? d >= user->params.axis
+                       : false;
+    for (uint8_t i = 0; i < user->params.axes.len; i++) {
+      reduced = reduced || user->params.axes.at[i] == d;
+    }
+    if (reduced || view->dim[d].size <= most) continue;
+    most = view->dim[d].size;
+    rows_dim = d;
+  }
   // Rows that are not on partitions cost instructions of one partition each.
   double rows = 1;
   for (uint8_t d = 0; d < view->rank; d++) {
     rows *= (double)partitions_in(&view->dim[d]);
   }
   double idle = cycles(p, IBX_ENGINE_VECTOR, elements_of(type) / rows);
-  return (crossed ? transpose_price(p, type) : 0) + (crossed ? 0 : idle);
+  return crossed ? move_price(p, type, view, rows_dim) : idle;
 }
 
 // The rows of a DMA to HBM: one descriptor for each run.
@@ -154,9 +182,15 @@ static double pointwise_price(const planner *p, const ibx_node *user,
     uint32_t other = user->operand[i];
     if (i == index || !p->known[other]) continue;
     if (!walks_alike(view, &p->views[other])) {
-      price += transpose_price(p, &p->graph->values[other].type);
+      price += ibx_move_price(p->ctx->machine, view, &p->views[other]);
     }
   }
+  double used = 1;
+  for (uint8_t d = 0; d < view->rank; d++) {
+    used *= (double)partitions_in(&view->dim[d]);
+  }
+  const ibx_type *type = &p->graph->values[user->result].type;
+  price += cycles(p, IBX_ENGINE_VECTOR, elements_of(type) / used);
   return price + users_price(p, user->result, view, depth + 1);
 }
 
@@ -180,7 +214,7 @@ static double user_price(const planner *p, const ibx_node *user, uint32_t index,
     if (user->op == IBX_TENSOR_matmul) {
       return contraction_price(p, user, index, view);
     }
-    return on_partitions(&view->dim[1]) ? 0 : transpose_price(p, type);
+    return on_partitions(&view->dim[1]) ? 0 : move_price(p, type, view, 1);
   default: return 0;
   }
 }
@@ -236,13 +270,42 @@ static size_t candidates(const planner *p, const ibx_node *node,
   for (uint8_t d = 0; d < rank; d++) {
     if (type->dims[d] > 1) add(list, &count, (ibx_layout){.dims = {d}, .count = 1});
   }
+  if (rank > 2 && (type->dims[rank - 1] == 64 || type->dims[rank - 1] == 32)) {
+    for (int d = rank - 2; d >= 0; d--) {
+      if (type->dims[d] == 1) continue;
+      add(list, &count,
+          (ibx_layout){.dims = {(uint8_t)d, (uint8_t)(rank - 1)}, .count = 2});
+    }
+  }
   if (count == 0) add(list, &count, (ibx_layout){.count = 0});
   return count;
+}
+
+// The parts of a concat, moved to their places.
+static double parts_price(const planner *p, const ibx_node *node,
+                          const ibx_view *view) {
+  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  double price = 0;
+  for (uint8_t d = 0; d < view->rank; d++) sizes[d] = view->dim[d].size;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    const ibx_type *type = &p->graph->values[node->operand[i]].type;
+    ibx_view part;
+    sizes[node->params.axis] = type->dims[node->params.axis];
+    if (p->known[node->operand[i]]) {
+      price += ibx_view_slice(view, starts, sizes, NULL, &part)
+                   ? ibx_move_price(p->ctx->machine, &part,
+                                    &p->views[node->operand[i]])
+                   : 4 * transpose_price(p, type);
+    }
+    starts[node->params.axis] += type->dims[node->params.axis];
+  }
+  return price;
 }
 
 static double own_price(const planner *p, const ibx_node *node,
                         const ibx_layout *layout, const ibx_view *view) {
   const ibx_type *type = &p->graph->values[node->result].type;
+  if (node->op == IBX_TENSOR_concat) return parts_price(p, node, view);
   if (node->op != IBX_TENSOR_matmul) {
     double used = 1;
     for (uint8_t d = 0; d < view->rank; d++) {
