@@ -91,6 +91,23 @@ uint64_t ibx_clockwork_finish(const ibx_clockwork *c, const ibx_unit *unit,
   return end_ps;
 }
 
+// --- banks -----------------------------------------------------------------------
+
+// Tensor and another engine do not use a bank at the same time.
+static uint64_t after_banks(const uint64_t *bank_ps, uint8_t banks) {
+  uint64_t free_ps = 0;
+  for (unsigned i = 0; i < IBX_PSUM_BANKS; i++) {
+    if (banks >> i & 1) free_ps = larger(free_ps, bank_ps[i]);
+  }
+  return free_ps;
+}
+
+static void take_banks(uint64_t *bank_ps, uint8_t banks, uint64_t until_ps) {
+  for (unsigned i = 0; i < IBX_PSUM_BANKS; i++) {
+    if (banks >> i & 1) bank_ps[i] = larger(bank_ps[i], until_ps);
+  }
+}
+
 // --- the tensor array --------------------------------------------------------------
 
 // The row groups of a matmul: a tile of more than half of the rows has all.
@@ -168,11 +185,13 @@ static uint64_t place_multiply(ibx_clockwork *c, const ibx_insn *insn,
 static uint64_t place_work(ibx_clockwork *c, const ibx_step_cost *cost,
                            ibx_engine engine, uint64_t ready_ps) {
   uint64_t at_ps = larger(c->next_ps[engine], ready_ps);
+  at_ps = larger(at_ps, after_banks(c->tensor_bank_ps, cost->banks));
   if (cost->table != 0 && cost->table != c->table) {
     c->table = cost->table;
     at_ps += c->units->mir->machine->table_load_ps;
   }
   c->next_ps[engine] = at_ps + cost->issue_ps;
+  take_banks(c->other_bank_ps, cost->banks, c->next_ps[engine]);
   return at_ps;
 }
 
@@ -188,7 +207,9 @@ static uint64_t place_insn(ibx_clockwork *c, uint32_t step, ibx_engine engine,
   case IBX_OP_load_stationary: at_ps = place_load(c, ready_ps, issue_ps); break;
   case IBX_OP_multiply_moving:
   case IBX_OP_nc_transpose:
+    ready_ps = larger(ready_ps, after_banks(c->other_bank_ps, cost->banks));
     at_ps = place_multiply(c, insn, ready_ps, &issue_ps);
+    take_banks(c->tensor_bank_ps, cost->banks, at_ps + issue_ps);
     break;
   default: at_ps = place_work(c, cost, engine, ready_ps); break;
   }
@@ -245,7 +266,6 @@ uint64_t ibx_clockwork_place(ibx_clockwork *c, uint32_t step, ibx_engine engine,
   uint64_t at_ps = c->units->mir->steps[step].is_dma
                        ? place_dma(c, step, engine, queue, ready_ps)
                        : place_insn(c, step, engine, ready_ps);
-  c->total_ps = larger(c->total_ps, c->complete_ps[step]);
   return at_ps;
 }
 

@@ -5,7 +5,7 @@
 /// \file
 /// When things are expected to happen while the scheduler places them: a small
 /// model of the engines and the DMA engines, after the rules of the simulator
-/// but without fetch, bank conflicts and ports.
+/// but without instruction fetch and ports.
 
 #include "codegen/units.h"
 
@@ -15,10 +15,11 @@ typedef struct ibx_clockwork {
   const ibx_units *units;
   uint64_t next_ps[IBX_ENGINE_COUNT]; ///< when the engine comes to a new step
   uint64_t done_ps[IBX_ENGINE_COUNT]; ///< when all its steps are complete
-  uint64_t total_ps;
   uint64_t interval_ps;
   uint64_t scalar_dependent_ps;
-  uint8_t table; ///< loaded on Scalar
+  uint8_t table;                           ///< loaded on Scalar
+  uint64_t tensor_bank_ps[IBX_PSUM_BANKS]; ///< Tensor writes it until then
+  uint64_t other_bank_ps[IBX_PSUM_BANKS];  ///< Vector or Scalar use it
   // The tensor array.
   bool has_shadow;
   uint64_t shadow_ps;

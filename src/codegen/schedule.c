@@ -34,10 +34,6 @@ enum { LANE_LOAD = IBX_ENGINE_COUNT, LANE_COUNT };
 // are left for DMAs.
 enum { MOST_OUTSTANDING = 200 };
 
-// DMA work ahead while a critical DMA may come: a few start-up times hide the
-// issue, more only delays what is critical.
-enum { BACKLOG_STARTUPS = 4 };
-
 typedef struct lane {
   ibx_heap pending;
   ibx_heap ready[IBX_TABLES];
@@ -45,6 +41,7 @@ typedef struct lane {
 
 typedef struct scheduler {
   const ibx_units *units;
+  const ibx_schedule_options *options;
   ibx_arena *scratch;
   ibx_clockwork clock;
   lane lanes[LANE_COUNT];
@@ -55,9 +52,8 @@ typedef struct scheduler {
   bool *outstanding; ///< of each step: a load that nobody has waited for
   size_t outstanding_count;
   size_t critical_left;
-  ibx_engine store_engine;
-  uint32_t *loads; ///< steps in order of issue
-  size_t load_count, loads_done;
+  uint32_t *dmas; ///< steps in order of issue
+  size_t dma_count, dmas_done;
   uint64_t paced_ps;    ///< last time at which a load was told to wait
   uint64_t critical_ps; ///< when the last critical DMA so far arrives
   bool is_holding;      ///< loads wait for the queues to empty
@@ -128,7 +124,8 @@ static unsigned lanes_of(const scheduler *s, const ibx_unit *unit) {
   if (!unit->is_dma) return unit->engines;
   if (is_load(unit)) return 1u << LANE_LOAD;
   if (!(unit->engines >> IBX_ENGINE_SYNC & 1)) return unit->engines;
-  return 1u << s->store_engine;
+  return 1u << (s->options->stores_on_sync ? IBX_ENGINE_SYNC
+                                           : IBX_ENGINE_GPSIMD);
 }
 
 static void offer(scheduler *s, uint32_t index, size_t which,
@@ -212,7 +209,8 @@ static uint32_t take(scheduler *s, size_t which) {
 // --- loads -----------------------------------------------------------------------
 
 static uint64_t backlog_limit(const scheduler *s) {
-  return (uint64_t)BACKLOG_STARTUPS * s->units->mir->machine->dma_startup_ps;
+  return (uint64_t)s->options->backlog_startups *
+         s->units->mir->machine->dma_startup_ps;
 }
 
 // When the next load may go: at once, or when the queues are short enough, or
@@ -235,17 +233,28 @@ static uint64_t told_ps(const scheduler *s, uint32_t step) {
   return s->clock.complete_ps[step] + s->units->mir->machine->dma_completion_ps;
 }
 
-// The first load that ends after `*at_ps`, for the next one to wait for; moves
-// the time on to that end. IBX_NO_STEP when a load waited not long ago.
+// The first DMA that ends after `at_ps`, better a load, as who waits for another
+// one would learn of its end later. IBX_NO_STEP when none is under way.
+static uint32_t next_end(scheduler *s, uint64_t at_ps) {
+  while (s->dmas_done < s->dma_count &&
+         told_ps(s, s->dmas[s->dmas_done]) < at_ps) {
+    s->dmas_done++;
+  }
+  for (size_t i = s->dmas_done; i < s->dma_count; i++) {
+    uint32_t step = s->dmas[i];
+    if (told_ps(s, step) > at_ps + backlog_limit(s)) break;
+    if (is_load(&s->units->units[s->units->unit_of[step]])) return step;
+  }
+  return s->dmas_done < s->dma_count ? s->dmas[s->dmas_done] : IBX_NO_STEP;
+}
+
+// The DMA whose end the next load waits for; moves the time on to that end.
+// IBX_NO_STEP when a load waited not long ago.
 static uint32_t pace(scheduler *s, uint64_t *at_ps) {
   if (*at_ps < s->paced_ps + backlog_limit(s) / 2) return IBX_NO_STEP;
-  while (s->loads_done < s->load_count &&
-         told_ps(s, s->loads[s->loads_done]) < *at_ps) {
-    s->loads_done++;
-  }
-  if (s->loads_done == s->load_count) return IBX_NO_STEP;
-  uint32_t step = s->loads[s->loads_done];
-  *at_ps = told_ps(s, step);
+  uint32_t step = next_end(s, *at_ps);
+  if (step == IBX_NO_STEP) return step;
+  *at_ps = larger(*at_ps, told_ps(s, step));
   s->paced_ps = *at_ps;
   return step;
 }
@@ -278,13 +287,13 @@ static void place_step(scheduler *s, uint32_t step, ibx_engine engine,
 }
 
 static void count_dma(scheduler *s, const ibx_unit *unit, ibx_engine engine) {
+  s->dmas[s->dma_count++] = unit->first;
   if (is_critical(unit)) {
     s->critical_left--;
     // A gather arrives when its descriptors are made.
     s->critical_ps = larger(s->critical_ps, s->clock.next_ps[engine]);
   }
   if (!is_load(unit)) return;
-  s->loads[s->load_count++] = unit->first;
   s->outstanding[unit->first] = true;
   s->outstanding_count++;
 }
@@ -379,25 +388,6 @@ static void run_lane(scheduler *s, size_t which, uint64_t now_ps) {
   place(s, index, engine, after);
 }
 
-// GpSimd issues what engines feed, so that Sync never waits for them, unless
-// GpSimd has work of its own.
-static ibx_engine pick_store_engine(const ibx_units *units) {
-  uint64_t busy_ps[IBX_ENGINE_COUNT] = {0};
-  uint64_t most_ps = 0;
-  for (size_t i = 0; i < units->count; i++) {
-    const ibx_unit *unit = &units->units[i];
-    for (uint32_t step = unit->first; step < unit->first + unit->count;
-         step++) {
-      if (units->mir->steps[step].is_dma) continue;
-      ibx_engine engine = units->mir->steps[step].variant[0].engine;
-      busy_ps[engine] += ibx_units_cost(units, step, engine)->issue_ps;
-      most_ps = larger(most_ps, busy_ps[engine]);
-    }
-  }
-  return busy_ps[IBX_ENGINE_GPSIMD] <= most_ps / 8 ? IBX_ENGINE_GPSIMD
-                                                   : IBX_ENGINE_SYNC;
-}
-
 static void count_edges(scheduler *s) {
   const ibx_depend *depend = s->units->depend;
   for (uint32_t step = 0; step < s->units->mir->step_count; step++) {
@@ -409,37 +399,37 @@ static void count_edges(scheduler *s) {
   }
 }
 
-static void init(scheduler *s, ibx_schedule_policy policy) {
+static void init(scheduler *s) {
   size_t count = s->units->count, steps = s->units->mir->step_count;
   s->rank = IBX_ARENA_ARRAY(s->scratch, count, uint32_t);
   s->by_rank = IBX_ARENA_ARRAY(s->scratch, count, uint32_t);
   s->waits_for = IBX_ARENA_ARRAY(s->scratch, count, uint32_t);
   s->placed = IBX_ARENA_ARRAY(s->scratch, count, bool);
   s->outstanding = IBX_ARENA_ARRAY(s->scratch, steps, bool);
-  s->loads = IBX_ARENA_ARRAY(s->scratch, steps, uint32_t);
+  s->dmas = IBX_ARENA_ARRAY(s->scratch, steps, uint32_t);
   ibx_clockwork_init(&s->clock, s->units, s->scratch);
-  rank_units(s, policy);
+  rank_units(s, s->options->policy);
   count_edges(s);
-  s->store_engine = pick_store_engine(s->units);
   for (uint32_t i = 0; i < count; i++) {
     if (is_critical(&s->units->units[i])) s->critical_left++;
     if (s->waits_for[i] == 0) offer_to_all(s, i);
   }
 }
 
-void ibx_schedule_make(const ibx_units *units, ibx_schedule_policy policy,
-                       ibx_arena *arena, ibx_schedule *out) {
+void ibx_schedule_make(const ibx_units *units,
+                       const ibx_schedule_options *options, ibx_arena *arena,
+                       ibx_schedule *out) {
   ibx_arena scratch = {0};
   *out = (ibx_schedule){
       .slots = IBX_ARENA_ARRAY(arena, units->mir->step_count, ibx_slot)};
-  scheduler s = {.units = units, .scratch = &scratch, .out = out};
-  init(&s, policy);
+  scheduler s = {
+      .units = units, .options = options, .scratch = &scratch, .out = out};
+  init(&s);
   uint64_t now_ps;
   for (;;) {
     size_t which = pick_lane(&s, &now_ps);
     if (which == LANE_COUNT) break;
     run_lane(&s, which, now_ps);
   }
-  out->total_ps = s.clock.total_ps;
   ibx_arena_reset(&scratch);
 }

@@ -26,7 +26,6 @@ typedef struct ibx_slot {
 typedef struct ibx_schedule {
   ibx_slot *slots;
   size_t count;
-  uint64_t total_ps; ///< expected
 } ibx_schedule;
 
 /// Which of several ready units an engine takes.
@@ -36,8 +35,15 @@ typedef enum ibx_schedule_policy {
   IBX_SCHEDULE_POLICY_COUNT
 } ibx_schedule_policy;
 
+typedef struct ibx_schedule_options {
+  ibx_schedule_policy policy;
+  unsigned backlog_startups; ///< DMA work ahead of a critical DMA, in start-ups
+  bool stores_on_sync;       ///< Sync issues what engines feed, not GpSimd
+} ibx_schedule_options;
+
 /// Orders all units. Never fails: the dependences have no cycle.
-void ibx_schedule_make(const ibx_units *units, ibx_schedule_policy policy,
-                       ibx_arena *arena, ibx_schedule *out);
+void ibx_schedule_make(const ibx_units *units,
+                       const ibx_schedule_options *options, ibx_arena *arena,
+                       ibx_schedule *out);
 
 #endif

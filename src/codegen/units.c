@@ -8,6 +8,8 @@
 
 #include "codegen/units.h"
 
+#include "codegen/footprint.h"
+
 // The most pieces of a DMA on any target.
 enum {
 #define IBX_FACT(field, unit, v2, v3, v4, mark, source)                        \
@@ -19,6 +21,23 @@ enum {
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 // --- costs -----------------------------------------------------------------------
+
+static uint8_t banks_of(const ibx_units *u, const ibx_insn *insn) {
+  const ibx_insn_info *info = ibx_insn_get(insn->opcode);
+  int64_t bank_bytes = u->mir->machine->psum_bank_bytes;
+  unsigned banks = 0;
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    uint16_t buffer = insn->operand[i].buffer;
+    if (info->slot[i] == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
+    if (u->places[buffer].space != IBX_SPACE_PSUM) continue;
+    ibx_footprint f;
+    if (!ibx_footprint_make(insn, i, &u->places[buffer], &f)) continue;
+    for (int64_t b = f.first / bank_bytes; b <= (f.end - 1) / bank_bytes; b++) {
+      if (b < IBX_PSUM_BANKS) banks |= 1u << b;
+    }
+  }
+  return (uint8_t)banks;
+}
 
 static void cost_variants(ibx_units *u, uint32_t index) {
   const ibx_machine *machine = u->mir->machine;
@@ -33,7 +52,8 @@ static void cost_variants(ibx_units *u, uint32_t index) {
         .result_ps =
             ibx_machine_cycles_to_ps(machine, engine, cost.result_cycles),
         .variant = v,
-        .table = cost.table};
+        .table = cost.table,
+        .banks = banks_of(u, &step->variant[v].insn)};
   }
 }
 

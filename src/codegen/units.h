@@ -14,6 +14,7 @@ typedef struct ibx_step_cost {
   uint64_t result_ps; ///< until its writes are visible
   uint8_t variant;
   uint8_t table; ///< activation table set
+  uint8_t banks; ///< of PSUM that it touches, a bit for each
 } ibx_step_cost;
 
 /// The pieces of a DMA, taken as equal.
