@@ -187,6 +187,94 @@ static bool multiply_part(channel_part *part, ibx_sum *sum) {
   return ibx_sum_blocks(sum, sum->channel, sum->channel + columns);
 }
 
+// ---- Depthwise convolutions of few channels: folded
+
+// The columns of weights of all slots, each next to its copy of the channels.
+static bool repeat_weights(const channel_part *part, const ibx_patches *patches,
+                           const channel_part *all, ibx_view *out) {
+  ibx_lower *lower = part->conv->lower;
+  int64_t taps = part->conv->taps;
+  ibx_view own;
+  if (!own_weights(part, &own)) return false;
+  uint16_t buffer = spread_buffer(all, taps, IBX_DTYPE_F32, "columns");
+  *out = spread_view(all, buffer, IBX_DTYPE_F32, 1, 0, 0);
+  ibx_view flat = *out;
+  own.rank = flat.rank = 3;
+  bool has_gaps = patches->slots.pitch != patches->channels;
+  if (has_gaps && !ibx_lower_fill(lower, &flat, 0.0f)) return false;
+  for (int64_t s = 0; s < patches->slots.count[0]; s++) {
+    ibx_view to = own;
+    to.buffer = buffer;
+    to.offset = 0;
+    to.partition = (int32_t)(s * patches->slots.pitch);
+    to.dim[2] = flat.dim[2];
+    if (!ibx_lower_move(lower, &to, &own)) return false;
+  }
+  return true;
+}
+
+// Bands of rows beside each other, where that pays: `*out_pays`.
+static bool fold_part(const channel_part *part, bool *out_pays) {
+  const ibx_conv *conv = part->conv;
+  ibx_patches patches = {.conv = conv,
+                         .channels = part->at.partitions,
+                         .dtype = part->x->view.dtype,
+                         .from = part->channel,
+                         .to = part->channel + part->at.partitions};
+  *out_pays = false;
+  if (part->at.partitions > IBX_PARTITIONS / 2 ||
+      !ibx_patches_choose(&patches, IBX_SLOTS_FOLD, part->at.partitions)) {
+    return true;
+  }
+  *out_pays = true;
+  ibx_view image = part->x->view, columns;
+  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  for (uint8_t d = 0; d < image.rank; d++)
+    sizes[d] = image.dim[d].size;
+  starts[1] = part->channel;
+  sizes[1] = part->at.partitions;
+  if (!ibx_view_slice(&image, starts, sizes, NULL, &image) ||
+      !ibx_image_make(&image, &patches.x)) {
+    return ibx_lower_fail(conv->lower, IBX_INTERNAL,
+                          "a part of the channels is no view");
+  }
+  int64_t rows = patches.slots.count[0] * patches.slots.pitch;
+  channel_part all = {.conv = conv,
+                      .x = &patches.x,
+                      .at = {.partitions = (int32_t)rows},
+                      .groups = rows,
+                      .in = 1,
+                      .out = 1};
+  if (!repeat_weights(part, &patches, &all, &columns) ||
+      !make_mask(&all, patches.dtype)) {
+    return false;
+  }
+  uint16_t buffer =
+      spread_buffer(&all, conv->taps * rows, patches.dtype, "diagonal");
+  all.stationary = spread_view(&all, buffer, patches.dtype, rows, 1, 1);
+  if (!spread_scalars(&all, &columns)) return false;
+  patches.stationary = &all.stationary;
+  patches.left_step[0] = rows * conv->window[2].kernel;
+  patches.left_step[1] = rows;
+  patches.column_step = 1;
+  return ibx_patches_run(&patches);
+}
+
+// ---- All parts
+
+// The mask of the first and largest part serves all that start at the same
+// partition: `*masked`.
+static bool whole_part(channel_part *part, ibx_sum *sum, int32_t *masked) {
+  ibx_dtype dtype = part->x->view.dtype;
+  if (*masked != part->at.moving_partition) {
+    if (!make_mask(part, dtype)) return false;
+    *masked = part->at.moving_partition;
+  } else {
+    part->mask = spread_view(part, part->mask.buffer, dtype, 0, 1, 0);
+  }
+  return make_stationary(part, dtype) && multiply_part(part, sum);
+}
+
 // The weights with each channel on the partition of that channel of x.
 static bool load_weights(const ibx_conv *conv, const ibx_image *x,
                          ibx_dtype dtype, ibx_view *out) {
@@ -248,19 +336,11 @@ bool ibx_conv_groups(const ibx_conv *conv, const ibx_image *x, bool *out_fits) {
   ibx_sum sum = ibx_conv_sum(conv, x);
   int32_t masked = -1;
   for (size_t i = 0; i < count; i++) {
+    bool done = false;
     part.at = parts[i];
     part.groups = part.at.partitions / part.in;
-    // The mask of the first and largest part serves all that start there.
-    ibx_view mask = part.mask;
-    bool fresh = masked != part.at.moving_partition;
-    if (fresh && !make_mask(&part, dtype)) return false;
-    if (!fresh) {
-      part.mask = spread_view(&part, mask.buffer, dtype, 0, 1, 0);
-    }
-    masked = part.at.moving_partition;
-    if (!make_stationary(&part, dtype) || !multiply_part(&part, &sum)) {
-      return false;
-    }
+    if (is_depthwise && !fold_part(&part, &done)) return false;
+    if (!done && !whole_part(&part, &sum, &masked)) return false;
     part.channel += part.at.partitions;
   }
   return true;
