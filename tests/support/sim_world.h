@@ -24,6 +24,7 @@ typedef struct world {
   uint8_t *hbm[WORLD_BUFFERS];
   ibx_entry entry;
   ibx_machine machine;
+  uint64_t hbm_end;
   ibx_program_data program;
   ibx_error err;
 } world;
@@ -71,7 +72,9 @@ static inline uint16_t world_hbm(world *w, ibx_buffer_kind kind, void *memory,
   uint16_t buffer = world_buffer(w, kind,
                                  (ibx_buffer_place){.space = IBX_SPACE_HBM,
                                                     .partitions = 1,
+                                                    .offset = w->hbm_end,
                                                     .bytes = bytes});
+  w->hbm_end += (bytes + 63) / 64 * 64;
   w->hbm[buffer] = memory;
   return buffer;
 }

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { TRIES = 150, SBUF_BYTES = 2048, HBM_BYTES = 65536 };
+enum { TRIES = 60, SBUF_BYTES = 2048, HBM_BYTES = 65536 };
 
 // Buffers of the world: each has room for every operand.
 enum { B_PSUM, B_SBUF, B_SBUF2, B_SBUF3, B_HBM_IN, B_HBM_OUT, B_COUNT };
