@@ -289,7 +289,7 @@ static ibx_status infer_transpose(const infer *c) {
   *c->out = c->in[0];
   for (size_t i = 0; i < perm->len; i++) {
     int64_t from = perm->at[i];
-    if (from >= perm->len || seen[from]) {
+    if (from < 0 || from >= perm->len || seen[from]) {
       return MISMATCH(c, "transpose: perm[%zu] = %lld makes no permutation", i,
                       (long long)from);
     }
@@ -698,13 +698,12 @@ static ibx_status check_params(const infer *c) {
   for (size_t i = 0; ibx_param_get(i); i++) {
     const ibx_param_info *param = ibx_param_get(i);
     if (param->kind != IBX_PARAM_KIND_INTS) continue;
-    const ibx_ints *list =
-        (const ibx_ints *)(const void *)((const char *)c->params +
-                                         param->offset);
-    if (list->len > IBX_MAX_RANK) {
+    ibx_ints list;
+    memcpy(&list, (const char *)c->params + param->offset, sizeof list);
+    if (list.len > IBX_MAX_RANK) {
       return IBX_FAIL(c->err, UNSUPPORTED,
                       "%s: %s has %u values; at most %d are supported", c->name,
-                      param->name, list->len, IBX_MAX_RANK);
+                      param->name, list.len, IBX_MAX_RANK);
     }
   }
   return IBX_OK;

@@ -88,7 +88,7 @@ ibx_status ibx_host_norm(const ibx_host_call *call, ibx_error *err) {
   size_t count = ibx_type_span(type, axis, type->rank);
   double *row[3] = {NULL, NULL, NULL};
   bool is_ok = true;
-  for (size_t i = 0; i < call->operand_count && is_ok; i++) {
+  for (size_t i = 0; i < 3 && i < call->operand_count && is_ok; i++) {
     row[i] = calloc(count, sizeof **row);
     is_ok = row[i] != NULL;
     if (i == 0 || !is_ok) continue;

@@ -15,12 +15,10 @@
     y[i] = (expression);                                                       \
   return
 
-#define BLOCKS(first, len, total)                                              \
-  for (size_t first = 0, len;                                                  \
-       len = (total) - first < IBX_HOST_BLOCK ? (total) - first                \
-                                              : IBX_HOST_BLOCK,                \
-              first < (total);                                                 \
-       first += len)
+// Elements that the next block stages.
+static size_t block_len(size_t left) {
+  return left < IBX_HOST_BLOCK ? left : IBX_HOST_BLOCK;
+}
 
 static size_t elements_of(const ibx_tensor *tensor) {
   return ibx_type_span(&tensor->type, 0, tensor->type.rank);
@@ -176,7 +174,7 @@ static void is_nan_block(ibx_dtype from, const void *x, void *y, size_t count) {
   ibx_host_load(from, x, reals, count);
   uint8_t *flags = y;
   for (size_t i = 0; i < count; i++)
-    flags[i] = reals[i] != reals[i];
+    flags[i] = (uint8_t)(isnan(reals[i]) != 0);
 }
 
 static void unary_block(const ibx_host_call *call, const void *x, void *y,
@@ -208,7 +206,9 @@ ibx_status ibx_host_unary(const ibx_host_call *call, ibx_error *err) {
     memcpy(y->data, x->data, elements_of(x) * ibx_dtype_bytes(x->type.dtype));
     return IBX_OK;
   }
-  BLOCKS(first, len, elements_of(x)) {
+  size_t count = elements_of(x);
+  for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
+    size_t len = block_len(count - first);
     unary_block(call, ibx_host_at_const(x->data, x->type.dtype, first),
                 ibx_host_at(y->data, y->type.dtype, first), len);
   }
@@ -330,8 +330,9 @@ static void binary_block(const ibx_host_call *call, size_t first,
 
 ibx_status ibx_host_binary(const ibx_host_call *call, ibx_error *err) {
   (void)err;
-  BLOCKS(first, len, elements_of(call->result)) {
-    binary_block(call, first, len);
+  size_t count = elements_of(call->result);
+  for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
+    binary_block(call, first, block_len(count - first));
   }
   return IBX_OK;
 }
@@ -362,7 +363,9 @@ ibx_status ibx_host_compare(const ibx_host_call *call, ibx_error *err) {
   (void)err;
   ibx_dtype dtype = call->operands[0].type.dtype;
   uint8_t *y = call->result->data;
-  BLOCKS(first, len, elements_of(call->result)) {
+  size_t count = elements_of(call->result);
+  for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
+    size_t len = block_len(count - first);
     const void *a = ibx_host_at_const(call->operands[0].data, dtype, first);
     const void *b = ibx_host_at_const(call->operands[1].data, dtype, first);
     if (ibx_dtype_is_float(dtype)) {

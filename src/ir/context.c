@@ -155,11 +155,13 @@ static void load_dialect(ibx_ir *ir) {
   mlirModuleDestroy(module);
 }
 
-_Static_assert(IBX_IR_PARAMS >= 0
-#define IBX_PARAM(name, kind, sentence) +1
+enum {
+#define IBX_PARAM(name, kind, sentence) PARAM_##name,
 #include "imbrex/tensor_ops.def"
-               ,
-               "IBX_IR_PARAMS counts every parameter");
+  PARAM_COUNT
+};
+_Static_assert((int)PARAM_COUNT <= (int)IBX_IR_PARAMS,
+               "IBX_IR_PARAMS counts them all");
 
 ibx_ir *ibx_ir_create(void) {
   ibx_arena arena = {.last = NULL};
@@ -340,7 +342,7 @@ void ibx_numbers_init(ibx_numbers *numbers, size_t most, ibx_arena *arena) {
   size_t size = 16;
   while (size < most * 2)
     size *= 2;
-  *numbers = (ibx_numbers){.keys = ibx_arena_array(arena, size, sizeof(void *)),
+  *numbers = (ibx_numbers){.keys = IBX_ARENA_ARRAY(arena, size, const void *),
                            .values = IBX_ARENA_ARRAY(arena, size, uint32_t),
                            .mask = size - 1};
 }

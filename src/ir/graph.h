@@ -100,7 +100,9 @@ IBX_NODISCARD ibx_status ibx_graph_add(ibx_graph *graph, ibx_tensor_op op,
 uint32_t ibx_graph_add_constant(ibx_graph *graph, uint32_t weight,
                                 uint32_t source);
 
-/// Lends the weight row of a value that a constant node makes, else NULL.
+/// Lends the weight row of a value that a constant node makes, else NULL. The
+/// row of a floating value may have a wider dtype than the value: whoever uses
+/// the data converts them.
 const ibx_weight *ibx_graph_constant(const ibx_graph *graph, uint32_t value);
 
 /// Users of every value, as spans into one array: the nodes that read value v

@@ -18,18 +18,34 @@ enum {
 
 // --- tables from ops ---
 
-static bool read_data(const ibx_ir *ir, MlirOperation op, const ibx_type *type,
-                      size_t bytes, void *out) {
-  MlirAttribute data = mlirOperationGetAttributeByName(op, ibx_ref("data"));
+// The type of a constant's row: that of the data it shows, which may be wider
+// than the constant (--auto-cast narrows a constant and leaves its row), else
+// the constant's own.
+static ibx_type row_type(const ibx_ir *ir, MlirAttribute data, ibx_type type) {
+  ibx_type have;
+  if (mlirAttributeIsNull(data) || !mlirAttributeIsADenseElements(data) ||
+      !ibx_ir_read_type(ir, mlirAttributeGetType(data), &have) ||
+      have.rank != type.rank ||
+      memcmp(have.dims, type.dims, type.rank * sizeof type.dims[0]) != 0) {
+    return type;
+  }
+  // Bools are shown as bytes.
+  if (type.dtype != IBX_DTYPE_BOOL) type.dtype = have.dtype;
+  return type;
+}
+
+static void read_data(const ibx_ir *ir, MlirAttribute data,
+                      const ibx_type *type, size_t bytes, void *out) {
   ibx_type have;
   if (mlirAttributeIsNull(data) || !mlirAttributeIsADenseElements(data) ||
       !ibx_ir_read_type(ir, mlirAttributeGetType(data), &have)) {
-    return false;
+    return;
   }
   ibx_dtype wanted = type->dtype == IBX_DTYPE_BOOL ? IBX_DTYPE_U8 : type->dtype;
-  if (have.dtype != wanted || have.rank != type->rank ||
-      memcmp(have.dims, type->dims, type->rank * sizeof type->dims[0]) != 0) {
-    return false;
+  int64_t have_bytes = 0;
+  if (have.dtype != wanted || !ibx_type_bytes(&have, &have_bytes) ||
+      (size_t)have_bytes != bytes) {
+    return;
   }
   const char *from = mlirDenseElementsAttrGetRawData(data);
   size_t element = ibx_dtype_bytes(type->dtype);
@@ -37,7 +53,6 @@ static bool read_data(const ibx_ir *ir, MlirOperation op, const ibx_type *type,
   for (size_t i = 0; i < bytes / element; i++) {
     memcpy((char *)out + i * element, from + i * step, element);
   }
-  return true;
 }
 
 static void scan_constant(ibx_ir *ir, MlirOperation op, bool with_data,
@@ -45,11 +60,13 @@ static void scan_constant(ibx_ir *ir, MlirOperation op, bool with_data,
   int64_t row, bytes;
   ibx_weight weight = {.name = NULL};
   MlirType result = mlirValueGetType(mlirOperationGetResult(op, 0));
+  MlirAttribute data = mlirOperationGetAttributeByName(op, ibx_ref("data"));
   if (!ibx_ir_read_integer(op, "weight", &row) || row < 0 ||
-      row >= MOST_WEIGHTS || !ibx_ir_read_type(ir, result, &weight.type) ||
-      !ibx_type_bytes(&weight.type, &bytes)) {
+      row >= MOST_WEIGHTS || !ibx_ir_read_type(ir, result, &weight.type)) {
     return; // reading the function says what is wrong
   }
+  weight.type = row_type(ir, data, weight.type);
+  if (!ibx_type_bytes(&weight.type, &bytes)) return;
   while (tables->weight_count <= (size_t)row) {
     ibx_tables_add_weight(tables, arena, (ibx_weight){.name = NULL});
   }
@@ -57,10 +74,9 @@ static void scan_constant(ibx_ir *ir, MlirOperation op, bool with_data,
   bool is_named = ibx_ir_read_text(op, "name", arena, &weight.name);
   (void)is_named;
   if (with_data && bytes <= MOST_ZEROS) {
-    void *data = ibx_arena_alloc(arena, (size_t)bytes);
-    bool has_data = read_data(ir, op, &weight.type, (size_t)bytes, data);
-    (void)has_data;
-    weight.data = data;
+    void *room = ibx_arena_alloc(arena, (size_t)bytes);
+    read_data(ir, data, &weight.type, (size_t)bytes, room);
+    weight.data = room;
   }
   tables->weights[row] = weight;
 }

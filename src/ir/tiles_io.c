@@ -49,11 +49,11 @@ static void make_shared(ibx_ir *ir, ibx_arena *arena, shared *out) {
   for (int i = 0; i < IBX_ENGINE_COUNT; i++) {
     out->engines[i] = ibx_ir_string(ir, ibx_engine_name((ibx_engine)i));
   }
-  for (uint8_t i = 0; i < IBX_ALU_COUNT; i++) {
-    out->alus[i] = ibx_ir_string(ir, ibx_alu_name(i));
+  for (int i = 0; i < IBX_ALU_COUNT; i++) {
+    out->alus[i] = ibx_ir_string(ir, ibx_alu_name((uint8_t)i));
   }
-  for (uint8_t i = 0; i < IBX_ACT_COUNT; i++) {
-    out->acts[i] = ibx_ir_string(ir, ibx_act_name(i));
+  for (int i = 0; i < IBX_ACT_COUNT; i++) {
+    out->acts[i] = ibx_ir_string(ir, ibx_act_name((uint8_t)i));
   }
   out->engine = ibx_ir_identifier(ir, "engine");
   out->glued = ibx_ir_identifier(ir, "glued");
@@ -194,7 +194,7 @@ static MlirAttribute segments_of(writer *w, unsigned mask) {
   if (cached->ptr) return *cached;
   int32_t sizes[IBX_OPERANDS];
   for (size_t i = 0; i < IBX_OPERANDS; i++)
-    sizes[i] = mask >> i & 1;
+    sizes[i] = (int32_t)(mask >> i & 1);
   *cached = mlirDenseI32ArrayGet(w->ir->context, IBX_OPERANDS, sizes);
   return *cached;
 }

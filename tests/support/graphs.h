@@ -57,8 +57,12 @@ static inline void add_random_constant(uint64_t *seed, ibx_graph *graph) {
   ibx_weight weight = {.type = type, .data = data};
   if (random_below(seed, 2)) weight.name = random_word(seed, graph->arena);
   uint32_t row = ibx_tables_add_weight(graph->tables, graph->arena, weight);
-  ibx_graph_add_constant(
+  uint32_t value = ibx_graph_add_constant(
       graph, row, (uint32_t)random_below(seed, graph->tables->source_count));
+  if (dtype != IBX_DTYPE_F32 || random_below(seed, 2)) return;
+  // A constant may be narrower than its row.
+  graph->values[value].type.dtype = IBX_DTYPE_BF16;
+  graph->nodes[graph->node_count - 1].params.dtype = IBX_DTYPE_BF16;
 }
 
 static inline void decide(uint64_t *seed, ibx_graph *graph) {
