@@ -6,6 +6,7 @@
 
 #include "core/program_format.h"
 #include "imbrex/blob.h"
+#include "support/reseal.h"
 #include "support/tiny.h"
 
 #include <setjmp.h>
@@ -329,32 +330,6 @@ static void garbage_is_refused(void **state) {
   }
 }
 
-// Makes all digests right again, as somebody who wants to do harm would.
-static void reseal(ibx_blob *blob) {
-  uint8_t *bytes = blob->data;
-  uint64_t weight_digest = 0;
-  size_t count = (size_t)ibx_get_le(bytes + 12, 4);
-  for (size_t i = 0; i < count; i++) {
-    uint8_t *row = bytes + IBX_HEADER_BYTES + i * IBX_SECTION_ROW_BYTES;
-    uint64_t offset = ibx_get_le(row + 8, 8);
-    uint64_t size = ibx_get_le(row + 16, 8);
-    if (offset > blob->size || size > blob->size - offset) continue;
-    uint64_t digest = ibx_digest_bytes(bytes + offset, (size_t)size);
-    if (ibx_get_le(row + 4, 4) & IBX_SECTION_TRAILER_DIGEST) {
-      weight_digest = digest;
-    } else {
-      ibx_put_le(row + 24, digest, 8);
-    }
-  }
-  size_t table = (count * IBX_SECTION_ROW_BYTES + 63) / 64 * 64;
-  ibx_put_le(bytes + IBX_HEADER_DIGEST_AT, 0, 8);
-  uint64_t header = ibx_digest_bytes(bytes, IBX_HEADER_BYTES + table);
-  ibx_put_le(bytes + IBX_HEADER_DIGEST_AT, header, 8);
-  uint8_t *trailer = bytes + blob->size - IBX_TRAILER_BYTES;
-  ibx_put_le(trailer + 8, weight_digest, 8);
-  ibx_put_le(trailer + 16, ibx_digest_file(header, weight_digest), 8);
-}
-
 // Nothing may crash; what opens is consistent, which the sanitizers check by
 // writing it again.
 static void open_and_write_again(ibx_span bytes, size_t *accepted) {
@@ -386,7 +361,7 @@ static void resealed_damage_never_crashes(void **state) {
       copy.data[at] =
           next_random(&random) % 4 == 0 ? 0xff : (uint8_t)next_random(&random);
     }
-    reseal(&copy);
+    reseal(copy.data, copy.size);
     open_and_write_again(ibx_blob_get(&copy), &accepted);
   }
   // Names, bounds and immediates may take any value.
@@ -405,7 +380,7 @@ static void unknown_sections_are_skipped_but_digested(void **state) {
   uint8_t *row = blob.data + IBX_HEADER_BYTES + 5 * IBX_SECTION_ROW_BYTES;
   assert_int_equal(ibx_get_le(row, 4), IBX_SECTION_DEBUG);
   ibx_put_le(row, 99, 4);
-  reseal(&blob);
+  reseal(blob.data, blob.size);
   ibx_program *program;
   assert_int_equal(ibx_program_open_memory(ibx_blob_get(&blob), &program, NULL),
                    IBX_OK);
@@ -427,11 +402,11 @@ static void missing_and_repeated_sections_are_refused(void **state) {
     uint8_t *row = blob.data + IBX_HEADER_BYTES + i * IBX_SECTION_ROW_BYTES;
     uint64_t id = ibx_get_le(row, 4);
     ibx_put_le(row, 99, 4);
-    reseal(&blob);
+    reseal(blob.data, blob.size);
     assert_int_equal(try_open(ibx_blob_get(&blob)),
                      id == IBX_SECTION_DEBUG ? IBX_OK : IBX_INVALID_PROGRAM);
     ibx_put_le(row, id == 1 ? 2 : 1, 4);
-    reseal(&blob);
+    reseal(blob.data, blob.size);
     assert_int_equal(try_open(ibx_blob_get(&blob)), IBX_INVALID_PROGRAM);
     ibx_blob_fini(&blob);
   }
