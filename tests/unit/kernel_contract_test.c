@@ -72,8 +72,11 @@ static void matmul_sums_products(void **state) {
     for (int round = 0; round < ROUNDS; round++) {
       check_matmul(dtypes[i], 9, &seed);
     }
-    check_matmul(dtypes[i], 300, &seed); // more than a block of the kernel
   }
+  // More than a block of the kernel, in each of its three domains.
+  check_matmul(IBX_DTYPE_F32, 300, &seed);
+  check_matmul(IBX_DTYPE_F64, 300, &seed);
+  check_matmul(IBX_DTYPE_I32, 300, &seed);
 }
 
 // --- windows ---
