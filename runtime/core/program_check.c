@@ -19,7 +19,7 @@ typedef struct checker {
   ibx_error *err;
 } checker;
 
-// --- buffers ------------------------------------------------------------------
+// --- buffers -----------------------------------------------------------------
 
 static uint64_t space_bytes(const checker *c, ibx_space space) {
   const ibx_machine *machine = c->program->machine;
@@ -76,7 +76,7 @@ static ibx_status check_buffer(const checker *c,
       is_weight ? "the weight section" : ibx_space_name(place->space));
 }
 
-// --- tensors ------------------------------------------------------------------
+// --- tensors -----------------------------------------------------------------
 
 static bool tensor_bytes(const ibx_tensor_decl *tensor, uint64_t *out) {
   *out = ibx_dtype_bytes((ibx_dtype)tensor->dtype);
@@ -175,7 +175,7 @@ static ibx_status check_tensors(const checker *c) {
   return check_reachable(c);
 }
 
-// --- instructions -------------------------------------------------------------
+// --- instructions ------------------------------------------------------------
 
 static ibx_status check_stream(const checker *c, ibx_engine engine,
                                const ibx_buffer_place *places) {

@@ -90,7 +90,7 @@ static ibx_status parse_nodes(parser *p) {
   return IBX_OK;
 }
 
-// --- entries ------------------------------------------------------------------
+// --- entries -----------------------------------------------------------------
 
 static ibx_status parse_tensors(parser *p, size_t count,
                                 ibx_tensor_decl **out) {

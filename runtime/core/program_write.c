@@ -39,7 +39,7 @@ static void put_count(writer *w, ibx_section_id id, size_t count,
   put(w, id, count, bytes);
 }
 
-// --- strings ------------------------------------------------------------------
+// --- strings -----------------------------------------------------------------
 
 static uint32_t *find_slot(const writer *w, const char *text) {
   const string_table *table = &w->strings;
@@ -90,7 +90,7 @@ static void put_string(writer *w, ibx_section_id id, const char *text) {
   put(w, id, *slot - 1, 4);
 }
 
-// --- sections -----------------------------------------------------------------
+// --- sections ----------------------------------------------------------------
 
 static void make_target(writer *w) {
   put(w, IBX_SECTION_TARGET, w->program->machine->target, 4);
@@ -198,7 +198,7 @@ static ibx_status make_sections(writer *w, ibx_error *err) {
   return IBX_OK;
 }
 
-// --- file ---------------------------------------------------------------------
+// --- file --------------------------------------------------------------------
 
 static uint64_t align_up(uint64_t size) {
   return (size + IBX_SECTION_ALIGN - 1) / IBX_SECTION_ALIGN * IBX_SECTION_ALIGN;

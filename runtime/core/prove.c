@@ -35,7 +35,7 @@ static ibx_status no_memory(const prover *p) {
   return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for the prover");
 }
 
-// --- messages -----------------------------------------------------------------
+// --- messages ----------------------------------------------------------------
 
 enum { WHERE_BYTES = 96 };
 
@@ -98,7 +98,7 @@ static ibx_status report(const prover *p, const ibx_access *access,
   }
 }
 
-// --- before the run -----------------------------------------------------------
+// --- before the run ----------------------------------------------------------
 
 static bool has_buffer(const ibx_insn *insn, const ibx_insn_info *info,
                        size_t slot) {
@@ -144,7 +144,7 @@ static ibx_status survey_stream(prover *p, ibx_engine engine) {
   return IBX_OK;
 }
 
-// --- accesses -----------------------------------------------------------------
+// --- accesses ----------------------------------------------------------------
 
 static ibx_status report_reach(const prover *p, const ibx_access *access,
                                const char *what, int64_t first, int64_t last,
@@ -275,7 +275,7 @@ static ibx_status do_accesses(prover *p, const ibx_access *access,
   return IBX_OK;
 }
 
-// --- execution ----------------------------------------------------------------
+// --- execution ---------------------------------------------------------------
 
 static ibx_status raise_signal(prover *p, const ibx_access *access,
                                const ibx_insn *insn) {

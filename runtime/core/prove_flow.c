@@ -115,7 +115,7 @@ ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err) {
   return IBX_OK;
 }
 
-// --- operands -----------------------------------------------------------------
+// --- operands ----------------------------------------------------------------
 
 static uint64_t element_bytes(const ibx_insn *insn, size_t slot) {
   size_t bytes = ibx_dtype_bytes((ibx_dtype)insn->operand[slot].dtype);

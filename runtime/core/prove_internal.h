@@ -34,7 +34,7 @@ typedef struct ibx_clock {
   uint32_t at[IBX_ENGINE_COUNT];
 } ibx_clock;
 
-// --- flow ---------------------------------------------------------------------
+// --- flow --------------------------------------------------------------------
 
 typedef struct ibx_flow_loop {
   uint32_t start; ///< index of the loop instruction
@@ -70,7 +70,7 @@ ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err);
 ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,
                              size_t slot);
 
-// --- order --------------------------------------------------------------------
+// --- order -------------------------------------------------------------------
 
 /// A DMA that has been issued.
 typedef struct ibx_dma_record {
@@ -131,7 +131,7 @@ ibx_status ibx_order_wait(ibx_order *order, ibx_engine engine,
 /// Fails with UNPROVEN when a semaphore does not end at 0.
 ibx_status ibx_order_finish(const ibx_order *order, ibx_error *err);
 
-// --- shadow -------------------------------------------------------------------
+// --- shadow ------------------------------------------------------------------
 
 /// One access that later ones must be ordered after, if they overlap.
 typedef struct ibx_record {
@@ -219,7 +219,7 @@ typedef enum ibx_finding {
   IBX_FINDING_OUT_OF_MEMORY
 } ibx_finding;
 
-// --- records ------------------------------------------------------------------
+// --- records -----------------------------------------------------------------
 
 /// Whether an agent knows everything in the list.
 bool ibx_records_are_known(const ibx_record_list *list, const ibx_clock *clock);
@@ -235,7 +235,7 @@ bool ibx_records_add(const ibx_shadow *shadow, ibx_record_list *list,
 void ibx_records_clear(ibx_order *order, ibx_record_list *list);
 void ibx_records_free(ibx_order *order, ibx_record_list *list);
 
-// --- buffers ------------------------------------------------------------------
+// --- buffers -----------------------------------------------------------------
 
 ibx_status ibx_shadow_init(ibx_shadow *shadow, const ibx_entry *entry,
                            ibx_order *order, ibx_pool *pool, ibx_error *err);
@@ -248,14 +248,14 @@ void ibx_shadow_dma_done(ibx_shadow *shadow, uint32_t dma);
 /// Whether every byte of a buffer has been written.
 bool ibx_shadow_is_complete(const ibx_shadow_buffer *buffer);
 
-// --- caller -------------------------------------------------------------------
+// --- caller ------------------------------------------------------------------
 
 /// Buffers that the caller sees are his memory: fails with UNPROVEN when
 /// anything else lies there.
 ibx_status ibx_prove_caller_buffers(const ibx_entry *entry, ibx_pool *pool,
                                     ibx_error *err);
 
-// --- psum ---------------------------------------------------------------------
+// --- psum --------------------------------------------------------------------
 
 ibx_finding ibx_psum_read(const ibx_shadow_buffer *buffer,
                           const ibx_access *access, const ibx_region *region,

@@ -42,7 +42,7 @@ void ibx_order_fini(ibx_order *order) {
   *order = (ibx_order){.dmas = NULL};
 }
 
-// --- DMAs ---------------------------------------------------------------------
+// --- DMAs --------------------------------------------------------------------
 
 static bool grow_dmas(ibx_order *order) {
   size_t capacity = order->dma_capacity ? order->dma_capacity * 2 : 256;
@@ -75,7 +75,7 @@ void ibx_order_drop_dma(ibx_order *order, uint32_t dma) {
   order->free_dmas[order->free_count++] = dma;
 }
 
-// --- signals ------------------------------------------------------------------
+// --- signals -----------------------------------------------------------------
 
 static bool knows_last_wait(const ibx_semaphore *s, const ibx_clock *clock) {
   return s->waiter == IBX_AGENT_NONE || clock->at[s->waiter] >= s->wait_time;
@@ -118,7 +118,7 @@ ibx_status ibx_order_signal(ibx_order *order, uint8_t semaphore,
   return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
 }
 
-// --- waits --------------------------------------------------------------------
+// --- waits -------------------------------------------------------------------
 
 bool ibx_order_is_ready(const ibx_order *order, uint8_t semaphore,
                         uint32_t value) {

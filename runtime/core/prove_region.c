@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-// --- patterns -----------------------------------------------------------------
+// --- patterns ----------------------------------------------------------------
 
 // Numbers stay far from overflow: buffers are below 2^36 bytes.
 static const int64_t most = INT64_C(1) << 40;
@@ -56,7 +56,7 @@ uint64_t ibx_pattern_regions(const ibx_pattern *p) {
   return regions;
 }
 
-// --- masks --------------------------------------------------------------------
+// --- masks -------------------------------------------------------------------
 
 static void mask_or_shifted(uint64_t out[2], const uint64_t in[2],
                             int64_t shift) {
@@ -105,7 +105,7 @@ static void make_mask(const ibx_pattern *p, int64_t first, uint64_t mask[2]) {
   }
 }
 
-// --- canonical form -----------------------------------------------------------
+// --- canonical form ----------------------------------------------------------
 
 typedef struct byte_dims {
   uint64_t stride[IBX_DIMS];
@@ -225,7 +225,7 @@ ibx_region ibx_region_of_place(const ibx_buffer_place *place) {
   return r;
 }
 
-// --- relations ----------------------------------------------------------------
+// --- relations ---------------------------------------------------------------
 
 // Is there x = difference + sum(v[d] * stride[d]), v[d] in [low, high], with
 // -run_a < x < run_b? Strides descend, so at each level the levels below leave

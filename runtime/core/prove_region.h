@@ -84,7 +84,7 @@ ibx_region ibx_region_of_place(const ibx_buffer_place *place);
 /// Number of runs in one partition.
 uint64_t ibx_region_runs(const ibx_region *region);
 
-// --- bits ---------------------------------------------------------------------
+// --- bits --------------------------------------------------------------------
 
 /// One bit for each byte of a row. `words` is NULL while all bits are equal.
 typedef struct ibx_bits {

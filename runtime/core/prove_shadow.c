@@ -17,7 +17,7 @@
 
 enum { FIRST_NEIGHBOURS = 8 };
 
-// --- rows ---------------------------------------------------------------------
+// --- rows --------------------------------------------------------------------
 
 static bool is_tracked(const ibx_shadow_buffer *buffer) {
   return buffer->decl->kind == IBX_BUFFER_SCRATCH ||
@@ -110,7 +110,7 @@ bool ibx_shadow_is_complete(const ibx_shadow_buffer *buffer) {
   return true;
 }
 
-// --- neighbours ---------------------------------------------------------------
+// --- neighbours --------------------------------------------------------------
 
 static bool touches(const ibx_region *a, const ibx_region *b) {
   return a->lo < b->hi && b->lo < a->hi &&
@@ -170,7 +170,7 @@ static bool activate(ibx_shadow *shadow, uint16_t index) {
   return true;
 }
 
-// --- accesses -----------------------------------------------------------------
+// --- accesses ----------------------------------------------------------------
 
 static ibx_finding report_race(const ibx_record *record, size_t buffer,
                                bool is_write, ibx_conflict *out) {
@@ -326,7 +326,7 @@ void ibx_shadow_dma_done(ibx_shadow *shadow, uint32_t index) {
   }
 }
 
-// --- life ---------------------------------------------------------------------
+// --- life --------------------------------------------------------------------
 
 static bool init_rows(ibx_shadow_buffer *buffer) {
   if (!is_tracked(buffer)) return true;

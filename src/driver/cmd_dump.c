@@ -32,7 +32,7 @@ static const char *dtype_name(uint8_t dtype) {
   return info ? info->name : "?";
 }
 
-// --- buffers by address -------------------------------------------------------
+// --- buffers by address ------------------------------------------------------
 
 static int compare_places(const void *a, const void *b) {
   const ibx_buffer_decl *x = *(const ibx_buffer_decl *const *)a;
@@ -112,7 +112,7 @@ static ibx_status memory_json(const ibx_entry *entry, json_t *out,
   return IBX_OK;
 }
 
-// --- summary ------------------------------------------------------------------
+// --- summary -----------------------------------------------------------------
 
 static void print_tensor(const char *label, const ibx_tensor_decl *tensor,
                          const ibx_entry *entry) {
@@ -207,7 +207,7 @@ static json_t *sections_json(const ibx_program *program) {
   return sections;
 }
 
-// --- command ------------------------------------------------------------------
+// --- command -----------------------------------------------------------------
 
 static bool write_stdout(void *user, const void *data, size_t size) {
   (void)user;

@@ -62,7 +62,7 @@ const char *mutate_kind_name(mutate_kind kind) {
   return names[kind];
 }
 
-// --- preparation --------------------------------------------------------------
+// --- preparation -------------------------------------------------------------
 
 static void *copy_of(mutator *m, const void *items, size_t count, size_t size) {
   void *copy = ibx_pool_array(&m->pool, count, size);
@@ -136,7 +136,7 @@ static ibx_status find_lives(mutator *m) {
   return IBX_OK;
 }
 
-// --- the four kinds -----------------------------------------------------------
+// --- the four kinds ----------------------------------------------------------
 
 // A random instruction of all streams.
 static ibx_insn *pick_insn(mutator *m, mutation *out) {
@@ -276,7 +276,7 @@ static bool mutate(mutator *m, mutate_kind kind, mutation *out) {
   return false;
 }
 
-// --- runs ---------------------------------------------------------------------
+// --- runs --------------------------------------------------------------------
 
 static bool is_callers(const ibx_buffer_decl *buffer) {
   return buffer->kind == IBX_BUFFER_INPUT ||
@@ -388,7 +388,7 @@ ibx_status mutate_compare(const ibx_program_data *program,
   return status;
 }
 
-// --- campaign -----------------------------------------------------------------
+// --- campaign ----------------------------------------------------------------
 
 static void note_bug(mutate_report *report, mutate_kind kind,
                      const mutation *mutated, const ibx_error *why) {

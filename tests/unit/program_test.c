@@ -178,7 +178,7 @@ static void several_entries_share_weights_and_texts(void **state) {
   ibx_blob_fini(&blob);
 }
 
-// --- writing ------------------------------------------------------------------
+// --- writing -----------------------------------------------------------------
 
 static bool write_in_drops(void *user, ibx_write_fn write, void *sink) {
   const ibx_span *weights = user;
@@ -274,7 +274,7 @@ static void a_field_that_does_not_fit_is_refused(void **state) {
   ibx_blob_fini(&blob);
 }
 
-// --- damage -------------------------------------------------------------------
+// --- damage ------------------------------------------------------------------
 
 static void every_flipped_byte_is_refused(void **state) {
   (void)state;
@@ -412,7 +412,7 @@ static void missing_and_repeated_sections_are_refused(void **state) {
   }
 }
 
-// --- contents -----------------------------------------------------------------
+// --- contents ----------------------------------------------------------------
 
 static void refuse(const tiny *t) {
   ibx_blob blob = write_blob(&t->program);
@@ -490,7 +490,7 @@ static void instructions_are_checked_with_their_nodes(void **state) {
   ibx_blob_fini(&blob);
 }
 
-// --- files --------------------------------------------------------------------
+// --- files -------------------------------------------------------------------
 
 static void files_open_like_memory(void **state) {
   (void)state;

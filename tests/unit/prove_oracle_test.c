@@ -67,7 +67,7 @@ static uint64_t pick(uint64_t below) {
   return (random_state >> 33) % below;
 }
 
-// --- graph --------------------------------------------------------------------
+// --- graph -------------------------------------------------------------------
 
 static int add_node(trial *r) {
   assert_true(r->node_count < MAX_NODES);
@@ -93,7 +93,7 @@ static void close_graph(trial *r) {
   }
 }
 
-// --- accesses -----------------------------------------------------------------
+// --- accesses ----------------------------------------------------------------
 
 // A pattern of two dimensions of `size` bytes an element inside of a buffer,
 // on `lanes` quadrants from `lane` on; marks its bytes.
@@ -202,7 +202,7 @@ static op *make_op(trial *r) {
   return o;
 }
 
-// --- programs -----------------------------------------------------------------
+// --- programs ----------------------------------------------------------------
 
 // Makes `to` wait for `from`; the wait stands in front of `to`.
 static void add_edge(trial *r, op *from, const op *to) {
@@ -294,7 +294,7 @@ static void make_trial(trial *r, bool is_grouped) {
   }
 }
 
-// --- oracle -------------------------------------------------------------------
+// --- oracle ------------------------------------------------------------------
 
 static bool share(const bytes *a, const bytes *b) {
   for (size_t q = 0; q < QUADRANTS; q++) {
@@ -382,7 +382,7 @@ static void prover_and_oracle_agree(void **state) {
   assert_true(unwritten > ROUNDS / 50);
 }
 
-// --- shared semaphores ---------------------------------------------------------
+// --- shared semaphores -------------------------------------------------------
 
 // Puts all edges on `count` semaphores; when `merges`, waits of one engine that
 // stand together for the same semaphore become one.

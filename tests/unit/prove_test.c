@@ -33,7 +33,7 @@ static void refuse_at(const tiny *t, const char *words, int line) {
 #define ACCEPT(t) accept_at((t), __LINE__)
 #define REFUSE(t, words) refuse_at((t), (words), __LINE__)
 
-// --- order --------------------------------------------------------------------
+// --- order -------------------------------------------------------------------
 
 static void a_pipe_is_proved_and_measured(void **state) {
   (void)state;
@@ -164,7 +164,7 @@ static void a_dma_does_not_overlap_itself(void **state) {
   REFUSE(&t, "more than once");
 }
 
-// --- semaphores ---------------------------------------------------------------
+// --- semaphores --------------------------------------------------------------
 
 static void semaphores_end_at_zero(void **state) {
   (void)state;
@@ -355,7 +355,7 @@ static void two_engines_signal_as_a_group(void **state) {
   REFUSE(&t, "semaphore 1");
 }
 
-// --- memory -------------------------------------------------------------------
+// --- memory ------------------------------------------------------------------
 
 static void what_was_not_written_is_not_read(void **state) {
   (void)state;
@@ -541,7 +541,7 @@ static void accesses_stay_in_their_buffer(void **state) {
   REFUSE(&p.t, "of x");
 }
 
-// --- psum ---------------------------------------------------------------------
+// --- psum --------------------------------------------------------------------
 
 typedef struct matmul {
   tiny t;
@@ -653,7 +653,7 @@ static void a_psum_tile_is_measured(void **state) {
   assert_int_equal(proof.psum_peak_banks, 2);
 }
 
-// --- loops --------------------------------------------------------------------
+// --- loops -------------------------------------------------------------------
 
 static ibx_insn make_loop(uint8_t reg, uint32_t count) {
   ibx_insn insn = ibx_insn_make(IBX_OP_loop);
