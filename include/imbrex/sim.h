@@ -19,9 +19,8 @@ typedef enum ibx_sim_order {
 
 typedef struct ibx_sim_options {
   ibx_sim_order order;
-  uint64_t seed;    ///< RANDOM
-  unsigned threads; ///< 0: as many as there are processors
-  bool poison;      ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
+  uint64_t seed; ///< RANDOM
+  bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
 } ibx_sim_options;
 
 /// Memory of a run: `hbm[i]` is the storage of buffer i of the entry when that

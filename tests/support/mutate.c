@@ -338,7 +338,7 @@ static bool is_as_wanted(const mutator *m) {
 static ibx_status run(mutator *m, ibx_sim *sim, ibx_sim_order order,
                       uint64_t seed, ibx_error *err) {
   const ibx_sim_options options = {
-      .order = order, .seed = seed, .threads = 1, .poison = true};
+      .order = order, .seed = seed, .poison = true};
   const ibx_sim_memory memory = {.hbm = m->memory};
   copy_memory(m, m->memory, m->before);
   return ibx_sim_run(sim, &options, &memory, err);

@@ -949,7 +949,7 @@ static void simulate(const bench *b, const ibx_entry *entry,
   static float input[HBM_BYTES / 4];
   uint8_t *hbm[MOST_BUFFERS] = {(uint8_t *)input, (uint8_t *)output};
   ibx_sim_memory memory = {.hbm = hbm};
-  ibx_sim_options options = {.order = order, .seed = seed, .threads = 1};
+  ibx_sim_options options = {.order = order, .seed = seed};
   ibx_sim *sim = NULL;
   ibx_error err = {0};
   fill_input(input);
