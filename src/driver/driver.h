@@ -33,8 +33,8 @@ const ibx_command *ibx_command_find(const char *name);
 const ibx_command *ibx_command_get(size_t index);
 
 /// Values of the options that every compiling command accepts. Start with
-/// IBX_COMPILE_ARGS_DEFAULT and put IBX_COMPILE_ARGS_ROWS(args) in the command's
-/// option table.
+/// IBX_COMPILE_ARGS_DEFAULT and put IBX_COMPILE_ARGS_ROWS(args) in the option
+/// table of the command.
 typedef struct ibx_compile_args {
   const char *target;
   int auto_cast;      ///< position in none|matmul|all

@@ -25,8 +25,8 @@ IBX_NODISCARD ibx_status ibx_array_read(const char *path, ibx_array *out,
                                         ibx_error *err);
 
 /// Writes a .npy file, whole or not at all; "-" is standard output. A dtype
-/// that NumPy does not have (bf16, fp8) is written as fp32. Fails with IO_ERROR,
-/// OUT_OF_MEMORY.
+/// that NumPy does not have (bf16, fp8) is written as fp32. Fails with
+/// IO_ERROR, OUT_OF_MEMORY.
 IBX_NODISCARD ibx_status ibx_array_write(const ibx_array *array,
                                          const char *path, ibx_error *err);
 

@@ -985,8 +985,8 @@ static void activations_are_close_to_the_exact_function(void **state) {
   activations(IBX_OP_activation_reduce);
 }
 
-// A tile of the array: the stationary operand in one SBUF buffer, the moving one
-// in another, the sums in PSUM.
+// A tile of the array: the stationary operand in one SBUF buffer, the moving
+// one in another, the sums in PSUM.
 static void expect_product(bench *b, const ibx_insn *load,
                            const ibx_insn *mul) {
   uint32_t n = element_count(mul);
