@@ -25,6 +25,15 @@ const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
   return ibx_arena_format(import->arena, "%s%s", frame->prefix, name);
 }
 
+int64_t ibx_import_version(const ibx_frame *frame, const char *domain) {
+  int64_t version = 0;
+  for (size_t i = 0; i < frame->opset_count; i++) {
+    const char *found = ibx_onnx_domain(ibx_onnx_text(frame->opsets[i]->domain));
+    if (strcmp(found, domain) == 0) version = frame->opsets[i]->version;
+  }
+  return version;
+}
+
 // --- reading -----------------------------------------------------------------
 
 static ibx_val use_initializer(ibx_import *import, ibx_binding *binding) {
@@ -91,15 +100,6 @@ void ibx_import_initializers(ibx_import *import, const ibx_frame *frame,
 }
 
 // --- one node ----------------------------------------------------------------
-
-static int64_t opset_version(const ibx_frame *frame, const char *domain) {
-  int64_t version = 0;
-  for (size_t i = 0; i < frame->opset_count; i++) {
-    const char *found = ibx_onnx_domain(ibx_onnx_text(frame->opsets[i]->domain));
-    if (strcmp(found, domain) == 0) version = frame->opsets[i]->version;
-  }
-  return version;
-}
 
 // Says why there is no row: no such operator, or none in this version.
 static void report_no_row(ibx_call *call) {
@@ -260,7 +260,7 @@ static void import_node(ibx_import *import, const ibx_frame *frame,
   ibx_call call = {.import = import,
                    .frame = frame,
                    .proto = node,
-                   .version = opset_version(frame, domain),
+                   .version = ibx_import_version(frame, domain),
                    .in_count = node->n_input,
                    .out_count = node->n_output};
   call.in = IBX_ARENA_ARRAY(&import->scratch, node->n_input, ibx_val);

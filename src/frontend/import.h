@@ -108,6 +108,8 @@ void ibx_import_initializers(ibx_import *import, const ibx_frame *frame,
                              const Onnx__GraphProto *graph);
 /// Imports a branch in the call's frame; its outputs become the call's.
 void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
+/// Version of a domain's operator set in force, 0 when it is not imported.
+int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.
 const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
                                  const Onnx__NodeProto *node, size_t index);

@@ -60,10 +60,12 @@ enum { FRESH, WAITING, DONE };
 
 static ibx_diag_at at_node(const body *b, size_t index) {
   const Onnx__NodeProto *node = b->nodes[index];
+  const char *domain = ibx_onnx_domain(ibx_onnx_text(node->domain));
   return (ibx_diag_at){
       .node = ibx_import_node_name(b->import, b->frame, node, index),
       .op = ibx_onnx_text(node->op_type),
-      .domain = ibx_onnx_domain(ibx_onnx_text(node->domain))};
+      .domain = domain,
+      .version = ibx_import_version(b->frame, domain)};
 }
 
 static void add_makers(body *b) {
