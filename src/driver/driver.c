@@ -68,8 +68,10 @@ void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *d) {
   static const char *const severities[] = {"error", "warning", "note"};
   (void)user;
   fprintf(stderr, "%s[%s]: ", severities[d->severity], d->code);
-  if (d->node[0] != 0 || d->op[0] != 0) {
+  if (d->op[0] != 0) {
     fprintf(stderr, "%s (%s): ", d->node[0] != 0 ? d->node : "unnamed", d->op);
+  } else if (d->node[0] != 0) {
+    fprintf(stderr, "%s: ", d->node);
   }
   fprintf(stderr, "%s%s%s\n", d->message, d->remedy[0] != 0 ? "; " : "",
           d->remedy);
