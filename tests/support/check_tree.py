@@ -136,14 +136,16 @@ def headers(paths, options):
     """Public headers as C and C++, private ones as C."""
     private = ["-I", str(ROOT / "src"), "-I", str(ROOT / "runtime"),
                "-isystem", f"{options.llvm}/include"]
+    if options.generated:
+        private += ["-isystem", options.generated]
     public = ["-I", str(ROOT / "include")]
     jobs = []
     for path in paths:
         folder = folder_of(path)
         if path.suffix != ".h" or folder not in ARROWS:
             continue
-        if "pb-c.h" in path.read_text():
-            continue  # needs generated code; the build compiles it
+        if not options.generated and folder == "src/frontend":
+            continue  # needs onnx.pb-c.h
         if folder == "include":
             jobs.append((path, options.cc, "c", public))
             if shutil.which(options.cxx):
@@ -159,6 +161,7 @@ def main():
     parser.add_argument("--cxx", default="g++")
     parser.add_argument("--clang-format", default="clang-format-22")
     parser.add_argument("--llvm", default="/usr/lib/llvm-22")
+    parser.add_argument("--generated", help="folder of onnx.pb-c.h")
     options = parser.parse_args()
 
     paths = tracked()
