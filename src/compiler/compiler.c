@@ -60,7 +60,8 @@ ibx_status ibx_compiler_create(const ibx_compile_options *options,
                     options->level);
   }
   ibx_compiler *compiler = calloc(1, sizeof *compiler);
-  if (!compiler) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a compiler");
+  if (!compiler)
+    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a compiler");
   compiler->options = *options;
   compiler->machine = machine;
   *out_compiler = compiler;
@@ -219,13 +220,12 @@ static bool write_packs(void *user, ibx_write_fn write, void *write_user) {
 static const char *options_text(compilation *c) {
   static const char *const CASTS[] = {"none", "matmul", "all"};
   const ibx_compile_options *options = &c->compiler->options;
-  return ibx_arena_format(&c->arena, "--target %s --auto-cast %s%s%s -O%u",
-                          c->compiler->machine->name, CASTS[options->auto_cast],
-                          options->auto_cast ? " --auto-cast-type " : "",
-                          options->auto_cast
-                              ? ibx_dtype_get(options->auto_cast_type)->name
-                              : "",
-                          options->level);
+  return ibx_arena_format(
+      &c->arena, "--target %s --auto-cast %s%s%s -O%u",
+      c->compiler->machine->name, CASTS[options->auto_cast],
+      options->auto_cast ? " --auto-cast-type " : "",
+      options->auto_cast ? ibx_dtype_get(options->auto_cast_type)->name : "",
+      options->level);
 }
 
 typedef struct counting {
@@ -263,9 +263,8 @@ static ibx_status write_program(compilation *c) {
     status = ibx_program_write(&program, count_and_write, &sink, write_packs,
                                &c->packs, c->err);
   }
-  c->compiler->stats.program_bytes = sink.bytes > c->packs.bytes
-                                         ? sink.bytes - c->packs.bytes
-                                         : sink.bytes;
+  c->compiler->stats.program_bytes =
+      sink.bytes > c->packs.bytes ? sink.bytes - c->packs.bytes : sink.bytes;
   return status;
 }
 
@@ -283,7 +282,8 @@ static ibx_status compile_model(compilation *c) {
                     "%zu combinations of dimensions; at most 1024", count);
   }
   c->entries = IBX_ARENA_ARRAY(&c->arena, count, ibx_entry);
-  for (size_t i = 0; i < count; i++) IBX_TRY(compile_entry(c, i, count));
+  for (size_t i = 0; i < count; i++)
+    IBX_TRY(compile_entry(c, i, count));
   if (c->check_only) return IBX_OK;
   return wants_program(options) ? write_program(c) : write_ir(c);
 }

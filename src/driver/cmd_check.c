@@ -15,18 +15,18 @@ static void add_failure(ibx_review *review, const ibx_error *err) {
   char code[64];
   snprintf(code, sizeof(code), "%s", ibx_status_name(err->status));
   ibx_review_add(review, &(ibx_diagnostic){.severity = IBX_SEVERITY_ERROR,
-                                               .code = code,
-                                               .node = "",
-                                               .op = "",
-                                               .domain = "",
-                                               .attribute = "",
-                                               .message = err->message,
-                                               .remedy = ""});
+                                           .code = code,
+                                           .node = "",
+                                           .op = "",
+                                           .domain = "",
+                                           .attribute = "",
+                                           .message = err->message,
+                                           .remedy = ""});
 }
 
 static double bound_us(const ibx_bounds *bounds) {
-  uint64_t ps = bounds->tensor_ps > bounds->hbm_ps ? bounds->tensor_ps
-                                                   : bounds->hbm_ps;
+  uint64_t ps =
+      bounds->tensor_ps > bounds->hbm_ps ? bounds->tensor_ps : bounds->hbm_ps;
   return (double)ps / 1e6;
 }
 
@@ -76,8 +76,9 @@ static int check(const char *path, const ibx_compile_request *request,
   }
   if (status != IBX_OK && !told) add_failure(&review, &err);
   if (max_time_us > 0 && review.bound_us > max_time_us) {
-    fprintf(stderr, "imbrex check: the bound of %.3f us exceeds the budget of "
-                    "%.3f us\n",
+    fprintf(stderr,
+            "imbrex check: the bound of %.3f us exceeds the budget of "
+            "%.3f us\n",
             review.bound_us, max_time_us);
   }
   int printed = print(&review, form);

@@ -21,11 +21,11 @@ static int print_json(void) {
   json_t *rows = json_array();
   const ibx_diag_info *row;
   for (size_t i = 0; (row = ibx_diag_get(i)) != NULL; i++) {
-    json_array_append_new(
-        rows, json_pack("{s:s, s:s, s:s, s:s}", "code", row->name, "severity",
-                        severities[row->severity], "status",
-                        ibx_status_name(row->status), "meaning",
-                        row->sentence));
+    json_array_append_new(rows,
+                          json_pack("{s:s, s:s, s:s, s:s}", "code", row->name,
+                                    "severity", severities[row->severity],
+                                    "status", ibx_status_name(row->status),
+                                    "meaning", row->sentence));
   }
   return ibx_driver_print_json(json_pack("{s:o}", "errors", rows));
 }

@@ -40,8 +40,8 @@ static void print_text(void) {
       printf("%s  refused: %s\n", about->name, about->limits);
       continue;
     }
-    printf("%s%s%s  opsets ", about->domain,
-           about->domain[0] != 0 ? "." : "", about->name);
+    printf("%s%s%s  opsets ", about->domain, about->domain[0] != 0 ? "." : "",
+           about->name);
     print_versions(rows, ", ");
     printf("; %s\n    %s\n", op->type_names, about->sentence);
     if (about->limits[0] != 0) printf("    refused: %s\n", about->limits);
@@ -120,7 +120,8 @@ static json_t *op_json(op_rows rows) {
 static int print_json(void) {
   json_t *ops = json_array();
   op_rows rows = {0};
-  while (next_op(&rows)) json_array_append_new(ops, op_json(rows));
+  while (next_op(&rows))
+    json_array_append_new(ops, op_json(rows));
   return ibx_driver_print_json(json_pack("{s:o}", "operators", ops));
 }
 

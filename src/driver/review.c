@@ -127,8 +127,7 @@ int ibx_review_print_json(const ibx_review *review) {
 
 // --- SARIF -------------------------------------------------------------------
 
-static json_t *sarif_result(const ibx_review *review,
-                            const ibx_diagnostic *d) {
+static json_t *sarif_result(const ibx_review *review, const ibx_diagnostic *d) {
   char text[1400];
   snprintf(text, sizeof(text), "%s%s%s%s%s", or_empty(d->node),
            or_empty(d->node)[0] != 0 ? ": " : "", or_empty(d->message),
@@ -200,7 +199,8 @@ int ibx_review_print_junit(const ibx_review *review) {
   if (review->count == 0) {
     printf("    <testcase classname=\"imbrex\" name=\"check\"/>\n");
   }
-  for (size_t i = 0; i < review->count; i++) print_case(&review->items[i]);
+  for (size_t i = 0; i < review->count; i++)
+    print_case(&review->items[i]);
   printf("  </testsuite>\n</testsuites>\n");
   return report_short(review);
 }

@@ -110,8 +110,8 @@ static void report_conflict(const port *p, size_t index, uint64_t given,
 // One extent: from --input-shape, the model, or --dim.
 static int64_t resolve_dim(const port *p, size_t index) {
   const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[index];
-  bool fixed = dim->value_case ==
-               ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+  bool fixed =
+      dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
   const char *symbol =
       dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
           ? ibx_onnx_text(dim->dim_param)
@@ -129,7 +129,9 @@ static int64_t resolve_dim(const port *p, size_t index) {
 }
 
 static bool resolve_shape(port *p) {
-  size_t rank = p->declared ? p->declared->n_dim : p->given ? p->given->rank : 0;
+  size_t rank = p->declared ? p->declared->n_dim
+                : p->given  ? p->given->rank
+                            : 0;
   if (!p->declared && !p->given) {
     report_symbolic(p, 0, "");
     return false;
@@ -196,8 +198,7 @@ static bool read_dtype(port *p, const Onnx__TypeProto *type, const char *kind) {
 static ibx_binding import_input(ibx_import *import,
                                 const Onnx__ValueInfoProto *info) {
   port p = {.import = import, .name = ibx_onnx_text(info->name)};
-  ibx_binding failed = {
-      .name = p.name, .value = IBX_NO_VALUE, .failed = true};
+  ibx_binding failed = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
   p.given = find_shape(import->options, p.name);
   if (!read_dtype(&p, info->type, "input")) return failed;
   size_t errors = import->sink->error_count;
@@ -206,11 +207,11 @@ static ibx_binding import_input(ibx_import *import,
   ibx_graph *graph = &import->graph;
   uint32_t index = (uint32_t)graph->input_count++;
   ibx_val value = ibx_graph_add_input(graph, p.type, index);
-  graph->inputs[index] = (ibx_port){
-      .name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
-      .value = value,
-      .type = p.type,
-      .state = -1};
+  graph->inputs[index] =
+      (ibx_port){.name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
+                 .value = value,
+                 .type = p.type,
+                 .state = -1};
   return (ibx_binding){.name = p.name, .value = value};
 }
 
@@ -277,13 +278,12 @@ static void import_output(ibx_import *import, const ibx_frame *frame,
                           const Onnx__ValueInfoProto *info) {
   port p = {.import = import, .name = ibx_onnx_text(info->name)};
   ibx_graph *graph = &import->graph;
-  ibx_val value =
-      ibx_import_read(import, frame, p.name, at_port(&p, "output"));
+  ibx_val value = ibx_import_read(import, frame, p.name, at_port(&p, "output"));
   if (value == IBX_NO_VALUE) return;
   const ibx_type type = graph->values[value].type;
   // The type may be absent: then it is what the graph computes.
-  bool typed = info->type && info->type->value_case !=
-                                 ONNX__TYPE_PROTO__VALUE__NOT_SET;
+  bool typed =
+      info->type && info->type->value_case != ONNX__TYPE_PROTO__VALUE__NOT_SET;
   if (typed && !read_dtype(&p, info->type, "output")) return;
   if (typed && p.type.dtype != type.dtype) {
     ibx_diag_add(import->sink, IBX_DIAG_OUTPUT_MISMATCH, at_port(&p, "output"),
@@ -294,11 +294,11 @@ static void import_output(ibx_import *import, const ibx_frame *frame,
     return;
   }
   compare_shape(&p, &type);
-  graph->outputs[graph->output_count++] = (ibx_port){
-      .name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
-      .value = value,
-      .type = type,
-      .state = -1};
+  graph->outputs[graph->output_count++] =
+      (ibx_port){.name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
+                 .value = value,
+                 .type = type,
+                 .state = -1};
 }
 
 static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
@@ -362,8 +362,7 @@ static bool names_input(const Onnx__GraphProto *graph, const char *name) {
 }
 
 static ibx_status check_options(const ibx_frontend_options *options,
-                                const Onnx__GraphProto *graph,
-                                ibx_error *err) {
+                                const Onnx__GraphProto *graph, ibx_error *err) {
   for (size_t i = 0; i < options->dim_count; i++) {
     if (names_dim(graph, options->dims[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT,
@@ -390,7 +389,8 @@ static ibx_port *find_port(ibx_port *ports, size_t count, const char *name,
 
 static bool same_type(const ibx_type *a, const ibx_type *b) {
   bool same = a->rank == b->rank && a->dtype == b->dtype;
-  for (uint8_t i = 0; same && i < a->rank; i++) same = a->dims[i] == b->dims[i];
+  for (uint8_t i = 0; same && i < a->rank; i++)
+    same = a->dims[i] == b->dims[i];
   return same;
 }
 

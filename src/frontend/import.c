@@ -12,7 +12,7 @@
 #include <string.h>
 
 // Functions that call others twice would multiply nodes without end.
-enum { MOST_DEPTH = 32, MOST_NODES = 1 << 20 };
+enum { MOST_DEPTH = 32, MOST_NODES = 1 << 17 };
 
 const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
                                  const Onnx__NodeProto *node, size_t index) {
@@ -28,7 +28,8 @@ const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain) {
   int64_t version = 0;
   for (size_t i = 0; i < frame->opset_count; i++) {
-    const char *found = ibx_onnx_domain(ibx_onnx_text(frame->opsets[i]->domain));
+    const char *found =
+        ibx_onnx_domain(ibx_onnx_text(frame->opsets[i]->domain));
     if (strcmp(found, domain) == 0) version = frame->opsets[i]->version;
   }
   return version;
@@ -39,8 +40,8 @@ int64_t ibx_import_version(const ibx_frame *frame, const char *domain) {
 static ibx_val use_initializer(ibx_import *import, ibx_binding *binding) {
   ibx_weight weight;
   ibx_diag_at at = {.node = binding->name, .op = "initializer"};
-  const char *name = ibx_arena_text(import->arena, binding->name,
-                                    strlen(binding->name));
+  const char *name =
+      ibx_arena_text(import->arena, binding->name, strlen(binding->name));
   if (!ibx_model_weight(import->model, binding->tensor, name, at, import->sink,
                         import->arena, &weight)) {
     binding->failed = true;
@@ -62,9 +63,9 @@ ibx_val ibx_import_read(ibx_import *import, const ibx_frame *frame,
                  "add the node or initialiser that makes it, or correct the "
                  "name",
                  "nothing makes the tensor '%s'", name);
-    ibx_scope_bind(frame->scope, (ibx_binding){.name = name,
-                                               .value = IBX_NO_VALUE,
-                                               .failed = true});
+    ibx_scope_bind(
+        frame->scope,
+        (ibx_binding){.name = name, .value = IBX_NO_VALUE, .failed = true});
     return IBX_NO_VALUE;
   }
   if (binding->failed) return IBX_NO_VALUE;
@@ -89,9 +90,9 @@ void ibx_import_initializers(ibx_import *import, const ibx_frame *frame,
   for (size_t i = 0; i < graph->n_sparse_initializer; i++) {
     const Onnx__TensorProto *values = graph->sparse_initializer[i]->values;
     const char *name = ibx_onnx_text(values ? values->name : NULL);
-    ibx_scope_bind(frame->scope, (ibx_binding){.name = name,
-                                               .value = IBX_NO_VALUE,
-                                               .failed = true});
+    ibx_scope_bind(
+        frame->scope,
+        (ibx_binding){.name = name, .value = IBX_NO_VALUE, .failed = true});
     ibx_diag_add(import->sink, IBX_DIAG_TENSOR_FORM,
                  (ibx_diag_at){.node = name, .op = "initializer"},
                  "store the constant as a dense initialiser",
@@ -214,10 +215,9 @@ static void bind_outputs(ibx_call *call) {
   for (size_t i = 0; i < call->out_count; i++) {
     const char *name = call->proto->output[i];
     if (name[0] == 0) continue;
-    ibx_scope_bind(call->frame->scope,
-                   (ibx_binding){.name = name,
-                                 .value = call->out[i],
-                                 .failed = call->failed});
+    ibx_scope_bind(call->frame->scope, (ibx_binding){.name = name,
+                                                     .value = call->out[i],
+                                                     .failed = call->failed});
   }
 }
 
@@ -226,7 +226,8 @@ static void run_row(ibx_call *call) {
   if (!call->row->import) {
     ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL,
                   "replace the node by operators that `imbrex ops` lists",
-                  "%s is not imported: %s", call->at.op, call->row->about->limits);
+                  "%s is not imported: %s", call->at.op,
+                  call->row->about->limits);
     return;
   }
   if (!read_inputs(call)) {
@@ -234,9 +235,8 @@ static void run_row(ibx_call *call) {
     return;
   }
   if (!check_required(call) || !check_types(call)) return;
-  call->source = ibx_tables_add_source(call->import->tables,
-                                       call->import->arena, call->at.node,
-                                       call->at.op);
+  call->source = ibx_tables_add_source(
+      call->import->tables, call->import->arena, call->at.node, call->at.op);
   call->import->stats.nodes++;
   call->row->import(call);
   if (!call->failed) check_attributes(call);
@@ -265,12 +265,13 @@ static void import_node(ibx_import *import, const ibx_frame *frame,
                    .out_count = node->n_output};
   call.in = IBX_ARENA_ARRAY(&import->scratch, node->n_input, ibx_val);
   call.out = IBX_ARENA_ARRAY(&import->scratch, node->n_output, ibx_val);
-  for (size_t i = 0; i < node->n_output; i++) call.out[i] = IBX_NO_VALUE;
-  call.at = (ibx_diag_at){
-      .node = ibx_import_node_name(import, frame, node, index),
-      .op = ibx_onnx_text(node->op_type),
-      .domain = domain,
-      .version = call.version};
+  for (size_t i = 0; i < node->n_output; i++)
+    call.out[i] = IBX_NO_VALUE;
+  call.at =
+      (ibx_diag_at){.node = ibx_import_node_name(import, frame, node, index),
+                    .op = ibx_onnx_text(node->op_type),
+                    .domain = domain,
+                    .version = call.version};
   const Onnx__FunctionProto *function = ibx_import_function_find(import, node);
   bool fits = import->work++ < MOST_NODES;
   call.row = ibx_onnx_op_find(domain, call.at.op, call.version);

@@ -21,9 +21,9 @@ typedef uint32_t ibx_val;
 /// What a name of the model stands for.
 typedef struct ibx_binding {
   const char *name;
-  ibx_val value;                  ///< or IBX_NO_VALUE until first used
+  ibx_val value;                   ///< or IBX_NO_VALUE until first used
   const Onnx__TensorProto *tensor; ///< of an initialiser
-  bool failed;                    ///< its node could not be imported
+  bool failed;                     ///< its node could not be imported
   bool absent; ///< an input of a function that the call leaves out
 } ibx_binding;
 
@@ -57,10 +57,10 @@ typedef struct ibx_import {
   ibx_graph graph;
   ibx_map functions; ///< "domain:name:overload" to an index
   ibx_import_stats stats;
-  size_t first_weight;  ///< rows from here on belong to this import
-  uint64_t work;        ///< nodes visited: functions may multiply them
-  bool *known;          ///< of each value: depends on constants only
-  ibx_tensor **forced;  ///< of each value: its elements, computed on demand
+  size_t first_weight; ///< rows from here on belong to this import
+  uint64_t work;       ///< nodes visited: functions may multiply them
+  bool *known;         ///< of each value: depends on constants only
+  ibx_tensor **forced; ///< of each value: its elements, computed on demand
   size_t value_room;
 } ibx_import;
 
@@ -115,8 +115,8 @@ const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
                                  const Onnx__NodeProto *node, size_t index);
 
 /// Finds a model-local function; NULL when there is none.
-const Onnx__FunctionProto *ibx_import_function_find(ibx_import *import,
-                                                    const Onnx__NodeProto *node);
+const Onnx__FunctionProto *
+ibx_import_function_find(ibx_import *import, const Onnx__NodeProto *node);
 void ibx_import_functions_init(ibx_import *import);
 void ibx_import_function(ibx_call *call, const Onnx__FunctionProto *function);
 

@@ -31,8 +31,7 @@ static ibx_val split_heads(ibx_call *call, ibx_val x, int64_t heads) {
     return x;
   }
   x = ibx_emit_reshape(
-      call, x,
-      IBX_INTS(shape.at[0], shape.at[1], heads, shape.at[2] / heads));
+      call, x, IBX_INTS(shape.at[0], shape.at[1], heads, shape.at[2] / heads));
   return ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
 }
 
@@ -80,7 +79,8 @@ static bool read_operands(ibx_call *call, attention *a) {
   a->v = split_heads(call, ibx_in(call, 2), kv_heads);
   bool fits = ibx_rank(call, a->q) == 4 && ibx_rank(call, a->k) == 4 &&
               ibx_rank(call, a->v) == 4;
-  if (!ibx_call_expect(call, fits, "Q", "needs 3 or 4 dimensions")) return false;
+  if (!ibx_call_expect(call, fits, "Q", "needs 3 or 4 dimensions"))
+    return false;
   if (past != IBX_NO_VALUE) a->offset = ibx_dim(call, past, 2);
   a->k = join_past(call, past, a->k, 1);
   a->v = join_past(call, ibx_in(call, 5), a->v, 2);
@@ -118,8 +118,8 @@ static ibx_val band(ibx_call *call, const attention *a, int64_t left,
   for (int64_t i = 0; i < rows; i++) {
     for (int64_t j = 0; j < columns; j++) {
       int64_t distance = j - (i + a->offset);
-      bool in = (left < 0 || distance >= -left) &&
-                (right < 0 || distance <= right);
+      bool in =
+          (left < 0 || distance >= -left) && (right < 0 || distance <= right);
       data[i * columns + j] = in ? 0 : -INFINITY;
     }
   }
@@ -226,10 +226,9 @@ static ibx_val rotate(ibx_call *call, ibx_val x, ibx_val cosine, ibx_val sine,
       ibx_emit_binary(call, IBX_TENSOR_sub,
                       ibx_emit_binary(call, IBX_TENSOR_mul, cosine, first),
                       ibx_emit_binary(call, IBX_TENSOR_mul, sine, second));
-  ibx_val imaginary =
-      ibx_emit_binary(call, IBX_TENSOR_add,
-                      ibx_emit_binary(call, IBX_TENSOR_mul, sine, first),
-                      ibx_emit_binary(call, IBX_TENSOR_mul, cosine, second));
+  ibx_val imaginary = ibx_emit_binary(
+      call, IBX_TENSOR_add, ibx_emit_binary(call, IBX_TENSOR_mul, sine, first),
+      ibx_emit_binary(call, IBX_TENSOR_mul, cosine, second));
   ibx_val parts[] = {real, imaginary};
   if (!interleaved) return ibx_emit_concat(call, parts, 2, 3);
   ibx_ints shape = ibx_shape_of(call, real), apart = shape;
@@ -270,8 +269,8 @@ static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
     int64_t head = 2 * ibx_dim(call, ibx_in(call, cosine_in), -1);
     heads = head > 0 ? shape.at[2] / head : 0;
   }
-  bool fits = shape.len == 4 ||
-              (is_flat && heads > 0 && shape.at[2] % heads == 0);
+  bool fits =
+      shape.len == 4 || (is_flat && heads > 0 && shape.at[2] % heads == 0);
   if (!ibx_call_expect(call, fits, "X", "does not fit the heads")) return;
   x = is_flat ? ibx_emit_reshape(call, x,
                                  IBX_INTS(shape.at[0], shape.at[1], heads,
@@ -306,9 +305,10 @@ void ibx_import_op_rotary_embedding_ms(ibx_call *call) {
   if (ibx_rank(call, positions) == 1) {
     int64_t length = ibx_dim(call, ibx_in(call, 0),
                              ibx_rank(call, ibx_in(call, 0)) == 3 ? 1 : 2);
-    int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)length,
-                                  int64_t);
-    for (int64_t i = 0; i < length; i++) at[i] = i;
+    int64_t *at =
+        IBX_ARENA_ARRAY(&call->import->scratch, (size_t)length, int64_t);
+    for (int64_t i = 0; i < length; i++)
+      at[i] = i;
     positions = ibx_emit_binary(call, IBX_TENSOR_add,
                                 ibx_emit_cast(call, positions, IBX_DTYPE_I64),
                                 ibx_emit_longs(call, IBX_INTS(1, length), at));

@@ -102,11 +102,10 @@ bool ibx_mul_extent(int64_t a, int64_t b, int64_t *out) {
 
 int64_t ibx_axis(ibx_call *call, int64_t axis, int64_t rank) {
   if (axis >= -rank && axis < rank) return axis < 0 ? axis + rank : axis;
-  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "axis",
-                "use an axis that the tensor has",
-                "axis %" PRId64 " does not exist in a tensor of %" PRId64
-                " dimensions",
-                axis, rank);
+  ibx_call_fail(
+      call, IBX_DIAG_ATTRIBUTE_VALUE, "axis", "use an axis that the tensor has",
+      "axis %" PRId64 " does not exist in a tensor of %" PRId64 " dimensions",
+      axis, rank);
   return 0;
 }
 
@@ -155,9 +154,8 @@ bool ibx_has_attr(ibx_call *call, const char *name) {
 
 static const char *type_name(int type) {
   static const char *const names[] = {
-      "undefined", "float",   "int",    "string",        "tensor",
-      "graph",     "floats",  "ints",   "strings",       "tensors",
-      "graphs",    "sparse tensor"};
+      "undefined", "float", "int",     "string",  "tensor", "graph",
+      "floats",    "ints",  "strings", "tensors", "graphs", "sparse tensor"};
   return type >= 0 && (size_t)type < IBX_COUNT_OF(names) ? names[type]
                                                          : "of another type";
 }

@@ -17,9 +17,9 @@ static ibx_val constant_of_tensor(ibx_call *call,
   ibx_weight weight;
   ibx_diag_at at = call->at;
   at.attribute = "value";
-  if (!tensor || !ibx_model_weight(call->import->model, tensor, call->at.node,
-                                   at, call->import->sink,
-                                   call->import->arena, &weight)) {
+  if (!tensor ||
+      !ibx_model_weight(call->import->model, tensor, call->at.node, at,
+                        call->import->sink, call->import->arena, &weight)) {
     if (!tensor) ibx_call_refuse(call, "value", "the constant has no value");
     call->failed = true;
     return IBX_NO_VALUE;
@@ -36,8 +36,8 @@ static ibx_val constant_of_numbers(ibx_call *call,
                    .dtype = is_int ? IBX_DTYPE_I64 : IBX_DTYPE_F32};
   size_t bytes = len * ibx_dtype_bytes(type.dtype);
   void *data = ibx_arena_alloc(call->import->arena, bytes);
-  const void *from = is_int ? (const void *)attribute->ints
-                            : (const void *)attribute->floats;
+  const void *from =
+      is_int ? (const void *)attribute->ints : (const void *)attribute->floats;
   if (len != 0) memcpy(data, from, bytes);
   return ibx_emit_constant(call, type, data);
 }
@@ -99,9 +99,9 @@ void ibx_import_op_size(ibx_call *call) {
 }
 
 static ibx_val emit_iota(ibx_call *call, int64_t len) {
-  int64_t *at =
-      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
-  for (int64_t i = 0; i < len; i++) at[i] = i;
+  int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
+  for (int64_t i = 0; i < len; i++)
+    at[i] = i;
   return ibx_emit_longs(call, IBX_INTS(len), at);
 }
 
@@ -134,8 +134,8 @@ void ibx_import_op_eye_like(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t number = ibx_attr_int(call, "dtype", 0);
   int64_t k = ibx_attr_int(call, "k", 0);
-  ibx_dtype dtype = number == 0 ? ibx_dtype_of(call, x)
-                                : ibx_dtype_from_onnx((int)number);
+  ibx_dtype dtype =
+      number == 0 ? ibx_dtype_of(call, x) : ibx_dtype_from_onnx((int)number);
   if (!ibx_call_expect(call, ibx_rank(call, x) == 2, "input",
                        "needs 2 dimensions")) {
     return;
@@ -146,8 +146,7 @@ void ibx_import_op_eye_like(ibx_call *call) {
   }
   ibx_val rows = emit_iota(call, ibx_dim(call, x, 0));
   ibx_val columns = emit_iota(call, ibx_dim(call, x, 1));
-  rows = ibx_emit_binary(call, IBX_TENSOR_add,
-                         ibx_emit_along(call, rows, 0, 2),
+  rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
                          ibx_emit_longs(call, (ibx_ints){0}, &k));
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
   ibx_out(call, 0, ibx_emit_cast(call, same, dtype));

@@ -3,8 +3,8 @@
 // Imports convolutions and pools. Comes in: a call with ONNX's window
 // attributes. Goes out: window operations with explicit padding.
 
-#include "frontend/import_window.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_window.h"
 
 #include <string.h>
 
@@ -83,8 +83,8 @@ bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
   if (!fine) return false;
   if (kernel && !has_kernel) w->kernel = *kernel;
   for (uint8_t i = 0; kernel && i < kernel->len; i++) {
-    if (!ibx_call_expect(call, kernel->at[i] == w->kernel.at[i],
-                         "kernel_shape", "is not that of the weights")) {
+    if (!ibx_call_expect(call, kernel->at[i] == w->kernel.at[i], "kernel_shape",
+                         "is not that of the weights")) {
       return false;
     }
   }
@@ -234,7 +234,8 @@ static bool read_pool(ibx_call *call, ibx_window *w, ibx_ints *extra) {
 }
 
 static ibx_ints add_ints(ibx_ints a, ibx_ints b) {
-  for (uint8_t i = 0; i < a.len; i++) a.at[i] += b.at[i];
+  for (uint8_t i = 0; i < a.len; i++)
+    a.at[i] += b.at[i];
   return a;
 }
 
@@ -267,7 +268,8 @@ static bool is_all(ibx_ints list, int64_t value) {
 // Padding in front of the spatial dimensions: none of batch and channels.
 static ibx_ints spatial_pads(ibx_ints pads) {
   ibx_ints all = ibx_fill_ints(pads.len + 2u, 0);
-  for (uint8_t i = 0; i < pads.len; i++) all.at[i + 2] = pads.at[i];
+  for (uint8_t i = 0; i < pads.len; i++)
+    all.at[i + 2] = pads.at[i];
   return all;
 }
 
@@ -296,8 +298,8 @@ void ibx_import_op_average_pool(ibx_call *call) {
   ibx_ints extra;
   bool counts_pads = ibx_attr_int(call, "count_include_pad", 0) != 0;
   if (!read_pool(call, &w, &extra)) return;
-  ibx_out(call, 0, ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra,
-                                     counts_pads));
+  ibx_out(call, 0,
+          ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra, counts_pads));
 }
 
 // (sum |x|^p)^(1/p)
@@ -310,7 +312,8 @@ void ibx_import_op_lp_pool(ibx_call *call) {
     return;
   }
   double count = 1;
-  for (uint8_t i = 0; i < w.kernel.len; i++) count *= (double)w.kernel.at[i];
+  for (uint8_t i = 0; i < w.kernel.len; i++)
+    count *= (double)w.kernel.at[i];
   ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
   w.high = add_ints(w.high, extra);
   x = ibx_emit_avg_pool(call, x, w, ibx_fill_ints(extra.len, 0), true);
@@ -325,7 +328,8 @@ void ibx_import_op_global_lp_pool(ibx_call *call) {
   }
   ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
   ibx_ints axes = {0};
-  for (int64_t i = 2; i < ibx_rank(call, x); i++) axes.at[axes.len++] = i;
+  for (int64_t i = 2; i < ibx_rank(call, x); i++)
+    axes.at[axes.len++] = i;
   x = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, x, axes, true);
   ibx_out(call, 0, ibx_emit_norm_root(call, x, p));
 }
@@ -333,7 +337,8 @@ void ibx_import_op_global_lp_pool(ibx_call *call) {
 static void global_pool(ibx_call *call, ibx_tensor_op op) {
   ibx_val x = ibx_in(call, 0);
   ibx_ints axes = {0};
-  for (int64_t i = 2; i < ibx_rank(call, x); i++) axes.at[axes.len++] = i;
+  for (int64_t i = 2; i < ibx_rank(call, x); i++)
+    axes.at[axes.len++] = i;
   ibx_out(call, 0, ibx_emit_reduce(call, op, x, axes, true));
 }
 

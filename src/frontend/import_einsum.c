@@ -172,8 +172,8 @@ static void sum_alone(ibx_call *call, equation *e, labelled *term) {
       left.label[left.rank++] = label;
     }
   }
-  left.value = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, term->value, axes,
-                               false);
+  left.value =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, term->value, axes, false);
   *term = left;
 }
 
@@ -201,7 +201,8 @@ typedef struct label_list {
 
 static int64_t product_of(const equation *e, const label_list *list) {
   int64_t product = 1;
-  for (size_t i = 0; i < list->len; i++) product *= e->extent[list->at[i]];
+  for (size_t i = 0; i < list->len; i++)
+    product *= e->extent[list->at[i]];
   return product;
 }
 
@@ -246,8 +247,8 @@ static bool contract(ibx_call *call, equation *e, labelled *a,
   for (size_t i = 0; i < b->rank; i++) {
     if (!has_label(a, b->label[i])) right.at[right.len++] = b->label[i];
   }
-  size_t most = batch.len + inner.len + (left.len > right.len ? left.len
-                                                              : right.len);
+  size_t most =
+      batch.len + inner.len + (left.len > right.len ? left.len : right.len);
   size_t kept = batch.len + left.len + right.len;
   if (most > IBX_MAX_RANK || kept > IBX_MAX_RANK || batch.len > 6) {
     return fail(call, "needs tensors of more than 8 dimensions");

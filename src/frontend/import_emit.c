@@ -12,13 +12,15 @@
 
 ibx_ints ibx_make_ints(const int64_t *at, size_t len) {
   ibx_ints list = {.len = (uint8_t)(len < IBX_MAX_RANK ? len : IBX_MAX_RANK)};
-  for (size_t i = 0; i < list.len; i++) list.at[i] = at[i];
+  for (size_t i = 0; i < list.len; i++)
+    list.at[i] = at[i];
   return list;
 }
 
 ibx_ints ibx_fill_ints(size_t len, int64_t value) {
   ibx_ints list = {.len = (uint8_t)(len < IBX_MAX_RANK ? len : IBX_MAX_RANK)};
-  for (size_t i = 0; i < list.len; i++) list.at[i] = value;
+  for (size_t i = 0; i < list.len; i++)
+    list.at[i] = value;
   return list;
 }
 
@@ -172,7 +174,8 @@ ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at) {
 
 ibx_val ibx_emit_transpose(ibx_call *call, ibx_val x, ibx_ints perm) {
   bool moves = false;
-  for (uint8_t i = 0; i < perm.len; i++) moves |= perm.at[i] != i;
+  for (uint8_t i = 0; i < perm.len; i++)
+    moves |= perm.at[i] != i;
   if (!moves && perm.len == ibx_rank(call, x)) return x;
   ibx_params params = {.perm = perm};
   return ibx_emit_op(call, IBX_TENSOR_transpose, &params, &x, 1);
@@ -180,7 +183,8 @@ ibx_val ibx_emit_transpose(ibx_call *call, ibx_val x, ibx_ints perm) {
 
 ibx_val ibx_emit_swap(ibx_call *call, ibx_val x, int64_t a, int64_t b) {
   ibx_ints perm = {.len = (uint8_t)ibx_rank(call, x)};
-  for (uint8_t i = 0; i < perm.len; i++) perm.at[i] = i;
+  for (uint8_t i = 0; i < perm.len; i++)
+    perm.at[i] = i;
   perm.at[a] = b;
   perm.at[b] = a;
   return ibx_emit_transpose(call, x, perm);
@@ -213,8 +217,7 @@ ibx_val ibx_emit_concat(ibx_call *call, const ibx_val *parts, size_t count,
   ibx_params params = {.axis = axis};
   for (size_t i = 0; i < count; i++) {
     if (used == IBX_NODE_OPERANDS) {
-      pending[0] =
-          ibx_emit_op(call, IBX_TENSOR_concat, &params, pending, used);
+      pending[0] = ibx_emit_op(call, IBX_TENSOR_concat, &params, pending, used);
       used = 1;
     }
     pending[used++] = parts[i];
@@ -226,7 +229,8 @@ ibx_val ibx_emit_concat(ibx_call *call, const ibx_val *parts, size_t count,
 ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,
                      float value) {
   bool pads = false;
-  for (uint8_t i = 0; i < low.len; i++) pads |= low.at[i] || high.at[i];
+  for (uint8_t i = 0; i < low.len; i++)
+    pads |= low.at[i] || high.at[i];
   if (!pads) return x;
   ibx_params params = {.low = low, .high = high, .value = value};
   return ibx_emit_op(call, IBX_TENSOR_pad, &params, &x, 1);
@@ -257,7 +261,8 @@ ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis) {
 static ibx_val matmul_flat(ibx_call *call, ibx_val a, ibx_val b) {
   ibx_ints shape = ibx_shape_of(call, a);
   int64_t inner = shape.at[shape.len - 1], rows = 1;
-  for (uint8_t i = 0; i + 1 < shape.len; i++) rows *= shape.at[i];
+  for (uint8_t i = 0; i + 1 < shape.len; i++)
+    rows *= shape.at[i];
   ibx_val operands[] = {ibx_emit_reshape(call, a, IBX_INTS(rows, inner)), b};
   ibx_val flat = ibx_emit_op(call, IBX_TENSOR_matmul, NULL, operands, 2);
   shape.at[shape.len - 1] = ibx_dim(call, b, -1);
@@ -293,9 +298,8 @@ ibx_val ibx_emit_matmul(ibx_call *call, ibx_val a, ibx_val b) {
   if (right.len == 2 && left.len > 2) return matmul_flat(call, a, b);
   ibx_ints batch = ibx_broadcast_shape(call, batch_of(left), batch_of(right));
   if (call->failed) return a;
-  ibx_val operands[] = {
-      ibx_emit_broadcast(call, a, with_batch(batch, left)),
-      ibx_emit_broadcast(call, b, with_batch(batch, right))};
+  ibx_val operands[] = {ibx_emit_broadcast(call, a, with_batch(batch, left)),
+                        ibx_emit_broadcast(call, b, with_batch(batch, right))};
   return ibx_emit_op(call, IBX_TENSOR_matmul, NULL, operands, 2);
 }
 
@@ -324,8 +328,8 @@ ibx_val ibx_emit_norm(ibx_call *call, ibx_tensor_op op, ibx_val x,
   if (scale != IBX_NO_VALUE) {
     operands[count++] = norm_operand(call, x, scale, axis);
   }
-  bool joins = shift != IBX_NO_VALUE && count == 2 &&
-               op == IBX_TENSOR_layer_norm;
+  bool joins =
+      shift != IBX_NO_VALUE && count == 2 && op == IBX_TENSOR_layer_norm;
   if (joins) operands[count++] = norm_operand(call, x, shift, axis);
   ibx_val result = ibx_emit_op(call, op, &params, operands, count);
   if (shift == IBX_NO_VALUE || joins) return result;

@@ -37,7 +37,8 @@ static void *grow(ibx_arena *arena, const void *old, size_t old_size,
 // Makes room for the facts of every value.
 static void make_room(ibx_import *import) {
   size_t old = import->value_room, room = old == 0 ? 256 : old;
-  while (room < import->graph.value_count) room *= 2;
+  while (room < import->graph.value_count)
+    room *= 2;
   if (room == old) return;
   import->known = grow(&import->scratch, import->known, old * sizeof(bool),
                        room * sizeof(bool));
@@ -225,8 +226,8 @@ int64_t ibx_tensor_int(const ibx_tensor *tensor, size_t index) {
   }
   memcpy(&value, at, size); // little endian
   unsigned unused = (unsigned)(64 - 8 * size);
-  bool is_signed = ibx_dtype_get(tensor->type.dtype)->kind ==
-                   IBX_DTYPE_KIND_SINT;
+  bool is_signed =
+      ibx_dtype_get(tensor->type.dtype)->kind == IBX_DTYPE_KIND_SINT;
   uint64_t bits = (uint64_t)value << unused;
   return is_signed ? (int64_t)bits >> unused : (int64_t)(bits >> unused);
 }
@@ -252,7 +253,8 @@ ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name) {
   size_t len = (size_t)ibx_elements(&tensor->type);
   ibx_list list = {.len = len,
                    .at = IBX_ARENA_ARRAY(&call->import->scratch, len, int64_t)};
-  for (size_t i = 0; i < len; i++) list.at[i] = ibx_tensor_int(tensor, i);
+  for (size_t i = 0; i < len; i++)
+    list.at[i] = ibx_tensor_int(tensor, i);
   return list;
 }
 

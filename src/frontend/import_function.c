@@ -37,10 +37,9 @@ const Onnx__FunctionProto *
 ibx_import_function_find(ibx_import *import, const Onnx__NodeProto *node) {
   uint32_t index;
   if (import->functions.count == 0) return NULL;
-  const char *key = key_of(&import->scratch,
-                           ibx_onnx_domain(ibx_onnx_text(node->domain)),
-                           ibx_onnx_text(node->op_type),
-                           ibx_onnx_text(node->overload));
+  const char *key =
+      key_of(&import->scratch, ibx_onnx_domain(ibx_onnx_text(node->domain)),
+             ibx_onnx_text(node->op_type), ibx_onnx_text(node->overload));
   if (!ibx_map_find(&import->functions, key, &index)) return NULL;
   return import->model->proto->functions[index];
 }
@@ -58,12 +57,11 @@ static bool check_call(ibx_call *call, const Onnx__FunctionProto *function) {
       call->out_count <= function->n_output) {
     return true;
   }
-  ibx_call_fail(call, IBX_DIAG_FUNCTION, NULL,
-                "correct the node or the function",
-                "the function has %zu inputs and %zu outputs, the node %zu and "
-                "%zu",
-                function->n_input, function->n_output, call->in_count,
-                call->out_count);
+  ibx_call_fail(
+      call, IBX_DIAG_FUNCTION, NULL, "correct the node or the function",
+      "the function has %zu inputs and %zu outputs, the node %zu and "
+      "%zu",
+      function->n_input, function->n_output, call->in_count, call->out_count);
   return false;
 }
 
@@ -81,15 +79,15 @@ void ibx_import_function(ibx_call *call, const Onnx__FunctionProto *function) {
   if (!check_call(call, function)) return;
   ibx_scope scope;
   ibx_scope_init(&scope, NULL, &import->scratch);
-  ibx_frame frame = {
-      .caller = call->frame,
-      .scope = &scope,
-      .function = function,
-      .call = call->proto,
-      .opsets = function->opset_import,
-      .opset_count = function->n_opset_import,
-      .prefix = ibx_arena_format(import->arena, "%s/", call->at.node),
-      .depth = call->frame->depth + 1};
+  ibx_frame frame = {.caller = call->frame,
+                     .scope = &scope,
+                     .function = function,
+                     .call = call->proto,
+                     .opsets = function->opset_import,
+                     .opset_count = function->n_opset_import,
+                     .prefix =
+                         ibx_arena_format(import->arena, "%s/", call->at.node),
+                     .depth = call->frame->depth + 1};
   bind_inputs(call, &scope, function);
   size_t errors = import->sink->error_count;
   ibx_import_nodes(import, &frame, function->node, function->n_node,

@@ -51,7 +51,8 @@ static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
                     int64_t axis) {
   int64_t extent = ibx_dim(call, data, axis);
   if (!check_range(call, indices, extent)) return data;
-  ibx_ints shape = ibx_shape_of(call, data), inner = ibx_shape_of(call, indices);
+  ibx_ints shape = ibx_shape_of(call, data),
+           inner = ibx_shape_of(call, indices);
   progression regular;
   if (shape.len - 1 + inner.len > IBX_MAX_RANK ||
       !find_line(call, indices, extent, &regular)) {
@@ -99,9 +100,10 @@ static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
   ibx_val sum = emit_long(call, 0);
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i == skip || shape.at[i] == 1) continue;
-    int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)shape.at[i],
-                                  int64_t);
-    for (int64_t k = 0; k < shape.at[i]; k++) at[k] = k * strides[i];
+    int64_t *at =
+        IBX_ARENA_ARRAY(&call->import->scratch, (size_t)shape.at[i], int64_t);
+    for (int64_t k = 0; k < shape.at[i]; k++)
+      at[k] = k * strides[i];
     ibx_val along = ibx_emit_along(
         call, ibx_emit_longs(call, IBX_INTS(shape.at[i]), at), i, shape.len);
     sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, along);
@@ -120,7 +122,8 @@ static void strides_of(ibx_ints shape, int64_t strides[IBX_MAX_RANK]) {
 // out[i][j] = data[index[i][j]][j]: one flat index for every element.
 void ibx_import_op_gather_elements(ibx_call *call) {
   ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1);
-  ibx_ints shape = ibx_shape_of(call, data), wanted = ibx_shape_of(call, indices);
+  ibx_ints shape = ibx_shape_of(call, data),
+           wanted = ibx_shape_of(call, indices);
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
   bool fits = wanted.len == shape.len;
   for (uint8_t i = 0; fits && i < shape.len; i++) {
@@ -163,7 +166,8 @@ static ibx_val flat_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
   index = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, index, IBX_INTS(last),
                           false);
   ibx_ints outer = ibx_shape_of(call, index);
-  for (int64_t i = batch; i < outer.len; i++) outer.at[i] = 1;
+  for (int64_t i = batch; i < outer.len; i++)
+    outer.at[i] = 1;
   return ibx_emit_binary(call, IBX_TENSOR_add, index,
                          emit_coordinates(call, outer, all, -1));
 }
@@ -198,7 +202,8 @@ void ibx_import_op_gather_nd(ibx_call *call) {
 
 static ibx_val emit_iota(ibx_call *call, int64_t len, ibx_dtype dtype) {
   int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
-  for (int64_t i = 0; i < len; i++) at[i] = i;
+  for (int64_t i = 0; i < len; i++)
+    at[i] = i;
   return ibx_emit_cast(call, ibx_emit_longs(call, IBX_INTS(len), at), dtype);
 }
 
@@ -225,7 +230,8 @@ void ibx_import_op_one_hot(ibx_call *call) {
   for (int64_t i = 0, from = 0; i < rank; i++) {
     wide.at[i] = i == axis ? 1 : shape.at[from++];
   }
-  ibx_val line = ibx_emit_along(call, emit_iota(call, depth, dtype), axis, rank);
+  ibx_val line =
+      ibx_emit_along(call, emit_iota(call, depth, dtype), axis, rank);
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal,
                                 ibx_emit_reshape(call, indices, wide), line);
   ibx_val off = ibx_emit_slice(call, values, 0, 0, 1, 1);
@@ -233,8 +239,9 @@ void ibx_import_op_one_hot(ibx_call *call) {
   double zero = 1, one = 0;
   bool is_cast = ibx_is_splat(call, off, &zero) &&
                  ibx_is_splat(call, on, &one) && zero == 0 && one == 1;
-  ibx_out(call, 0, is_cast ? ibx_emit_cast(call, hot, ibx_dtype_of(call, values))
-                           : ibx_emit_select(call, hot, on, off));
+  ibx_out(call, 0,
+          is_cast ? ibx_emit_cast(call, hot, ibx_dtype_of(call, values))
+                  : ibx_emit_select(call, hot, on, off));
 }
 
 // --- triangles ---------------------------------------------------------------
@@ -254,10 +261,8 @@ void ibx_import_op_trilu(ibx_call *call) {
   ibx_val columns = emit_iota(call, ibx_dim(call, x, -1), IBX_DTYPE_I64);
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
                          emit_long(call, diagonal));
-  ibx_val keep = upper ? ibx_emit_binary(call, IBX_TENSOR_less_equal, rows,
-                                         columns)
-                       : ibx_emit_binary(call, IBX_TENSOR_less_equal, columns,
-                                         rows);
-  ibx_out(call, 0,
-          ibx_emit_select(call, keep, x, ibx_emit_like(call, x, 0)));
+  ibx_val keep =
+      upper ? ibx_emit_binary(call, IBX_TENSOR_less_equal, rows, columns)
+            : ibx_emit_binary(call, IBX_TENSOR_less_equal, columns, rows);
+  ibx_out(call, 0, ibx_emit_select(call, keep, x, ibx_emit_like(call, x, 0)));
 }

@@ -43,8 +43,8 @@ static ibx_val requantise(ibx_call *call, ibx_val product, ibx_val left,
                           ibx_val right, int64_t axis, ibx_val scale,
                           ibx_val zero) {
   int64_t rank = ibx_rank(call, product);
-  bool is_vector = ibx_rank(call, right) == 1 &&
-                   ibx_elements(ibx_type_of(call, right)) != 1;
+  bool is_vector =
+      ibx_rank(call, right) == 1 && ibx_elements(ibx_type_of(call, right)) != 1;
   right = is_vector ? ibx_emit_along(call, right, axis, rank)
                     : ibx_emit_reshape(call, right, (ibx_ints){0});
   left = ibx_emit_reshape(call, left, (ibx_ints){0});
@@ -75,24 +75,25 @@ void ibx_import_op_qlinear_matmul(ibx_call *call) {
       call, centred(call, a, ibx_in(call, 2), 0),
       centred(call, b, ibx_in(call, 5), column < 0 ? 0 : column));
   int64_t last = ibx_rank(call, product) - 1;
-  ibx_out(call, 0, requantise(call, product, ibx_in(call, 1), ibx_in(call, 4),
-                              last < 0 ? 0 : last, ibx_in(call, 6),
-                              ibx_in(call, 7)));
+  ibx_out(call, 0,
+          requantise(call, product, ibx_in(call, 1), ibx_in(call, 4),
+                     last < 0 ? 0 : last, ibx_in(call, 6), ibx_in(call, 7)));
 }
 
 void ibx_import_op_qlinear_conv(ibx_call *call) {
   ibx_val x = centred(call, ibx_in(call, 0), ibx_in(call, 2), 1);
   ibx_val w = centred(call, ibx_in(call, 3), ibx_in(call, 5), 0);
   ibx_val product = ibx_emit_conv(call, x, w);
-  if (!ibx_call_expect(call, is_scalar(call, 1) && is_scalar(call, 6), "x_scale",
-                       "needs one element")) {
+  if (!ibx_call_expect(call, is_scalar(call, 1) && is_scalar(call, 6),
+                       "x_scale", "needs one element")) {
     return;
   }
   if (ibx_has_in(call, 8)) {
-    ibx_val bias = ibx_emit_along(call, ibx_in(call, 8), 1,
-                                  ibx_rank(call, product));
+    ibx_val bias =
+        ibx_emit_along(call, ibx_in(call, 8), 1, ibx_rank(call, product));
     product = ibx_emit_binary(call, IBX_TENSOR_add, product, bias);
   }
-  ibx_out(call, 0, requantise(call, product, ibx_in(call, 1), ibx_in(call, 4),
-                              1, ibx_in(call, 6), ibx_in(call, 7)));
+  ibx_out(call, 0,
+          requantise(call, product, ibx_in(call, 1), ibx_in(call, 4), 1,
+                     ibx_in(call, 6), ibx_in(call, 7)));
 }

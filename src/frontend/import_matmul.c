@@ -36,7 +36,8 @@ static ibx_val scaled(ibx_call *call, ibx_val x, double factor) {
   if (ibx_is_float(ibx_dtype_of(call, x))) {
     return ibx_emit_affine(call, x, factor, 0);
   }
-  return ibx_emit_binary(call, IBX_TENSOR_mul, x, ibx_emit_like(call, x, factor));
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x,
+                         ibx_emit_like(call, x, factor));
 }
 
 void ibx_import_op_gemm(ibx_call *call) {

@@ -39,12 +39,12 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
   }
   ibx_call_expect(call, ibx_rank(call, x) >= 2, "X", "has no channels");
   if (call->failed) return;
-  ibx_val variance =
-      ibx_emit_affine(call, ibx_in(call, 4), 1, (double)epsilon);
+  ibx_val variance = ibx_emit_affine(call, ibx_in(call, 4), 1, (double)epsilon);
   ibx_val factor = binary(call, IBX_TENSOR_div, ibx_in(call, 1),
                           ibx_emit_unary(call, IBX_TENSOR_sqrt, variance));
-  ibx_val offset = binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
-                          binary(call, IBX_TENSOR_mul, ibx_in(call, 3), factor));
+  ibx_val offset =
+      binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
+             binary(call, IBX_TENSOR_mul, ibx_in(call, 3), factor));
   ibx_dtype dtype = ibx_dtype_of(call, x);
   factor = ibx_emit_cast(call, per_channel(call, factor, x), dtype);
   offset = ibx_emit_cast(call, per_channel(call, offset, x), dtype);
@@ -56,7 +56,8 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
 
 static ibx_ints axes_from(int64_t axis, int64_t rank) {
   ibx_ints axes = {0};
-  for (int64_t i = axis; i < rank; i++) axes.at[axes.len++] = i;
+  for (int64_t i = axis; i < rank; i++)
+    axes.at[axes.len++] = i;
   return axes;
 }
 
@@ -83,9 +84,9 @@ void ibx_import_op_layer_normalization(ibx_call *call) {
   float epsilon = read_epsilon(call, 1e-5f);
   ibx_attr_ignore(call, "stash_type"); // statistics are always fp32
   if (call->failed) return;
-  ibx_out(call, 0, ibx_emit_norm(call, IBX_TENSOR_layer_norm, x,
-                                 ibx_in(call, 1), ibx_in(call, 2), axis,
-                                 epsilon));
+  ibx_out(call, 0,
+          ibx_emit_norm(call, IBX_TENSOR_layer_norm, x, ibx_in(call, 1),
+                        ibx_in(call, 2), axis, epsilon));
   emit_statistics(call, x, axis, epsilon);
 }
 
@@ -95,9 +96,9 @@ void ibx_import_op_rms_normalization(ibx_call *call) {
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_attr_ignore(call, "stash_type");
   if (call->failed) return;
-  ibx_out(call, 0, ibx_emit_norm(call, IBX_TENSOR_rms_norm, x, ibx_in(call, 1),
-                                 IBX_NO_VALUE, axis,
-                                 read_epsilon(call, 1e-5f)));
+  ibx_out(call, 0,
+          ibx_emit_norm(call, IBX_TENSOR_rms_norm, x, ibx_in(call, 1),
+                        IBX_NO_VALUE, axis, read_epsilon(call, 1e-5f)));
 }
 
 // x + skip (+ bias), then a normalisation; the sum is output 3.
@@ -107,8 +108,9 @@ static void skip_norm(ibx_call *call, ibx_tensor_op op, ibx_val shift,
   if (bias != IBX_NO_VALUE) x = binary(call, IBX_TENSOR_add, x, bias);
   int64_t axis = ibx_rank(call, x) - 1;
   if (!ibx_call_expect(call, axis >= 0, "input", "is a scalar")) return;
-  ibx_out(call, 0, ibx_emit_norm(call, op, x, ibx_in(call, 2), shift, axis,
-                                 read_epsilon(call, 1e-12f)));
+  ibx_out(call, 0,
+          ibx_emit_norm(call, op, x, ibx_in(call, 2), shift, axis,
+                        read_epsilon(call, 1e-12f)));
   ibx_out(call, 3, x);
 }
 
@@ -156,8 +158,7 @@ void ibx_import_op_instance_normalization(ibx_call *call) {
 static bool groups_fit(ibx_call *call, ibx_val x, int64_t groups) {
   return ibx_call_expect(call, ibx_rank(call, x) >= 2, "X",
                          "has no channels") &&
-         ibx_call_expect(call,
-                         groups >= 1 && ibx_dim(call, x, 1) % groups == 0,
+         ibx_call_expect(call, groups >= 1 && ibx_dim(call, x, 1) % groups == 0,
                          "num_groups", "does not divide the channels");
 }
 
@@ -237,9 +238,9 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_call_expect(call, p == 1 || p == 2, "p", "is neither 1 nor 2");
   if (call->failed) return;
-  ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
-                                ibx_emit_norm_terms(call, x, p),
-                                IBX_INTS(axis), true);
+  ibx_val sum =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
+                      ibx_emit_norm_terms(call, x, p), IBX_INTS(axis), true);
   sum = ibx_emit_norm_root(call, sum, p);
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val empty = binary(call, IBX_TENSOR_equal, sum, zero);
@@ -263,8 +264,8 @@ void ibx_import_op_lrn(ibx_call *call) {
   }
   int64_t total = ibx_elements(ibx_type_of(call, x));
   int64_t plane = shape.at[0] * shape.at[1];
-  ibx_ints flat = IBX_INTS(shape.at[0], 1, shape.at[1],
-                           plane == 0 ? 0 : total / plane);
+  ibx_ints flat =
+      IBX_INTS(shape.at[0], 1, shape.at[1], plane == 0 ? 0 : total / plane);
   ibx_val square = binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),
                        .strides = IBX_INTS(1, 1),
@@ -275,6 +276,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   mean = ibx_emit_affine(call, mean, alpha, bias);
   ibx_val power =
       binary(call, IBX_TENSOR_pow, mean, ibx_emit_like(call, mean, beta));
-  ibx_out(call, 0, binary(call, IBX_TENSOR_div, x,
-                          ibx_emit_reshape(call, power, shape)));
+  ibx_out(
+      call, 0,
+      binary(call, IBX_TENSOR_div, x, ibx_emit_reshape(call, power, shape)));
 }

@@ -124,7 +124,8 @@ static void import_pads(ibx_call *call, ibx_list pads, const ibx_list *axes,
   for (size_t i = 0; i < count; i++) {
     int64_t axis = ibx_axis(call, axes ? axes->at[i] : (int64_t)i, rank);
     int64_t before = pads.at[i], after = pads.at[i + count];
-    bool fits = before > -MOST && before < MOST && after > -MOST && after < MOST;
+    bool fits =
+        before > -MOST && before < MOST && after > -MOST && after < MOST;
     if (!ibx_call_expect(call, fits, "pads", "is too large")) return;
     low.at[axis] = before;
     high.at[axis] = after;

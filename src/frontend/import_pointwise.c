@@ -12,12 +12,14 @@
 
 #define UNARY(name)                                                            \
   void ibx_import_op_##name(ibx_call *call) {                                  \
-    ibx_out(call, 0, ibx_emit_unary(call, IBX_TENSOR_##name, ibx_in(call, 0))); \
+    ibx_out(call, 0,                                                           \
+            ibx_emit_unary(call, IBX_TENSOR_##name, ibx_in(call, 0)));         \
   }
 #define BINARY(name)                                                           \
   void ibx_import_op_##name(ibx_call *call) {                                  \
-    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0), \
-                                     ibx_in(call, 1)));                        \
+    ibx_out(call, 0,                                                           \
+            ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0),          \
+                            ibx_in(call, 1)));                                 \
   }
 
 UNARY(neg)
@@ -52,20 +54,23 @@ BINARY(less)
 BINARY(less_equal)
 
 void ibx_import_op_add(ibx_call *call) {
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0),
-                                   ibx_in(call, 1)));
+  ibx_out(
+      call, 0,
+      ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0), ibx_in(call, 1)));
 }
 
 // --- comparisons the other way round -----------------------------------------
 
 void ibx_import_op_greater(ibx_call *call) {
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_less, ibx_in(call, 1),
-                                   ibx_in(call, 0)));
+  ibx_out(
+      call, 0,
+      ibx_emit_binary(call, IBX_TENSOR_less, ibx_in(call, 1), ibx_in(call, 0)));
 }
 
 void ibx_import_op_greater_equal(ibx_call *call) {
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_less_equal, ibx_in(call, 1),
-                                   ibx_in(call, 0)));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_less_equal, ibx_in(call, 1),
+                          ibx_in(call, 0)));
 }
 
 // --- any number of inputs ----------------------------------------------------
@@ -98,8 +103,9 @@ void ibx_import_op_min(ibx_call *call) {
 void ibx_import_op_mean(ibx_call *call) {
   ibx_val sum = chain(call, IBX_TENSOR_add);
   double count = (double)call->in_count;
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, sum,
-                                   ibx_emit_like(call, sum, count)));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_div, sum,
+                          ibx_emit_like(call, sum, count)));
 }
 
 // --- powers and remainders ---------------------------------------------------
@@ -127,8 +133,8 @@ static bool simple_power(ibx_call *call, ibx_val x, double exponent,
 void ibx_import_op_pow(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1), result;
   ibx_dtype dtype = ibx_dtype_of(call, x);
-  ibx_ints shape = ibx_broadcast_shape(call, ibx_shape_of(call, x),
-                                       ibx_shape_of(call, y));
+  ibx_ints shape =
+      ibx_broadcast_shape(call, ibx_shape_of(call, x), ibx_shape_of(call, y));
   double exponent = 0;
   if (ibx_is_splat(call, y, &exponent) &&
       simple_power(call, x, exponent, &result)) {
@@ -155,8 +161,7 @@ void ibx_import_op_mod(ibx_call *call) {
     return;
   }
   ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
-  ibx_out(call, 0,
-          ibx_emit_binary(call, op, ibx_in(call, 0), ibx_in(call, 1)));
+  ibx_out(call, 0, ibx_emit_binary(call, op, ibx_in(call, 0), ibx_in(call, 1)));
 }
 
 // --- activations -------------------------------------------------------------
@@ -249,14 +254,14 @@ void ibx_import_op_quick_gelu(ibx_call *call) { import_swish(call, 1.702f); }
 
 void ibx_import_op_swiglu(ibx_call *call) {
   import_swish(call, 1.0f);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_mul, call->out[0],
-                                   ibx_in(call, 1)));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_mul, call->out[0], ibx_in(call, 1)));
 }
 
 void ibx_import_op_softsign(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  ibx_val size = ibx_emit_affine(
-      call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1);
+  ibx_val size =
+      ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1);
   ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, x, size));
 }
 
@@ -271,8 +276,8 @@ void ibx_import_op_prelu(ibx_call *call) {
 void ibx_import_op_thresholded_relu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
-  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
-                                  ibx_emit_like(call, x, alpha), x);
+  ibx_val above =
+      ibx_emit_binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, alpha), x);
   ibx_out(call, 0, ibx_emit_select(call, above, x, ibx_emit_like(call, x, 0)));
 }
 
@@ -338,7 +343,8 @@ static void clip_between(ibx_call *call, bool has_low, double low,
 }
 
 void ibx_import_op_clip_6(ibx_call *call) {
-  bool has_low = ibx_has_attr(call, "min"), has_high = ibx_has_attr(call, "max");
+  bool has_low = ibx_has_attr(call, "min"),
+       has_high = ibx_has_attr(call, "max");
   clip_between(call, has_low, (double)ibx_attr_float(call, "min", 0), has_high,
                (double)ibx_attr_float(call, "max", 0));
 }
@@ -361,8 +367,9 @@ void ibx_import_op_clip(ibx_call *call) {
 // --- types, conditions, names ------------------------------------------------
 
 void ibx_import_op_where(ibx_call *call) {
-  ibx_out(call, 0, ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1),
-                                   ibx_in(call, 2)));
+  ibx_out(
+      call, 0,
+      ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)));
 }
 
 // `cast` saturates to e4m3, which has no infinity, and not to e5m2.
@@ -383,8 +390,8 @@ static void cast_to(ibx_call *call, ibx_dtype dtype) {
 
 void ibx_import_op_cast(ibx_call *call) {
   int64_t to = ibx_attr_int(call, "to", 0);
-  ibx_dtype dtype = to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to)
-                                       : IBX_DTYPE_NONE;
+  ibx_dtype dtype =
+      to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to) : IBX_DTYPE_NONE;
   if (dtype == IBX_DTYPE_NONE) {
     ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_TYPE, "to",
                   "cast to a type that `imbrex ops` lists",
@@ -409,7 +416,8 @@ void ibx_import_op_dropout(ibx_call *call) {
   if (ibx_has_in(call, 2)) {
     training = ibx_const_number(call, 2, "training_mode");
   }
-  if (training != 0) ibx_call_refuse(call, "training_mode", "training_mode = 1");
+  if (training != 0)
+    ibx_call_refuse(call, "training_mode", "training_mode = 1");
   ibx_out(call, 0, ibx_in(call, 0));
   if (!ibx_wants_out(call, 1)) return;
   ibx_val all = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);

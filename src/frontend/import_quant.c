@@ -67,8 +67,8 @@ typedef struct quantisation {
 static quantisation make_factors(ibx_call *call, ibx_val x, ibx_val scale,
                                  ibx_val zero, int64_t axis, int64_t block) {
   quantisation q = {.zero = IBX_NO_VALUE};
-  q.scale = ibx_emit_cast(call, spread(call, scale, x, axis, block),
-                          IBX_DTYPE_F32);
+  q.scale =
+      ibx_emit_cast(call, spread(call, scale, x, axis, block), IBX_DTYPE_F32);
   if (zero == IBX_NO_VALUE) return q;
   double number = 1;
   if (ibx_is_splat(call, zero, &number) && number == 0) return q;
@@ -86,7 +86,7 @@ static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
 
 // saturate(round(x / scale) + zero)
 static ibx_val quantise(ibx_call *call, ibx_val x, quantisation q,
-                             ibx_dtype dtype) {
+                        ibx_dtype dtype) {
   x = ibx_emit_binary(call, IBX_TENSOR_div,
                       ibx_emit_cast(call, x, IBX_DTYPE_F32), q.scale);
   if (ibx_is_float(dtype)) return ibx_emit_cast(call, x, dtype);
@@ -158,23 +158,22 @@ void ibx_import_op_dequantize_linear(ibx_call *call) {
     return;
   }
   quantisation q = read_factors(call, x, ibx_in(call, 1), ibx_in(call, 2));
-  ibx_out(call, 0,
-          ibx_emit_cast(call, emit_dequantise(call, x, q), dtype));
+  ibx_out(call, 0, ibx_emit_cast(call, emit_dequantise(call, x, q), dtype));
 }
 
 // scale = (max(x, 0) - min(x, 0)) / 255, zero = saturate(round(-min / scale)).
 void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), none = ibx_emit_like(call, x, 0);
   ibx_ints axes = {.len = (uint8_t)ibx_rank(call, x)};
-  for (uint8_t i = 0; i < axes.len; i++) axes.at[i] = i;
+  for (uint8_t i = 0; i < axes.len; i++)
+    axes.at[i] = i;
   ibx_val high = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, axes, false);
   ibx_val low = ibx_emit_reduce(call, IBX_TENSOR_reduce_min, x, axes, false);
   high = ibx_emit_binary(call, IBX_TENSOR_max, high, none);
   low = ibx_emit_binary(call, IBX_TENSOR_min, low, none);
-  ibx_val scale =
-      ibx_emit_binary(call, IBX_TENSOR_div,
-                      ibx_emit_binary(call, IBX_TENSOR_sub, high, low),
-                      ibx_emit_like(call, x, 255));
+  ibx_val scale = ibx_emit_binary(
+      call, IBX_TENSOR_div, ibx_emit_binary(call, IBX_TENSOR_sub, high, low),
+      ibx_emit_like(call, x, 255));
   ibx_val zero = ibx_emit_binary(
       call, IBX_TENSOR_div, ibx_emit_unary(call, IBX_TENSOR_neg, low), scale);
   zero = ibx_emit_clip(call, zero, 0, 255);

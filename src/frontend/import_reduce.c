@@ -13,7 +13,8 @@
 
 static ibx_ints all_axes(int64_t rank) {
   ibx_ints axes = {.len = (uint8_t)rank};
-  for (uint8_t i = 0; i < axes.len; i++) axes.at[i] = i;
+  for (uint8_t i = 0; i < axes.len; i++)
+    axes.at[i] = i;
   return axes;
 }
 
@@ -131,8 +132,7 @@ void ibx_import_op_reduce_log_sum_exp(ibx_call *call) {
   reduction r = read_reduction(call);
   ibx_dtype dtype = ibx_dtype_of(call, r.x);
   ibx_val x = as_float(call, r.x);
-  ibx_val peak =
-      ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, r.axes, true);
+  ibx_val peak = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, r.axes, true);
   ibx_val zero = ibx_emit_binary(call, IBX_TENSOR_sub, peak, peak);
   ibx_val finite = ibx_emit_binary(call, IBX_TENSOR_equal, zero, zero);
   peak = ibx_emit_select(call, finite, peak, ibx_emit_like(call, peak, 0));
@@ -205,7 +205,8 @@ void ibx_import_op_cumsum(ibx_call *call) {
 // Before opset 13 the tensor counts as a matrix that is split at the axis.
 static ibx_val flatten_at(ibx_call *call, ibx_val x, int64_t axis) {
   int64_t rows = 1, columns = 1;
-  for (int64_t i = 0; i < axis; i++) rows *= ibx_dim(call, x, i);
+  for (int64_t i = 0; i < axis; i++)
+    rows *= ibx_dim(call, x, i);
   for (int64_t i = axis; i < ibx_rank(call, x); i++) {
     columns *= ibx_dim(call, x, i);
   }
@@ -230,10 +231,11 @@ static ibx_val hardmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
   int64_t *at =
       IBX_ARENA_ARRAY(&call->import->scratch, (size_t)extent, int64_t);
-  for (int64_t i = 0; i < extent; i++) at[i] = i;
-  ibx_val line = ibx_emit_along(
-      call, ibx_emit_longs(call, IBX_INTS(extent), at), axis,
-      ibx_rank(call, x));
+  for (int64_t i = 0; i < extent; i++)
+    at[i] = i;
+  ibx_val line =
+      ibx_emit_along(call, ibx_emit_longs(call, IBX_INTS(extent), at), axis,
+                     ibx_rank(call, x));
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
   return ibx_emit_cast(call, hot, ibx_dtype_of(call, x));
 }

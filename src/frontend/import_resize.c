@@ -20,12 +20,7 @@ typedef enum coordinates {
   ASYMMETRIC,
   TF_HALF_PIXEL_NEAREST
 } coordinates;
-typedef enum rounding {
-  PREFER_FLOOR,
-  PREFER_CEIL,
-  FLOOR,
-  CEIL
-} rounding;
+typedef enum rounding { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL } rounding;
 
 typedef struct resize {
   resize_mode mode;
@@ -85,8 +80,7 @@ static double source_of(const resize *r, resize_axis a, int64_t x) {
   case ALIGN_CORNERS:
     return size == 1 ? 0 : at * (double)(a.in - 1) / (size - 1);
   case ASYMMETRIC: return at / a.scale;
-  case PYTORCH_HALF_PIXEL:
-    return size == 1 ? -0.5 : (at + 0.5) / a.scale - 0.5;
+  case PYTORCH_HALF_PIXEL: return size == 1 ? -0.5 : (at + 0.5) / a.scale - 0.5;
   case TF_HALF_PIXEL_NEAREST: return (at + 0.5) / a.scale;
   case HALF_PIXEL_SYMMETRIC: {
     double offset = (double)a.in / 2 * (1 - (double)a.out / size);
@@ -165,19 +159,21 @@ static void fill_column(const resize *r, resize_axis a, int64_t x,
     sum += weight;
   }
   bool normalise = r->exclude_outside || shrink != 1;
-  for (int64_t i = 0; normalise && sum != 0 && i < a.in; i++) column[i] /= sum;
+  for (int64_t i = 0; normalise && sum != 0 && i < a.in; i++)
+    column[i] /= sum;
 }
 
 static ibx_val emit_matrix(ibx_call *call, const resize *r, resize_axis a,
                            ibx_dtype dtype) {
   ibx_type type = {.dims = {a.in, a.out}, .rank = 2, .dtype = IBX_DTYPE_F32};
-  float *data = IBX_ARENA_ARRAY(call->import->arena,
-                                (size_t)a.in * (size_t)a.out, float);
+  float *data =
+      IBX_ARENA_ARRAY(call->import->arena, (size_t)a.in * (size_t)a.out, float);
   double *column =
       IBX_ARENA_ARRAY(&call->import->scratch, (size_t)a.in, double);
   for (int64_t x = 0; x < a.out; x++) {
     fill_column(r, a, x, column);
-    for (int64_t i = 0; i < a.in; i++) data[i * a.out + x] = (float)column[i];
+    for (int64_t i = 0; i < a.in; i++)
+      data[i * a.out + x] = (float)column[i];
   }
   return ibx_emit_cast(call, ibx_emit_constant(call, type, data), dtype);
 }
@@ -238,9 +234,9 @@ static bool read_extents(ibx_call *call, resize_axis *axes,
                          size_t sizes_in) {
   int64_t rank = ibx_rank(call, ibx_in(call, 0));
   size_t count = which ? which->len : (size_t)rank;
-  const ibx_tensor *scales =
-      ibx_has_in(call, scales_in) ? ibx_const_in(call, scales_in, "scales")
-                                  : NULL;
+  const ibx_tensor *scales = ibx_has_in(call, scales_in)
+                                 ? ibx_const_in(call, scales_in, "scales")
+                                 : NULL;
   if (call->failed) return false;
   bool by_scale = scales && ibx_elements(&scales->type) != 0;
   const ibx_tensor *list =
@@ -296,8 +292,8 @@ static void keep_ratio(ibx_call *call, resize_axis *axes, const ibx_ints *which,
   size_t count = which ? which->len : (size_t)rank;
   double scale = larger ? 0 : HUGE_VAL;
   for (size_t i = 0; i < count; i++) {
-    double own = axes[which ? ibx_axis(call, which->at[i], rank) : (int64_t)i]
-                     .scale;
+    double own =
+        axes[which ? ibx_axis(call, which->at[i], rank) : (int64_t)i].scale;
     scale = larger ? fmax(scale, own) : fmin(scale, own);
   }
   for (size_t i = 0; i < count; i++) {

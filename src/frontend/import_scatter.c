@@ -13,8 +13,10 @@
 static ibx_val emit_map(ibx_call *call, int64_t rows, const int64_t *targets,
                         size_t count) {
   int64_t *map = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)rows, int64_t);
-  for (int64_t i = 0; i < rows; i++) map[i] = i;
-  for (size_t k = 0; k < count; k++) map[targets[k]] = rows + (int64_t)k;
+  for (int64_t i = 0; i < rows; i++)
+    map[i] = i;
+  for (size_t k = 0; k < count; k++)
+    map[targets[k]] = rows + (int64_t)k;
   return ibx_emit_longs(call, IBX_INTS(rows), map);
 }
 
@@ -64,7 +66,8 @@ void ibx_import_op_scatter_nd(ibx_call *call) {
     return;
   }
   int64_t width = 1;
-  for (int64_t i = depth; i < shape.len; i++) width *= shape.at[i];
+  for (int64_t i = depth; i < shape.len; i++)
+    width *= shape.at[i];
   size_t count = list.len / (size_t)depth;
   fits = ibx_elements(ibx_type_of(call, updates)) == (int64_t)count * width;
   if (!ibx_call_expect(call, fits, "updates", "does not fit the indices")) {

@@ -50,7 +50,7 @@ typedef struct body {
   const ibx_frame *frame;
   Onnx__NodeProto **nodes;
   size_t count;
-  ibx_map makers; // name to node
+  ibx_map makers;   // name to node
   uint32_t **reads; // nodes that a node waits for
   uint32_t *read_count;
   uint8_t *state;
@@ -125,7 +125,8 @@ static void add_name(names *list, const char *name) {
 static void add_captured(names *list, const Onnx__GraphProto *graph);
 
 static void add_node_reads(names *list, const Onnx__NodeProto *node) {
-  for (size_t i = 0; i < node->n_input; i++) add_name(list, node->input[i]);
+  for (size_t i = 0; i < node->n_input; i++)
+    add_name(list, node->input[i]);
   for (size_t a = 0; a < node->n_attribute; a++) {
     const Onnx__AttributeProto *attribute = node->attribute[a];
     if (attribute->g) add_captured(list, attribute->g);
@@ -160,18 +161,16 @@ static void check_direct_reads(body *b, size_t index) {
                  "add the node or initialiser that makes it, or correct the "
                  "name",
                  "no node, input or initialiser makes the input '%s'", name);
-    ibx_scope_bind(b->frame->scope,
-                   (ibx_binding){.name = name,
-                                 .value = IBX_NO_VALUE,
-                                 .failed = true});
+    ibx_scope_bind(
+        b->frame->scope,
+        (ibx_binding){.name = name, .value = IBX_NO_VALUE, .failed = true});
   }
 }
 
 static void add_reads(body *b, size_t index) {
   names list = {.arena = &b->import->scratch};
   add_node_reads(&list, b->nodes[index]);
-  b->reads[index] =
-      IBX_ARENA_ARRAY(&b->import->scratch, list.count, uint32_t);
+  b->reads[index] = IBX_ARENA_ARRAY(&b->import->scratch, list.count, uint32_t);
   for (size_t i = 0; i < list.count; i++) {
     uint32_t maker;
     if (!ibx_map_find(&b->makers, list.at[i], &maker)) continue;

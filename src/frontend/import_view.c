@@ -22,8 +22,8 @@ static bool complete_shape(ibx_call *call, ibx_val x, ibx_ints *shape,
       open = i;
       continue;
     }
-    bool fits = shape->at[i] >= 0 &&
-                ibx_mul_extent(known, shape->at[i], &known);
+    bool fits =
+        shape->at[i] >= 0 && ibx_mul_extent(known, shape->at[i], &known);
     if (!ibx_call_expect(call, fits, "shape", "has an impossible extent")) {
       return false;
     }
@@ -51,8 +51,10 @@ void ibx_import_op_flatten(ibx_call *call) {
   int64_t rank = ibx_rank(call, x), axis = ibx_attr_int(call, "axis", 1);
   axis = axis == rank ? rank : ibx_axis(call, axis, rank);
   int64_t rows = 1, columns = 1;
-  for (int64_t i = 0; i < axis; i++) rows *= ibx_dim(call, x, i);
-  for (int64_t i = axis; i < rank; i++) columns *= ibx_dim(call, x, i);
+  for (int64_t i = 0; i < axis; i++)
+    rows *= ibx_dim(call, x, i);
+  for (int64_t i = axis; i < rank; i++)
+    columns *= ibx_dim(call, x, i);
   ibx_out(call, 0, ibx_emit_reshape(call, x, IBX_INTS(rows, columns)));
 }
 
@@ -60,7 +62,8 @@ static void squeeze(ibx_call *call, const ibx_ints *axes) {
   ibx_val x = ibx_in(call, 0);
   ibx_ints shape = ibx_shape_of(call, x), left = {0};
   bool drop[IBX_MAX_RANK] = {false};
-  for (uint8_t i = 0; i < shape.len; i++) drop[i] = !axes && shape.at[i] == 1;
+  for (uint8_t i = 0; i < shape.len; i++)
+    drop[i] = !axes && shape.at[i] == 1;
   for (uint8_t i = 0; axes && i < axes->len; i++) {
     int64_t axis = ibx_axis(call, axes->at[i], shape.len);
     if (call->failed) return;
@@ -98,7 +101,8 @@ static void unsqueeze(ibx_call *call, ibx_ints axes) {
   for (uint8_t i = 0; i < axes.len; i++) {
     int64_t axis = ibx_axis(call, axes.at[i], rank);
     if (call->failed) return;
-    if (!ibx_call_expect(call, !is_new[axis], "axes", "names one twice")) return;
+    if (!ibx_call_expect(call, !is_new[axis], "axes", "names one twice"))
+      return;
     is_new[axis] = true;
   }
   if (rank > IBX_MAX_RANK) {
@@ -136,7 +140,8 @@ void ibx_import_op_transpose(ibx_call *call) {
   ibx_ints perm;
   if (!ibx_attr_ints(call, "perm", &perm)) {
     perm.len = (uint8_t)rank;
-    for (int64_t i = 0; i < rank; i++) perm.at[i] = rank - 1 - i;
+    for (int64_t i = 0; i < rank; i++)
+      perm.at[i] = rank - 1 - i;
   }
   if (!call->failed) ibx_out(call, 0, ibx_emit_transpose(call, x, perm));
 }
@@ -208,7 +213,8 @@ static void slice(ibx_call *call, ibx_list starts, ibx_list ends,
     int64_t axis = ibx_axis(call, axes ? axes->at[i] : (int64_t)i, rank);
     int64_t step = steps ? steps->at[i] : 1;
     if (!ibx_call_expect(call, step != 0, "steps", "a step is 0")) return;
-    piece p = make_piece(starts.at[i], ends.at[i], step, ibx_dim(call, x, axis));
+    piece p =
+        make_piece(starts.at[i], ends.at[i], step, ibx_dim(call, x, axis));
     x = ibx_emit_slice(call, x, axis, p.start, p.count, p.step);
   }
   ibx_out(call, 0, x);
@@ -267,8 +273,8 @@ static void split_equal(ibx_call *call, int64_t axis) {
   int64_t extent = ibx_dim(call, ibx_in(call, 0), axis);
   if (!ibx_call_expect(call, count > 0, "split", "has no output")) return;
   int64_t size = (extent + count - 1) / count;
-  int64_t *sizes = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)count,
-                                   int64_t);
+  int64_t *sizes =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)count, int64_t);
   for (int64_t i = 0; i < count; i++) {
     sizes[i] = clamp(extent - i * size, 0, size);
   }

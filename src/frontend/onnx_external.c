@@ -65,7 +65,8 @@ static bool is_beneath(const char *location) {
     size_t len = strcspn(at, "/");
     if (len == 2 && at[0] == '.' && at[1] == '.') return false;
     at += len;
-    while (*at == '/') at++;
+    while (*at == '/')
+      at++;
   }
   return true;
 }
@@ -76,8 +77,8 @@ static bool resolves_beneath(const char *folder, const char *path) {
   char *file = realpath(path, NULL);
   size_t len = root ? strlen(root) : 0;
   if (len != 0 && root[len - 1] == '/') len--;
-  bool beneath = root && file && strncmp(root, file, len) == 0 &&
-                 file[len] == '/';
+  bool beneath =
+      root && file && strncmp(root, file, len) == 0 && file[len] == '/';
   free(root);
   free(file);
   return beneath;

@@ -61,8 +61,7 @@ static void unpack_free(void *arena, void *memory) {
   (void)memory;
 }
 
-static ibx_status parse(ibx_model *model, ibx_diag_sink *sink,
-                        ibx_error *err) {
+static ibx_status parse(ibx_model *model, ibx_diag_sink *sink, ibx_error *err) {
   ibx_span small;
   IBX_TRY(ibx_wire_shrink(model->bytes, &model->arena, sink, &small, err));
   ProtobufCAllocator allocator = {.alloc = unpack_alloc,
@@ -83,9 +82,7 @@ static const char *folder_of(ibx_arena *arena, const char *path) {
   return ibx_arena_text(arena, path, (size_t)(slash - path));
 }
 
-static ibx_model *model_create(void) {
-  return calloc(1, sizeof(ibx_model));
-}
+static ibx_model *model_create(void) { return calloc(1, sizeof(ibx_model)); }
 
 ibx_status ibx_model_open_memory(ibx_span bytes, ibx_diag_sink *sink,
                                  ibx_model **out_model, ibx_error *err) {

@@ -98,7 +98,8 @@ static const void *copy_raw(const reader *r, const uint8_t *data) {
   uint8_t *copy = ibx_arena_alloc(r->arena, (size_t)r->bytes);
   if (r->bytes != 0) memcpy(copy, data, (size_t)r->bytes);
   if (r->type.dtype != IBX_DTYPE_BOOL) return copy;
-  for (uint64_t i = 0; i < r->bytes; i++) copy[i] = copy[i] != 0;
+  for (uint64_t i = 0; i < r->bytes; i++)
+    copy[i] = copy[i] != 0;
   return copy;
 }
 
@@ -150,8 +151,7 @@ static bool read_list(reader *r, const void **out_data) {
 static bool read_data(reader *r, const void **out_data) {
   ibx_raw_place raw;
   if (r->tensor->has_data_location &&
-      r->tensor->data_location ==
-          ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
+      r->tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
     ibx_span bytes = {0};
     bool found = ibx_model_external(r->model, r->tensor, r->bytes, r->at,
                                     r->sink, &bytes);
@@ -161,19 +161,16 @@ static bool read_data(reader *r, const void **out_data) {
   if (!ibx_wire_raw_place(r->tensor, &raw)) return read_list(r, out_data);
   if (raw.size != r->bytes) return bad_size(r, raw.size, r->bytes, "bytes");
   const uint8_t *base = r->model->bytes.data;
-  *out_data = take_raw(r, (ibx_span){.data = base + raw.offset,
-                                     .size = (size_t)raw.size});
+  *out_data = take_raw(
+      r, (ibx_span){.data = base + raw.offset, .size = (size_t)raw.size});
   return true;
 }
 
 bool ibx_model_weight(ibx_model *model, const Onnx__TensorProto *tensor,
                       const char *name, ibx_diag_at at, ibx_diag_sink *sink,
                       ibx_arena *arena, ibx_weight *out) {
-  reader r = {.model = model,
-              .tensor = tensor,
-              .at = at,
-              .sink = sink,
-              .arena = arena};
+  reader r = {
+      .model = model, .tensor = tensor, .at = at, .sink = sink, .arena = arena};
   const void *data = NULL;
   if (!check_form(&r) || !read_type(&r) || !read_shape(&r)) return false;
   if (!read_data(&r, &data)) return false;

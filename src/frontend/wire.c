@@ -48,8 +48,8 @@ typedef struct walker {
 
 // A field as it stands in the file: its tag, and its value between two offsets.
 typedef struct item {
-  size_t start;        // of the tag
-  size_t value, end;   // of the value; a length is not part of it
+  size_t start;      // of the tag
+  size_t value, end; // of the value; a length is not part of it
   uint32_t id;
   uint32_t wire;
 } item;
@@ -235,8 +235,8 @@ static ibx_status walk_field(walker *w,
   if (row->type == PROTOBUF_C_TYPE_MESSAGE) {
     return walk_message(w, row, field, here, depth);
   }
-  bool is_raw = message == &onnx__tensor_proto__descriptor &&
-                row->id == RAW_DATA_FIELD;
+  bool is_raw =
+      message == &onnx__tensor_proto__descriptor && row->id == RAW_DATA_FIELD;
   if (is_raw) {
     put_raw_place(w, field);
     return IBX_OK;
@@ -278,8 +278,7 @@ static ibx_status walk_model(walker *w) {
 }
 
 ibx_status ibx_wire_shrink(ibx_span bytes, ibx_arena *arena,
-                           ibx_diag_sink *sink, ibx_span *out,
-                           ibx_error *err) {
+                           ibx_diag_sink *sink, ibx_span *out, ibx_error *err) {
   walker w = {.bytes = bytes, .sink = sink, .err = err};
   IBX_TRY(walk_model(&w));
   if (w.size > INT32_MAX) {

@@ -21,7 +21,8 @@ typedef struct work {
 
 static double elements_of(const ibx_type *type) {
   double elements = 1;
-  for (uint8_t d = 0; d < type->rank; d++) elements *= (double)type->dims[d];
+  for (uint8_t d = 0; d < type->rank; d++)
+    elements *= (double)type->dims[d];
   return elements;
 }
 
@@ -145,9 +146,9 @@ static double compulsory_bytes(const ibx_graph *graph, ibx_arena *scratch) {
   }
   for (size_t i = 0; i < graph->input_count; i++) {
     uint32_t value = graph->inputs[i].value;
-    bool read = value != IBX_NO_VALUE &&
-                (uses.is_output[value] ||
-                 uses.first[value + 1] > uses.first[value]);
+    bool read =
+        value != IBX_NO_VALUE &&
+        (uses.is_output[value] || uses.first[value + 1] > uses.first[value]);
     if (read) bytes += port_bytes(&graph->inputs[i]);
   }
   for (size_t i = 0; i < graph->output_count; i++) {

@@ -37,7 +37,8 @@ static uint32_t narrowed_weight(ibx_rewrite *rewrite, uint32_t row) {
   int64_t elements = 0;
   ibx_type_elements(&weight.type, &elements);
   const uint8_t *data = weight.data;
-  int32_t *narrow = IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)elements, int32_t);
+  int32_t *narrow =
+      IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)elements, int32_t);
   for (int64_t i = 0; i < elements; i++) {
     int64_t wide;
     __builtin_memcpy(&wide, data + i * 8, 8);
@@ -54,8 +55,10 @@ static void legalise_constant(ibx_rewrite *rewrite, const ibx_node *node) {
   ibx_node copy = *node;
   const ibx_weight *weight =
       &rewrite->graph.tables->weights[node->params.weight];
-  if (weight->type.dtype == IBX_DTYPE_I64 || weight->type.dtype == IBX_DTYPE_U64) {
-    copy.params.weight = narrowed_weight(rewrite, (uint32_t)node->params.weight);
+  if (weight->type.dtype == IBX_DTYPE_I64 ||
+      weight->type.dtype == IBX_DTYPE_U64) {
+    copy.params.weight =
+        narrowed_weight(rewrite, (uint32_t)node->params.weight);
   }
   copy.params.dtype = legal_dtype(rewrite->ctx, node->params.dtype);
   ibx_rewrite_copy(rewrite, &copy);
@@ -73,14 +76,16 @@ static uint32_t spread(ibx_rewrite *rewrite, uint32_t value, uint32_t like) {
   if (have.rank != type.rank) {
     value = ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &params, &value, 1);
   }
-  for (uint8_t d = 0; d < type.rank; d++) params.shape.at[d] = type.dims[d];
+  for (uint8_t d = 0; d < type.rank; d++)
+    params.shape.at[d] = type.dims[d];
   return ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &params, &value, 1);
 }
 
 static void legalise_norm(ibx_rewrite *rewrite, const ibx_node *node) {
   uint32_t x = rewrite->map[node->operand[0]];
   uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, &x, 1);
-  for (uint32_t i = 1; i < node->operand_count && rewrite->status == IBX_OK; i++) {
+  for (uint32_t i = 1; i < node->operand_count && rewrite->status == IBX_OK;
+       i++) {
     uint32_t operands[] = {
         value, spread(rewrite, rewrite->map[node->operand[i]], value)};
     if (rewrite->status != IBX_OK) return;
@@ -90,7 +95,8 @@ static void legalise_norm(ibx_rewrite *rewrite, const ibx_node *node) {
   rewrite->map[node->result] = value;
 }
 
-static uint32_t converted(ibx_rewrite *rewrite, uint32_t value, ibx_dtype dtype) {
+static uint32_t converted(ibx_rewrite *rewrite, uint32_t value,
+                          ibx_dtype dtype) {
   ibx_params params = {.dtype = dtype};
   if (rewrite->graph.values[value].type.dtype == dtype) return value;
   return ibx_rewrite_add(rewrite, IBX_TENSOR_cast, &params, &value, 1);
@@ -109,12 +115,13 @@ static void legalise_contraction(ibx_rewrite *rewrite, const ibx_node *node) {
       operands[i] =
           ibx_rewrite_add(rewrite, IBX_TENSOR_constant, &params, NULL, 0);
     } else {
-      operands[i] = converted(rewrite, operands[i],
-                              rewrite->ctx->options.auto_cast_type);
+      operands[i] =
+          converted(rewrite, operands[i], rewrite->ctx->options.auto_cast_type);
     }
     if (rewrite->status != IBX_OK) return;
   }
-  uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, operands, 2);
+  uint32_t value =
+      ibx_rewrite_add(rewrite, node->op, &node->params, operands, 2);
   if (rewrite->status != IBX_OK) return;
   rewrite->map[node->result] = converted(rewrite, value, wide);
 }
@@ -129,7 +136,8 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
     bool fp32 = graph->values[node.result].type.dtype == IBX_DTYPE_F32;
     if (node.op == IBX_TENSOR_constant) {
       legalise_constant(&rewrite, &node);
-    } else if (node.op == IBX_TENSOR_layer_norm || node.op == IBX_TENSOR_rms_norm) {
+    } else if (node.op == IBX_TENSOR_layer_norm ||
+               node.op == IBX_TENSOR_rms_norm) {
       legalise_norm(&rewrite, &node);
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);

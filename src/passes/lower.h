@@ -142,7 +142,8 @@ bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim);
 
 /// Whether a constant value varies only along dimensions that `like` has on
 /// partitions: in each tile it is one value a partition.
-bool ibx_lower_is_column(ibx_lower *lower, uint32_t value, const ibx_view *like);
+bool ibx_lower_is_column(ibx_lower *lower, uint32_t value,
+                         const ibx_view *like);
 
 /// The effect of a view node on a view; false when it is none.
 bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
@@ -257,9 +258,12 @@ bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,
 typedef bool (*ibx_lower_fn)(ibx_lower *lower, const ibx_node *node,
                              const ibx_chain *chain, const ibx_view *dst);
 
-bool ibx_lower_matmul(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_conv(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
-bool ibx_lower_pool(ibx_lower *, const ibx_node *, const ibx_chain *, const ibx_view *);
+bool ibx_lower_matmul(ibx_lower *, const ibx_node *, const ibx_chain *,
+                      const ibx_view *);
+bool ibx_lower_conv(ibx_lower *, const ibx_node *, const ibx_chain *,
+                    const ibx_view *);
+bool ibx_lower_pool(ibx_lower *, const ibx_node *, const ibx_chain *,
+                    const ibx_view *);
 
 /// Operations that place their result themselves, mostly like an operand.
 typedef bool (*ibx_lower_self_fn)(ibx_lower *lower, const ibx_node *node,

@@ -57,7 +57,8 @@ static void add_plain(micro_list *list, micro_kind kind, uint8_t slot) {
   list->at[list->count++] = (ibx_micro){.kind = kind, .slot = slot};
 }
 
-static void add_saved(micro_list *list, ibx_alu op, uint8_t slot, bool reverse) {
+static void add_saved(micro_list *list, ibx_alu op, uint8_t slot,
+                      bool reverse) {
   list->at[list->count++] = (ibx_micro){
       .kind = MICRO_SAVED, .op = (uint8_t)op, .slot = slot, .reverse = reverse};
 }
@@ -100,11 +101,15 @@ static const struct {
   ibx_tensor_op op;
   ibx_act act;
 } ACTIVATIONS[] = {
-    {IBX_TENSOR_exp, IBX_ACT_EXP},         {IBX_TENSOR_log, IBX_ACT_LOG},
-    {IBX_TENSOR_erf, IBX_ACT_ERF},         {IBX_TENSOR_tanh, IBX_ACT_TANH},
-    {IBX_TENSOR_sigmoid, IBX_ACT_SIGMOID}, {IBX_TENSOR_gelu, IBX_ACT_GELU},
+    {IBX_TENSOR_exp, IBX_ACT_EXP},
+    {IBX_TENSOR_log, IBX_ACT_LOG},
+    {IBX_TENSOR_erf, IBX_ACT_ERF},
+    {IBX_TENSOR_tanh, IBX_ACT_TANH},
+    {IBX_TENSOR_sigmoid, IBX_ACT_SIGMOID},
+    {IBX_TENSOR_gelu, IBX_ACT_GELU},
     {IBX_TENSOR_gelu_tanh, IBX_ACT_GELU_TANH},
-    {IBX_TENSOR_silu, IBX_ACT_SILU},       {IBX_TENSOR_mish, IBX_ACT_MISH},
+    {IBX_TENSOR_silu, IBX_ACT_SILU},
+    {IBX_TENSOR_mish, IBX_ACT_MISH},
     {IBX_TENSOR_softplus, IBX_ACT_SOFTPLUS},
     {IBX_TENSOR_sign, IBX_ACT_SIGN},
 };
@@ -206,11 +211,16 @@ static const struct {
   ibx_tensor_op op;
   ibx_alu alu;
 } BINARIES[] = {
-    {IBX_TENSOR_add, IBX_ALU_ADD},          {IBX_TENSOR_sub, IBX_ALU_SUBTRACT},
-    {IBX_TENSOR_mul, IBX_ALU_MULTIPLY},     {IBX_TENSOR_pow, IBX_ALU_POWER},
-    {IBX_TENSOR_max, IBX_ALU_MAX},          {IBX_TENSOR_min, IBX_ALU_MIN},
-    {IBX_TENSOR_and, IBX_ALU_LOGICAL_AND},  {IBX_TENSOR_or, IBX_ALU_LOGICAL_OR},
-    {IBX_TENSOR_xor, IBX_ALU_LOGICAL_XOR},  {IBX_TENSOR_equal, IBX_ALU_EQUAL},
+    {IBX_TENSOR_add, IBX_ALU_ADD},
+    {IBX_TENSOR_sub, IBX_ALU_SUBTRACT},
+    {IBX_TENSOR_mul, IBX_ALU_MULTIPLY},
+    {IBX_TENSOR_pow, IBX_ALU_POWER},
+    {IBX_TENSOR_max, IBX_ALU_MAX},
+    {IBX_TENSOR_min, IBX_ALU_MIN},
+    {IBX_TENSOR_and, IBX_ALU_LOGICAL_AND},
+    {IBX_TENSOR_or, IBX_ALU_LOGICAL_OR},
+    {IBX_TENSOR_xor, IBX_ALU_LOGICAL_XOR},
+    {IBX_TENSOR_equal, IBX_ALU_EQUAL},
     {IBX_TENSOR_less, IBX_ALU_LESS},
     {IBX_TENSOR_less_equal, IBX_ALU_LESS_EQUAL},
 };
@@ -291,9 +301,9 @@ static bool binary_micros(ibx_lower *lower, const ibx_node *node,
 
 bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
                     const ibx_view *whole) {
-  micro_list list = {.at = IBX_ARENA_ARRAY(
-                         lower->arena, (chain->count + 1) * MICROS_PER_NODE,
-                         ibx_micro)};
+  micro_list list = {.at = IBX_ARENA_ARRAY(lower->arena,
+                                           (chain->count + 1) * MICROS_PER_NODE,
+                                           ibx_micro)};
   for (size_t i = 0; i < chain->count; i++) {
     const ibx_node *node = &lower->graph->nodes[chain->nodes[i]];
     bool unary = node->operand_count == 1;
@@ -303,7 +313,8 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
                             ibx_tensor_op_get(node->op)->name);
     }
     size_t first = list.count;
-    if (!unary && !binary_micros(lower, node, value, whole, &list)) return false;
+    if (!unary && !binary_micros(lower, node, value, whole, &list))
+      return false;
     value = node->result;
     // Between nodes a value may be rounded to its dtype, as it would be if the
     // nodes were not fused; inside of a node it stays fp32.
@@ -334,7 +345,8 @@ typedef struct tile_state {
 static bool slice_of(const tile_state *state, const ibx_view *whole,
                      ibx_view *out) {
   int64_t sizes[IBX_MAX_RANK];
-  for (uint8_t d = 0; d < state->dst.rank; d++) sizes[d] = state->dst.dim[d].size;
+  for (uint8_t d = 0; d < state->dst.rank; d++)
+    sizes[d] = state->dst.dim[d].size;
   if (ibx_view_slice(whole, state->starts, sizes, NULL, out)) return true;
   return ibx_lower_fail(state->lower, IBX_INTERNAL,
                         "a tile does not fit the layout of an operand");
@@ -360,7 +372,8 @@ static bool as_scalar(tile_state *state, const ibx_micro *micro, packed *pack) {
   if (micro->kind == MICRO_TENSOR) {
     ibx_view slice;
     if (!slice_of(state, &micro->view, &slice)) return false;
-    if (!ibx_view_is_column(&slice) || slice.dtype != IBX_DTYPE_F32) return false;
+    if (!ibx_view_is_column(&slice) || slice.dtype != IBX_DTYPE_F32)
+      return false;
     pack->view[at] = slice;
     pack->is_column[at] = true;
   } else if (micro->kind != MICRO_ALU) {
@@ -375,9 +388,9 @@ static bool fits_activation(const packed *pack) {
   for (size_t i = 0; i < pack->alu_count; i++) {
     const ibx_micro *micro = pack->alu[i];
     bool scale = micro->op == IBX_ALU_MULTIPLY && i == 0;
-    bool bias = micro->op == IBX_ALU_ADD ||
-                (micro->op == IBX_ALU_SUBTRACT && !micro->reverse &&
-                 !pack->is_column[i]);
+    bool bias =
+        micro->op == IBX_ALU_ADD || (micro->op == IBX_ALU_SUBTRACT &&
+                                     !micro->reverse && !pack->is_column[i]);
     if (!scale && !(bias && i + 1 == pack->alu_count)) return false;
   }
   return true;
@@ -403,7 +416,8 @@ static bool pack_micros(tile_state *state, size_t at, packed *pack) {
   }
   // Two scalars before a function: the second one may be its bias or scale.
   if (next && next->kind == MICRO_ACT) return true;
-  bool tensor = next && (next->kind == MICRO_TENSOR || next->kind == MICRO_SAVED);
+  bool tensor =
+      next && (next->kind == MICRO_TENSOR || next->kind == MICRO_SAVED);
   if (!tensor || pack->alu_count > 1) return true;
   if (pack->alu_count == 1 && pack->alu[0]->reverse) return true;
   if (next->kind == MICRO_SAVED) {
@@ -479,8 +493,10 @@ static void fill_activation(emit_state *emit, const packed *pack) {
     const ibx_micro *micro = pack->alu[i];
     bool scale = micro->op == IBX_ALU_MULTIPLY;
     float imm = micro->op == IBX_ALU_SUBTRACT ? -micro->imm : micro->imm;
-    if (pack->is_column[i]) add_view(emit, scale ? 3 : 2, &pack->view[i]);
-    else emit->insn.imm[scale ? 1 : 0] = imm;
+    if (pack->is_column[i])
+      add_view(emit, scale ? 3 : 2, &pack->view[i]);
+    else
+      emit->insn.imm[scale ? 1 : 0] = imm;
   }
 }
 
@@ -514,7 +530,8 @@ static bool emit_packed(tile_state *state, const packed *pack,
   if (pack->kind == PACK_SCALAR) fill_scalar(&emit, pack);
   if (pack->kind == PACK_ACT) fill_activation(&emit, pack);
   if (pack->kind == PACK_TENSOR) fill_tensor(&emit, pack, &state->cur);
-  if (ibx_view_pieces(emit.views, emit.count, TILE_ELEMENTS, emit_piece, &emit)) {
+  if (ibx_view_pieces(emit.views, emit.count, TILE_ELEMENTS, emit_piece,
+                      &emit)) {
     return true;
   }
   return ibx_lower_fail(state->lower, IBX_INTERNAL,
@@ -533,13 +550,13 @@ static bool flush_to_temp(tile_state *state, const packed *pack,
 // Micros that are no instruction of their own kind.
 static bool apply_special(tile_state *state, const ibx_micro *micro) {
   packed copy = {.kind = PACK_COPY};
-  ibx_space space =
-      state->lower->func->buffers[state->cur.buffer].place.space;
+  ibx_space space = state->lower->func->buffers[state->cur.buffer].place.space;
   switch (micro->kind) {
   case MICRO_ROUND: return flush_to_temp(state, &copy, IBX_DTYPE_I32);
   case MICRO_SAVE:
     // Two operands of one instruction may not both be in PSUM.
-    if (space == IBX_SPACE_PSUM && !flush_to_temp(state, &copy, IBX_DTYPE_F32)) {
+    if (space == IBX_SPACE_PSUM &&
+        !flush_to_temp(state, &copy, IBX_DTYPE_F32)) {
       return false;
     }
     state->saved[micro->slot] = state->cur;
@@ -586,9 +603,9 @@ bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
     if (!pack_micros(&state, at, &pack)) return false;
     at += pack.taken;
     written = at == chain->micro_count;
-    bool ok = written ? emit_packed(&state, &pack, dst)
-                      : flush_to_temp(&state, &pack,
-                                      between(&chain->micros[at - 1]));
+    bool ok =
+        written ? emit_packed(&state, &pack, dst)
+                : flush_to_temp(&state, &pack, between(&chain->micros[at - 1]));
     if (!ok) return false;
   }
   packed copy = {.kind = PACK_COPY};
@@ -599,7 +616,8 @@ bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
 
 static ibx_ints full_shape(const ibx_view *view) {
   ibx_ints shape = {.len = view->rank};
-  for (uint8_t d = 0; d < view->rank; d++) shape.at[d] = view->dim[d].size;
+  for (uint8_t d = 0; d < view->rank; d++)
+    shape.at[d] = view->dim[d].size;
   return shape;
 }
 
@@ -608,7 +626,8 @@ static int64_t free_elements(const ibx_view *view) {
   int64_t elements = 1;
   for (uint8_t d = 0; d < view->rank; d++) {
     for (uint8_t a = 0; a < view->dim[d].count; a++) {
-      if (view->dim[d].atom[a].pstep == 0) elements *= view->dim[d].atom[a].size;
+      if (view->dim[d].atom[a].pstep == 0)
+        elements *= view->dim[d].atom[a].size;
     }
   }
   return elements;
@@ -625,7 +644,8 @@ static bool apply_slices(ibx_lower *lower, const ibx_chain *chain,
   }
   const ibx_dim *dim = &dst->dim[d];
   int64_t inner = 1;
-  for (uint8_t a = 1; a < dim->count; a++) inner *= dim->atom[a].size;
+  for (uint8_t a = 1; a < dim->count; a++)
+    inner *= dim->atom[a].size;
   if (dim->atom[0].pstep != 0 || dim->atom[0].size == 1) {
     return apply_slices(lower, chain, dst, src, starts, (uint8_t)(d + 1));
   }

@@ -44,7 +44,8 @@ bool ibx_lower_select(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
                 ? ibx_lower_temp(lower, &lead, type->dtype, out)
                 : ibx_lower_tensor(lower, type, &layout, "select", out);
   if (!ok ||
-      !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE, &condition) ||
+      !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE,
+                      &condition) ||
       !side(lower, node->operand[1], out, &yes)) {
     return false;
   }
@@ -67,7 +68,8 @@ static bool assembled(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[node->result].type;
   ibx_layout layout = ibx_lower_layout(lower, node);
   if (ibx_lower_tensor(lower, type, &layout, "assembled", out)) return true;
-  return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit its tensor");
+  return ibx_lower_fail(lower, IBX_INTERNAL,
+                        "a layout does not fit its tensor");
 }
 
 // Partitions of one tile of a dimension, or its extent when it has none.
@@ -83,7 +85,8 @@ static bool cut_part(const ibx_view *whole, const ibx_view *src, uint8_t axis,
                      int64_t start, int64_t at, int64_t part, ibx_view *out_dst,
                      ibx_view *out_src) {
   int64_t to[IBX_MAX_RANK] = {0}, from[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  for (uint8_t d = 0; d < src->rank; d++) sizes[d] = src->dim[d].size;
+  for (uint8_t d = 0; d < src->rank; d++)
+    sizes[d] = src->dim[d].size;
   to[axis] = start + at;
   from[axis] = at;
   sizes[axis] = part;
@@ -189,13 +192,14 @@ static void emit_gather(ibx_lower *lower, const ibx_view *dst, int64_t at,
   insn.count = (uint32_t)rows;
   insn.num[0] = (uint32_t)count;
   insn.num[IBX_DIMS - 1] = (uint32_t)width;
-  insn.operand[0] = (ibx_operand){.buffer = dst->buffer,
-                                  .dtype = (uint8_t)dst->dtype,
-                                  .offset = (uint64_t)(dst->offset + at) * bytes};
+  insn.operand[0] =
+      (ibx_operand){.buffer = dst->buffer,
+                    .dtype = (uint8_t)dst->dtype,
+                    .offset = (uint64_t)(dst->offset + at) * bytes};
   insn.operand[0].partition_step[0] = 1;
   insn.operand[0].step[IBX_DIMS - 1] = 1;
-  insn.operand[1] = (ibx_operand){.buffer = table->buffer,
-                                  .dtype = (uint8_t)table->dtype};
+  insn.operand[1] =
+      (ibx_operand){.buffer = table->buffer, .dtype = (uint8_t)table->dtype};
   insn.operand[1].step[0] = (int32_t)width;
   insn.operand[1].step[IBX_DIMS - 1] = 1;
   insn.operand[2] = (ibx_operand){.buffer = index->buffer,
@@ -219,8 +223,10 @@ bool ibx_lower_gather(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   if (!ibx_lower_table(lower, node->operand[0], &table)) return false;
   int64_t count = 1, width = 1;
   const ibx_type *index_type = &lower->graph->values[node->operand[1]].type;
-  for (uint8_t d = 0; d < index_type->rank; d++) count *= index_type->dims[d];
-  for (uint8_t d = 1; d < data->rank; d++) width *= data->dims[d];
+  for (uint8_t d = 0; d < index_type->rank; d++)
+    count *= index_type->dims[d];
+  for (uint8_t d = 1; d < data->rank; d++)
+    width *= data->dims[d];
   ibx_layout first = {.dims = {0}, .count = 1}, none = {.count = 0};
   ibx_type flat = {.dims = {count}, .rank = 1, .dtype = IBX_DTYPE_I32};
   ibx_type rows = {.dims = {count, width}, .rank = 2, .dtype = want->dtype};
@@ -247,11 +253,12 @@ bool ibx_lower_gather(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
     ibx_view index;
     int64_t start[] = {at}, size[] = {part};
     if (!ibx_view_slice(&indices, start, size, NULL, &index)) return false;
-    emit_gather(lower, &result, at / IBX_PARTITIONS * width, &table, &index, part,
-                width, data->dims[0]);
+    emit_gather(lower, &result, at / IBX_PARTITIONS * width, &table, &index,
+                part, width, data->dims[0]);
   }
   ibx_ints full = {.len = want->rank};
-  for (uint8_t d = 0; d < want->rank; d++) full.at[d] = want->dims[d];
+  for (uint8_t d = 0; d < want->rank; d++)
+    full.at[d] = want->dims[d];
   if (ibx_view_reshape(&result, &full, out)) return true;
   // Several partial dimensions: through one partition.
   ibx_view linear;

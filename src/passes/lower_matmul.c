@@ -16,12 +16,12 @@ typedef struct product {
   const ibx_node *node;
   const ibx_chain *chain;
   const ibx_view *dst;
-  ibx_view a, b;         // in SBUF, contracted dimension on the partitions
-  uint8_t m, n, ka, kb;  // dimensions
-  uint8_t row, column;   // of the result: on PSUM partitions, in the bank
+  ibx_view a, b;        // in SBUF, contracted dimension on the partitions
+  uint8_t m, n, ka, kb; // dimensions
+  uint8_t row, column;  // of the result: on PSUM partitions, in the bank
   bool a_stationary;
   bool b_constant;
-  int64_t n_start;       // of the cut of b that is loaded
+  int64_t n_start; // of the cut of b that is loaded
   ibx_view bias, ones;
   bool has_bias;
 } product;
@@ -54,7 +54,8 @@ static bool matrix_of(const ibx_view *view, const int64_t *batch, uint8_t keep,
   for (int d = view->rank - 3; d >= 0; d--) {
     if (!ibx_view_at(&at, (uint8_t)d, batch[d], &at)) return false;
   }
-  ibx_dim dims[2] = {at.dim[keep - (view->rank - 2)], at.dim[k - (view->rank - 2)]};
+  ibx_dim dims[2] = {at.dim[keep - (view->rank - 2)],
+                     at.dim[k - (view->rank - 2)]};
   at.rank = 2;
   at.dim[0] = dims[0];
   at.dim[1] = dims[1];
@@ -105,20 +106,23 @@ static bool multiply_rect(void *user, const ibx_rect *whole) {
   for (size_t i = 0; i < state->part_count; i++) {
     ibx_contraction part = state->parts[i];
     part.moving_offset += rect.offset[0] - state->moving->offset;
-    part.stationary_offset += state->stationary_offset - state->stationary->offset;
+    part.stationary_offset +=
+        state->stationary_offset - state->stationary->offset;
     ibx_lower_product(p->lower, state->stationary, &state->stationary_walk,
                       state->columns, state->moving, &moving_walk, state->bank,
                       rect.offset[1], &bank_walk, &part, i == 0,
                       i + 1 == state->part_count && !p->has_bias);
   }
   if (!p->has_bias) return true;
-  ibx_walk columns = {.num = {1, 1, (uint32_t)state->columns}, .step = {0, 0, 1}};
+  ibx_walk columns = {.num = {1, 1, (uint32_t)state->columns},
+                      .step = {0, 0, 1}};
   ibx_walk row = bank_walk;
-  ibx_contraction part = {
-      .moving_offset = p->bias.offset + state->column_start + rect.offset[1],
-      .partitions = 1};
-  ibx_lower_product(p->lower, &p->ones, &columns, state->columns, &p->bias, &row,
-                    state->bank, rect.offset[1], &bank_walk, &part, false, true);
+  ibx_contraction part = {.moving_offset = p->bias.offset +
+                                           state->column_start + rect.offset[1],
+                          .partitions = 1};
+  ibx_lower_product(p->lower, &p->ones, &columns, state->columns, &p->bias,
+                    &row, state->bank, rect.offset[1], &bank_walk, &part, false,
+                    true);
   return true;
 }
 
@@ -148,12 +152,14 @@ static bool block(product *p, const int64_t *batch, int64_t row, int64_t rows,
   size_t part_count =
       ibx_lower_contractions(stationary, 1, moving, 1, lower->arena, &parts);
   if (part_count == 0) {
-    return ibx_lower_fail(lower, IBX_INTERNAL,
-                          "the operands of a product do not meet on partitions");
+    return ibx_lower_fail(
+        lower, IBX_INTERNAL,
+        "the operands of a product do not meet on partitions");
   }
   int64_t stationary_shift = p->a_stationary ? 0 : p->n_start;
   int64_t moving_shift = p->a_stationary ? p->n_start : 0;
-  int64_t row_start = row - stationary_shift, column_start = column - moving_shift;
+  int64_t row_start = row - stationary_shift,
+          column_start = column - moving_shift;
   ibx_view s = *stationary, m = *moving, part;
   int64_t zero[1];
   s.rank = 1;
@@ -268,8 +274,8 @@ static bool in_sbuf(ibx_lower *lower, uint32_t value, ibx_view *out) {
          lower->func->buffers[out->buffer].place.space == IBX_SPACE_SBUF;
 }
 
-static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep, uint8_t k,
-                       ibx_view *out) {
+static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
+                       uint8_t k, ibx_view *out) {
   if (in_sbuf(lower, value, out) && is_contractible(out, keep, k)) return true;
   ibx_layout layout = {.dims = {k}, .count = 1};
   return ibx_lower_in_layout(lower, value, &layout, out);
@@ -286,7 +292,8 @@ static bool meets(const product *p) {
     v.dim[0] = *y;
     for (int64_t i = 0; i < x->size; i++) {
       ibx_view s, t;
-      if (!ibx_view_at(&u, 0, i, &s) || !ibx_view_at(&v, 0, i, &t)) return false;
+      if (!ibx_view_at(&u, 0, i, &s) || !ibx_view_at(&v, 0, i, &t))
+        return false;
       if (s.partition != t.partition) return false;
     }
   }
@@ -333,16 +340,17 @@ static bool one_constant(product *p) {
   int64_t batch[IBX_MAX_RANK] = {0};
   if (!p->b_constant) {
     if (!contracted(lower, y, p->n, p->kb, &p->b)) return false;
-    if (!ibx_lower_constant_like(lower, x, p->ka, &p->b.dim[p->kb],
-                                 p->b.dtype, 0, 0, 0, &p->a)) {
+    if (!ibx_lower_constant_like(lower, x, p->ka, &p->b.dim[p->kb], p->b.dtype,
+                                 0, 0, 0, &p->a)) {
       return false;
     }
     return batches(p, batch, 0, 0, type->dims[p->n]);
   }
   if (!contracted(lower, x, p->m, p->ka, &p->a)) return false;
-  int64_t bytes = free_of(&p->a.dim[p->ka]) *
-                  (int64_t)ibx_dtype_bytes(p->a.dtype);
-  for (uint8_t d = 0; d + 2 < type->rank; d++) bytes *= type->dims[d];
+  int64_t bytes =
+      free_of(&p->a.dim[p->ka]) * (int64_t)ibx_dtype_bytes(p->a.dtype);
+  for (uint8_t d = 0; d + 2 < type->rank; d++)
+    bytes *= type->dims[d];
   int64_t unit = p->a_stationary ? lower->machine->moving_max
                                  : tile_of(&p->dst->dim[p->n]);
   int64_t cut = CUT_BYTES / bytes / unit * unit;

@@ -126,7 +126,7 @@ static bool move_by_dma(ibx_lower *lower, const ibx_view *dst,
 // other, or bytes on both.
 
 typedef struct transpose_plan {
-  ibx_axis row[IBX_AXES];  // partitions of src, bytes of dst
+  ibx_axis row[IBX_AXES];    // partitions of src, bytes of dst
   ibx_axis column[IBX_AXES]; // bytes of src, partitions of dst
   ibx_axis loop[IBX_AXES];
   size_t row_count, column_count, loop_count;
@@ -146,9 +146,12 @@ static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
     const ibx_axis *axis = &rect->axis[i];
     if (axis->size == 1) continue;
     if (axis->pstep[0] && axis->pstep[1]) return false;
-    if (axis->pstep[1]) plan->row[plan->row_count++] = *axis;
-    else if (axis->pstep[0]) plan->column[plan->column_count++] = *axis;
-    else plan->loop[plan->loop_count++] = *axis;
+    if (axis->pstep[1])
+      plan->row[plan->row_count++] = *axis;
+    else if (axis->pstep[0])
+      plan->column[plan->column_count++] = *axis;
+    else
+      plan->loop[plan->loop_count++] = *axis;
   }
   if (plan->row_count == 0 && plan->column_count == 0) return false;
   if (plan->row_count > 3 || plan->column_count > 3) return false;
@@ -229,11 +232,12 @@ static bool transpose_blocks(ibx_lower *lower, const transpose_plan *plan,
                      .rank = 3,
                      .offset = offset[0],
                      .partition = partition[0]};
-  target.dim[0] = dim_of_axes(plan->column, plan->column_count, 0, plan->columns);
-  target.dim[1] = (ibx_dim){.atom[0] = {.size = batch,
-                                        .step = along ? along->step[0] : 0},
-                            .size = batch,
-                            .count = 1};
+  target.dim[0] =
+      dim_of_axes(plan->column, plan->column_count, 0, plan->columns);
+  target.dim[1] =
+      (ibx_dim){.atom[0] = {.size = batch, .step = along ? along->step[0] : 0},
+                .size = batch,
+                .count = 1};
   target.dim[2] = dim_of_axes(plan->row, plan->row_count, 0, plan->rows);
   return move_by_engine(lower, &target, &bank);
 }
@@ -252,10 +256,10 @@ static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
   int64_t room = last ? lower->machine->psum_bank_bytes / block : 1;
   for (int64_t i = 0; i < axis->size;) {
     int64_t batch = axis->size - i < room ? axis->size - i : room;
-    bool ok = last ? transpose_blocks(lower, plan, axis, batch, dst, src, at,
-                                      partition)
-                   : transpose_loops(lower, plan, level + 1, dst, src, at,
-                                     partition);
+    bool ok =
+        last ? transpose_blocks(lower, plan, axis, batch, dst, src, at,
+                                partition)
+             : transpose_loops(lower, plan, level + 1, dst, src, at, partition);
     if (!ok) return false;
     i += batch;
     at[0] += batch * axis->step[0];
@@ -313,7 +317,8 @@ static bool spread_row(spread_state *state, const ibx_rect *rect,
   if (!ibx_lower_bank(lower, &type, 0, &bank)) return false;
   int64_t step = along ? along->step[1] : 0;
   ibx_walk columns = {.num = {1, 1, (uint32_t)partitions}, .step = {0, 0, 1}};
-  ibx_walk row = {.num = {1, 1, (uint32_t)count}, .step = {0, 0, (int32_t)step}};
+  ibx_walk row = {.num = {1, 1, (uint32_t)count},
+                  .step = {0, 0, (int32_t)step}};
   ibx_walk filled = {.num = {1, 1, (uint32_t)count}, .step = {0, 0, 1}};
   ibx_contraction part = {.moving_offset = rect->offset[1] + at * step,
                           .partitions = 1};
@@ -322,13 +327,16 @@ static bool spread_row(spread_state *state, const ibx_rect *rect,
   ibx_view target = {.buffer = state->dst->buffer,
                      .dtype = state->dst->dtype,
                      .rank = 2,
-                     .offset = rect->offset[0] + at * (along ? along->step[0] : 0),
+                     .offset =
+                         rect->offset[0] + at * (along ? along->step[0] : 0),
                      .partition = rect->partition[0]};
-  target.dim[0] = (ibx_dim){
-      .atom[0] = {.size = partitions, .pstep = 1}, .size = partitions, .count = 1};
-  target.dim[1] = (ibx_dim){.atom[0] = {.size = count, .step = along ? along->step[0] : 0},
-                            .size = count,
+  target.dim[0] = (ibx_dim){.atom[0] = {.size = partitions, .pstep = 1},
+                            .size = partitions,
                             .count = 1};
+  target.dim[1] =
+      (ibx_dim){.atom[0] = {.size = count, .step = along ? along->step[0] : 0},
+                .size = count,
+                .count = 1};
   return move_by_engine(lower, &target, &bank);
 }
 
@@ -341,7 +349,8 @@ static bool spread_loops(spread_state *state, const ibx_rect *rect,
       if (!spread_loops(state, &inner, free + 1, free_count - 1, partitions)) {
         return false;
       }
-      for (size_t v = 0; v < 2; v++) inner.offset[v] += free[0].step[v];
+      for (size_t v = 0; v < 2; v++)
+        inner.offset[v] += free[0].step[v];
     }
     return true;
   }
@@ -464,9 +473,8 @@ static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
   full = wide;
   for (uint8_t d = 0; d < dst->rank; d++) {
     if (wide.dim[d].size == dst->dim[d].size) continue;
-    full.dim[d] = (ibx_dim){.atom[0].size = dst->dim[d].size,
-                            .size = dst->dim[d].size,
-                            .count = 1};
+    full.dim[d] = (ibx_dim){
+        .atom[0].size = dst->dim[d].size, .size = dst->dim[d].size, .count = 1};
   }
   return move_by_spread(lower, dst, &full);
 }
@@ -475,7 +483,8 @@ double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
                       const ibx_view *src) {
   const ibx_view *views[] = {dst, src};
   double elements = 1;
-  for (uint8_t d = 0; d < dst->rank; d++) elements *= (double)dst->dim[d].size;
+  for (uint8_t d = 0; d < dst->rank; d++)
+    elements *= (double)dst->dim[d].size;
   double columns = elements / IBX_PARTITIONS + machine->min_interval;
   double vector_ns = 1000.0 / machine->vector_mhz;
   double tensor_ns = 1000.0 / machine->tensor_mhz;
@@ -498,11 +507,10 @@ bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
                     const ibx_view *src) {
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
-  if (on_chip && (move_by_engine(lower, dst, src) ||
-                  move_by_transpose(lower, dst, src) ||
-                  move_by_spread(lower, dst, src) ||
-                  move_by_rows(lower, dst, src) ||
-                  move_by_row(lower, dst, src))) {
+  if (on_chip &&
+      (move_by_engine(lower, dst, src) || move_by_transpose(lower, dst, src) ||
+       move_by_spread(lower, dst, src) || move_by_rows(lower, dst, src) ||
+       move_by_row(lower, dst, src))) {
     return true;
   }
   if (lower->status != IBX_OK) return false;

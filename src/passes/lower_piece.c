@@ -33,7 +33,8 @@ bool ibx_partitions_are_legal(int64_t start, int64_t count) {
 
 static bool is_legal_piece(const piece_walk *walk, const ibx_piece *piece) {
   for (size_t v = 0; v < walk->count; v++) {
-    if (!ibx_partitions_are_legal(piece->partition[v], piece->partitions)) return false;
+    if (!ibx_partitions_are_legal(piece->partition[v], piece->partitions))
+      return false;
   }
   return true;
 }
@@ -56,7 +57,8 @@ static bool visit_partitions(const piece_walk *walk, const ibx_piece *piece) {
 }
 
 // Walks the loops outside of the instruction.
-static bool visit_loops(const piece_walk *walk, size_t level, ibx_piece *piece) {
+static bool visit_loops(const piece_walk *walk, size_t level,
+                        ibx_piece *piece) {
   if (level == walk->loop_count) return visit_partitions(walk, piece);
   const ibx_axis *axis = &walk->loop[level];
   ibx_piece inner = *piece;
@@ -107,7 +109,8 @@ static void push_loop(piece_walk *walk, ibx_axis axis) {
 static ibx_axis outer_part(const ibx_axis *axis, int64_t inner) {
   ibx_axis outer = *axis;
   outer.size = axis->size / inner;
-  for (size_t v = 0; v < IBX_VIEWS; v++) outer.step[v] *= inner;
+  for (size_t v = 0; v < IBX_VIEWS; v++)
+    outer.step[v] *= inner;
   return outer;
 }
 
@@ -142,8 +145,10 @@ static bool place_free(piece_walk *walk, ibx_rect *rect) {
     elements *= part;
   }
   if (walk->loop_count + outside_count > IBX_AXES) return false;
-  for (size_t i = outside_count; i > 0; i--) push_loop(walk, outside[i - 1]);
-  for (size_t i = 0; i < inside; i++) walk->inside[i] = reversed[inside - 1 - i];
+  for (size_t i = outside_count; i > 0; i--)
+    push_loop(walk, outside[i - 1]);
+  for (size_t i = 0; i < inside; i++)
+    walk->inside[i] = reversed[inside - 1 - i];
   walk->inside_count = inside;
   return true;
 }
@@ -166,8 +171,10 @@ static bool place_partitions(piece_walk *walk, ibx_rect *rect) {
       if (axis->pstep[v] != 0 && axis->step[v] != 0) return false;
       if (axis->pstep[v] != axis->pstep[0]) return false;
     }
-    if (lead) on[on_count++] = *axis;
-    else rect->axis[kept++] = *axis;
+    if (lead)
+      on[on_count++] = *axis;
+    else
+      rect->axis[kept++] = *axis;
   }
   rect->axis_count = (uint8_t)kept;
   qsort(on, on_count, sizeof(ibx_axis), compare_pstep);
@@ -185,7 +192,8 @@ static bool place_partitions(piece_walk *walk, ibx_rect *rect) {
 static bool visit_rect(void *user, const ibx_rect *whole) {
   piece_walk walk = *(piece_walk *)user;
   ibx_rect rect = *whole;
-  if (!place_partitions(&walk, &rect) || !place_free(&walk, &rect)) return false;
+  if (!place_partitions(&walk, &rect) || !place_free(&walk, &rect))
+    return false;
   ibx_piece piece = {.partitions = walk.partitions, .num = {1, 1, 1}};
   size_t first = FREE_DIMS - walk.inside_count;
   for (size_t v = 0; v < walk.count; v++) {

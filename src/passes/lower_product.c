@@ -16,11 +16,13 @@ static void walk_operand(ibx_insn *insn, size_t slot, const ibx_view *view,
   operand->dtype = (uint8_t)view->dtype;
   operand->offset = (uint64_t)offset * ibx_dtype_bytes(view->dtype);
   operand->partition = (uint8_t)partition;
-  for (size_t i = 0; i < 3; i++) operand->step[IBX_DIMS - 3 + i] = walk->step[i];
+  for (size_t i = 0; i < 3; i++)
+    operand->step[IBX_DIMS - 3 + i] = walk->step[i];
 }
 
 static void walk_shape(ibx_insn *insn, const ibx_walk *walk) {
-  for (size_t i = 0; i < 3; i++) insn->num[IBX_DIMS - 3 + i] = walk->num[i];
+  for (size_t i = 0; i < 3; i++)
+    insn->num[IBX_DIMS - 3 + i] = walk->num[i];
 }
 
 void ibx_lower_product(ibx_lower *lower, const ibx_view *stationary,
@@ -44,8 +46,8 @@ void ibx_lower_product(ibx_lower *lower, const ibx_view *stationary,
   if (last) multiply.flags |= IBX_FLAG_GROUP_END;
   walk_shape(&multiply, moving_walk);
   walk_operand(&multiply, 0, bank, bank_offset, 0, bank_walk);
-  walk_operand(&multiply, 1, moving, part->moving_offset, part->moving_partition,
-               moving_walk);
+  walk_operand(&multiply, 1, moving, part->moving_offset,
+               part->moving_partition, moving_walk);
   ibx_lower_emit(lower, &multiply, IBX_ENGINE_TENSOR, false);
 }
 
@@ -111,7 +113,8 @@ static bool visit_part(void *user, const ibx_rect *whole) {
   for (int i = rect.axis_count - 1; i >= 0; i--) {
     const ibx_axis *axis = &rect.axis[i];
     if ((axis->pstep[0] != 0) != (axis->pstep[1] != 0)) return false;
-    if (axis->pstep[0] == part.partitions && axis->pstep[1] == part.partitions) {
+    if (axis->pstep[0] == part.partitions &&
+        axis->pstep[1] == part.partitions) {
       part.partitions *= (int32_t)axis->size;
     }
   }
@@ -126,7 +129,8 @@ static bool visit_part(void *user, const ibx_rect *whole) {
     loops[loop_count++] = *axis;
   }
   if (part.stationary_partition != part.moving_partition) return false;
-  if (!ibx_partitions_are_legal(part.stationary_partition, part.partitions)) return false;
+  if (!ibx_partitions_are_legal(part.stationary_partition, part.partitions))
+    return false;
   loop_parts(list, loops, loop_count, part);
   return true;
 }

@@ -59,8 +59,7 @@ static bool with_free_axes(ibx_lower *lower, uint32_t value,
 static ibx_view rows_like(const ibx_view *view, const ibx_ints *axes) {
   ibx_view rows = *view;
   for (uint8_t i = 0; i < axes->len; i++) {
-    rows.dim[axes->at[i]] =
-        (ibx_dim){.atom[0].size = 1, .size = 1, .count = 1};
+    rows.dim[axes->at[i]] = (ibx_dim){.atom[0].size = 1, .size = 1, .count = 1};
   }
   return rows;
 }
@@ -92,14 +91,17 @@ static const struct {
   ibx_tensor_op op;
   ibx_alu alu;
 } REDUCTIONS[] = {
-    {IBX_TENSOR_reduce_sum, IBX_ALU_ADD},  {IBX_TENSOR_reduce_mean, IBX_ALU_ADD},
-    {IBX_TENSOR_reduce_max, IBX_ALU_MAX},  {IBX_TENSOR_reduce_min, IBX_ALU_MIN},
+    {IBX_TENSOR_reduce_sum, IBX_ALU_ADD},
+    {IBX_TENSOR_reduce_mean, IBX_ALU_ADD},
+    {IBX_TENSOR_reduce_max, IBX_ALU_MAX},
+    {IBX_TENSOR_reduce_min, IBX_ALU_MIN},
     {IBX_TENSOR_reduce_prod, IBX_ALU_MULTIPLY},
 };
 
 static int64_t row_elements(const ibx_type *type, const ibx_ints *axes) {
   int64_t count = 1;
-  for (uint8_t i = 0; i < axes->len; i++) count *= type->dims[axes->at[i]];
+  for (uint8_t i = 0; i < axes->len; i++)
+    count *= type->dims[axes->at[i]];
   return count;
 }
 
@@ -131,7 +133,8 @@ bool ibx_lower_reduce(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   }
   const ibx_type *want = &lower->graph->values[node->result].type;
   ibx_ints shape = {.len = want->rank};
-  for (uint8_t d = 0; d < want->rank; d++) shape.at[d] = want->dims[d];
+  for (uint8_t d = 0; d < want->rank; d++)
+    shape.at[d] = want->dims[d];
   if (ibx_view_reshape(&result, &shape, out)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a reduced tensor lost its shape");
 }
@@ -153,11 +156,13 @@ typedef struct row_walk {
 // after the other, and tiles of partitions.
 static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
   if (d == views[0].rank) return walk->visit(walk, views);
-  if (is_reduced(walk->axes, d)) return walk_rows(walk, views, (uint8_t)(d + 1));
+  if (is_reduced(walk->axes, d))
+    return walk_rows(walk, views, (uint8_t)(d + 1));
   const ibx_dim *dim = &views[0].dim[d];
   int64_t inner = 1, outer = dim->atom[0].size;
   bool tiled = on_partitions(dim);
-  for (uint8_t a = 1; a < dim->count; a++) inner *= dim->atom[a].size;
+  for (uint8_t a = 1; a < dim->count; a++)
+    inner *= dim->atom[a].size;
   if (!tiled) inner = 1;
   if (tiled && dim->atom[0].pstep != 0) inner = dim->size;
   (void)outer;
@@ -165,7 +170,8 @@ static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
   for (int64_t at = 0; at < dim->size; at += inner) {
     ibx_view part[4];
     for (size_t v = 0; v < walk->count; v++) {
-      for (uint8_t k = 0; k < views[v].rank; k++) sizes[k] = views[v].dim[k].size;
+      for (uint8_t k = 0; k < views[v].rank; k++)
+        sizes[k] = views[v].dim[k].size;
       starts[d] = at;
       sizes[d] = dim->size - at < inner ? dim->size - at : inner;
       if (!ibx_view_slice(&views[v], starts, sizes, NULL, &part[v])) {
@@ -215,9 +221,8 @@ static bool scale_rows(row_walk *walk, const ibx_view *views) {
   insn.op[1] = (uint8_t)(shift ? IBX_ALU_MULTIPLY : IBX_ALU_BYPASS);
   ibx_view scale = spread_rows(&views[2], &views[0], walk->axes), bias;
   if (shift) bias = spread_rows(&views[3], &views[0], walk->axes);
-  const ibx_view *slots[IBX_OPERANDS] = {&views[0], &views[1],
-                                         shift ? &bias : &scale,
-                                         shift ? &scale : NULL};
+  const ibx_view *slots[IBX_OPERANDS] = {
+      &views[0], &views[1], shift ? &bias : &scale, shift ? &scale : NULL};
   return ibx_lower_insn(walk->lower, &insn, IBX_ENGINE_VECTOR, slots, 65535);
 }
 
@@ -272,7 +277,8 @@ static bool inverse_root(ibx_lower *lower, const ibx_view *dst,
 bool ibx_lower_norm(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[node->operand[0]].type;
   ibx_ints axes = {.len = 0};
-  for (int64_t d = node->params.axis; d < type->rank; d++) axes.at[axes.len++] = d;
+  for (int64_t d = node->params.axis; d < type->rank; d++)
+    axes.at[axes.len++] = d;
   float scale = 1.0f / (float)row_elements(type, &axes);
   bool centred = node->op == IBX_TENSOR_layer_norm;
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
@@ -301,8 +307,7 @@ bool ibx_lower_norm(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   if (!inverse_root(lower, &gain, &squares, scale, node->params.epsilon)) {
     return false;
   }
-  walk = row_walk_make(lower, &axes, out, &src, &gain,
-                       centred ? &shift : NULL);
+  walk = row_walk_make(lower, &axes, out, &src, &gain, centred ? &shift : NULL);
   walk.visit = scale_rows;
   return for_rows(&walk);
 }

@@ -54,7 +54,8 @@ static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {
 // 64-bit integers are walked as pairs of words, of which the low one counts.
 static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
   for (uint8_t d = 0; d < view.rank; d++) {
-    for (uint8_t a = 0; a < view.dim[d].count; a++) view.dim[d].atom[a].step *= 2;
+    for (uint8_t a = 0; a < view.dim[d].count; a++)
+      view.dim[d].atom[a].step *= 2;
   }
   view.offset *= 2;
   view.dtype = dtype;
@@ -96,7 +97,8 @@ static ibx_view port_view(const ibx_port *port, uint16_t buffer) {
 static void lower_inputs(ibx_lower *lower) {
   const ibx_graph *graph = lower->graph;
   ibx_tile_func *func = lower->func;
-  func->inputs = IBX_ARENA_ARRAY(lower->arena, graph->input_count, ibx_tensor_decl);
+  func->inputs =
+      IBX_ARENA_ARRAY(lower->arena, graph->input_count, ibx_tensor_decl);
   func->input_count = graph->input_count;
   for (size_t i = 0; i < graph->input_count; i++) {
     const ibx_port *port = &graph->inputs[i];
@@ -130,7 +132,8 @@ static bool lower_output(ibx_lower *lower, const ibx_port *port,
     if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
   }
   bool wide = is_wide(port->type.dtype);
-  bool on_chip = lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
+  bool on_chip =
+      lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
   if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
     ibx_view whole;
     ibx_layout none = {.count = 0};
@@ -198,7 +201,8 @@ static bool linearise(ibx_lower *lower, uint32_t value, ibx_view *out) {
 
 // A view in SBUF that no engine can address (it starts in the middle of a
 // quadrant of partitions) is copied to where one can.
-static bool addressable(ibx_lower *lower, const ibx_type *type, ibx_view *view) {
+static bool addressable(ibx_lower *lower, const ibx_type *type,
+                        ibx_view *view) {
   if (lower->func->buffers[view->buffer].place.space != IBX_SPACE_SBUF) {
     return true;
   }
@@ -248,7 +252,8 @@ static bool lower_view_node(ibx_lower *lower, const ibx_node *node) {
 static bool is_row_bias(ibx_lower *lower, const ibx_node *anchor,
                         const ibx_node *add, const ibx_view *dst,
                         uint32_t *out_bias) {
-  if (anchor->op != IBX_TENSOR_matmul || add->op != IBX_TENSOR_add) return false;
+  if (anchor->op != IBX_TENSOR_matmul || add->op != IBX_TENSOR_add)
+    return false;
   uint32_t other = add->operand[add->operand[0] == anchor->result ? 1 : 0];
   float imm;
   if (!ibx_lower_is_constant(lower, other) ||
@@ -284,8 +289,8 @@ static bool lower_anchor(ibx_lower *lower, const ibx_node *anchor,
   ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
   uint32_t value = anchor->result;
   if (!result_view(lower, anchor, last, &dst)) return false;
-  if (count && is_row_bias(lower, anchor, &graph->nodes[nodes[0]], &dst,
-                           &chain.bias)) {
+  if (count &&
+      is_row_bias(lower, anchor, &graph->nodes[nodes[0]], &dst, &chain.bias)) {
     value = graph->nodes[nodes[0]].result;
     chain.nodes++;
     chain.count--;
@@ -334,10 +339,10 @@ static bool lower_pointwise(ibx_lower *lower, const uint32_t *nodes,
   ibx_view src, dst;
   ibx_dtype dtype = graph->values[last->result].type.dtype;
   ibx_layout layout = ibx_lower_layout(lower, first);
-  bool on_chip =
-      ibx_lower_view(lower, lead, &src) &&
-      lower->func->buffers[src.buffer].place.space == IBX_SPACE_SBUF;
-  if (!on_chip && !ibx_lower_in_layout(lower, lead, &layout, &src)) return false;
+  bool on_chip = ibx_lower_view(lower, lead, &src) &&
+                 lower->func->buffers[src.buffer].place.space == IBX_SPACE_SBUF;
+  if (!on_chip && !ibx_lower_in_layout(lower, lead, &layout, &src))
+    return false;
   if (ibx_view_repeats(&src)) {
     if (!ibx_lower_tensor(lower, &graph->values[last->result].type, &layout,
                           "result", &dst) ||
@@ -362,7 +367,8 @@ static size_t group_nodes(ibx_lower *lower, uint32_t last, uint32_t **out) {
   uint32_t first = group > 0 ? (uint32_t)(group - 1) : last;
   *out = IBX_ARENA_ARRAY(lower->arena, last - first + 1, uint32_t);
   for (uint32_t n = first; n <= last; n++) {
-    if (n == last || graph->nodes[n].decided.group == group) (*out)[count++] = n;
+    if (n == last || graph->nodes[n].decided.group == group)
+      (*out)[count++] = n;
   }
   return count;
 }

@@ -27,7 +27,8 @@ struct ibx_lower_cache {
 enum { KEEP_BYTES = 8192 };
 
 static ibx_lower_cache *cache_of(ibx_lower *lower) {
-  if (!lower->cache) lower->cache = IBX_ARENA_NEW(lower->arena, ibx_lower_cache);
+  if (!lower->cache)
+    lower->cache = IBX_ARENA_NEW(lower->arena, ibx_lower_cache);
   return lower->cache;
 }
 
@@ -129,7 +130,8 @@ bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out) {
   const ibx_weight *weight;
   int64_t elements;
   if (!constant_view(lower, value, &view, &weight)) return false;
-  if (!ibx_type_elements(&weight->type, &elements) || elements == 0) return false;
+  if (!ibx_type_elements(&weight->type, &elements) || elements == 0)
+    return false;
   if (elements > 4096) return false;
   size_t bytes = ibx_dtype_bytes(weight->type.dtype);
   const uint8_t *data = weight->data;
@@ -250,7 +252,8 @@ static int64_t missing_elements(const ibx_view *view, int64_t elements,
       continue;
     }
     int64_t left = dim->size % dim->atom[1].size;
-    if (left == 0 || dim->atom[0].step * dim->atom[0].size != elements) continue;
+    if (left == 0 || dim->atom[0].step * dim->atom[0].size != elements)
+      continue;
     *out_full = (int32_t)left;
     return dim->atom[0].step;
   }
@@ -261,14 +264,15 @@ static int64_t missing_elements(const ibx_view *view, int64_t elements,
 typedef struct cut {
   uint8_t dim;
   int64_t start, size; // size 0: all
-  bool padded; // zeros behind a partial last tile are loaded as well
+  bool padded;         // zeros behind a partial last tile are loaded as well
 } cut;
 
 static bool cut_view(const ibx_view *source, const cut *part, ibx_view *out) {
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   *out = *source;
   if (!part || part->size == 0) return true;
-  for (uint8_t d = 0; d < source->rank; d++) sizes[d] = source->dim[d].size;
+  for (uint8_t d = 0; d < source->rank; d++)
+    sizes[d] = source->dim[d].size;
   starts[part->dim] = part->start;
   sizes[part->dim] = part->size;
   return ibx_view_slice(source, starts, sizes, NULL, out);
@@ -295,9 +299,8 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   }
   int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
   int32_t full = partitions;
-  int64_t missing = part && part->padded
-                        ? 0
-                        : missing_elements(want, elements, &full);
+  int64_t missing =
+      part && part->padded ? 0 : missing_elements(want, elements, &full);
   int64_t total = elements * full + (elements - missing) * (partitions - full);
   ibx_pack_trim(lower->ctx->packs, row, full, partitions - full, elements,
                 elements - missing, ibx_dtype_bytes(want->dtype));
@@ -309,8 +312,8 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
       .name = weight->name,
       .kind = IBX_BUFFER_WEIGHT};
   uint16_t from = ibx_tile_add_buffer(lower->func, packed);
-  want->buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes,
-                                  weight->name);
+  want->buffer =
+      ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes, weight->name);
   emit_load(lower, want->buffer, from, want->dtype, 0, full, elements, 0);
   emit_load(lower, want->buffer, from, want->dtype, full, partitions - full,
             elements - missing, full * elements);
@@ -320,14 +323,14 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
 }
 
 bool ibx_lower_constant_like(ibx_lower *lower, uint32_t value, uint8_t dim,
-                             const ibx_dim *like, ibx_dtype dtype, uint8_t cut_dim,
-                             int64_t start, int64_t size, ibx_view *out) {
+                             const ibx_dim *like, ibx_dtype dtype,
+                             uint8_t cut_dim, int64_t start, int64_t size,
+                             ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
   ibx_view want = {.dtype = dtype, .rank = type->rank};
   for (uint8_t d = 0; d < type->rank; d++) {
     int64_t extent = size != 0 && d == cut_dim ? size : type->dims[d];
-    want.dim[d] =
-        (ibx_dim){.atom[0].size = extent, .size = extent, .count = 1};
+    want.dim[d] = (ibx_dim){.atom[0].size = extent, .size = extent, .count = 1};
   }
   want.dim[dim] = *like;
   cut part = {.dim = cut_dim, .start = start, .size = size};
@@ -369,7 +372,8 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
   int32_t partitions;
   int64_t elements;
   if (!ibx_view_make(type, layout, &want, &partitions, &elements)) {
-    return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit its tensor");
+    return ibx_lower_fail(lower, IBX_INTERNAL,
+                          "a layout does not fit its tensor");
   }
   if (!ibx_lower_view(lower, value, &have)) {
     if (load_constant(lower, value, NULL, &want, out)) return true;
@@ -395,7 +399,8 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
 static bool alike_view(const ibx_view *like, const ibx_view *have,
                        ibx_dtype dtype, ibx_view *out, int64_t *elements) {
   *out = (ibx_view){.dtype = dtype, .rank = like->rank};
-  for (uint8_t d = 0; d < like->rank; d++) out->dim[d] = like->dim[d];
+  for (uint8_t d = 0; d < like->rank; d++)
+    out->dim[d] = like->dim[d];
   *elements = assign_steps(out, have);
   return true;
 }
@@ -407,9 +412,9 @@ bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,
   view.offset = 0;
   view.partition = 0;
   int64_t elements = assign_steps(&view, like);
-  view.buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&view),
-                                 elements * (int64_t)ibx_dtype_bytes(dtype),
-                                 "temporary");
+  view.buffer =
+      ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&view),
+                       elements * (int64_t)ibx_dtype_bytes(dtype), "temporary");
   *out = view;
   return lower->status == IBX_OK;
 }
@@ -432,7 +437,8 @@ bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
       for (uint8_t a = 0; a < like->dim[d].count; a++) {
         if (like->dim[d].atom[a].pstep == 0) continue;
         tiled = true;
-        single = single && have.dim[d].count == 1 && have.dim[d].atom[0].step == 0;
+        single =
+            single && have.dim[d].count == 1 && have.dim[d].atom[0].step == 0;
       }
     }
     alike_view(like, &have, dtype, &want, &elements);
@@ -461,9 +467,9 @@ bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
   alike_view(like, &have, dtype, &want, &elements);
   if (find_cached(lower, value, &want, out)) return true;
   ibx_view key = want;
-  want.buffer = ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&want),
-                                 elements * (int64_t)ibx_dtype_bytes(dtype),
-                                 "aligned");
+  want.buffer =
+      ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&want),
+                       elements * (int64_t)ibx_dtype_bytes(dtype), "aligned");
   // The move walks the elements that are stored, not those that repeat.
   ibx_view dst = want, src = have;
   for (uint8_t d = 0; d < want.rank; d++) {

@@ -67,7 +67,8 @@ static bool is_single_view(const ibx_rewrite *rewrite, uint32_t value,
     return false;
   }
   const ibx_uses *uses = &rewrite->uses;
-  if (uses->is_output[value] || uses->first[value + 1] - uses->first[value] != 1) {
+  if (uses->is_output[value] ||
+      uses->first[value + 1] - uses->first[value] != 1) {
     return false;
   }
   const ibx_node *maker = ibx_graph_maker(rewrite->old, node->operand[0]);
@@ -86,8 +87,10 @@ static bool is_unit_reshape(const ibx_graph *graph, uint32_t value,
   const ibx_type *to = &graph->values[value].type;
   uint8_t f = 0, t = 0;
   for (;;) {
-    while (f < from->rank && from->dims[f] == 1) f++;
-    while (t < to->rank && to->dims[t] == 1) t++;
+    while (f < from->rank && from->dims[f] == 1)
+      f++;
+    while (t < to->rank && to->dims[t] == 1)
+      t++;
     if (f == from->rank || t == to->rank) break;
     if (from->dims[f++] != to->dims[t++]) return false;
   }
@@ -102,7 +105,8 @@ static bool is_unit_reshape(const ibx_graph *graph, uint32_t value,
 
 static ibx_params shape_params(const ibx_type *type) {
   ibx_params params = {.shape = {.len = type->rank}};
-  for (uint8_t d = 0; d < type->rank; d++) params.shape.at[d] = type->dims[d];
+  for (uint8_t d = 0; d < type->rank; d++)
+    params.shape.at[d] = type->dims[d];
   return params;
 }
 
@@ -138,10 +142,12 @@ static bool sink_reshape(ibx_rewrite *rewrite, const ibx_node *node) {
   uint32_t operands[IBX_NODE_OPERANDS], lead = IBX_NODE_OPERANDS, inner;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     uint32_t value = node->operand[i];
-    bool single = rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1 &&
-                  !rewrite->uses.is_output[value];
+    bool single =
+        rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1 &&
+        !rewrite->uses.is_output[value];
     operands[i] = rewrite->map[value];
-    if (single && is_unit_reshape(&rewrite->graph, operands[i], &inner)) lead = i;
+    if (single && is_unit_reshape(&rewrite->graph, operands[i], &inner))
+      lead = i;
   }
   if (lead == IBX_NODE_OPERANDS) return false;
   rewrite->map[node->result] = add_pointwise(rewrite, node, operands, lead);
@@ -170,12 +176,15 @@ static bool sink_number(ibx_rewrite *rewrite, const ibx_node *node) {
     value = view->operand[0];
   }
   if (count == 0) return false;
-  ibx_params params = {.alpha = node->op == IBX_TENSOR_div ? 1.0f / number : number};
+  ibx_params params = {.alpha =
+                           node->op == IBX_TENSOR_div ? 1.0f / number : number};
   uint32_t at_value = rewrite->map[value];
-  ibx_node scale = {.op = IBX_TENSOR_affine, .params = params, .operand_count = 1};
-  bool single = rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1;
-  at_value = add_pointwise(rewrite, &scale, &at_value,
-                           single ? 0 : IBX_NODE_OPERANDS);
+  ibx_node scale = {
+      .op = IBX_TENSOR_affine, .params = params, .operand_count = 1};
+  bool single =
+      rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1;
+  at_value =
+      add_pointwise(rewrite, &scale, &at_value, single ? 0 : IBX_NODE_OPERANDS);
   while (count > 0 && rewrite->status == IBX_OK) {
     view = views[--count];
     at_value = ibx_rewrite_add(rewrite, view->op, &view->params, &at_value, 1);

@@ -32,8 +32,8 @@ static void gather(const pack_state *state, int64_t from, int64_t step,
   }
   uint8_t *dst = run;
   for (int64_t i = 0; i < count; i++) {
-    memcpy(dst + (size_t)i * bytes, src + (ptrdiff_t)(i * step) * (ptrdiff_t)bytes,
-           bytes);
+    memcpy(dst + (size_t)i * bytes,
+           src + (ptrdiff_t)(i * step) * (ptrdiff_t)bytes, bytes);
   }
 }
 
@@ -52,10 +52,11 @@ static void convert(const pack_state *state, const void *src, int64_t to,
   for (int64_t i = 0; i < count; i += RUN) {
     size_t part = (size_t)(count - i < RUN ? count - i : RUN);
     ibx_dtype_load_f32(state->from,
-                       (const uint8_t *)src + (size_t)i * ibx_dtype_bytes(state->from),
+                       (const uint8_t *)src +
+                           (size_t)i * ibx_dtype_bytes(state->from),
                        run, part);
-    ibx_dtype_store_f32(state->to, run, dst + (size_t)i * ibx_dtype_bytes(state->to),
-                        part);
+    ibx_dtype_store_f32(state->to, run,
+                        dst + (size_t)i * ibx_dtype_bytes(state->to), part);
   }
 }
 
@@ -65,8 +66,7 @@ static void copy_run(const pack_state *state, const ibx_axis *axis, int64_t to,
                      int64_t from) {
   int64_t to_step = axis->step[0] + axis->pstep[0] * state->elements;
   if (to_step == 1 && axis->step[1] == 1) {
-    convert(state,
-            state->in + (size_t)from * ibx_dtype_bytes(state->from), to,
+    convert(state, state->in + (size_t)from * ibx_dtype_bytes(state->from), to,
             axis->size);
     return;
   }
@@ -125,7 +125,8 @@ static ibx_pack *new_row(ibx_packs *packs, ibx_arena *arena, uint64_t bytes) {
   if (packs->count == packs->room) {
     size_t room = packs->room ? packs->room * 2 : 64;
     ibx_pack *rows = IBX_ARENA_ARRAY(arena, room, ibx_pack);
-    if (packs->count) memcpy(rows, packs->rows, packs->count * sizeof(ibx_pack));
+    if (packs->count)
+      memcpy(rows, packs->rows, packs->count * sizeof(ibx_pack));
     packs->rows = rows;
     packs->room = room;
   }
@@ -140,8 +141,8 @@ bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
                   const void *data, size_t *out_row) {
   const ibx_view *views[] = {dst, src};
   if (!ibx_view_refines(views, 2)) return false;
-  uint64_t bytes = (uint64_t)partitions * (uint64_t)elements *
-                   ibx_dtype_bytes(dst->dtype);
+  uint64_t bytes =
+      (uint64_t)partitions * (uint64_t)elements * ibx_dtype_bytes(dst->dtype);
   *out_row = packs->count;
   ibx_pack *row = new_row(packs, arena, bytes);
   uint8_t *out = ibx_arena_alloc(arena, row->size);
@@ -158,7 +159,8 @@ void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
                    int64_t elements, int64_t kept, size_t element_bytes) {
   if (rest == 0 || kept == elements) return;
   ibx_pack *pack = &packs->rows[row];
-  size_t run = (size_t)kept * element_bytes, pitch = (size_t)elements * element_bytes;
+  size_t run = (size_t)kept * element_bytes,
+         pitch = (size_t)elements * element_bytes;
   uint8_t *to = pack->data + (size_t)full * pitch;
   const uint8_t *from = to;
   for (int32_t i = 0; i < rest; i++) {

@@ -52,7 +52,8 @@ static life *collect(placement *p) {
   ibx_tile_func *func = p->func;
   life *all = IBX_ARENA_ARRAY(p->scratch, func->buffer_count, life);
   for (size_t b = 0; b < func->buffer_count; b++) {
-    all[b] = (life){.first = UINT32_MAX, .buffer = (uint16_t)b,
+    all[b] = (life){.first = UINT32_MAX,
+                    .buffer = (uint16_t)b,
                     .bytes = func->buffers[b].place.bytes};
   }
   for (uint32_t i = 0; i < func->op_count; i++) {
@@ -161,7 +162,8 @@ static bool fill_ring(placement *p, life **order, size_t count, uint64_t base,
   for (size_t i = 0; i < count; i++) {
     uint64_t bytes = order[i]->bytes;
     if (bytes > end - base) return false;
-    while (oldest < i && order[oldest]->last < order[i]->first) oldest++;
+    while (oldest < i && order[oldest]->last < order[i]->first)
+      oldest++;
     bool moved = true, wrapped = false;
     while (moved) {
       moved = false;
@@ -236,15 +238,16 @@ static ibx_status place_hbm(placement *p, ibx_error *err) {
     at += (buffer->place.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   }
   if (at <= limit) return IBX_OK;
-  return IBX_FAIL(err, OUT_OF_CAPACITY,
-                  "inputs, outputs and scratch need %llu bytes of HBM, one core "
-                  "of %s has %llu",
-                  (unsigned long long)at, p->machine->name,
-                  (unsigned long long)limit);
+  return IBX_FAIL(
+      err, OUT_OF_CAPACITY,
+      "inputs, outputs and scratch need %llu bytes of HBM, one core "
+      "of %s has %llu",
+      (unsigned long long)at, p->machine->name, (unsigned long long)limit);
 }
 
 ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
-  placement p = {.machine = ctx->machine, .func = func, .scratch = ctx->scratch};
+  placement p = {
+      .machine = ctx->machine, .func = func, .scratch = ctx->scratch};
   life *all = collect(&p);
   IBX_TRY(place_banks(&p, all, ctx->err));
   IBX_TRY(place_sbuf(&p, all, ctx->err));

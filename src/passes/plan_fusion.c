@@ -40,7 +40,8 @@ static uint32_t predecessor(const ibx_graph *graph, const ibx_uses *uses,
   for (uint32_t i = 0; i < node->operand_count; i++) {
     uint32_t value = node->operand[i];
     uint32_t maker = graph->values[value].node;
-    if (maker == IBX_NO_VALUE || graph->nodes[maker].decided.group == 0) continue;
+    if (maker == IBX_NO_VALUE || graph->nodes[maker].decided.group == 0)
+      continue;
     if (!is_only_use(uses, value)) continue;
     if (best == IBX_NO_VALUE || maker > graph->values[best].node) best = value;
   }
@@ -54,9 +55,10 @@ ibx_status ibx_pass_plan_fusion(ibx_pass_ctx *ctx, ibx_graph *graph) {
     node->decided.group = 0;
     if (!is_anchor(node)) continue;
     uint32_t value = predecessor(graph, &uses, node);
-    node->decided.group = value == IBX_NO_VALUE
-                              ? (int64_t)n + 1
-                              : graph->nodes[graph->values[value].node].decided.group;
+    node->decided.group =
+        value == IBX_NO_VALUE
+            ? (int64_t)n + 1
+            : graph->nodes[graph->values[value].node].decided.group;
   }
   return IBX_OK;
 }

@@ -43,7 +43,8 @@ static int64_t partitions_in(const ibx_dim *dim) {
 
 static double elements_of(const ibx_type *type) {
   double elements = 1;
-  for (uint8_t d = 0; d < type->rank; d++) elements *= (double)type->dims[d];
+  for (uint8_t d = 0; d < type->rank; d++)
+    elements *= (double)type->dims[d];
   return elements;
 }
 
@@ -100,8 +101,8 @@ static double product_price(const planner *p, double batch, double rows,
 
 // ---- What users pay
 
-static double users_price(const planner *p, uint32_t value, const ibx_view *view,
-                          int depth);
+static double users_price(const planner *p, uint32_t value,
+                          const ibx_view *view, int depth);
 
 static double contraction_price(const planner *p, const ibx_node *user,
                                 uint32_t index, const ibx_view *view) {
@@ -113,8 +114,9 @@ static double contraction_price(const planner *p, const ibx_node *user,
   double k_size = (double)view->dim[k].size;
   bool fits = !on_partitions(&view->dim[keep]) &&
               (on_partitions(&view->dim[k]) || view->dim[k].size == 1);
-  double tile = fits ? (double)partitions_in(&view->dim[k])
-                     : k_size < IBX_PARTITIONS ? k_size : IBX_PARTITIONS;
+  double tile = fits                      ? (double)partitions_in(&view->dim[k])
+                : k_size < IBX_PARTITIONS ? k_size
+                                          : IBX_PARTITIONS;
   double price = fits ? 0 : move_price(p, type, view, k);
   double work = elements_of(out) / IBX_PARTITIONS * (k_size / tile);
   return price + cycles(p, IBX_ENGINE_TENSOR, work * passes_of(p, type->dtype));
@@ -126,7 +128,8 @@ static double axes_price(const planner *p, const ibx_node *user,
   bool crossed = false;
   if (user->op == IBX_TENSOR_softmax) {
     crossed = on_partitions(&view->dim[user->params.axis]);
-  } else if (user->op == IBX_TENSOR_layer_norm || user->op == IBX_TENSOR_rms_norm) {
+  } else if (user->op == IBX_TENSOR_layer_norm ||
+             user->op == IBX_TENSOR_rms_norm) {
     for (int64_t d = user->params.axis; d < type->rank; d++) {
       crossed = crossed || on_partitions(&view->dim[d]);
     }
@@ -138,11 +141,11 @@ static double axes_price(const planner *p, const ibx_node *user,
   uint8_t rows_dim = IBX_MAX_RANK;
   int64_t most = 1;
   for (uint8_t d = 0; d < view->rank && crossed; d++) {
-    bool reduced = user->op == IBX_TENSOR_softmax ? d == user->params.axis
-                   : user->op == IBX_TENSOR_layer_norm ||
-                           user->op == IBX_TENSOR_rms_norm
-                       ? d >= user->params.axis
-                       : false;
+    bool reduced =
+        user->op == IBX_TENSOR_softmax ? d == user->params.axis
+        : user->op == IBX_TENSOR_layer_norm || user->op == IBX_TENSOR_rms_norm
+            ? d >= user->params.axis
+            : false;
     for (uint8_t i = 0; i < user->params.axes.len; i++) {
       reduced = reduced || user->params.axes.at[i] == d;
     }
@@ -163,9 +166,11 @@ static double axes_price(const planner *p, const ibx_node *user,
 static double store_price(const planner *p, const ibx_view *view) {
   double runs = 1;
   int d = view->rank - 1;
-  for (; d >= 0 && (view->dim[d].size == 1 || !on_partitions(&view->dim[d])); d--) {
+  for (; d >= 0 && (view->dim[d].size == 1 || !on_partitions(&view->dim[d]));
+       d--) {
   }
-  for (; d >= 0; d--) runs *= (double)view->dim[d].size;
+  for (; d >= 0; d--)
+    runs *= (double)view->dim[d].size;
   return runs * p->ctx->machine->dma_descriptor_ps / 1000.0 /
          p->ctx->machine->dma_engines;
 }
@@ -219,8 +224,8 @@ static double user_price(const planner *p, const ibx_node *user, uint32_t index,
   }
 }
 
-static double users_price(const planner *p, uint32_t value, const ibx_view *view,
-                          int depth) {
+static double users_price(const planner *p, uint32_t value,
+                          const ibx_view *view, int depth) {
   double price = 0;
   if (depth > DEPTH) return price;
   if (p->uses.is_output[value]) price += store_price(p, view);
@@ -268,7 +273,8 @@ static size_t candidates(const planner *p, const ibx_node *node,
     return count;
   }
   for (uint8_t d = 0; d < rank; d++) {
-    if (type->dims[d] > 1) add(list, &count, (ibx_layout){.dims = {d}, .count = 1});
+    if (type->dims[d] > 1)
+      add(list, &count, (ibx_layout){.dims = {d}, .count = 1});
   }
   if (rank > 2 && (type->dims[rank - 1] == 64 || type->dims[rank - 1] == 32)) {
     for (int d = rank - 2; d >= 0; d--) {
@@ -286,7 +292,8 @@ static double parts_price(const planner *p, const ibx_node *node,
                           const ibx_view *view) {
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   double price = 0;
-  for (uint8_t d = 0; d < view->rank; d++) sizes[d] = view->dim[d].size;
+  for (uint8_t d = 0; d < view->rank; d++)
+    sizes[d] = view->dim[d].size;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     const ibx_type *type = &p->graph->values[node->operand[i]].type;
     ibx_view part;
@@ -318,7 +325,8 @@ static double own_price(const planner *p, const ibx_node *node,
   double batch = elements_of(type) / (double)(type->dims[m] * type->dims[n]);
   uint8_t row = layout->dims[layout->count - 1];
   uint8_t column = row == m ? n : m;
-  double k = (double)a->dims[n], k_tile = k < IBX_PARTITIONS ? k : IBX_PARTITIONS;
+  double k = (double)a->dims[n],
+         k_tile = k < IBX_PARTITIONS ? k : IBX_PARTITIONS;
   return product_price(p, batch, (double)type->dims[row],
                        (double)partitions_in(&view->dim[row]),
                        (double)type->dims[column], k, k_tile, a->dtype);
@@ -368,11 +376,12 @@ static bool follows_operand(const planner *p, const ibx_node *node,
 }
 
 ibx_status ibx_pass_plan_layout(ibx_pass_ctx *ctx, ibx_graph *graph) {
-  planner p = {.ctx = ctx,
-               .graph = graph,
-               .uses = ibx_graph_uses(graph, ctx->scratch),
-               .views = IBX_ARENA_ARRAY(ctx->scratch, graph->value_count, ibx_view),
-               .known = IBX_ARENA_ARRAY(ctx->scratch, graph->value_count, bool)};
+  planner p = {
+      .ctx = ctx,
+      .graph = graph,
+      .uses = ibx_graph_uses(graph, ctx->scratch),
+      .views = IBX_ARENA_ARRAY(ctx->scratch, graph->value_count, ibx_view),
+      .known = IBX_ARENA_ARRAY(ctx->scratch, graph->value_count, bool)};
   for (size_t n = 0; n < graph->node_count; n++) {
     ibx_node *node = &graph->nodes[n];
     ibx_view view;

@@ -10,11 +10,11 @@
 ibx_rewrite ibx_rewrite_begin(ibx_pass_ctx *ctx, const ibx_graph *old,
                               ibx_type (*input_type)(ibx_pass_ctx *ctx,
                                                      ibx_type type)) {
-  ibx_rewrite rewrite = {.ctx = ctx,
-                         .old = old,
-                         .uses = ibx_graph_uses(old, ctx->scratch),
-                         .map = IBX_ARENA_ARRAY(ctx->scratch, old->value_count,
-                                                uint32_t)};
+  ibx_rewrite rewrite = {
+      .ctx = ctx,
+      .old = old,
+      .uses = ibx_graph_uses(old, ctx->scratch),
+      .map = IBX_ARENA_ARRAY(ctx->scratch, old->value_count, uint32_t)};
   rewrite.graph = (ibx_graph){.arena = old->arena,
                               .tables = old->tables,
                               .name = old->name,
@@ -22,7 +22,8 @@ ibx_rewrite ibx_rewrite_begin(ibx_pass_ctx *ctx, const ibx_graph *old,
                               .input_count = old->input_count,
                               .outputs = old->outputs,
                               .output_count = old->output_count};
-  for (size_t v = 0; v < old->value_count; v++) rewrite.map[v] = IBX_NO_VALUE;
+  for (size_t v = 0; v < old->value_count; v++)
+    rewrite.map[v] = IBX_NO_VALUE;
   for (uint32_t i = 0; i < old->input_count; i++) {
     uint32_t value = old->inputs[i].value;
     if (value == IBX_NO_VALUE) continue;
@@ -76,9 +77,9 @@ const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value) {
 
 bool ibx_graph_uniform(const ibx_graph *graph, uint32_t value, float *out) {
   const ibx_node *node = ibx_graph_maker(graph, value);
-  while (node && (node->op == IBX_TENSOR_reshape ||
-                  node->op == IBX_TENSOR_broadcast ||
-                  node->op == IBX_TENSOR_transpose)) {
+  while (node &&
+         (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_broadcast ||
+          node->op == IBX_TENSOR_transpose)) {
     node = ibx_graph_maker(graph, node->operand[0]);
   }
   if (!node || node->op != IBX_TENSOR_constant) return false;

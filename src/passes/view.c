@@ -12,20 +12,19 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static int64_t inner_product(const ibx_dim *dim) {
   int64_t product = 1;
-  for (uint8_t i = 1; i < dim->count; i++) product *= dim->atom[i].size;
+  for (uint8_t i = 1; i < dim->count; i++)
+    product *= dim->atom[i].size;
   return product;
 }
 
 static ibx_dim single_atom(int64_t size, int64_t step, int32_t pstep) {
-  return (ibx_dim){
-      .atom[0] = {.size = size, .step = step, .pstep = pstep},
-      .size = size,
-      .count = 1};
+  return (ibx_dim){.atom[0] = {.size = size, .step = step, .pstep = pstep},
+                   .size = size,
+                   .count = 1};
 }
 
 ibx_view ibx_view_linear(const ibx_type *type, uint16_t buffer) {
-  ibx_view view = {
-      .buffer = buffer, .dtype = type->dtype, .rank = type->rank};
+  ibx_view view = {.buffer = buffer, .dtype = type->dtype, .rank = type->rank};
   int64_t step = 1;
   for (int d = type->rank - 1; d >= 0; d--) {
     view.dim[d] = single_atom(type->dims[d], step, 0);
@@ -117,10 +116,10 @@ bool ibx_view_make(const ibx_type *type, const ibx_layout *layout,
 
 typedef struct atom_source {
   const ibx_view *view;
-  int dim, atom;   // next atom to take; atom < 0: next dimension
-  ibx_atom rest;   // what is left of the current atom
+  int dim, atom; // next atom to take; atom < 0: next dimension
+  ibx_atom rest; // what is left of the current atom
   bool has_rest;
-  bool outermost;  // `rest` is the outermost atom of its dimension
+  bool outermost; // `rest` is the outermost atom of its dimension
 } atom_source;
 
 static bool next_atom(atom_source *source) {
@@ -132,7 +131,8 @@ static bool next_atom(atom_source *source) {
   const ibx_dim *dim = &source->view->dim[source->dim];
   source->rest = dim->atom[source->atom];
   source->outermost = source->atom == 0;
-  if (source->outermost) source->rest.size = ceil_div(dim->size, inner_product(dim));
+  if (source->outermost)
+    source->rest.size = ceil_div(dim->size, inner_product(dim));
   source->atom--;
   source->has_rest = true;
   return true;
@@ -150,7 +150,8 @@ static bool fill_dim(atom_source *source, int64_t size, ibx_dim *out) {
     if (!source->has_rest && !next_atom(source)) return false;
     ibx_atom *rest = &source->rest;
     int64_t want = ceil_div(size, have);
-    bool partial = source->outermost && is_partial(&source->view->dim[source->dim]);
+    bool partial =
+        source->outermost && is_partial(&source->view->dim[source->dim]);
     if (rest->size <= want) {
       if (rest->size > 1 && !push_outer(out, *rest)) return false;
       have *= rest->size;
@@ -190,7 +191,8 @@ bool ibx_view_reshape(const ibx_view *view, const ibx_ints *shape,
 void ibx_view_transpose(const ibx_view *view, const ibx_ints *perm,
                         ibx_view *out) {
   ibx_view result = *view;
-  for (uint8_t d = 0; d < view->rank; d++) result.dim[d] = view->dim[perm->at[d]];
+  for (uint8_t d = 0; d < view->rank; d++)
+    result.dim[d] = view->dim[perm->at[d]];
   *out = result;
 }
 
@@ -229,7 +231,8 @@ int64_t ibx_dim_span(const ibx_dim *dim, int64_t start, int64_t limit) {
   ibx_dim rest = *dim;
   for (;;) {
     int64_t inner = inner_product(&rest);
-    start = rest.count == dim->count ? start : start % (inner * rest.atom[0].size);
+    start =
+        rest.count == dim->count ? start : start % (inner * rest.atom[0].size);
     if (start % inner == 0) return limit;
     int64_t left = inner - start % inner;
     if (left < limit) limit = left;
@@ -285,8 +288,9 @@ bool ibx_view_at(const ibx_view *view, uint8_t dim, int64_t index,
 // ---- Common refinement
 
 typedef struct refined_dim {
-  int64_t size;              // of the dimension
-  int64_t atom[2 * IBX_ATOMS]; // sizes, outermost first; the first may be partial
+  int64_t size; // of the dimension
+  int64_t
+      atom[2 * IBX_ATOMS]; // sizes, outermost first; the first may be partial
   int64_t step[2 * IBX_ATOMS][IBX_VIEWS];
   int32_t pstep[2 * IBX_ATOMS][IBX_VIEWS];
   uint8_t count;
@@ -372,7 +376,8 @@ static bool walk_box(const rect_walk *walk, uint8_t d, uint8_t first,
                      int64_t size, ibx_rect rect) {
   const refined_dim *dim = &walk->dim[d];
   int64_t inner = 1;
-  for (uint8_t a = (uint8_t)(first + 1); a < dim->count; a++) inner *= dim->atom[a];
+  for (uint8_t a = (uint8_t)(first + 1); a < dim->count; a++)
+    inner *= dim->atom[a];
   int64_t whole = size / inner, left = size % inner;
   ibx_rect box = rect;
   if (whole > 0) {

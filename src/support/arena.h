@@ -32,7 +32,8 @@ char *ibx_arena_text(ibx_arena *arena, const char *text, size_t len);
 char *ibx_arena_format(ibx_arena *arena, const char *format, ...)
     IBX_PRINTF(2, 3);
 
-#define IBX_ARENA_NEW(arena, type) ((type *)ibx_arena_alloc((arena), sizeof(type)))
+#define IBX_ARENA_NEW(arena, type)                                             \
+  ((type *)ibx_arena_alloc((arena), sizeof(type)))
 #define IBX_ARENA_ARRAY(arena, count, type)                                    \
   ((type *)ibx_arena_array((arena), (count), sizeof(type)))
 

@@ -65,8 +65,7 @@ static const char *clean(ibx_arena *arena, const char *text) {
 static void append(ibx_diag_sink *sink, ibx_diagnostic item) {
   if (sink->count == sink->room) {
     size_t room = sink->room == 0 ? 16 : 2 * sink->room;
-    ibx_diagnostic *items =
-        IBX_ARENA_ARRAY(sink->arena, room, ibx_diagnostic);
+    ibx_diagnostic *items = IBX_ARENA_ARRAY(sink->arena, room, ibx_diagnostic);
     if (sink->count != 0) {
       memcpy(items, sink->items, sink->count * sizeof(*items));
     }
@@ -117,7 +116,8 @@ void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
 ibx_status ibx_diag_status(const ibx_diag_sink *sink, ibx_error *err) {
   if (sink->error_count == 0) return IBX_OK;
   const ibx_diagnostic *first = sink->items;
-  while (first->severity != IBX_SEVERITY_ERROR) first++;
+  while (first->severity != IBX_SEVERITY_ERROR)
+    first++;
   if (first->node[0] == 0) {
     return ibx_error_set(err, sink->status, __FILE__, __LINE__, "%s",
                          first->message);

@@ -48,8 +48,7 @@ typedef struct ibx_diag_sink {
 
 /// Adds one diagnostic. Past a thousand, one note says that more was found.
 void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
-                  const char *remedy, const char *format, ...)
-    IBX_PRINTF(5, 6);
+                  const char *remedy, const char *format, ...) IBX_PRINTF(5, 6);
 
 /// Returns OK when there is no error, else fills `*err` from the first one and
 /// returns its status.

@@ -80,7 +80,8 @@ static void *read_npy(run *r, const char *kind, size_t index,
       file.size - head != (size_t)bytes) {
     return NULL;
   }
-  char *text = ibx_arena_text(&r->arena, (const char *)file.data + 10, head - 10);
+  char *text =
+      ibx_arena_text(&r->arena, (const char *)file.data + 10, head - 10);
   if (strstr(text, "'fortran_order': True")) {
     return from_fortran(r, file.data + head, type);
   }
@@ -95,8 +96,8 @@ static void read_dims(run *r) {
     char *equals = strrchr(line, '=');
     if (!equals || r->dim_count == MOST_DIMS) return;
     *equals = 0;
-    r->dims[r->dim_count++] = (ibx_dim_value){
-        .name = line, .value = strtoull(equals + 1, NULL, 10)};
+    r->dims[r->dim_count++] =
+        (ibx_dim_value){.name = line, .value = strtoull(equals + 1, NULL, 10)};
   }
 }
 
@@ -109,8 +110,7 @@ static bool import_model(run *r) {
   char path[PATH_BYTES];
   snprintf(path, sizeof(path), "%s/model.onnx", r->folder);
   ibx_frontend_options options = {.dims = r->dims, .dim_count = r->dim_count};
-  ibx_status status =
-      ibx_model_open_file(path, &r->sink, &r->model, &r->err);
+  ibx_status status = ibx_model_open_file(path, &r->sink, &r->model, &r->err);
   if (status == IBX_OK) {
     status = ibx_frontend_import(r->model, &options, &r->sink, &r->arena,
                                  &r->tables, &r->graph, NULL, &r->err);

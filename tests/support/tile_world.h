@@ -195,8 +195,7 @@ static inline ibx_status tile_simulate(tile_world *w,
   hbm[entry->inputs[0].buffer] = x;
   hbm[entry->outputs[0].buffer] = y;
   ibx_sim_memory memory = {.hbm = hbm};
-  ibx_sim_options options = {
-      .order = IBX_SIM_ORDER_PROGRAM, .poison = true};
+  ibx_sim_options options = {.order = IBX_SIM_ORDER_PROGRAM, .poison = true};
   ibx_sim *sim = NULL;
   ibx_status status = ibx_sim_create(program, entry, &sim, &w->err);
   if (status == IBX_OK) status = ibx_sim_run(sim, &options, &memory, &w->err);
