@@ -384,6 +384,10 @@ static void uris_are_checked(void **state) {
       {"sim:?cores", IBX_INVALID_ARGUMENT},
       {"driver:", IBX_INVALID_ARGUMENT},
       {"driver:/no/such/file.so", IBX_NOT_FOUND},
+      {"driver:libm.so.6", IBX_NOT_FOUND},
+      {"driver:" IBX_BUILD_DIR "/lib/test_driver_later.so", IBX_UNSUPPORTED},
+      {"driver:" IBX_BUILD_DIR "/lib/test_driver.so?seed=x",
+       IBX_INVALID_ARGUMENT},
   };
   (void)state;
   for (size_t i = 0; i < IBX_COUNT_OF(cases); i++) {
@@ -407,6 +411,18 @@ static void sessions_want_the_right_target(void **state) {
       ibx_session_create(device, m->program, NULL, &session, &m->err),
       IBX_MISMATCH);
   ibx_device_close(device);
+  model_destroy(m);
+}
+
+static void driver_libraries_are_devices(void **state) {
+  (void)state;
+  model *m =
+      model_create("driver:" IBX_BUILD_DIR "/lib/test_driver.so?poison=1");
+  assert_string_equal(ibx_device_query(m->device).name, "module");
+  tensors t;
+  tensors_init(&t, 4);
+  assert_int_equal(ibx_session_run(m->session, &t.run, &m->err), IBX_OK);
+  expect_result(&t, 0);
   model_destroy(m);
 }
 
@@ -500,6 +516,7 @@ int main(void) {
       cmocka_unit_test(unproved_programs_do_not_run),
       cmocka_unit_test(uris_are_checked),
       cmocka_unit_test(sessions_want_the_right_target),
+      cmocka_unit_test(driver_libraries_are_devices),
       cmocka_unit_test(buffers_own_or_borrow),
       cmocka_unit_test(every_allocation_may_fail),
   };
