@@ -21,7 +21,7 @@ void ibx_progress_show(ibx_progress *progress, const char *step, double done) {
   double now = ibx_driver_seconds();
   if (progress->start == 0.0) progress->start = now;
   if (now - progress->start < 1.0 || !isatty(STDERR_FILENO)) return;
-  int filled = (int)(done * BAR_COLUMNS);
+  int filled = (int)(done * (double)BAR_COLUMNS);
   fputs("\r[", stderr);
   for (int i = 0; i < BAR_COLUMNS; i++) {
     fputc(i < filled ? '#' : '.', stderr);

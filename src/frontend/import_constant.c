@@ -113,7 +113,7 @@ void ibx_import_op_range(ibx_call *call) {
   if (call->failed) return;
   double len = delta == 0 ? -1 : ceil((limit - start) / delta);
   if (!(len >= 0)) len = delta == 0 || isnan(len) ? -1 : 0;
-  if (len < 0 || len > MOST_RANGE) {
+  if (len < 0 || len > (double)MOST_RANGE) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "delta",
                   "use a finite step and at most 16777216 elements",
                   "a range with step %g cannot be made", delta);

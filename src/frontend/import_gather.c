@@ -213,8 +213,9 @@ void ibx_import_op_one_hot(ibx_call *call) {
   int64_t rank = ibx_rank(call, indices) + 1;
   double number = ibx_const_number(call, 1, "depth");
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", -1), rank);
-  bool fits = number >= 1 && number <= MOST_DEPTH && rank <= IBX_MAX_RANK &&
-              ibx_rank(call, values) == 1 && ibx_dim(call, values, 0) == 2;
+  bool fits = number >= 1 && number <= (double)MOST_DEPTH &&
+              rank <= IBX_MAX_RANK && ibx_rank(call, values) == 1 &&
+              ibx_dim(call, values, 0) == 2;
   if (!ibx_call_expect(call, fits, "depth", "or rank or values out of range")) {
     return;
   }

@@ -93,7 +93,7 @@ static double rate(const ibx_machine *m, ibx_engine engine, bool narrow) {
   double each = 1;
   if (engine == IBX_ENGINE_VECTOR && narrow) each = m->vector_fast;
   if (engine == IBX_ENGINE_SCALAR && narrow) each = m->scalar_fast;
-  return IBX_PARTITIONS * each * 1e6 * ibx_machine_clock_mhz(m, engine);
+  return (double)IBX_PARTITIONS * each * 1e6 * ibx_machine_clock_mhz(m, engine);
 }
 
 static double engine_seconds(const ibx_machine *m, const work *w, bool narrow) {
@@ -173,7 +173,7 @@ ibx_bounds ibx_bounds_compute(const ibx_machine *machine,
     passes += count * (bytes == 4 ? machine->fp32_passes : 1);
     narrow = narrow || (count > 0 && bytes == 2);
   }
-  double array = (double)IBX_PARTITIONS * IBX_PARTITIONS;
+  double array = (double)IBX_PARTITIONS * (double)IBX_PARTITIONS;
   double hbm = compulsory_bytes(graph, scratch);
   double bandwidth = (double)machine->dma_engines * machine->dma_mb_per_s * 1e6;
   double tensor_ps = passes / array / machine->tensor_mhz * 1e6;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Convolutions of few channels: a 3-channel 7 x 7 window as 49 products of three
-// rows each would waste the array. Comes in the image; goes out the cheapest way
-// to use more of its rows, by the costs of products and of the copies they need:
+// Convolutions of few channels: a 3-channel 7 x 7 window as 49 products of
+// three rows each would waste the array. Comes in the image; goes out the
+// cheapest way to use more of its rows, by the costs of products and of the
+// copies they need:
 //
 //   join   taps beside the channels: fewer products
 //   fold   bands of rows beside the channels, weights on a block diagonal:
@@ -84,7 +85,8 @@ static void offer(choice *c, const ibx_slots *slots) {
   double products = (double)(slots->left[0] * slots->left[1]);
   if (slots->rows > 0) products /= (double)slots->count[0];
   price ns = {tensor_ns(p, products), copy_ns(p)};
-  double start = ibx_patches_by_engine(p) ? START_NS / 8.0 : START_NS;
+  double start =
+      ibx_patches_by_engine(p) ? (double)START_NS / 8.0 : (double)START_NS;
   double total = total_ns(ns, start);
   if (total >= c->ns) return;
   c->ns = total;

@@ -485,7 +485,7 @@ double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
   double elements = 1;
   for (uint8_t d = 0; d < dst->rank; d++)
     elements *= (double)dst->dim[d].size;
-  double columns = elements / IBX_PARTITIONS + machine->min_interval;
+  double columns = elements / (double)IBX_PARTITIONS + machine->min_interval;
   double vector_ns = 1000.0 / machine->vector_mhz;
   double tensor_ns = 1000.0 / machine->tensor_mhz;
   size_t bytes = ibx_dtype_bytes(src->dtype);

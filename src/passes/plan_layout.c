@@ -56,7 +56,7 @@ static double cycles(const planner *p, ibx_engine engine, double count) {
 
 // Through the tensor engine in blocks of 128 x 128 and back from PSUM.
 static double transpose_price(const planner *p, const ibx_type *type) {
-  double columns = elements_of(type) / IBX_PARTITIONS;
+  double columns = elements_of(type) / (double)IBX_PARTITIONS;
   if (columns < p->ctx->machine->min_interval) {
     columns = p->ctx->machine->min_interval;
   }
@@ -114,11 +114,11 @@ static double contraction_price(const planner *p, const ibx_node *user,
   double k_size = (double)view->dim[k].size;
   bool fits = !on_partitions(&view->dim[keep]) &&
               (on_partitions(&view->dim[k]) || view->dim[k].size == 1);
-  double tile = fits                      ? (double)partitions_in(&view->dim[k])
-                : k_size < IBX_PARTITIONS ? k_size
-                                          : IBX_PARTITIONS;
+  double tile = fits ? (double)partitions_in(&view->dim[k])
+                : k_size < (double)IBX_PARTITIONS ? k_size
+                                                  : (double)IBX_PARTITIONS;
   double price = fits ? 0 : move_price(p, type, view, k);
-  double work = elements_of(out) / IBX_PARTITIONS * (k_size / tile);
+  double work = elements_of(out) / (double)IBX_PARTITIONS * (k_size / tile);
   return price + cycles(p, IBX_ENGINE_TENSOR, work * passes_of(p, type->dtype));
 }
 
@@ -326,7 +326,7 @@ static double own_price(const planner *p, const ibx_node *node,
   uint8_t row = layout->dims[layout->count - 1];
   uint8_t column = row == m ? n : m;
   double k = (double)a->dims[n],
-         k_tile = k < IBX_PARTITIONS ? k : IBX_PARTITIONS;
+         k_tile = k < (double)IBX_PARTITIONS ? k : (double)IBX_PARTITIONS;
   return product_price(p, batch, (double)type->dims[row],
                        (double)partitions_in(&view->dim[row]),
                        (double)type->dims[column], k, k_tile, a->dtype);
