@@ -261,11 +261,11 @@ class Model:
         environment = os.environ | {"OMP_NUM_THREADS": "1",
                                     "OPENBLAS_NUM_THREADS": "1"}
         environment |= made_locale(scratch)
-        os.symlink(self.folder / "model.onnx", elsewhere / "other.onnx")
+        os.symlink(self.folder / "model.onnx", elsewhere / "model.onnx")
         line = command(self.imbrex.resolve(), "compile", self.folder, self.meta,
                        [*MODES["fp32" if self.quantised else "bf16"],
                         "-o", "b.ibx"])
-        line[2] = "other.onnx"
+        line[2] = "model.onnx"
         run(["taskset", "1", *line], cwd=elsewhere, env=environment)
         same = ((scratch / "a.ibx").read_bytes()
                 == (elsewhere / "b.ibx").read_bytes())
