@@ -23,6 +23,8 @@ typedef struct ibx_lower {
   ibx_arena *arena;
   ibx_view *views; ///< of each value that has been lowered
   bool *lowered;
+  const bool *spill;      ///< values that live in HBM between their uses
+  ibx_view *homes;        ///< where spilled values lay before
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
   uint32_t source;        ///< of the node that is being lowered
   ibx_status status;
@@ -246,6 +248,9 @@ bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
 /// instructions, so that the values between them stay small.
 bool ibx_chain_apply_sliced(ibx_lower *lower, const ibx_chain *chain,
                             const ibx_view *dst, const ibx_view *src);
+
+/// Whether no operand of the chain varies along dimensions `from` and up.
+bool ibx_chain_repeats(const ibx_chain *chain, uint8_t from);
 
 /// A new SBUF buffer with the partitions of `like`, everything else row-major.
 bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,

@@ -329,6 +329,19 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
   return true;
 }
 
+bool ibx_chain_repeats(const ibx_chain *chain, uint8_t from) {
+  for (size_t i = 0; i < chain->micro_count; i++) {
+    const ibx_micro *micro = &chain->micros[i];
+    for (uint8_t d = from; micro->has_view && d < micro->view.rank; d++) {
+      const ibx_dim *dim = &micro->view.dim[d];
+      for (uint8_t a = 0; a < dim->count && dim->size > 1; a++) {
+        if (dim->atom[a].step != 0 || dim->atom[a].pstep != 0) return false;
+      }
+    }
+  }
+  return true;
+}
+
 // ---- Application to one tile
 
 typedef struct tile_state {

@@ -24,6 +24,13 @@ void ibx_conv_tap(const ibx_conv *conv, int64_t tap, int64_t *out) {
   }
 }
 
+// Outputs of one dimension of a phase.
+static int64_t phase_out(const ibx_conv *conv, uint8_t d) {
+  const ibx_window *w = &conv->window[d];
+  if (!conv->is_transposed) return w->out;
+  return (w->out - conv->phase[d] + w->stride - 1) / w->stride;
+}
+
 ibx_sum ibx_conv_sum(const ibx_conv *conv, const ibx_image *x) {
   ibx_sum sum = {.lower = conv->lower,
                  .chain = conv->chain,
@@ -32,49 +39,125 @@ ibx_sum ibx_conv_sum(const ibx_conv *conv, const ibx_image *x) {
                  .out = {conv->x.dims[0]},
                  .step = {x->step[0]}};
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
-    sum.out[d + 1] = conv->window[d].out;
-    sum.step[d + 1] = x->step[d + 1] * conv->window[d].stride;
+    sum.out[d + 1] = phase_out(conv, d);
+    sum.step[d + 1] = x->step[d + 1];
+    if (!conv->is_transposed) sum.step[d + 1] *= conv->window[d].stride;
   }
   ibx_sum_tile(&sum);
   return sum;
 }
 
-// The term of one tap: shifts the operands and clips the outputs. False when
-// the tap reads padding only.
+// What a tap of a transposed convolution adds to output phase + j * stride is
+// input j + shift. False when the tap belongs to other phases.
+static bool transposed_shift(const ibx_conv *conv, uint8_t d, int64_t tap,
+                             int64_t *out_shift, ibx_range *reach) {
+  const ibx_window *w = &conv->window[d];
+  int64_t at = conv->phase[d] + w->low - tap * w->dilation;
+  if (at % w->stride != 0) return false;
+  *out_shift = at / w->stride;
+  *reach = ibx_range_cut((ibx_range){.end = phase_out(conv, d)},
+                         (ibx_range){-*out_shift, w->in - *out_shift});
+  return true;
+}
+
 bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
                     const int64_t *tap, ibx_term *term) {
   term->reach[0] = (ibx_range){.end = conv->x.dims[0]};
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
     const ibx_window *w = &conv->window[d];
-    term->reach[d + 1] = ibx_window_reach(w, tap[d]);
-    if (term->reach[d + 1].first == term->reach[d + 1].end) return false;
-    term->part.moving_offset +=
-        (tap[d] * w->dilation - w->low) * x->step[d + 1];
+    ibx_range *reach = &term->reach[d + 1];
+    int64_t shift = tap[d] * w->dilation - w->low;
+    *reach = ibx_window_reach(w, tap[d]);
+    if (conv->is_transposed &&
+        !transposed_shift(conv, d, tap[d], &shift, reach)) {
+      return false;
+    }
+    if (reach->first == reach->end) return false;
+    term->part.moving_offset += shift * x->step[d + 1];
   }
   return true;
 }
 
-// All terms of a block of weights: w [O, C, window...] in SBUF, C on the same
-// partitions as in x.
-static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
-                        const ibx_view *w, ibx_terms *terms) {
+typedef struct phase_walk {
+  bool (*each)(void *user, const ibx_conv *phase);
+  void *user;
+  ibx_conv conv;
+  ibx_view dst;
+} phase_walk;
+
+static bool visit_phase(phase_walk *walk) {
+  const ibx_view *whole = walk->conv.dst;
+  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK], steps[IBX_MAX_RANK];
+  ibx_conv phase = walk->conv;
+  for (uint8_t d = 0; d < whole->rank; d++) {
+    sizes[d] = whole->dim[d].size;
+    steps[d] = 1;
+  }
+  for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
+    int at = ibx_image_dim(whole->rank, (uint8_t)(d + 1));
+    if (at < 0) continue;
+    starts[at] = phase.phase[d];
+    sizes[at] = phase_out(&phase, d);
+    steps[at] = phase.window[d].stride;
+  }
+  phase.dst = &walk->dst;
+  if (!ibx_view_slice(whole, starts, sizes, steps, &walk->dst)) {
+    return ibx_lower_fail(phase.lower, IBX_INTERNAL,
+                          "a phase of the result is no view");
+  }
+  return walk->each(walk->user, &phase);
+}
+
+static bool walk_phases(phase_walk *walk, uint8_t d) {
+  if (d == IBX_SPATIAL) return visit_phase(walk);
+  const ibx_window *w = &walk->conv.window[d];
+  for (int64_t p = 0; p < w->stride && p < w->out; p++) {
+    walk->conv.phase[d] = p;
+    if (!walk_phases(walk, (uint8_t)(d + 1))) return false;
+  }
+  return true;
+}
+
+bool ibx_conv_phases(const ibx_conv *conv,
+                     bool (*each)(void *user, const ibx_conv *phase),
+                     void *user) {
+  if (!conv->is_transposed) return each(user, conv);
+  phase_walk walk = {.each = each, .user = user, .conv = *conv};
+  return walk_phases(&walk, 0);
+}
+
+// ---- One group
+
+// A block of weights in SBUF: [O, C, window...], or [C, O, window...] of a
+// transposed convolution; C on the same partitions as in x.
+typedef struct block {
+  const ibx_image *x;
+  const ibx_view *w;
+  int64_t from, to; // output channels
+} block;
+
+static bool dense_terms(const ibx_conv *conv, const block *b,
+                        ibx_terms *terms) {
   ibx_image taps;
   ibx_contraction *parts;
-  size_t count =
-      ibx_lower_contractions(w, 1, &x->view, 1, conv->lower->arena, &parts);
-  if (count == 0 || !ibx_image_make(w, &taps)) {
+  uint8_t in = conv->is_transposed ? 0 : 1;
+  size_t count = ibx_lower_contractions(b->w, in, &b->x->view, 1,
+                                        conv->lower->arena, &parts);
+  // The channels walk partitions; taps and outputs have one step each.
+  ibx_view w = *b->w;
+  w.dim[0] = b->w->dim[1 - in];
+  if (count == 0 || !ibx_image_make(&w, &taps)) {
     return ibx_lower_fail(conv->lower, IBX_INTERNAL,
                           "the operands of a convolution do not meet on "
                           "partitions");
   }
-  terms->count = 0;
   for (size_t i = 0; i < count; i++) {
     for (int64_t t = 0; t < conv->taps; t++) {
       int64_t tap[IBX_SPATIAL];
       ibx_conv_tap(conv, t, tap);
       ibx_term term = {
-          .part = parts[i], .stationary = w, .column_step = taps.step[0]};
-      if (!ibx_conv_shift(conv, x, tap, &term)) continue;
+          .part = parts[i], .stationary = b->w, .column_step = taps.step[0]};
+      if (!ibx_conv_shift(conv, b->x, tap, &term)) continue;
       for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
         term.part.stationary_offset += tap[d] * taps.step[d + 1];
       }
@@ -82,6 +165,14 @@ static bool dense_terms(const ibx_conv *conv, const ibx_image *x,
     }
   }
   return true;
+}
+
+static bool dense_phase(void *user, const ibx_conv *conv) {
+  const block *b = user;
+  ibx_sum sum = ibx_conv_sum(conv, b->x);
+  sum.channel = b->from;
+  return dense_terms(conv, b, &sum.terms) &&
+         ibx_sum_blocks(&sum, b->from, b->to);
 }
 
 static int64_t free_of(const ibx_dim *dim) {
@@ -92,29 +183,37 @@ static int64_t free_of(const ibx_dim *dim) {
   return size;
 }
 
-// Output channels [from, to) with constant weights: packed like the channels of
-// x and loaded in cuts along O, so that the first products start early.
+// Group `group` with constant weights: packed like the channels of x and loaded
+// in cuts along O, so that the first products start early.
 static bool dense_constant(const ibx_conv *conv, const ibx_image *x,
-                           int64_t from, int64_t to) {
+                           int64_t group) {
   ibx_lower *lower = conv->lower;
-  ibx_sum sum = ibx_conv_sum(conv, x);
+  uint32_t value = conv->node->operand[1];
+  const ibx_dim *like = &x->view.dim[1];
+  ibx_dtype dtype = x->view.dtype;
+  int64_t from = group * conv->out, to = from + conv->out;
   int64_t tile = ibx_sum_channels(conv->dst);
-  int64_t bytes = free_of(&x->view.dim[1]) * conv->taps *
-                  (int64_t)ibx_dtype_bytes(x->view.dtype);
+  int64_t bytes = free_of(like) * conv->taps * (int64_t)ibx_dtype_bytes(dtype);
   int64_t cut = CUT_BYTES / bytes / tile * tile;
   if (cut < tile) cut = tile;
+  if (conv->is_transposed) {
+    // All outputs at once: a cut along C selects the group.
+    ibx_view w;
+    block b = {.x = x, .w = &w, .from = from, .to = to};
+    return ibx_lower_constant_like(lower, value, 0, like, dtype, 0,
+                                   group * conv->in, conv->in, &w) &&
+           ibx_conv_phases(conv, dense_phase, &b);
+  }
   while (from < to) {
     int64_t end = (from / tile) * tile + cut;
     if (end > to) end = to;
     ibx_view w;
-    if (!ibx_lower_constant_like(lower, conv->node->operand[1], 1,
-                                 &x->view.dim[1], x->view.dtype, 0, from,
-                                 end - from, &w)) {
+    block b = {.x = x, .w = &w, .from = from, .to = end};
+    if (!ibx_lower_constant_like(lower, value, 1, like, dtype, 0, from,
+                                 end - from, &w) ||
+        !dense_phase(&b, conv)) {
       return false;
     }
-    sum.channel = from;
-    if (!dense_terms(conv, x, &w, &sum.terms)) return false;
-    if (!ibx_sum_blocks(&sum, from, end)) return false;
     from = end;
   }
   return true;
@@ -124,28 +223,40 @@ static bool dense_constant(const ibx_conv *conv, const ibx_image *x,
 // x.
 static bool dense_computed(const ibx_conv *conv) {
   ibx_lower *lower = conv->lower;
-  ibx_image x, w;
+  ibx_image x;
+  ibx_view w;
+  uint32_t value = conv->node->operand[1];
   ibx_dtype dtype = ibx_conv_dtype(conv->x.dtype);
+  ibx_layout layout = {.dims = {conv->is_transposed ? 0 : 1}, .count = 1};
   if (!ibx_image_get(lower, conv->node->operand[0], dtype, &x) ||
-      !ibx_image_get(lower, conv->node->operand[1], dtype, &w)) {
+      !ibx_lower_in_layout(lower, value, &layout, &w)) {
     return false;
   }
-  ibx_sum sum = ibx_conv_sum(conv, &x);
-  if (!dense_terms(conv, &x, &w.view, &sum.terms)) return false;
-  return ibx_sum_blocks(&sum, 0, conv->w.dims[0]);
+  if (w.dtype != dtype) {
+    ibx_type type = conv->w;
+    ibx_view copy;
+    type.dtype = dtype;
+    if (!ibx_lower_tensor(lower, &type, &layout, "weights", &copy) ||
+        !ibx_lower_move(lower, &copy, &w)) {
+      return false;
+    }
+    w = copy;
+  }
+  block b = {.x = &x, .w = &w, .to = conv->out};
+  return ibx_conv_phases(conv, dense_phase, &b);
 }
 
 static bool dense(const ibx_conv *conv) {
   ibx_image x;
-  bool done;
+  bool done = false;
   if (!ibx_lower_is_constant(conv->lower, conv->node->operand[1])) {
     return dense_computed(conv);
   }
-  if (!ibx_conv_join(conv, &done)) return false;
+  if (!conv->is_transposed && !ibx_conv_join(conv, &done)) return false;
   if (done) return true;
   return ibx_image_get(conv->lower, conv->node->operand[0],
                        ibx_conv_dtype(conv->x.dtype), &x) &&
-         dense_constant(conv, &x, 0, conv->w.dims[0]);
+         dense_constant(conv, &x, 0);
 }
 
 // ---- Groups one by one
@@ -178,24 +289,21 @@ static bool group_image(const ibx_conv *conv, const ibx_view *x, int64_t from,
 }
 
 static bool group_by_group(const ibx_conv *conv, const ibx_image *x) {
-  int64_t channels = conv->w.dims[0] / conv->groups;
-  if (ibx_sum_channels(conv->dst) < conv->w.dims[0] && channels % 32 != 0) {
+  if (conv->out % 32 != 0) {
     return ibx_lower_fail(conv->lower, IBX_UNSUPPORTED,
-                          "a convolution whose groups make %lld channels each; "
-                          "multiples of 32, or at most 128 in all, are "
-                          "supported",
-                          (long long)channels);
+                          "a convolution in %lld groups of %lld channels that "
+                          "make %lld each; groups that share tiles of 128 "
+                          "channels, or make multiples of 32, are supported",
+                          (long long)conv->groups, (long long)conv->in,
+                          (long long)conv->out);
   }
   for (int64_t g = 0; g < conv->groups; g++) {
     ibx_image image;
-    if (!group_image(conv, &x->view, g * conv->w.dims[1], conv->w.dims[1],
-                     &image)) {
+    if (!group_image(conv, &x->view, g * conv->in, conv->in, &image)) {
       return ibx_lower_fail(conv->lower, IBX_INTERNAL,
                             "the channels of a group are no view");
     }
-    if (!dense_constant(conv, &image, g * channels, (g + 1) * channels)) {
-      return false;
-    }
+    if (!dense_constant(conv, &image, g)) return false;
   }
   return true;
 }
@@ -217,6 +325,25 @@ static bool grouped(const ibx_conv *conv) {
                         (long long)conv->groups);
 }
 
+static bool lower_any(const ibx_conv *conv) {
+  return conv->groups == 1 ? dense(conv) : grouped(conv);
+}
+
+// Phases of a transposed convolution write every stride-th output, which an
+// operand that varies along them does not fit: the chain follows then.
+static bool chain_later(const ibx_conv *conv) {
+  ibx_lower *lower = conv->lower;
+  ibx_chain none = {.bias = IBX_NO_VALUE};
+  ibx_conv plain = *conv;
+  ibx_view sums;
+  if (!ibx_lower_temp(lower, conv->dst, conv->y.dtype, &sums)) return false;
+  none.whole = sums;
+  plain.chain = &none;
+  plain.dst = &sums;
+  return lower_any(&plain) &&
+         ibx_chain_apply_sliced(lower, conv->chain, conv->dst, &sums);
+}
+
 bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
                     const ibx_chain *chain, const ibx_view *dst) {
   const ibx_value *values = lower->graph->values;
@@ -228,22 +355,23 @@ bool ibx_lower_conv(ibx_lower *lower, const ibx_node *node,
                    .w = values[node->operand[1]].type,
                    .y = values[node->result].type,
                    .taps = 1,
-                   .groups = node->params.groups};
+                   .groups = node->params.groups,
+                   .is_transposed = node->op == IBX_TENSOR_conv_transpose};
   if (conv.x.rank > IBX_SPATIAL + 2) {
     return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                           "a convolution over %d spatial dimensions; 1 to %d "
                           "are supported",
                           conv.x.rank - 2, IBX_SPATIAL);
   }
+  conv.in = conv.x.dims[1] / conv.groups;
+  conv.out = conv.y.dims[1] / conv.groups;
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
     conv.window[d] =
         ibx_window_get(&node->params, &conv.x, &conv.y, &conv.w.dims[2], d);
     conv.taps *= conv.window[d].kernel;
   }
-  if (node->op == IBX_TENSOR_conv) {
-    return conv.groups == 1 ? dense(&conv) : grouped(&conv);
+  if (conv.is_transposed && !ibx_chain_repeats(chain, 2)) {
+    return chain_later(&conv);
   }
-  return ibx_lower_fail(lower, IBX_UNSUPPORTED,
-                        "operation %s has no lowering on this target",
-                        ibx_tensor_op_get(node->op)->name);
+  return lower_any(&conv);
 }

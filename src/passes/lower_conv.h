@@ -54,7 +54,9 @@ bool ibx_sum_block(ibx_sum *sum, int64_t channel, int64_t channels);
 /// Output channels that lie in one tile of partitions of dst.
 int64_t ibx_sum_channels(const ibx_view *dst);
 
-/// A convolution that is being lowered.
+/// A convolution that is being lowered, or one phase of a transposed one: the
+/// outputs phase, phase + stride, ... of each dimension, which `dst` shows. Each
+/// of them is a convolution of stride 1 with some of the taps.
 typedef struct ibx_conv {
   ibx_lower *lower;
   const ibx_node *node;
@@ -63,6 +65,9 @@ typedef struct ibx_conv {
   ibx_type x, w, y;
   ibx_window window[IBX_SPATIAL]; ///< kernel, stride and padding
   int64_t taps, groups;
+  int64_t in, out; ///< channels of a group
+  bool is_transposed;
+  int64_t phase[IBX_SPATIAL];
 } ibx_conv;
 
 /// The dtype in which operands of `dtype` are multiplied.
@@ -78,6 +83,11 @@ void ibx_conv_tap(const ibx_conv *conv, int64_t tap, int64_t *out_index);
 /// padding only.
 bool ibx_conv_shift(const ibx_conv *conv, const ibx_image *x,
                     const int64_t *tap, ibx_term *term);
+
+/// Calls `each` once for a convolution, once for each phase of a transposed one.
+bool ibx_conv_phases(const ibx_conv *conv,
+                     bool (*each)(void *user, const ibx_conv *phase),
+                     void *user);
 
 /// Output channels [from, to), block by block.
 bool ibx_sum_blocks(ibx_sum *sum, int64_t from, int64_t to);
@@ -96,8 +106,8 @@ typedef struct ibx_slots {
   int64_t pitch;   ///< partitions from one slot to the next
 } ibx_slots;
 
-/// A convolution over patches: parts of the image in slots, with zeros stored
-/// where it is padded. Height and width only.
+/// A convolution over patches: parts of the image in slots, with zeros where it
+/// is padded. Height and width only.
 typedef struct ibx_patches {
   const ibx_conv *conv;
   int64_t channels; ///< of the image, in one run on the partitions
@@ -142,8 +152,8 @@ enum { IBX_SLOTS_JOIN = 1, IBX_SLOTS_FOLD = 2 };
 bool ibx_patches_choose(ibx_patches *patches, unsigned allowed,
                         int64_t out_channels);
 
-/// Convolutions of few channels over patches (lower_conv_join.c). `*out_pays` is
-/// false, and nothing is done, where that gains nothing.
+/// Convolutions of few channels over patches (lower_conv_join.c). `*out_pays`
+/// is false, and nothing is done, where that gains nothing.
 bool ibx_conv_join(const ibx_conv *conv, bool *out_pays);
 
 /// Convolutions in groups whose channels share the partitions: weights spread

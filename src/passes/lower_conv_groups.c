@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Convolutions in groups on the tensor engine. Comes in: w [groups * out, in,
-// window...] packed so that a partition holds the weights of its own channel;
-// goes out, for each tile of channels, a block-diagonal stationary operand for
-// each tap, spread on chip:
+// Convolutions in groups on the tensor engine. Comes in: weights packed so that a
+// partition holds those of its own channel; goes out, for each tile of channels,
+// a block-diagonal stationary operand for each tap, spread on chip:
 //
 //   weights [channel, out]    mask [channel, group]   stationary
 //   a b                       1 0                     a b 0 0
@@ -64,7 +63,7 @@ static uint16_t spread_buffer(const channel_part *part, int64_t elements,
                           elements * (int64_t)ibx_dtype_bytes(dtype), name);
 }
 
-// 1 where the column is the row's own channel: i - p from iota, compared with 0.
+// 1 where the column is the row's own channel: i - p from iota is 0.
 static bool make_identity(const channel_part *part, ibx_dtype dtype,
                           ibx_view *out) {
   ibx_lower *lower = part->conv->lower;
@@ -116,13 +115,20 @@ static bool make_mask(channel_part *part, ibx_dtype dtype) {
 // The weights of this part: [group, channel, tap, (group), out].
 static bool own_weights(const channel_part *part, ibx_view *out) {
   const ibx_view *all = &part->weights;
-  int64_t first = part->channel / part->in;
+  bool by_channel = part->conv->is_transposed;
+  int64_t first = by_channel ? part->channel : part->channel / part->in;
   ibx_ints split = {.at = {part->conv->groups, part->out}, .len = 2};
-  ibx_view outputs = *all, groups, kept;
-  outputs.rank = 1;
+  ibx_view outputs = *all, kept;
   int64_t starts[2] = {first, 0}, sizes[2] = {part->groups, part->out};
-  if (!ibx_view_reshape(&outputs, &split, &groups) ||
-      !ibx_view_slice(&groups, starts, sizes, NULL, &kept)) {
+  if (by_channel) {
+    sizes[0] *= part->in;
+    outputs.rank = 2;
+  } else {
+    outputs.rank = 1;
+    if (!ibx_view_reshape(&outputs, &split, &outputs)) outputs.rank = 0;
+  }
+  if (outputs.rank == 0 ||
+      !ibx_view_slice(&outputs, starts, sizes, NULL, &kept)) {
     return ibx_lower_fail(part->conv->lower, IBX_INTERNAL,
                           "the weights of a group are no view");
   }
@@ -200,10 +206,10 @@ static bool make_stationary(channel_part *part, ibx_dtype dtype) {
   return spread_together(part, &weights, IBX_ENGINE_VECTOR);
 }
 
-static bool multiply_part(channel_part *part, ibx_sum *sum) {
-  const ibx_conv *conv = part->conv;
+static bool multiply_phase(void *user, const ibx_conv *conv) {
+  const channel_part *part = user;
   int64_t columns = part->groups * part->out;
-  sum->terms.count = 0;
+  ibx_sum sum = ibx_conv_sum(conv, part->x);
   for (int64_t t = 0; t < conv->taps; t++) {
     int64_t tap[IBX_SPATIAL];
     ibx_conv_tap(conv, t, tap);
@@ -211,10 +217,10 @@ static bool multiply_part(channel_part *part, ibx_sum *sum) {
         .part = part->at, .stationary = &part->stationary, .column_step = 1};
     term.part.stationary_offset = t * columns;
     if (!ibx_conv_shift(conv, part->x, tap, &term)) continue;
-    ibx_terms_add(&sum->terms, conv->lower->arena, term);
+    ibx_terms_add(&sum.terms, conv->lower->arena, term);
   }
-  sum->channel = part->channel / part->in * part->out;
-  return ibx_sum_blocks(sum, sum->channel, sum->channel + columns);
+  sum.channel = part->channel / part->in * part->out;
+  return ibx_sum_blocks(&sum, sum.channel, sum.channel + columns);
 }
 
 // ---- Depthwise convolutions of few channels: folded
@@ -295,7 +301,7 @@ static bool fold_part(const channel_part *part, bool *out_pays) {
 
 // The mask of the first and largest part serves all that start at the same
 // partition: `*masked`.
-static bool whole_part(channel_part *part, ibx_sum *sum, int32_t *masked) {
+static bool whole_part(channel_part *part, int32_t *masked) {
   ibx_dtype dtype = part->x->view.dtype;
   if (*masked != part->at.moving_partition) {
     if (!make_mask(part, dtype)) return false;
@@ -303,27 +309,31 @@ static bool whole_part(channel_part *part, ibx_sum *sum, int32_t *masked) {
   } else {
     part->mask = spread_view(part, part->mask.buffer, dtype, 0, 1, 0);
   }
-  return make_stationary(part, dtype) && multiply_part(part, sum);
+  return make_stationary(part, dtype) &&
+         ibx_conv_phases(part->conv, multiply_phase, part);
 }
 
 // The weights with each channel on the partition of that channel of x.
 static bool load_weights(const ibx_conv *conv, const ibx_image *x,
                          ibx_dtype dtype, ibx_view *out) {
   ibx_view channels = x->view, split;
-  int64_t in = conv->w.dims[1];
-  ibx_ints shape = {.at = {conv->groups, in}, .len = 2};
-  channels.rank = 1;
-  channels.dim[0] = x->view.dim[1];
-  if (!ibx_view_reshape(&channels, &shape, &split)) return false;
+  ibx_ints shape = {.at = {conv->groups, conv->in}, .len = 2};
   ibx_view want = {.dtype = dtype, .rank = conv->w.rank};
-  for (uint8_t d = 2; d < want.rank; d++)
+  for (uint8_t d = 2; d < want.rank; d++) {
     want.dim[d] = free_dim(conv->w.dims[d], 0);
-  want.dim[1] = split.dim[1];
-  want.dim[0] = split.dim[0];
-  want.dim[0].size = conv->w.dims[0];
-  if (want.dim[0].count == IBX_ATOMS) return false;
-  want.dim[0].atom[want.dim[0].count++] =
-      (ibx_atom){.size = conv->w.dims[0] / conv->groups};
+  }
+  want.dim[0] = x->view.dim[1];
+  want.dim[1] = free_dim(conv->out, 0);
+  if (!conv->is_transposed) {
+    channels.rank = 1;
+    channels.dim[0] = x->view.dim[1];
+    if (!ibx_view_reshape(&channels, &shape, &split)) return false;
+    want.dim[0] = split.dim[0];
+    want.dim[1] = split.dim[1];
+    want.dim[0].size = conv->w.dims[0];
+    if (want.dim[0].count == IBX_ATOMS) return false;
+    want.dim[0].atom[want.dim[0].count++] = (ibx_atom){.size = conv->out};
+  }
   return ibx_lower_constant_as(conv->lower, conv->node->operand[1], &want, 0, 0,
                                0, out);
 }
@@ -332,8 +342,8 @@ static bool load_weights(const ibx_conv *conv, const ibx_image *x,
 // legal partitions of dst.
 static bool parts_fit(const ibx_conv *conv, const ibx_contraction *parts,
                       size_t count) {
-  int64_t in = conv->w.dims[1], out = conv->w.dims[0] / conv->groups;
-  bool one_tile = ibx_sum_channels(conv->dst) == conv->w.dims[0];
+  int64_t in = conv->in, out = conv->out;
+  bool one_tile = ibx_sum_channels(conv->dst) == conv->y.dims[1];
   int64_t channel = 0;
   for (size_t i = 0; i < count; i++) {
     if (parts[i].partitions % in != 0) return false;
@@ -369,21 +379,17 @@ bool ibx_conv_groups(const ibx_conv *conv, const ibx_image *x, bool *out_fits) {
   *out_fits = ibx_lower_is_constant(lower, conv->node->operand[1]) &&
               parts_fit(conv, parts, count);
   if (!*out_fits) return true;
-  channel_part part = {.conv = conv,
-                       .x = x,
-                       .in = conv->w.dims[1],
-                       .out = conv->w.dims[0] / conv->groups};
-  bool is_depthwise = part.in == 1 && part.out == 1;
+  channel_part part = {.conv = conv, .x = x, .in = conv->in, .out = conv->out};
+  bool may_fold = part.in == 1 && part.out == 1 && !conv->is_transposed;
   part.by_gpsimd = gpsimd_keeps_up(conv, IBX_PARTITIONS, x->view.dtype);
   if (!get_weights(&part)) return false;
-  ibx_sum sum = ibx_conv_sum(conv, x);
   int32_t masked = -1;
   for (size_t i = 0; i < count; i++) {
     bool done = false;
     part.at = parts[i];
     part.groups = part.at.partitions / part.in;
-    if (is_depthwise && !fold_part(&part, &done)) return false;
-    if (!done && !whole_part(&part, &sum, &masked)) return false;
+    if (may_fold && !fold_part(&part, &done)) return false;
+    if (!done && !whole_part(&part, &masked)) return false;
     part.channel += part.at.partitions;
   }
   return true;

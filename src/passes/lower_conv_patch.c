@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Patches: comes in an image of few channels and how it is laid in slots; goes
-// out, band by band of output rows, a patch on all the slots' partitions, and the
-// products over it.
+// out, band by band of output rows, a patch on all the slots' partitions, and
+// the products over it.
 //
 //   partition (sy, sx, c), row r, column q:
 //     x[c, r * row_step + sy * shift - pad, q + sx * shift - pad]
 //
-// The taps that are left are access patterns on the patch, as always. Padding is
-// stored here, as zeros, because every slot clips differently.
+// The taps that are left are access patterns on the patch, as always. Padding
+// is stored here, as zeros, because every slot clips differently.
 //
 // An image in HBM is first staged with its rows on the partitions, where it is
 // read once; patches come from there by DMA. One in SBUF is copied by Vector

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pooling: comes in [N, C, spatial...]; goes out the largest element or the mean
-// of each window. The largest of a window is the largest of its rows' largest,
-// and a sum likewise, so each spatial dimension is a pass of its own:
+// Pooling: comes in [N, C, spatial...]; goes out the largest element or the
+// mean of each window. The largest of a window is the largest of its rows'
+// largest, and a sum likewise, so each spatial dimension is a pass of its own:
 //
 //   x [H, W]  --taps of width-->  [H, W']  --taps of height-->  [H', W']
 //
