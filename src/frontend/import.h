@@ -114,6 +114,14 @@ int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
                                  const Onnx__NodeProto *node, size_t index);
 
+/// Binds the graph's inputs, those with initialisers excepted.
+void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
+                       const Onnx__GraphProto *graph);
+/// Adds a port for output `index`, whose nodes were imported. The list of ports
+/// has room.
+void ibx_import_output(ibx_import *import, const ibx_frame *frame,
+                       const Onnx__ValueInfoProto *info, size_t index);
+
 /// Finds a model-local function; NULL when there is none.
 const Onnx__FunctionProto *
 ibx_import_function_find(ibx_import *import, const Onnx__NodeProto *node);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports Attention and RotaryEmbedding, decomposed. Comes in: queries, keys and
-// values as [B, S, heads * D] or [B, heads, S, D], a mask, a cache. Goes out:
+// Imports Attention and RotaryEmbedding, decomposed. Comes in: queries, keys
+// and values as [B, S, heads * D] or [B, heads, S, D], a mask, a cache. Goes out:
 //
 //   softmax(cap(Q K^T * scale) + bias) V
 //

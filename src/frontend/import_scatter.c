@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports scatters with constant indices. Comes in: data, indices, updates. Goes
-// out: a gather from data and updates joined, by indices that say for each row
+// Imports scatters with constant indices. Comes in: data, indices, updates.
+// Goes out: a gather from data and updates joined, by indices that say for each row
 // which of them is last. What is not constant would need a scatter engine.
 
 #include "frontend/import.h"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // eval_model FOLDER...: imports FOLDER/model.onnx, runs its graph with the
-// reference kernels on FOLDER/input_K.npy and compares with output_K.npy. Prints
-// one line for each folder: "pass NAME", "fail NAME: why", or "refused NAME:
-// CODE why". Symbolic dimensions stand in FOLDER/dims, one NAME=VALUE a line; an
-// error that is allowed besides rounding in FOLDER/tolerance. Exits with 1 when
-// one failed.
+// reference kernels on FOLDER/input_K.npy and compares with output_K.npy.
+// Prints one line for each folder: "pass NAME", "fail NAME: why", or "refused
+// NAME: CODE why". Symbolic dimensions stand in FOLDER/dims, one NAME=VALUE a
+// line; an error that is allowed besides rounding in FOLDER/tolerance. Exits
+// with 1 when one failed.
 
 #include "frontend/frontend.h"
 #include "ir/evaluate.h"
