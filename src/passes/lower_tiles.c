@@ -12,6 +12,8 @@
 // SBUF and PSUM have sizes but no addresses yet.
 
 #include "passes/lower.h"
+#include "passes/pack.h"
+#include "passes/spill.h"
 
 #include <string.h>
 
@@ -382,10 +384,66 @@ static bool ends_group(const ibx_graph *graph, uint32_t at) {
   return true;
 }
 
+// A spilled value, or a view of one, back in SBUF where it lay before. False
+// when the value is neither.
+static bool reload(ibx_lower *lower, uint32_t value, ibx_view *out) {
+  uint32_t maker = lower->graph->values[value].node;
+  if (!lower->lowered[value] || maker == IBX_NO_VALUE) return false;
+  if (lower->spill[value]) {
+    const ibx_view *home = &lower->homes[value];
+    return ibx_lower_temp(lower, home, home->dtype, out) &&
+           ibx_lower_move(lower, out, &lower->views[value]);
+  }
+  const ibx_node *node = &lower->graph->nodes[maker];
+  ibx_view in;
+  if (node->operand_count != 1 || !reload(lower, node->operand[0], &in)) {
+    return false;
+  }
+  return ibx_lower_apply_view(node, &in, out);
+}
+
+typedef struct reloaded {
+  uint32_t value;
+  ibx_view view; // in HBM
+} reloaded;
+
+// Brings the spilled operands of the nodes back for this group.
+static size_t reload_operands(ibx_lower *lower, const uint32_t *nodes,
+                              size_t count, reloaded *list) {
+  size_t done = 0;
+  for (size_t n = 0; n < count; n++) {
+    const ibx_node *node = &lower->graph->nodes[nodes[n]];
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+      uint32_t value = node->operand[i];
+      ibx_view view;
+      if (!lower->lowered[value] ||
+          lower->func->buffers[lower->views[value].buffer].place.space !=
+              IBX_SPACE_HBM ||
+          !reload(lower, value, &view)) {
+        continue;
+      }
+      list[done++] = (reloaded){.value = value, .view = lower->views[value]};
+      lower->views[value] = view;
+    }
+  }
+  return done;
+}
+
+static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count);
+
 static bool lower_group(ibx_lower *lower, uint32_t last) {
-  const ibx_graph *graph = lower->graph;
   uint32_t *nodes;
   size_t count = group_nodes(lower, last, &nodes);
+  reloaded *list = IBX_ARENA_ARRAY(lower->arena, count * IBX_NODE_OPERANDS, reloaded);
+  lower->source = lower->graph->nodes[nodes[0]].source;
+  size_t done = reload_operands(lower, nodes, count, list);
+  bool ok = lower->status == IBX_OK && lower_nodes(lower, nodes, count);
+  for (size_t i = 0; i < done; i++) lower->views[list[i].value] = list[i].view;
+  return ok;
+}
+
+static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count) {
+  const ibx_graph *graph = lower->graph;
   const ibx_node *first = &graph->nodes[nodes[0]];
   lower->source = first->source;
   if (is_elementwise(first->op)) return lower_pointwise(lower, nodes, count);
@@ -416,27 +474,77 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
   return lower_group(lower, index);
 }
 
-ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
-                                ibx_tile_func *out_func) {
-  *out_func = (ibx_tile_func){.arena = ctx->arena, .name = graph->name};
-  ibx_lower lower = {
+// Stores a value that is to leave SBUF and leaves its view in HBM.
+static bool spill_value(ibx_lower *lower, uint32_t value) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  const ibx_view have = lower->views[value];
+  int64_t bytes = 0;
+  if (lower->func->buffers[have.buffer].place.space != IBX_SPACE_SBUF) {
+    return true;
+  }
+  ibx_type_bytes(type, &bytes);
+  ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
+                                       .partitions = 1,
+                                       .bytes = (uint64_t)bytes},
+                             .name = "spilled",
+                             .kind = IBX_BUFFER_SCRATCH};
+  ibx_view home =
+      ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
+  if (!ibx_lower_move(lower, &home, &have)) return false;
+  lower->homes[value] = have;
+  lower->views[value] = home;
+  return true;
+}
+
+static ibx_lower lower_begin(ibx_pass_ctx *ctx, const ibx_graph *graph,
+                             const bool *spill, ibx_tile_func *func) {
+  *func = (ibx_tile_func){.arena = ctx->arena, .name = graph->name};
+  return (ibx_lower){
       .ctx = ctx,
       .machine = ctx->machine,
       .graph = graph,
-      .uses = ibx_graph_uses(graph, ctx->scratch),
-      .func = out_func,
+      .uses = ibx_graph_uses(graph, ctx->arena),
+      .func = func,
       .arena = ctx->arena,
+      .spill = spill,
       .views = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
+      .homes = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
       .lowered = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool),
       .err = ctx->err,
   };
-  lower_inputs(&lower);
+}
+
+static ibx_status lower_all(ibx_lower *lower) {
+  const ibx_graph *graph = lower->graph;
+  lower_inputs(lower);
   bool ok = true;
   for (uint32_t n = 0; ok && n < graph->node_count; n++) {
-    ok = lower_node(&lower, n);
+    uint32_t value = graph->nodes[n].result;
+    ok = lower_node(lower, n);
+    if (ok && lower->spill[value] && lower->lowered[value]) {
+      ok = spill_value(lower, value);
+    }
   }
-  ok = ok && lower_outputs(&lower);
-  if (ok && lower.status == IBX_OK) return IBX_OK;
-  if (lower.status != IBX_OK) return lower.status;
-  return IBX_FAIL(ctx->err, INTERNAL, "lowering stopped without a reason");
+  ok = ok && lower_outputs(lower);
+  if (lower->status != IBX_OK) return lower->status;
+  if (ok) return IBX_OK;
+  return IBX_FAIL(lower->err, INTERNAL, "lowering stopped without a reason");
+}
+
+// Each attempt that does not fit marks more values to spill; the last one is
+// left to place, which says what does not fit.
+enum { ATTEMPTS = 24 };
+
+ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
+                                ibx_tile_func *out_func) {
+  bool *spill = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool);
+  ibx_packs before = *ctx->packs;
+  for (size_t attempt = 0;; attempt++) {
+    ibx_lower lower = lower_begin(ctx, graph, spill, out_func);
+    IBX_TRY(lower_all(&lower));
+    if (attempt == ATTEMPTS || !ibx_spill_choose(&lower, ctx->scratch, spill)) {
+      return IBX_OK;
+    }
+    *ctx->packs = before;
+  }
 }

@@ -64,6 +64,7 @@ static bool find_cached(ibx_lower *lower, uint32_t value, const ibx_view *want,
 
 static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
                        const ibx_view *view) {
+  if (lower->spill[value]) return; // each user loads it anew
   ibx_lower_cache *cache = cache_of(lower);
   if (cache->count == cache->room) {
     size_t room = cache->room ? cache->room * 2 : 64;

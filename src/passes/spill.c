@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Spilling: comes in a lowered function in which everything stays in SBUF; goes
+// out a set of values that are better kept in HBM. Lowering is then done again:
+// a marked value is stored when it is made and loaded by each of its users.
+// Values that a user reaches far away and that are large go first, since each
+// costs its bytes once to store and once to load.
+
+#include "passes/spill.h"
+
+#include <stdlib.h>
+
+// Packing leaves gaps, and constants need a ring to stream through.
+enum { USABLE_PERCENT = 85 };
+
+typedef struct span {
+  uint32_t first, last; // operations
+  uint32_t value;       // the first one that lies in the buffer
+  uint64_t bytes;
+  bool streamed;
+} span;
+
+static bool is_load(const ibx_tile_func *func, const ibx_insn *insn) {
+  return insn->opcode == IBX_OP_dma_copy &&
+         func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
+}
+
+static span *spans_of(const ibx_lower *lower, ibx_arena *scratch) {
+  const ibx_tile_func *func = lower->func;
+  span *spans = IBX_ARENA_ARRAY(scratch, func->buffer_count, span);
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    spans[b] = (span){.first = UINT32_MAX, .value = IBX_NO_VALUE};
+    if (func->buffers[b].place.space == IBX_SPACE_SBUF) {
+      spans[b].bytes = func->buffers[b].place.bytes;
+    }
+  }
+  for (uint32_t i = 0; i < func->op_count; i++) {
+    const ibx_insn *insn = &func->ops[i].insn;
+    const ibx_insn_info *info = ibx_insn_get(insn->opcode);
+    for (size_t s = 0; s < IBX_OPERANDS; s++) {
+      uint16_t b = insn->operand[s].buffer;
+      if (info->slot[s] == IBX_SLOT_NONE || b == IBX_NO_BUFFER) continue;
+      if (spans[b].first == UINT32_MAX) {
+        spans[b].first = i;
+        spans[b].streamed = s == 0 && is_load(func, insn);
+      }
+      spans[b].last = i;
+    }
+  }
+  for (uint32_t v = 0; v < lower->graph->value_count; v++) {
+    if (!lower->lowered[v]) continue;
+    span *home = &spans[lower->views[v].buffer];
+    if (home->value == IBX_NO_VALUE) home->value = v;
+  }
+  return spans;
+}
+
+// Bytes that live at each operation; returns the fullest one.
+static uint32_t fullest(const ibx_lower *lower, const span *spans,
+                        ibx_arena *scratch, uint64_t *out_bytes) {
+  size_t count = lower->func->op_count;
+  int64_t *change = IBX_ARENA_ARRAY(scratch, count + 2, int64_t);
+  for (size_t b = 0; b < lower->func->buffer_count; b++) {
+    if (spans[b].first == UINT32_MAX || spans[b].streamed) continue;
+    change[spans[b].first] += (int64_t)spans[b].bytes;
+    change[spans[b].last + 1] -= (int64_t)spans[b].bytes;
+  }
+  int64_t live = 0, most = 0;
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    live += change[i];
+    if (live <= most) continue;
+    most = live;
+    at = i;
+  }
+  *out_bytes = (uint64_t)most;
+  return at;
+}
+
+static int compare_bytes(const void *a, const void *b) {
+  const span *x = *(const span *const *)a, *y = *(const span *const *)b;
+  if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+  return x->value < y->value ? -1 : x->value > y->value;
+}
+
+static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
+  uint32_t source = lower->func->ops[at].source;
+  uint32_t from = at, to = at;
+  while (from > 0 && lower->func->ops[from - 1].source == source) from--;
+  while (to + 1 < lower->func->op_count &&
+         lower->func->ops[to + 1].source == source) {
+    to++;
+  }
+  for (uint32_t i = from; i <= to; i++) {
+    const ibx_insn *insn = &lower->func->ops[i].insn;
+    for (size_t s = 0; s < IBX_OPERANDS; s++) {
+      if (insn->operand[s].buffer == buffer) return true;
+    }
+  }
+  return false;
+}
+
+size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch,
+                        bool *spill) {
+  span *spans = spans_of(lower, scratch);
+  uint64_t live, limit = lower->machine->sbuf_bytes;
+  uint32_t at = fullest(lower, spans, scratch, &live);
+  limit = limit * USABLE_PERCENT / 100;
+  if (live <= limit) return 0;
+  const span **order =
+      IBX_ARENA_ARRAY(scratch, lower->func->buffer_count, const span *);
+  size_t count = 0, marked = 0;
+  for (size_t b = 0; b < lower->func->buffer_count; b++) {
+    const span *s = &spans[b];
+    bool across = s->first < at && s->last > at && s->first != UINT32_MAX;
+    if (!across || s->streamed || s->value == IBX_NO_VALUE) continue;
+    if (spill[s->value] || is_used_near(lower, (uint16_t)b, at)) continue;
+    order[count++] = s;
+  }
+  qsort(order, count, sizeof(*order), compare_bytes);
+  for (size_t i = 0; i < count && live > limit; i++) {
+    spill[order[i]->value] = true;
+    live -= order[i]->bytes;
+    marked++;
+  }
+  return marked;
+}
