@@ -36,13 +36,14 @@ ibx_status ibx_buffer_create(ibx_device *device, size_t size_bytes,
   if (memory == NULL) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu bytes", size_bytes);
   }
-  ibx_status status =
-      ibx_buffer_wrap(device, memory, size_bytes, out_buffer, err);
-  if (status != IBX_OK) {
+  ibx_buffer *buffer = NULL;
+  ibx_status status = ibx_buffer_wrap(device, memory, size_bytes, &buffer, err);
+  if (buffer == NULL) {
     ibx_device_free(device, memory);
     return status;
   }
-  (*out_buffer)->is_ours = true;
+  buffer->is_ours = true;
+  *out_buffer = buffer;
   return IBX_OK;
 }
 

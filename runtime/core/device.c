@@ -54,9 +54,7 @@ static ibx_status find_table(ibx_device *device, const char *path,
   ibx_driver_entry_fn get_table;
   memcpy(&get_table, &symbol, sizeof(get_table));
   device->table = get_table(IBX_DEVICE_TABLE_VERSION);
-  if (device->table != NULL && is_complete(device->table)) return IBX_OK;
-  return IBX_FAIL(err, UNSUPPORTED, "driver %s has no device table version %u",
-                  path, IBX_DEVICE_TABLE_VERSION);
+  return IBX_OK;
 }
 
 // Opens the library of "/path/lib.so?rest" and stores where the rest begins.
@@ -85,6 +83,10 @@ static ibx_status open_uri(ibx_device *device, const char *uri,
   } else {
     return IBX_FAIL(err, INVALID_ARGUMENT,
                     "device '%s' is neither sim: nor driver:/path/lib.so", uri);
+  }
+  if (device->table == NULL || !is_complete(device->table)) {
+    return IBX_FAIL(err, UNSUPPORTED, "device '%s' has no table version %u",
+                    uri, IBX_DEVICE_TABLE_VERSION);
   }
   return device->table->open(rest, &device->allocator, &device->handle, err);
 }

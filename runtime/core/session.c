@@ -122,7 +122,7 @@ ibx_status ibx_session_read_state(ibx_session *session, const char *name,
   uint8_t *state = NULL;
   ibx_session_await_turn(session);
   ibx_status status = find_state(session, name, size_bytes, &state, err);
-  if (status == IBX_OK) memcpy(data, state, size_bytes);
+  if (state != NULL) memcpy(data, state, size_bytes);
   ibx_session_end_turn(session);
   return status;
 }
@@ -133,7 +133,7 @@ ibx_status ibx_session_write_state(ibx_session *session, const char *name,
   uint8_t *state = NULL;
   ibx_session_await_turn(session);
   ibx_status status = find_state(session, name, size_bytes, &state, err);
-  if (status == IBX_OK) memcpy(state, data, size_bytes);
+  if (state != NULL) memcpy(state, data, size_bytes);
   ibx_session_end_turn(session);
   return status;
 }

@@ -11,8 +11,8 @@ static bool is_int32(ibx_dtype dtype) {
 static void iota_row(const ibx_exec *x, const ibx_sim_view *dst, uint32_t first,
                      size_t p) {
   size_t n = dst->elements;
-  uint32_t *whole = (uint32_t *)(void *)x->sim->scratch[0];
-  float *values = x->sim->scratch[1];
+  uint32_t *whole = x->sim->scratch[0]->u32;
+  float *values = x->sim->scratch[1]->f32;
   for (size_t i = 0; i < n; i++) {
     whole[i] = first + (uint32_t)i;
   }

@@ -22,7 +22,7 @@ ibx_status ibx_exec_load_stationary(const ibx_exec *x) {
   float *to = x->sim->array + array_row(x, 1) * IBX_ARRAY;
   for (size_t p = 0; p < src.partitions; p++, to += IBX_ARRAY) {
     const float *row =
-        ibx_sim_view_fetch(&src, p, 0, src.elements, x->sim->scratch[0]);
+        ibx_sim_view_fetch(&src, p, 0, src.elements, x->sim->scratch[0]->f32);
     memcpy(to, row, src.elements * sizeof(*to));
   }
   return IBX_OK;
@@ -31,7 +31,7 @@ ibx_status ibx_exec_load_stationary(const ibx_exec *x) {
 // The moving tile as rows of fp32: in place, or gathered into scratch.
 static void fetch_moving(const ibx_exec *x, const ibx_sim_view *src,
                          ibx_gemm *g) {
-  float *scratch = x->sim->scratch[0];
+  float *scratch = x->sim->scratch[0]->f32;
   size_t n = src->elements;
   const float *first = ibx_sim_view_fetch(src, 0, 0, n, scratch);
   g->b = first;
@@ -51,22 +51,24 @@ static void fetch_moving(const ibx_exec *x, const ibx_sim_view *src,
 // scratch otherwise: PSUM is read, added to in fp32 and converted back.
 static void multiply(const ibx_exec *x, const ibx_sim_view *dst, ibx_gemm *g) {
   bool accumulate = (x->insn->flags & IBX_FLAG_ACCUMULATE) != 0;
-  const float *probe = ibx_sim_view_fetch(dst, 0, 0, g->n, x->sim->scratch[1]);
-  if (probe != x->sim->scratch[1]) {
-    g->c = (float *)(void *)dst->base;
+  const float *probe =
+      ibx_sim_view_fetch(dst, 0, 0, g->n, x->sim->scratch[1]->f32);
+  if (probe != x->sim->scratch[1]->f32) {
+    void *first = dst->base;
+    g->c = first;
     g->c_step = dst->partition_bytes / sizeof(float);
     g->accumulate = accumulate;
     ibx_gemm_run(g);
     return;
   }
-  g->c = x->sim->scratch[1];
+  g->c = x->sim->scratch[1]->f32;
   g->c_step = g->n;
   ibx_gemm_run(g);
   for (size_t p = 0; p < dst->partitions; p++) {
     float *sums = g->c + p * g->c_step;
     if (accumulate) {
       const float *old =
-          ibx_sim_view_fetch(dst, p, 0, g->n, x->sim->scratch[2]);
+          ibx_sim_view_fetch(dst, p, 0, g->n, x->sim->scratch[2]->f32);
       for (size_t i = 0; i < g->n; i++) {
         sums[i] += old[i];
       }
@@ -97,8 +99,8 @@ static ibx_status transpose(const ibx_exec *x) {
   ibx_sim_shape shape = {.num = {1, 1, src.partitions},
                          .partitions = (uint32_t)src.elements};
   IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  uint32_t *tile = (uint32_t *)(void *)x->sim->scratch[0];
-  uint32_t *row = (uint32_t *)(void *)x->sim->scratch[1];
+  uint32_t *tile = x->sim->scratch[0]->u32;
+  uint32_t *row = x->sim->scratch[1]->u32;
   for (size_t p = 0; p < src.partitions; p++) {
     ibx_sim_view_fetch_bits(&src, p, src.elements, row);
     for (size_t f = 0; f < src.elements; f++) {

@@ -25,9 +25,9 @@ static ibx_sim_shape outer_shape(const ibx_insn *insn, size_t *out_group) {
 static void reduce_row(const ibx_exec *x, const ibx_sim_view *dst,
                        const ibx_sim_view *src, size_t group, size_t p) {
   uint8_t alu = x->insn->op[0];
-  float *out = x->sim->scratch[1];
+  float *out = x->sim->scratch[1]->f32;
   const float *row =
-      ibx_sim_view_fetch(src, p, 0, src->elements, x->sim->scratch[0]);
+      ibx_sim_view_fetch(src, p, 0, src->elements, x->sim->scratch[0]->f32);
   for (size_t i = 0; i < dst->elements; i++) {
     out[i] = ibx_sim_row_fold(alu, row + i * group, group);
   }
@@ -42,8 +42,8 @@ static void reduce_bits(const ibx_exec *x, const ibx_sim_view *dst,
                         const ibx_sim_view *src, size_t group, size_t p) {
   uint8_t alu = x->insn->op[0];
   unsigned width = (unsigned)(8 * src->element_bytes);
-  uint32_t *row = (uint32_t *)(void *)x->sim->scratch[0];
-  uint32_t *out = (uint32_t *)(void *)x->sim->scratch[1];
+  uint32_t *row = x->sim->scratch[0]->u32;
+  uint32_t *out = x->sim->scratch[1]->u32;
   ibx_sim_view_fetch_bits(src, p, src->elements, row);
   for (size_t i = 0; i < dst->elements; i++) {
     const uint32_t *from = row + i * group;
@@ -71,11 +71,11 @@ ibx_status ibx_exec_tensor_reduce(const ibx_exec *x) {
 static void fold_partitions(const ibx_exec *x, const ibx_sim_view *dst,
                             const ibx_sim_view *src) {
   size_t n = src->elements;
-  float *total = x->sim->scratch[1], *sum = x->sim->scratch[2];
-  const float *row = ibx_sim_view_fetch(src, 0, 0, n, x->sim->scratch[0]);
+  float *total = x->sim->scratch[1]->f32, *sum = x->sim->scratch[2]->f32;
+  const float *row = ibx_sim_view_fetch(src, 0, 0, n, x->sim->scratch[0]->f32);
   memcpy(total, row, n * sizeof(*total));
   for (size_t p = 1; p < src->partitions; p++) {
-    row = ibx_sim_view_fetch(src, p, 0, n, x->sim->scratch[0]);
+    row = ibx_sim_view_fetch(src, p, 0, n, x->sim->scratch[0]->f32);
     ibx_sim_row_vv(x->insn->op[0], total, row, sum, n);
     float *swap = total;
     total = sum;
@@ -88,8 +88,8 @@ static void fold_partition_bits(const ibx_exec *x, const ibx_sim_view *dst,
                                 const ibx_sim_view *src) {
   size_t n = src->elements;
   unsigned width = (unsigned)(8 * src->element_bytes);
-  uint32_t *row = (uint32_t *)(void *)x->sim->scratch[0];
-  uint32_t *total = (uint32_t *)(void *)x->sim->scratch[1];
+  uint32_t *row = x->sim->scratch[0]->u32;
+  uint32_t *total = x->sim->scratch[1]->u32;
   ibx_sim_view_fetch_bits(src, 0, n, total);
   for (size_t p = 1; p < src->partitions; p++) {
     ibx_sim_view_fetch_bits(src, p, n, row);

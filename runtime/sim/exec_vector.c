@@ -21,7 +21,7 @@ static ibx_status copy_exact(const ibx_exec *x) {
   IBX_TRY(ibx_sim_view_make(x, 0, ibx_sim_shape_of(x->insn), &dst));
   IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
   IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
-  uint8_t *raw = (uint8_t *)x->sim->scratch[0];
+  uint8_t *raw = x->sim->scratch[0]->bytes;
   size_t room = IBX_SIM_ROW * sizeof(float) / dst.element_bytes;
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i += room) {
@@ -170,9 +170,9 @@ ibx_status ibx_exec_memset(const ibx_exec *x) {
 static void select_row(const ibx_exec *x, const ibx_sim_view *dst,
                        const ibx_sim_view *src, const ibx_sim_view *mask,
                        size_t p) {
-  uint8_t *chosen = (uint8_t *)x->sim->scratch[0];
-  uint8_t *result = (uint8_t *)x->sim->scratch[1];
-  uint32_t *bits = (uint32_t *)(void *)x->sim->scratch[2];
+  uint8_t *chosen = x->sim->scratch[0]->bytes;
+  uint8_t *result = x->sim->scratch[1]->bytes;
+  uint32_t *bits = x->sim->scratch[2]->u32;
   size_t n = dst->elements, bytes = dst->element_bytes;
   ibx_sim_view_fetch_raw(src, p, 0, n, chosen);
   ibx_sim_view_fetch_raw(dst, p, 0, n, result);

@@ -87,14 +87,14 @@ static void tile_avx2(const float *a, const float *packed, size_t k, float *c,
     __m256 x0 = _mm256_set1_ps(a[0]);
     __m256 x1 = _mm256_set1_ps(a[1]);
     for (int j = 0; j < 4; j++) {
-      __m256 b = _mm256_loadu_ps(packed + j * 8);
+      __m256 b = _mm256_loadu_ps(packed + (size_t)j * 8);
       sum[0][j] = _mm256_fmadd_ps(x0, b, sum[0][j]);
       sum[1][j] = _mm256_fmadd_ps(x1, b, sum[1][j]);
     }
   }
   for (int i = 0; i < 2; i++, c += c_step) {
     for (int j = 0; j < 4; j++) {
-      float *to = c + j * 8;
+      float *to = c + (size_t)j * 8;
       if (accumulate) sum[i][j] = _mm256_add_ps(_mm256_loadu_ps(to), sum[i][j]);
       _mm256_storeu_ps(to, sum[i][j]);
     }

@@ -80,19 +80,19 @@ static void map_partition(const ibx_exec *x, const operands *o, size_t p,
                           size_t chunk, ibx_sim_row_fn fn, float *reduced) {
   ibx_sim_row row = {.insn = x->insn,
                      .s = {o->scalar[0][p], o->scalar[1][p]},
-                     .out = x->sim->scratch[2],
-                     .temp = x->sim->scratch[3],
+                     .out = x->sim->scratch[2]->f32,
+                     .temp = x->sim->scratch[3]->f32,
                      .reduced = x->insn->imm[0]};
   for (size_t start = 0; start < o->dst.elements; start += chunk) {
     size_t left = o->dst.elements - start;
     row.n = left < chunk ? left : chunk;
     if (o->sources > 0) {
-      row.a =
-          ibx_sim_view_fetch(&o->src[0], p, start, row.n, x->sim->scratch[0]);
+      row.a = ibx_sim_view_fetch(&o->src[0], p, start, row.n,
+                                 x->sim->scratch[0]->f32);
     }
     if (o->sources > 1) {
-      row.b =
-          ibx_sim_view_fetch(&o->src[1], p, start, row.n, x->sim->scratch[1]);
+      row.b = ibx_sim_view_fetch(&o->src[1], p, start, row.n,
+                                 x->sim->scratch[1]->f32);
     }
     fn(&row);
     ibx_sim_view_store(&o->dst, p, start, row.n, row.out);
@@ -129,14 +129,14 @@ static bool is_integer_with_sign(const ibx_sim_view *view) {
 }
 
 ibx_status ibx_sim_map_bits(const ibx_exec *x, ibx_sim_bits_row_fn fn) {
-  operands o;
+  operands o = {.sources = 0};
   IBX_TRY(resolve(x, &o));
-  uint32_t *a = (uint32_t *)(void *)x->sim->scratch[0];
-  uint32_t *b = (uint32_t *)(void *)x->sim->scratch[1];
+  uint32_t *a = x->sim->scratch[0]->u32;
+  uint32_t *b = x->sim->scratch[1]->u32;
   ibx_sim_bits_row row = {.insn = x->insn,
                           .a = a,
                           .b = b,
-                          .out = (uint32_t *)(void *)x->sim->scratch[2],
+                          .out = x->sim->scratch[2]->u32,
                           .width = (unsigned)(8 * o.src[0].element_bytes),
                           .is_signed = is_integer_with_sign(&o.src[0]),
                           .n = o.dst.elements};

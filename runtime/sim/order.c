@@ -125,7 +125,7 @@ static ibx_status make_flights(ibx_sim *sim, ibx_error *err) {
   ibx_sim_flights *f = &sim->flights;
   size_t engines = sim->machine->dma_engines;
   size_t capacity =
-      (size_t)(sim->machine->dma_queues * sim->machine->dma_in_flight);
+      (size_t)sim->machine->dma_queues * sim->machine->dma_in_flight;
   if (f->flight == NULL) f->flight = calloc(capacity, sizeof(*f->flight));
   if (f->free == NULL) f->free = calloc(capacity, sizeof(*f->free));
   if (f->pieces == NULL) {

@@ -12,14 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64 };
+enum {
+  ALIGNMENT = 64,
+  ARRAY_BYTES = IBX_ARRAY * IBX_ARRAY * (int)sizeof(float)
+};
 
 // Instructions, or 64 elements each of what they move: minutes, far more than
 // any model takes. A damaged program may ask for years.
 #define MOST_WORK (UINT64_C(1) << 32)
 
 // Zeroed; a large block costs nothing until it is used.
-static uint8_t *allocate(ibx_sim *sim, uint64_t size) {
+static void *allocate(ibx_sim *sim, uint64_t size) {
   if (size > SIZE_MAX - ALIGNMENT || sim->block_count == IBX_SIM_BLOCKS) {
     return NULL;
   }
@@ -100,12 +103,12 @@ static ibx_status make_memories(ibx_sim *sim, ibx_error *err) {
 }
 
 static ibx_status make_scratch(ibx_sim *sim, ibx_error *err) {
-  size_t array_bytes = IBX_ARRAY * IBX_ARRAY * sizeof(float);
-  size_t row_bytes = IBX_SIM_ROW * sizeof(float);
-  sim->array = (float *)(void *)allocate(sim, array_bytes);
+  const size_t array_bytes = ARRAY_BYTES;
+  const size_t row_bytes = sizeof(ibx_sim_scratch);
+  sim->array = allocate(sim, array_bytes);
   if (sim->array == NULL) return fail_memory(err, array_bytes);
   for (size_t i = 0; i < IBX_SIM_SCRATCHES; i++) {
-    sim->scratch[i] = (float *)(void *)allocate(sim, row_bytes);
+    sim->scratch[i] = allocate(sim, row_bytes);
     if (sim->scratch[i] == NULL) return fail_memory(err, row_bytes);
   }
   return IBX_OK;
@@ -119,12 +122,12 @@ static void place_buffers(ibx_sim *sim) {
     sim->places[i] = *place;
     if (buffer->kind == IBX_BUFFER_WEIGHT) {
       // Never written: side_make() of exec_dma.c refuses.
-      sim->bases[i] =
-          (uint8_t *)(uintptr_t)sim->program->weights.data + place->offset;
+      sim->bases[i] = (uint8_t *)sim->program->weights.data + place->offset;
     } else if (is_hbm_scratch(buffer)) {
       sim->bases[i] =
           sim->memory[IBX_SPACE_HBM] + (place->offset - sim->hbm_first);
-    } else if (place->space != IBX_SPACE_HBM) {
+    } else if (place->space == IBX_SPACE_SBUF ||
+               place->space == IBX_SPACE_PSUM) {
       sim->bases[i] = sim->memory[place->space] +
                       place->partition * sim->partition_bytes[place->space] +
                       place->offset;
@@ -253,7 +256,7 @@ static void poison(ibx_sim *sim) {
   for (size_t i = 0; i < IBX_SPACE_COUNT; i++) {
     memset(sim->memory[i], 0xff, (size_t)sim->memory_bytes[i]);
   }
-  memset(sim->array, 0xff, IBX_ARRAY * IBX_ARRAY * sizeof(float));
+  memset(sim->array, 0xff, ARRAY_BYTES);
 }
 
 ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,

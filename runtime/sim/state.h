@@ -12,8 +12,8 @@
 #include "sim/dma_plan.h"
 
 enum {
-  IBX_SIM_ROW = 65536,   ///< most elements of a partition in one instruction
-  IBX_SIM_SCRATCHES = 4, ///< rows of IBX_SIM_ROW fp32 values
+  IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
+  IBX_SIM_SCRATCHES = 4,
   IBX_SIM_SHADOWS = 2,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
   IBX_SIM_LOOP_DEPTH = 8,
@@ -34,6 +34,13 @@ typedef struct ibx_sim_sequencer {
   ibx_sim_loop loops[IBX_SIM_LOOP_DEPTH];
   size_t depth;
 } ibx_sim_sequencer;
+
+/// Room for a row, as what an instruction takes it for.
+typedef union ibx_sim_scratch {
+  float f32[IBX_SIM_ROW];
+  uint32_t u32[IBX_SIM_ROW];
+  uint8_t bytes[IBX_SIM_ROW * sizeof(float)];
+} ibx_sim_scratch;
 
 /// Memory that grows and keeps its content's room between runs.
 typedef struct ibx_sim_shadow {
@@ -83,7 +90,7 @@ struct ibx_sim {
   uint8_t **bases;                     ///< first byte of each buffer
   uint32_t *partner[IBX_ENGINE_COUNT]; ///< loop of a loop_end and back
   float *array;                        ///< [row][column], fp32
-  float *scratch[IBX_SIM_SCRATCHES];
+  ibx_sim_scratch *scratch[IBX_SIM_SCRATCHES];
   ibx_sim_shadow shadow[IBX_SIM_SHADOWS];
 
   // Of the run.

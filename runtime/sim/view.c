@@ -243,12 +243,10 @@ enum { BLOCK = 512 };
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch) {
   if (view->dense) {
-    const uint8_t *at = view->base + partition * view->partition_bytes +
-                        start * view->element_bytes;
+    const void *at = view->base + partition * view->partition_bytes +
+                     start * view->element_bytes;
     bool aligned = (uintptr_t)at % _Alignof(float) == 0;
-    if (view->dtype == IBX_DTYPE_F32 && aligned) {
-      return (const float *)(const void *)at;
-    }
+    if (view->dtype == IBX_DTYPE_F32 && aligned) return at;
     ibx_dtype_load_f32(view->dtype, at, scratch, n);
     return scratch;
   }

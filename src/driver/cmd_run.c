@@ -178,7 +178,7 @@ static char *output_path(const char *folder, const char *name) {
   size_t folder_len = strlen(folder), len = strlen(name);
   char *path = malloc(folder_len + len + sizeof("/.npy"));
   if (path == NULL) return NULL;
-  memcpy(path, folder, folder_len);
+  memcpy(path, folder, folder_len + 1);
   path[folder_len] = '/';
   for (size_t i = 0; i < len; i++) {
     char c = name[i];
@@ -212,6 +212,7 @@ typedef struct summary {
 } summary;
 
 static summary summarise(const ibx_array *array) {
+  if (array->data == NULL) return (summary){.count = 0};
   summary s = {.count = ibx_array_count(array)};
   size_t bytes = ibx_dtype_bytes(array->dtype);
   double sum = 0;
@@ -285,32 +286,25 @@ static int print_json(const arguments *args, const tensors *t) {
 }
 
 static ibx_status run_entry(const arguments *args, const ibx_program *program,
-                            tensors *t, ibx_error *err) {
-  const ibx_entry *entry = ibx_program_find_entry(program, args->entry);
-  if (entry == NULL) {
-    return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
-                    args->entry == NULL ? "" : args->entry);
-  }
+                            const ibx_entry *entry, tensors *t,
+                            ibx_error *err) {
   IBX_TRY(tensors_init(t, args, entry, err));
   IBX_TRY(run_once(args, program, t, err));
   if (args->output_dir == NULL) return IBX_OK;
   return write_outputs(args->output_dir, t, err);
 }
 
-static int run_file(const arguments *args, const char *path) {
+static int run_program(const arguments *args, const ibx_program *program) {
   ibx_error err = {0};
-  ibx_compile_request request;
-  ibx_loaded loaded;
-  tensors t = {0};
-  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+  const ibx_entry *entry = ibx_program_find_entry(program, args->entry);
+  if (entry == NULL) {
+    (void)IBX_FAIL(&err, NOT_FOUND, "the program has no entry '%s'",
+                   args->entry == NULL ? "" : args->entry);
     return ibx_driver_fail(&err);
   }
-  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
-  ibx_compile_request_fini(&request);
-  if (status != IBX_OK) return ibx_driver_fail(&err);
-  status = run_entry(args, loaded.program, &t, &err);
   int exit_code = 0;
-  if (status != IBX_OK) {
+  tensors t = {.entry = entry};
+  if (run_entry(args, program, entry, &t, &err) != IBX_OK) {
     exit_code = ibx_driver_fail(&err);
   } else if (args->json) {
     exit_code = print_json(args, &t);
@@ -318,6 +312,20 @@ static int run_file(const arguments *args, const char *path) {
     print_text(&t);
   }
   tensors_fini(&t);
+  return exit_code;
+}
+
+static int run_file(const arguments *args, const char *path) {
+  ibx_error err = {0};
+  ibx_compile_request request;
+  ibx_loaded loaded;
+  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+    return ibx_driver_fail(&err);
+  }
+  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
+  ibx_compile_request_fini(&request);
+  if (status != IBX_OK) return ibx_driver_fail(&err);
+  int exit_code = run_program(args, loaded.program);
   ibx_loaded_fini(&loaded);
   return exit_code;
 }
