@@ -29,25 +29,35 @@ static ibx_type legal_type(ibx_pass_ctx *ctx, ibx_type type) {
   return type;
 }
 
+static uint32_t saturate_unsigned(uint64_t wide) {
+  return wide > UINT32_MAX ? UINT32_MAX : (uint32_t)wide;
+}
+
+static uint32_t saturate_signed(uint64_t bits) {
+  int64_t wide = (int64_t)bits;
+  if (wide > INT32_MAX) wide = INT32_MAX;
+  if (wide < INT32_MIN) wide = INT32_MIN;
+  return (uint32_t)wide;
+}
+
 // A 64-bit constant as 32 bits, saturated: positions and counts beyond 2^31 do
 // not exist in one tensor.
 static uint32_t narrowed_weight(ibx_rewrite *rewrite, uint32_t row) {
   ibx_tables *tables = rewrite->graph.tables;
   ibx_weight weight = tables->weights[row];
+  bool is_unsigned = weight.type.dtype == IBX_DTYPE_U64;
   int64_t elements = 0;
   ibx_type_elements(&weight.type, &elements);
   const uint8_t *data = weight.data;
-  int32_t *narrow =
-      IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)elements, int32_t);
+  uint32_t *narrow =
+      IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)elements, uint32_t);
   for (int64_t i = 0; i < elements; i++) {
-    int64_t wide;
+    uint64_t wide;
     __builtin_memcpy(&wide, data + i * 8, 8);
-    if (wide > INT32_MAX) wide = INT32_MAX;
-    if (wide < INT32_MIN) wide = INT32_MIN;
-    narrow[i] = (int32_t)wide;
+    narrow[i] = is_unsigned ? saturate_unsigned(wide) : saturate_signed(wide);
   }
   weight.data = narrow;
-  weight.type.dtype = IBX_DTYPE_I32;
+  weight.type.dtype = is_unsigned ? IBX_DTYPE_U32 : IBX_DTYPE_I32;
   return ibx_tables_add_weight(tables, rewrite->ctx->arena, weight);
 }
 
