@@ -151,6 +151,7 @@ bool ibx_lower_pad(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
       !ibx_lower_fill(lower, out, node->params.value)) {
     return false;
   }
+  if (inner->rank == 0) return ibx_lower_move(lower, out, &src);
   // The dimension on the partitions may start inside of a tile: it goes last.
   uint8_t axis = 0;
   for (uint8_t d = 0; d < inner->rank; d++) {

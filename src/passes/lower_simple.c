@@ -5,6 +5,8 @@
 
 #include "passes/lower.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 enum { ELEMENTS = 4096 };
@@ -73,9 +75,18 @@ bool ibx_lower_tensors(ibx_lower *lower, const ibx_view *dst, const ibx_view *a,
   return ibx_lower_insn(lower, &insn, IBX_ENGINE_VECTOR, slots, ELEMENTS);
 }
 
+// The nearest finite number of the type, unless the value is infinite itself.
+static float finite_in(ibx_dtype dtype, float value) {
+  float most = dtype == IBX_DTYPE_BF16  ? 0x1.fep127f
+               : dtype == IBX_DTYPE_F16 ? 65504.0f
+                                        : FLT_MAX;
+  if (isinf(value) || isnan(value)) return value;
+  return value > most ? most : value < -most ? -most : value;
+}
+
 bool ibx_lower_fill(ibx_lower *lower, const ibx_view *dst, float value) {
   ibx_insn insn = ibx_insn_make(IBX_OP_memset);
-  insn.imm[0] = value;
+  insn.imm[0] = finite_in(dst->dtype, value);
   const ibx_view *slots[IBX_OPERANDS] = {dst};
   return ibx_lower_insn(lower, &insn, IBX_ENGINE_GPSIMD, slots, ELEMENTS);
 }

@@ -434,11 +434,13 @@ static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count);
 static bool lower_group(ibx_lower *lower, uint32_t last) {
   uint32_t *nodes;
   size_t count = group_nodes(lower, last, &nodes);
-  reloaded *list = IBX_ARENA_ARRAY(lower->arena, count * IBX_NODE_OPERANDS, reloaded);
+  reloaded *list =
+      IBX_ARENA_ARRAY(lower->arena, count * IBX_NODE_OPERANDS, reloaded);
   lower->source = lower->graph->nodes[nodes[0]].source;
   size_t done = reload_operands(lower, nodes, count, list);
   bool ok = lower->status == IBX_OK && lower_nodes(lower, nodes, count);
-  for (size_t i = 0; i < done; i++) lower->views[list[i].value] = list[i].view;
+  for (size_t i = 0; i < done; i++)
+    lower->views[list[i].value] = list[i].view;
   return ok;
 }
 

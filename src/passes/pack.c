@@ -7,6 +7,7 @@
 
 #include "passes/pack.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,21 @@ static void gather(const pack_state *state, int64_t from, int64_t step,
   }
 }
 
+// A finite number stays finite in a narrower type: masks are written as the
+// largest fp32, and as infinity they would turn a masked row into NaN.
+static void keep_finite(ibx_dtype to, const float *src, uint8_t *dst,
+                        int64_t count) {
+  if (to != IBX_DTYPE_BF16 && to != IBX_DTYPE_F16) return;
+  const uint16_t infinity = to == IBX_DTYPE_BF16 ? 0x7f80 : 0x7c00;
+  for (int64_t i = 0; i < count; i++) {
+    uint16_t bits;
+    memcpy(&bits, dst + 2 * i, sizeof bits);
+    if ((bits & 0x7fff) != infinity || isinf(src[i])) continue;
+    bits--;
+    memcpy(dst + 2 * i, &bits, sizeof bits);
+  }
+}
+
 static void convert(const pack_state *state, const void *src, int64_t to,
                     int64_t count) {
   uint8_t *dst = state->out + (size_t)to * ibx_dtype_bytes(state->to);
@@ -47,6 +63,7 @@ static void convert(const pack_state *state, const void *src, int64_t to,
   float run[RUN];
   if (state->from == IBX_DTYPE_F32 && ((uintptr_t)src & 3) == 0) {
     ibx_dtype_store_f32(state->to, src, dst, (size_t)count);
+    keep_finite(state->to, src, dst, count);
     return;
   }
   for (int64_t i = 0; i < count; i += RUN) {
@@ -57,6 +74,8 @@ static void convert(const pack_state *state, const void *src, int64_t to,
                        run, part);
     ibx_dtype_store_f32(state->to, run,
                         dst + (size_t)i * ibx_dtype_bytes(state->to), part);
+    keep_finite(state->to, run, dst + (size_t)i * ibx_dtype_bytes(state->to),
+                (int64_t)part);
   }
 }
 

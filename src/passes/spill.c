@@ -86,7 +86,8 @@ static int compare_bytes(const void *a, const void *b) {
 static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
   uint32_t source = lower->func->ops[at].source;
   uint32_t from = at, to = at;
-  while (from > 0 && lower->func->ops[from - 1].source == source) from--;
+  while (from > 0 && lower->func->ops[from - 1].source == source)
+    from--;
   while (to + 1 < lower->func->op_count &&
          lower->func->ops[to + 1].source == source) {
     to++;

@@ -11,6 +11,7 @@
 /// and marks in `spill` (one flag for each value) those values that live across
 /// it without being used there, largest first, until the rest fits. Returns how
 /// many it marked: 0 when everything fits already, or nothing can be spared.
-size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch, bool *spill);
+size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch,
+                        bool *spill);
 
 #endif

@@ -122,7 +122,11 @@ typedef struct atom_source {
   bool outermost; // `rest` is the outermost atom of its dimension
 } atom_source;
 
-static bool next_atom(atom_source *source) {
+static bool is_partial(const ibx_dim *dim) {
+  return dim->size % inner_product(dim) != 0;
+}
+
+static bool take_atom(atom_source *source) {
   while (source->atom < 0) {
     if (--source->dim < 0) return false;
     source->atom = source->view->dim[source->dim].count - 1;
@@ -131,15 +135,37 @@ static bool next_atom(atom_source *source) {
   const ibx_dim *dim = &source->view->dim[source->dim];
   source->rest = dim->atom[source->atom];
   source->outermost = source->atom == 0;
-  if (source->outermost)
-    source->rest.size = ceil_div(dim->size, inner_product(dim));
+  if (source->outermost) source->rest.size = ceil_div(dim->size, inner_product(dim));
   source->atom--;
   source->has_rest = true;
   return true;
 }
 
-static bool is_partial(const ibx_dim *dim) {
-  return dim->size % inner_product(dim) != 0;
+static bool ends_partial(const atom_source *source) {
+  return source->outermost && is_partial(&source->view->dim[source->dim]);
+}
+
+// Takes the next atom together with those that continue it, so that it may be
+// split elsewhere than where the source was: 77 x 48 in a row are 8 x 462.
+static bool next_atom(atom_source *source) {
+  if (!take_atom(source)) return false;
+  for (;;) {
+    atom_source next = *source;
+    ibx_atom *rest = &source->rest;
+    if (ends_partial(source) || !take_atom(&next)) return true;
+    if (ends_partial(&next)) return true;
+    bool follows = next.rest.step == rest->step * rest->size &&
+                   next.rest.pstep == rest->pstep * (int32_t)rest->size;
+    if (!follows && next.rest.size != 1 && rest->size != 1) return true;
+    if (next.rest.size == 1) {
+      next.rest = *rest;
+    } else if (rest->size != 1) {
+      next.rest = (ibx_atom){.size = rest->size * next.rest.size,
+                             .step = rest->step,
+                             .pstep = rest->pstep};
+    }
+    *source = next;
+  }
 }
 
 // Fills one target dimension of extent `size`.
