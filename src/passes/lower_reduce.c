@@ -55,9 +55,16 @@ static bool with_free_axes(ibx_lower *lower, uint32_t value,
 }
 
 // `view` with the reduced dimensions cut to one element: what is left for each
-// row. As a view of its own buffer.
+// row. As a view of its own buffer, in which rows that repeat in `view` have
+// elements of their own: a step of 0 in the destination means reduced.
 static ibx_view rows_like(const ibx_view *view, const ibx_ints *axes) {
   ibx_view rows = *view;
+  for (uint8_t d = 0; d < view->rank; d++) {
+    for (uint8_t a = 0; a < view->dim[d].count; a++) {
+      ibx_atom *atom = &rows.dim[d].atom[a];
+      if (atom->pstep == 0) atom->step = 1; // chosen by ibx_lower_temp()
+    }
+  }
   for (uint8_t i = 0; i < axes->len; i++) {
     rows.dim[axes->at[i]] = (ibx_dim){.atom[0].size = 1, .size = 1, .count = 1};
   }
