@@ -379,7 +379,9 @@ bool ibx_lower_matmul(ibx_lower *lower, const ibx_node *node,
                .ka = (uint8_t)(rank - 1),
                .kb = (uint8_t)(rank - 2),
                .n = (uint8_t)(rank - 1)};
-  p.a_stationary = !on_partitions(&dst->dim[p.n]);
+  // Of a column, N is on partitions with its one element: M is not.
+  bool is_column = dst->dim[p.n].atom[0].pstep != 0;
+  p.a_stationary = !on_partitions(&dst->dim[p.n]) && !is_column;
   p.row = p.a_stationary ? p.m : p.n;
   p.column = p.a_stationary ? p.n : p.m;
   p.has_bias = chain->bias != IBX_NO_VALUE;
