@@ -45,7 +45,8 @@ static void take_scalar(ibx_insn *to, size_t to_slot, size_t to_imm,
 static ibx_insn same_shape(const ibx_insn *insn, ibx_opcode opcode) {
   ibx_insn other = ibx_insn_make(opcode);
   other.partitions = insn->partitions;
-  for (size_t d = 0; d < IBX_DIMS; d++) other.num[d] = insn->num[d];
+  for (size_t d = 0; d < IBX_DIMS; d++)
+    other.num[d] = insn->num[d];
   other.operand[0] = insn->operand[0];
   other.operand[1] = insn->operand[1];
   return other;

@@ -135,7 +135,8 @@ static bool take_atom(atom_source *source) {
   const ibx_dim *dim = &source->view->dim[source->dim];
   source->rest = dim->atom[source->atom];
   source->outermost = source->atom == 0;
-  if (source->outermost) source->rest.size = ceil_div(dim->size, inner_product(dim));
+  if (source->outermost)
+    source->rest.size = ceil_div(dim->size, inner_product(dim));
   source->atom--;
   source->has_rest = true;
   return true;
