@@ -26,22 +26,29 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // ---- Prices in ns
 
 typedef struct price {
-  double tensor, copy;
+  double tensor, lanes, dma;
 } price;
+
+static double outputs_of(const ibx_patches *p) {
+  const ibx_conv *conv = p->conv;
+  return (double)conv->x.dims[0] * (double)conv->window[1].out *
+         (double)conv->window[2].out *
+         (double)ceil_div(p->to - p->from, ibx_sum_channels(conv->dst));
+}
 
 // `products` products of all outputs.
 static double tensor_ns(const ibx_patches *p, double products) {
-  const ibx_conv *conv = p->conv;
-  const ibx_machine *machine = conv->lower->machine;
-  double columns = (double)conv->x.dims[0] * (double)conv->window[1].out *
-                   (double)conv->window[2].out;
+  const ibx_machine *machine = p->conv->lower->machine;
   double passes = p->dtype == IBX_DTYPE_F32 ? machine->fp32_passes : 1;
-  double blocks =
-      (double)ceil_div(p->to - p->from, ibx_sum_channels(conv->dst));
-  return columns * passes * blocks * products * 1000.0 / machine->tensor_mhz;
+  return outputs_of(p) * passes * products * 1000.0 / machine->tensor_mhz;
 }
 
-// All patches of the image.
+// The epilogue of all outputs, which Vector and Scalar share.
+static double epilogue_ns(const ibx_patches *p) {
+  return outputs_of(p) / 2 * 1000.0 / p->conv->lower->machine->vector_mhz;
+}
+
+// All patches of the image, by engine or DMA.
 static double copy_ns(const ibx_patches *p) {
   const ibx_machine *machine = p->conv->lower->machine;
   int64_t height = p->window[0]->out;
@@ -63,11 +70,11 @@ static double copy_ns(const ibx_patches *p) {
 }
 
 static double total_ns(price ns, double start) {
-  double longer = ns.tensor > ns.copy ? ns.tensor : ns.copy;
-  double shorter = ns.tensor > ns.copy ? ns.copy : ns.tensor;
-  // Bands overlap but for the first; what the shorter one takes is taken from
+  double most = ns.tensor > ns.lanes ? ns.tensor : ns.lanes;
+  if (ns.dma > most) most = ns.dma;
+  // Bands overlap but for the first; what the others take is taken from
   // neighbours.
-  return longer + shorter / 4 + start;
+  return most + (ns.tensor + ns.lanes + ns.dma - most) / 4 + start;
 }
 
 // ---- Candidates
@@ -84,9 +91,10 @@ static void offer(choice *c, const ibx_slots *slots) {
   ibx_patches_plan(p, slots);
   double products = (double)(slots->left[0] * slots->left[1]);
   if (slots->rows > 0) products /= (double)slots->count[0];
-  price ns = {tensor_ns(p, products), copy_ns(p)};
-  double start =
-      ibx_patches_by_engine(p) ? (double)START_NS / 8.0 : (double)START_NS;
+  price ns = {.tensor = tensor_ns(p, products), .lanes = epilogue_ns(p)};
+  bool by_engine = ibx_patches_by_engine(p);
+  *(by_engine ? &ns.lanes : &ns.dma) += copy_ns(p);
+  double start = by_engine ? (double)START_NS / 8.0 : (double)START_NS;
   double total = total_ns(ns, start);
   if (total >= c->ns) return;
   c->ns = total;
@@ -131,8 +139,9 @@ static void offer_folds(choice *c, int64_t out_channels) {
 bool ibx_patches_choose(ibx_patches *p, unsigned allowed,
                         int64_t out_channels) {
   if (p->conv->x.rank > 4) return false;
-  choice c = {.patches = p};
-  c.ns = total_ns((price){tensor_ns(p, (double)p->conv->taps), 0}, 0);
+  price plain = {.tensor = tensor_ns(p, (double)p->conv->taps),
+                 .lanes = epilogue_ns(p)};
+  choice c = {.patches = p, .ns = total_ns(plain, 0)};
   if (allowed & IBX_SLOTS_JOIN) offer_joins(&c);
   if ((allowed & IBX_SLOTS_FOLD) && p->conv->x.rank == 4) {
     offer_folds(&c, out_channels);
