@@ -4,6 +4,8 @@
 //
 //   before   i64, f64 values; norms with gain and bias; f32 under --auto-cast
 //   after    i32; plain norms, then mul and add; the cast type
+//   before   gather along any dimension; reductions of all dimensions
+//   after    along the first one, between transposes; of one after the others
 //
 // Needs:    static shapes.
 // Provides: no value is 64 bits wide; every float value has its final dtype.
@@ -136,6 +138,70 @@ static void legalise_contraction(ibx_rewrite *rewrite, const ibx_node *node) {
   rewrite->map[node->result] = converted(rewrite, value, wide);
 }
 
+// Gathers take rows: the dimension goes to the front, the indices' dimensions
+// back to where it was.
+static void legalise_gather(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t operands[] = {rewrite->map[node->operand[0]],
+                         rewrite->map[node->operand[1]]};
+  uint8_t axis = (uint8_t)node->params.axis;
+  uint8_t rank = rewrite->graph.values[operands[0]].type.rank;
+  uint8_t added = rewrite->graph.values[operands[1]].type.rank;
+  ibx_params front = {.perm = {.at = {axis}, .len = rank}};
+  ibx_params back = {.perm = {.len = (uint8_t)(rank - 1 + added)}};
+  for (uint8_t d = 0; d < rank; d++) {
+    if (d < axis) front.perm.at[d + 1] = d;
+    if (d > axis) front.perm.at[d] = d;
+  }
+  for (uint8_t d = 0; d < back.perm.len; d++) {
+    back.perm.at[d] = d < axis ? added + d : d < axis + added ? d - axis : d;
+  }
+  operands[0] =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_transpose, &front, operands, 1);
+  ibx_params rows = {.axis = 0};
+  uint32_t value =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_gather, &rows, operands, 2);
+  rewrite->map[node->result] =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_transpose, &back, &value, 1);
+}
+
+enum { ONE_PARTITION = 1024 };
+
+// The dimension that stays on the partitions while all others are reduced:
+// the largest one, where nothing else would be there and another has elements
+// as well. IBX_MAX_RANK when the reduction needs no such help.
+static uint8_t last_reduced(const ibx_type *type, const ibx_ints *axes) {
+  uint8_t best = IBX_MAX_RANK;
+  bool reduced[IBX_MAX_RANK] = {false};
+  int64_t elements = 1, wide = 0;
+  for (uint8_t i = 0; i < axes->len; i++)
+    reduced[axes->at[i]] = true;
+  for (uint8_t d = 0; d < type->rank; d++) {
+    elements *= type->dims[d];
+    if (type->dims[d] == 1) continue;
+    if (!reduced[d]) return IBX_MAX_RANK;
+    wide++;
+    if (best == IBX_MAX_RANK || type->dims[d] > type->dims[best]) best = d;
+  }
+  return wide > 1 && elements >= ONE_PARTITION ? best : IBX_MAX_RANK;
+}
+
+// All dimensions but one, then that one: a reduction of everything would have
+// all of it on one partition.
+static bool legalise_reduction(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t value = rewrite->map[node->operand[0]];
+  const ibx_ints *axes = &node->params.axes;
+  uint8_t last = last_reduced(&rewrite->graph.values[value].type, axes);
+  if (last == IBX_MAX_RANK) return false;
+  ibx_params most = {.keepdims = 1};
+  for (uint8_t i = 0; i < axes->len; i++) {
+    if (axes->at[i] != last) most.axes.at[most.axes.len++] = axes->at[i];
+  }
+  value = ibx_rewrite_add(rewrite, node->op, &most, &value, 1);
+  rewrite->map[node->result] =
+      ibx_rewrite_add(rewrite, node->op, &node->params, &value, 1);
+  return true;
+}
+
 ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
   bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
@@ -151,6 +217,11 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       legalise_norm(&rewrite, &node);
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);
+    } else if (node.op == IBX_TENSOR_gather && node.params.axis != 0) {
+      legalise_gather(&rewrite, &node);
+    } else if (klass == IBX_KLASS_REDUCE &&
+               legalise_reduction(&rewrite, &node)) {
+      continue;
     } else {
       if (node.op == IBX_TENSOR_cast) {
         node.params.dtype = legal_dtype(ctx, node.params.dtype);
