@@ -186,7 +186,32 @@ static bool fill_ring(placement *p, life **order, size_t count, uint64_t base,
   return true;
 }
 
-static ibx_status place_sbuf(placement *p, life *all, ibx_error *err) {
+// The source of the operation beside which most bytes are in use: what to blame.
+static const ibx_node_decl *fullest(const placement *p, const life *all,
+                                    const ibx_tables *tables) {
+  static const ibx_node_decl none = {.name = "", .op = ""};
+  const ibx_tile_func *func = p->func;
+  int64_t *change = IBX_ARENA_ARRAY(p->scratch, func->op_count + 1, int64_t);
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    if (func->buffers[b].place.space != IBX_SPACE_SBUF) continue;
+    if (all[b].first == UINT32_MAX) continue;
+    change[all[b].first] += (int64_t)all[b].bytes;
+    change[all[b].last + 1] -= (int64_t)all[b].bytes;
+  }
+  int64_t live = 0, most = -1;
+  size_t at = 0;
+  for (size_t i = 0; i < func->op_count; i++) {
+    live += change[i];
+    if (live <= most) continue;
+    most = live;
+    at = i;
+  }
+  if (most < 0 || func->ops[at].source >= tables->source_count) return &none;
+  return &tables->sources[func->ops[at].source];
+}
+
+static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
+                             ibx_error *err) {
   static const uint32_t SLACKS[] = {1024, 256, 64, 16, 4, 0};
   size_t room = p->func->buffer_count;
   life **stay = IBX_ARENA_ARRAY(p->scratch, room, life *);
@@ -216,11 +241,12 @@ static ibx_status place_sbuf(placement *p, life *all, ibx_error *err) {
     if (!last && ring < stream_bytes && ring < total / 2) continue;
     if (fill_ring(p, stream, stream_count, peak, total)) return IBX_OK;
   }
+  const ibx_node_decl *node = fullest(p, all, tables);
   return IBX_FAIL(err, OUT_OF_CAPACITY,
-                  "tensors that live together need %llu bytes of each SBUF "
-                  "partition beside constants of %llu, %s has %llu; use a "
-                  "smaller batch, image or --auto-cast all",
-                  (unsigned long long)peak, (unsigned long long)largest,
+                  "node %.60s (%.20s): tensors that live together need %llu "
+                  "bytes of each SBUF partition beside constants of %llu, %s "
+                  "has %llu; use a smaller batch, image or --auto-cast all",
+                  node->name, node->op, (unsigned long long)peak, (unsigned long long)largest,
                   p->machine->name, (unsigned long long)total);
 }
 
@@ -250,6 +276,6 @@ ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
       .machine = ctx->machine, .func = func, .scratch = ctx->scratch};
   life *all = collect(&p);
   IBX_TRY(place_banks(&p, all, ctx->err));
-  IBX_TRY(place_sbuf(&p, all, ctx->err));
+  IBX_TRY(place_sbuf(&p, all, ctx->tables, ctx->err));
   return place_hbm(&p, ctx->err);
 }
