@@ -21,14 +21,14 @@ void graph_run_init(graph_run *run, ibx_target target, uint64_t seed) {
                            .name = "main",
                            .inputs = run->inputs,
                            .outputs = run->outputs};
-  run->ctx = (ibx_pass_ctx){.machine = ibx_machine_get(target),
-                            .options = {.auto_cast_type = IBX_DTYPE_BF16,
-                                        .level = 2},
-                            .tables = &run->tables,
-                            .arena = &run->arena,
-                            .scratch = &run->scratch,
-                            .packs = &run->packs,
-                            .err = &run->err};
+  run->ctx =
+      (ibx_pass_ctx){.machine = ibx_machine_get(target),
+                     .options = {.auto_cast_type = IBX_DTYPE_BF16, .level = 2},
+                     .tables = &run->tables,
+                     .arena = &run->arena,
+                     .scratch = &run->scratch,
+                     .packs = &run->packs,
+                     .err = &run->err};
 }
 
 void graph_run_fini(graph_run *run) {
@@ -194,8 +194,8 @@ static ibx_status generate(graph_run *run) {
                            .output_count = func->output_count,
                            .buffer_count = func->buffer_count};
   run->step = "schedule";
-  IBX_TRY(ibx_codegen_schedule(&mir, &run->arena, run->entry.streams,
-                               &run->err));
+  IBX_TRY(
+      ibx_codegen_schedule(&mir, &run->arena, run->entry.streams, &run->err));
   run->program =
       (ibx_program_data){.machine = run->ctx.machine,
                          .model = "test",
@@ -249,7 +249,8 @@ ibx_status graph_run_execute(graph_run *run, ibx_sim_order order, uint64_t seed,
   for (size_t i = 0; i < graph->output_count; i++) {
     const ibx_type *type = &run->outputs[i].type;
     outputs[i] = (ibx_tensor){*type, room_for(run, type)};
-    memset(outputs[i].data, 0xa5, count_of(type) * ibx_dtype_bytes(type->dtype));
+    memset(outputs[i].data, 0xa5,
+           count_of(type) * ibx_dtype_bytes(type->dtype));
     hbm[entry->outputs[i].buffer] = outputs[i].data;
   }
   ibx_sim_memory memory = {.hbm = hbm};

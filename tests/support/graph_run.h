@@ -23,8 +23,8 @@ typedef struct graph_run {
   ibx_error err;
   uint64_t seed;
   ibx_port inputs[GRAPH_RUN_PORTS], outputs[GRAPH_RUN_PORTS];
-  void *data[GRAPH_RUN_VALUES];  ///< of each value, by the reference kernels
-  bool exact[GRAPH_RUN_VALUES];  ///< computed without rounding
+  void *data[GRAPH_RUN_VALUES]; ///< of each value, by the reference kernels
+  bool exact[GRAPH_RUN_VALUES]; ///< computed without rounding
   ibx_entry entry;
   ibx_program_data program;
   const char *step; ///< what was being done when it failed
