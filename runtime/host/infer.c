@@ -489,15 +489,16 @@ static ibx_status check_window(const infer *c, size_t spatial) {
   IBX_TRY(check_list(c, "strides", &p->strides, spatial, 1));
   IBX_TRY(check_list(c, "low", &p->low, spatial, 0));
   IBX_TRY(check_list(c, "high", &p->high, spatial, 0));
-  if (c->op == IBX_TENSOR_avg_pool) return IBX_OK;
+  bool is_dense = c->op == IBX_TENSOR_avg_pool && p->dilations.len == 0;
+  if (is_dense) return IBX_OK;
   return check_list(c, "dilations", &p->dilations, spatial, 1);
 }
 
 // The elements that a window of `taps` spans: (taps - 1) * dilation + 1.
 static ibx_status window_span(const infer *c, size_t dim, int64_t taps,
                               int64_t *out) {
-  bool is_dense = c->op == IBX_TENSOR_avg_pool;
-  int64_t dilation = is_dense ? 1 : c->params->dilations.at[dim];
+  const ibx_ints *dilations = &c->params->dilations;
+  int64_t dilation = dilations->len > dim ? dilations->at[dim] : 1;
   IBX_TRY(mul_extents(c, taps - 1, dilation, out));
   return add_extents(c, *out, 1, out);
 }
