@@ -277,10 +277,6 @@ static ibx_ints spatial_pads(ibx_ints pads) {
 // becomes part of the tensor, and only what is added lies outside.
 ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window w,
                           ibx_ints extra, bool counts_pads) {
-  if (!is_all(w.dilations, 1)) {
-    ibx_call_refuse(call, "dilations", "an average of a dilated window");
-    return x;
-  }
   if (counts_pads && !is_all(extra, 0)) {
     x = ibx_emit_pad(call, x, spatial_pads(w.low), spatial_pads(w.high), 0);
     w.low = w.high = ibx_fill_ints(w.low.len, 0);
@@ -289,7 +285,6 @@ ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window w,
   w.high = add_ints(w.high, extra);
   ibx_params params = pool_params(&w);
   params.exclude_pad = !counts_pads;
-  params.dilations = (ibx_ints){0};
   return ibx_emit_op(call, IBX_TENSOR_avg_pool, &params, &x, 1);
 }
 

@@ -269,6 +269,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   ibx_val square = binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),
                        .strides = IBX_INTS(1, 1),
+                       .dilations = IBX_INTS(1, 1),
                        .low = IBX_INTS((size - 1) / 2, 0),
                        .high = IBX_INTS(size / 2, 0)};
   square = ibx_emit_reshape(call, square, flat);
