@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-LEAST_PASSED = 1870
+LEAST_PASSED = 1880
 CHUNK = 200
 # Steps that rounding may differ by where a model quantises on its way.
 QUANTISED = {"micro-kws": 1 / 256}
