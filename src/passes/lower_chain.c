@@ -409,6 +409,10 @@ static bool fits_activation(const packed *pack) {
   return true;
 }
 
+static bool is_narrow(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_BF16 || dtype == IBX_DTYPE_F16;
+}
+
 // Packs as many micros from `at` on as one instruction can do.
 static bool pack_micros(tile_state *state, size_t at, packed *pack) {
   const ibx_chain *chain = state->chain;
@@ -433,6 +437,10 @@ static bool pack_micros(tile_state *state, size_t at, packed *pack) {
       next && (next->kind == MICRO_TENSOR || next->kind == MICRO_SAVED);
   if (!tensor || pack->alu_count > 1) return true;
   if (pack->alu_count == 1 && pack->alu[0]->reverse) return true;
+  // scalar_tensor_tensor takes two cycles an element. Where the value between
+  // may be narrow, a scalar operation, which Scalar may do as well, and a
+  // tensor operation at half a cycle are faster.
+  if (pack->alu_count == 1 && is_narrow(pack->alu[0]->dtype)) return true;
   if (next->kind == MICRO_SAVED) {
     pack->other = state->saved[next->slot];
   } else if (!slice_of(state, &next->view, &pack->other)) {
@@ -591,8 +599,7 @@ static bool is_special(const ibx_micro *micro) {
 
 // The dtype of a value between two instructions.
 static ibx_dtype between(const ibx_micro *micro) {
-  bool narrow = micro->dtype == IBX_DTYPE_BF16 || micro->dtype == IBX_DTYPE_F16;
-  return narrow ? micro->dtype : IBX_DTYPE_F32;
+  return is_narrow(micro->dtype) ? micro->dtype : IBX_DTYPE_F32;
 }
 
 bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
