@@ -23,8 +23,10 @@ typedef struct ibx_lower {
   ibx_arena *arena;
   ibx_view *views; ///< of each value that has been lowered
   bool *lowered;
-  const bool *spill;      ///< values that live in HBM between their uses
-  ibx_view *homes;        ///< where spilled values lay before
+  const bool *spill; ///< values that live in HBM between their uses
+  ibx_view *homes;   ///< where spilled values lay before
+  uint32_t *starts;  ///< first operation of each group, in order
+  size_t start_count;
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
   uint32_t source;        ///< of the node that is being lowered
   ibx_status status;

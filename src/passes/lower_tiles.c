@@ -185,7 +185,8 @@ static bool linearise(ibx_lower *lower, uint32_t value, ibx_view *out) {
   int64_t bytes = 0;
   ibx_layout none = {.count = 0};
   if (!ibx_lower_view(lower, value, &have)) {
-    return ibx_lower_in_layout(lower, value, &none, out);
+    // Not in a layout of SBUF, where what repeats would be there once.
+    return ibx_lower_table(lower, value, out);
   }
   ibx_type_bytes(type, &bytes);
   if (bytes <= LINEAR_SBUF_BYTES) {
@@ -437,6 +438,7 @@ static bool lower_group(ibx_lower *lower, uint32_t last) {
   reloaded *list =
       IBX_ARENA_ARRAY(lower->arena, count * IBX_NODE_OPERANDS, reloaded);
   lower->source = lower->graph->nodes[nodes[0]].source;
+  lower->starts[lower->start_count++] = (uint32_t)lower->func->op_count;
   size_t done = reload_operands(lower, nodes, count, list);
   bool ok = lower->status == IBX_OK && lower_nodes(lower, nodes, count);
   for (size_t i = 0; i < done; i++)
@@ -510,6 +512,7 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, const ibx_graph *graph,
       .arena = ctx->arena,
       .spill = spill,
       .views = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
+      .starts = IBX_ARENA_ARRAY(ctx->arena, graph->node_count, uint32_t),
       .homes = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
       .lowered = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool),
       .err = ctx->err,

@@ -83,16 +83,14 @@ static int compare_bytes(const void *a, const void *b) {
   return x->value < y->value ? -1 : x->value > y->value;
 }
 
+// Whether the group of operations around `at` uses the buffer.
 static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
-  uint32_t source = lower->func->ops[at].source;
-  uint32_t from = at, to = at;
-  while (from > 0 && lower->func->ops[from - 1].source == source)
-    from--;
-  while (to + 1 < lower->func->op_count &&
-         lower->func->ops[to + 1].source == source) {
-    to++;
+  uint32_t from = 0, to = (uint32_t)lower->func->op_count;
+  for (size_t g = 0; g < lower->start_count; g++) {
+    if (lower->starts[g] <= at) from = lower->starts[g];
+    if (lower->starts[g] > at && lower->starts[g] < to) to = lower->starts[g];
   }
-  for (uint32_t i = from; i <= to; i++) {
+  for (uint32_t i = from; i < to; i++) {
     const ibx_insn *insn = &lower->func->ops[i].insn;
     for (size_t s = 0; s < IBX_OPERANDS; s++) {
       if (insn->operand[s].buffer == buffer) return true;
