@@ -194,17 +194,14 @@ static bool load_joined(ibx_patches *p, ibx_view *out) {
 
 // ---- Weights of folded bands: the same block in each slot, zeros beside it
 
+// Outputs are `taps` elements apart, as in the block, so that a copy is one run.
 static bool spread_blocks(ibx_patches *p, const ibx_view *block,
                           const ibx_view *out) {
-  int64_t in = p->slots.pitch, columns = p->slots.count[0] * p->fold_pitch;
   for (int64_t s = 0; s < p->slots.count[0]; s++) {
     ibx_view to = *block;
     to.buffer = out->buffer;
-    to.partition = (int32_t)(s * in);
-    to.offset = s * p->fold_pitch;
-    to.dim[0].atom[0].step = 1;
-    to.dim[3].atom[0].step = columns;
-    to.dim[2].atom[0].step = columns * p->window[1]->kernel;
+    to.partition = (int32_t)(s * p->slots.pitch);
+    to.offset = s * p->fold_pitch * p->conv->taps;
     if (!ibx_lower_move(p->conv->lower, &to, block)) return false;
   }
   return true;
@@ -214,16 +211,15 @@ static bool load_folded(ibx_patches *p, ibx_view *out) {
   const ibx_conv *conv = p->conv;
   ibx_lower *lower = conv->lower;
   ibx_layout layout = {.dims = {0}, .count = 1};
-  int64_t columns = p->slots.count[0] * p->fold_pitch;
   ibx_dim channels = whole_dim(p->channels, 1);
-  ibx_type type = {
-      .dims = {p->slots.count[0] * p->slots.pitch, conv->taps, columns},
-      .rank = 3,
-      .dtype = p->dtype};
+  ibx_type type = {.dims = {p->slots.count[0] * p->slots.pitch,
+                            p->slots.count[0] * p->fold_pitch, conv->taps},
+                   .rank = 3,
+                   .dtype = p->dtype};
   ibx_view block;
-  p->left_step[0] = columns * p->window[1]->kernel;
-  p->left_step[1] = columns;
-  p->column_step = 1;
+  p->left_step[0] = p->window[1]->kernel;
+  p->left_step[1] = 1;
+  p->column_step = conv->taps;
   p->stationary = out;
   return ibx_lower_constant_like(lower, conv->node->operand[1], 1, &channels,
                                  p->dtype, 0, 0, 0, &block) &&
