@@ -142,33 +142,42 @@ static int64_t elements_beside(const ibx_view *view, uint8_t dim) {
   return elements;
 }
 
-// A pass in chunks along another dimension, so that two engines share it.
-// `across` is the dimension to cut, or the pass's own when there is none.
+// Outputs [from, from + size) of a pass along dimension `across`, which may be
+// the pass's own.
+static bool part_of_pass(pool *p, const pass *whole, uint8_t across,
+                         int64_t from, int64_t size) {
+  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  ibx_window window = *whole->window;
+  ibx_view src = *whole->src, dst;
+  pass part = {.window = &window, .src = &src, .dst = &dst, .dim = whole->dim};
+  for (uint8_t d = 0; d < src.rank; d++)
+    sizes[d] = whole->dst->dim[d].size;
+  starts[across] = from;
+  sizes[across] = size;
+  bool ok = ibx_view_slice(whole->dst, starts, sizes, NULL, &dst);
+  if (across == whole->dim) {
+    window.out = size;
+    window.low -= from * window.stride;
+  } else {
+    sizes[whole->dim] = src.dim[whole->dim].size;
+    ok = ok && ibx_view_slice(whole->src, starts, sizes, NULL, &src);
+  }
+  if (ok) return one_pass(p, &part);
+  return ibx_lower_fail(p->lower, IBX_INTERNAL,
+                        "a part of a pooling pass is no view");
+}
+
+// A pass in chunks along dimension `across`, so that two engines share it and
+// the next one starts early.
 static bool chunked_pass(pool *p, const pass *whole, uint8_t across) {
   int64_t extent = whole->dst->dim[across].size;
   int64_t row = elements_beside(whole->dst, across);
   int64_t most = CHUNK_ELEMENTS / (row > 0 ? row : 1);
-  if (across == whole->dim || extent * row <= CHUNK_ELEMENTS) {
-    return one_pass(p, whole);
-  }
+  if (extent * row <= CHUNK_ELEMENTS) return one_pass(p, whole);
   if (most < 1) most = 1;
-  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   for (int64_t at = 0; at < extent; at += most) {
-    ibx_view src, dst;
-    for (int side = 0; side < 2; side++) {
-      const ibx_view *view = side ? whole->src : whole->dst;
-      for (uint8_t d = 0; d < view->rank; d++)
-        sizes[d] = view->dim[d].size;
-      starts[across] = at;
-      sizes[across] = extent - at < most ? extent - at : most;
-      if (!ibx_view_slice(view, starts, sizes, NULL, side ? &src : &dst)) {
-        return one_pass(p, whole);
-      }
-    }
-    pass part = *whole;
-    part.src = &src;
-    part.dst = &dst;
-    if (!one_pass(p, &part)) return false;
+    int64_t size = extent - at < most ? extent - at : most;
+    if (!part_of_pass(p, whole, across, at, size)) return false;
   }
   return true;
 }
@@ -228,9 +237,7 @@ static bool all_passes(pool *p, ibx_view *view, const ibx_view *dst) {
     else if (!temporary(p, view, type, &out))
       return false;
     pass a = {.window = w, .src = view, .dst = &out, .dim = (uint8_t)at};
-    // Cut along the first spatial dimension that the pass does not walk.
-    uint8_t across = (uint8_t)(at == 2 ? type.rank - 1 : 2);
-    if (!chunked_pass(p, &a, across)) return false;
+    if (!chunked_pass(p, &a, 2)) return false;
     *view = out;
   }
   return true;
