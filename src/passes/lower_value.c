@@ -279,6 +279,26 @@ static bool cut_view(const ibx_view *source, const cut *part, ibx_view *out) {
   return ibx_view_slice(source, starts, sizes, NULL, out);
 }
 
+// The elements of a constant view in their own order, where it has no common
+// refinement with what is wanted: 96 rows that repeat, flattened into tiles.
+static const void *row_major(ibx_lower *lower, const void *data,
+                             ibx_view *source) {
+  ibx_type type = {.rank = source->rank, .dtype = source->dtype};
+  for (uint8_t d = 0; d < type.rank; d++)
+    type.dims[d] = source->dim[d].size;
+  ibx_view row = ibx_view_linear(&type, 0);
+  ibx_packs copy = {0};
+  int64_t elements = 0;
+  size_t at;
+  if (!ibx_type_elements(&type, &elements) ||
+      !ibx_pack_add(&copy, lower->arena, &row, 1, elements, source, data,
+                    &at)) {
+    return data;
+  }
+  *source = row;
+  return copy.rows[at].data;
+}
+
 // Packs a constant as `want` says (its steps are assigned here) and loads it.
 static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
                           ibx_view *want, ibx_view *out) {
@@ -294,8 +314,11 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   ibx_view key = *want;
   int32_t partitions = partitions_of(want);
   size_t row;
+  const ibx_view *views[] = {want, &source};
+  const void *data = weight->data;
+  if (!ibx_view_refines(views, 2)) data = row_major(lower, data, &source);
   if (!ibx_pack_add(lower->ctx->packs, lower->ctx->arena, want, partitions,
-                    elements, &source, weight->data, &row)) {
+                    elements, &source, data, &row)) {
     return false;
   }
   int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
@@ -305,6 +328,7 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   int64_t total = elements * full + (elements - missing) * (partitions - full);
   ibx_pack_trim(lower->ctx->packs, row, full, partitions - full, elements,
                 elements - missing, ibx_dtype_bytes(want->dtype));
+  row = ibx_pack_share(lower->ctx->packs, row);
   ibx_buffer_decl packed = {
       .place = {.space = IBX_SPACE_HBM,
                 .partitions = 1,
@@ -508,6 +532,7 @@ bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out) {
                       &source, weight->data, &row)) {
       return ibx_lower_fail(lower, IBX_INTERNAL, "a table cannot be packed");
     }
+    row = ibx_pack_share(lower->ctx->packs, row);
     buffer.name = weight->name;
     buffer.kind = IBX_BUFFER_WEIGHT;
     buffer.place.offset = lower->ctx->packs->rows[row].offset;
