@@ -287,7 +287,8 @@ static graph_run_error compare_output(const ibx_tensor *got,
                                       const ibx_tensor *want) {
   graph_run_error error = {0};
   size_t count = count_of(&want->type);
-  double low = INFINITY, high = -INFINITY, mean = 0, square = 0, spread = 0;
+  double low = INFINITY, high = -INFINITY, mean = 0;
+  double square = 0, spread = 0, size = 0;
   for (size_t i = 0; i < count; i++) {
     double value = real_at(want, i);
     low = fmin(low, value);
@@ -299,6 +300,7 @@ static graph_run_error compare_output(const ibx_tensor *got,
     double value = real_at(want, i), distance = fabs(real_at(got, i) - value);
     square += distance * distance;
     spread += (value - mean) * (value - mean);
+    size += value * value;
     if (distance <= worst) continue;
     worst = isnan(distance) ? INFINITY : distance;
     error.element = (int64_t)i;
@@ -306,7 +308,7 @@ static graph_run_error compare_output(const ibx_tensor *got,
   // An integer that is off by one is wrong.
   bool is_whole = !is_floating(want->type.dtype);
   error.range = is_whole && worst != 0 ? INFINITY : worst / range;
-  error.norm = sqrt(square / fmax(spread, (double)count));
+  error.norm = sqrt(square / fmax(fmax(spread, size / 100), (double)count));
   if (isnan(error.norm) || error.range == INFINITY) error.norm = INFINITY;
   return error;
 }
