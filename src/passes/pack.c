@@ -7,6 +7,9 @@
 
 #include "passes/pack.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,4 +194,20 @@ void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
   memset(to, 0, (size_t)(size - (uint64_t)(to - pack->data)));
   packs->bytes -= pack->size - size;
   pack->size = size;
+}
+
+size_t ibx_pack_share(ibx_packs *packs, size_t row) {
+  ibx_pack *newest = &packs->rows[row];
+  newest->digest = XXH3_64bits(newest->data, (size_t)newest->size);
+  for (size_t i = 0; i < row; i++) {
+    const ibx_pack *other = &packs->rows[i];
+    if (other->digest != newest->digest || other->size != newest->size ||
+        memcmp(other->data, newest->data, (size_t)newest->size) != 0) {
+      continue;
+    }
+    packs->bytes -= newest->size;
+    packs->count--;
+    return i;
+  }
+  return row;
 }

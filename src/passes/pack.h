@@ -10,6 +10,7 @@
 #include "support/arena.h"
 
 typedef struct ibx_pack {
+  uint64_t digest; ///< of the bytes
   uint8_t *data;
   uint64_t size;   ///< bytes, a multiple of 64
   uint64_t offset; ///< in the weight section
@@ -32,5 +33,9 @@ bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
 /// newest row: `rest` of them keep `kept` of `elements`.
 void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
                    int64_t elements, int64_t kept, size_t element_bytes);
+
+/// Ends the newest row: when an earlier one has the same bytes the newest goes
+/// away. Returns the row that stays. Entries of one program share weights so.
+size_t ibx_pack_share(ibx_packs *packs, size_t row);
 
 #endif
