@@ -141,6 +141,10 @@ void ibx_call_refuse(ibx_call *call, const char *attribute, const char *format,
 bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
                      const char *what);
 
+/// Whether an importer may make a constant of so many elements: fails with
+/// TOO_LARGE when a damaged extent asks for more than a model has use for.
+bool ibx_call_expect_room(ibx_call *call, int64_t elements);
+
 /// Whether the optional input is there.
 bool ibx_has_in(const ibx_call *call, size_t index);
 /// The input, or IBX_NO_VALUE.
@@ -199,6 +203,9 @@ double ibx_const_number(ibx_call *call, size_t index, const char *name);
 /// Element `index` of a tensor.
 double ibx_tensor_number(const ibx_tensor *tensor, size_t index);
 int64_t ibx_tensor_int(const ibx_tensor *tensor, size_t index);
+/// The elements as a tensor's data, which are not const although operands are
+/// only read.
+void *ibx_lend(const void *data);
 /// Number of elements; of a type that was inferred, so it fits.
 int64_t ibx_elements(const ibx_type *type);
 /// Whether the value is known and all its elements equal; stores it.
@@ -234,6 +241,8 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
 ibx_val ibx_emit_scalar(ibx_call *call, ibx_dtype dtype, double number);
 /// The same, of the dtype of `like`.
 ibx_val ibx_emit_like(ibx_call *call, ibx_val like, double number);
+/// The constant 0, 1, ... of `len` elements of dtype i64.
+ibx_val ibx_emit_iota(ibx_call *call, int64_t len);
 /// A constant of integers of dtype i64.
 ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at);
 

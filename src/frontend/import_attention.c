@@ -113,6 +113,11 @@ static ibx_val band(ibx_call *call, const attention *a, int64_t left,
                     int64_t right) {
   int64_t rows = ibx_dim(call, a->q, 2), columns = ibx_dim(call, a->k, 2);
   ibx_type type = {.dims = {rows, columns}, .rank = 2, .dtype = IBX_DTYPE_F32};
+  if (!ibx_call_expect_room(call, rows) ||
+      !ibx_call_expect_room(call, columns) ||
+      !ibx_call_expect_room(call, ibx_elements(&type))) {
+    return a->q;
+  }
   size_t count = (size_t)ibx_elements(&type);
   float *data = IBX_ARENA_ARRAY(call->import->arena, count, float);
   for (int64_t i = 0; i < rows; i++) {
@@ -207,9 +212,11 @@ void ibx_import_op_attention(ibx_call *call) {
   ibx_val result = ibx_emit_matmul(call, weights, a.v);
   ibx_out(call, 0, a.is_flat ? merge_heads(call, result) : result);
   ibx_val stages[] = {raw, capped, biased, weights};
-  ibx_call_expect(call, mode >= 0 && mode <= 3, "qk_matmul_output_mode",
-                  "lies outside of 0 to 3");
-  if (!call->failed) ibx_out(call, 3, stages[mode]);
+  if (!ibx_call_expect(call, mode >= 0 && mode <= 3, "qk_matmul_output_mode",
+                       "lies outside of 0 to 3")) {
+    return;
+  }
+  ibx_out(call, 3, stages[(size_t)mode % IBX_COUNT_OF(stages)]);
 }
 
 // --- rotary embedding --------------------------------------------------------
@@ -305,13 +312,11 @@ void ibx_import_op_rotary_embedding_ms(ibx_call *call) {
   if (ibx_rank(call, positions) == 1) {
     int64_t length = ibx_dim(call, ibx_in(call, 0),
                              ibx_rank(call, ibx_in(call, 0)) == 3 ? 1 : 2);
-    int64_t *at =
-        IBX_ARENA_ARRAY(&call->import->scratch, (size_t)length, int64_t);
-    for (int64_t i = 0; i < length; i++)
-      at[i] = i;
-    positions = ibx_emit_binary(call, IBX_TENSOR_add,
-                                ibx_emit_cast(call, positions, IBX_DTYPE_I64),
-                                ibx_emit_longs(call, IBX_INTS(1, length), at));
+    ibx_val tokens = ibx_emit_reshape(call, ibx_emit_iota(call, length),
+                                      IBX_INTS(1, length));
+    positions =
+        ibx_emit_binary(call, IBX_TENSOR_add,
+                        ibx_emit_cast(call, positions, IBX_DTYPE_I64), tokens);
   }
   rotary(call, positions, 2);
 }

@@ -50,6 +50,16 @@ bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
   return false;
 }
 
+bool ibx_call_expect_room(ibx_call *call, int64_t elements) {
+  enum { MOST = 1 << 26 };
+  if (elements >= 0 && elements <= MOST) return true;
+  ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",
+                "the node needs a constant of %" PRId64 " elements, Imbrex "
+                "makes up to %d",
+                elements, MOST);
+  return false;
+}
+
 bool ibx_has_in(const ibx_call *call, size_t index) {
   return index < call->in_count && call->in[index] != IBX_NO_VALUE;
 }

@@ -98,13 +98,6 @@ void ibx_import_op_size(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &size));
 }
 
-static ibx_val emit_iota(ibx_call *call, int64_t len) {
-  int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
-  for (int64_t i = 0; i < len; i++)
-    at[i] = i;
-  return ibx_emit_longs(call, IBX_INTS(len), at);
-}
-
 void ibx_import_op_range(ibx_call *call) {
   ibx_attr_ignore(call, "stash_type");
   double start = ibx_const_number(call, 0, "start");
@@ -119,7 +112,7 @@ void ibx_import_op_range(ibx_call *call) {
                   "a range with step %g cannot be made", delta);
     return;
   }
-  ibx_val index = emit_iota(call, (int64_t)len);
+  ibx_val index = ibx_emit_iota(call, (int64_t)len);
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
   ibx_dtype wide = ibx_is_float(dtype) ? IBX_DTYPE_F64 : dtype;
   ibx_val first = ibx_emit_cast(call, ibx_in(call, 0), wide);
@@ -144,8 +137,8 @@ void ibx_import_op_eye_like(ibx_call *call) {
     ibx_call_refuse(call, "dtype", "ONNX data type %" PRId64, number);
     return;
   }
-  ibx_val rows = emit_iota(call, ibx_dim(call, x, 0));
-  ibx_val columns = emit_iota(call, ibx_dim(call, x, 1));
+  ibx_val rows = ibx_emit_iota(call, ibx_dim(call, x, 0));
+  ibx_val columns = ibx_emit_iota(call, ibx_dim(call, x, 1));
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
                          ibx_emit_longs(call, (ibx_ints){0}, &k));
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);

@@ -154,7 +154,7 @@ static bool transpose_extents(ibx_call *call, ibx_val x, ibx_window *w,
                                 "needs one number for each dimension")) {
     return false;
   }
-  for (uint8_t i = 0; i < spatial; i++) {
+  for (uint8_t i = 0; i < w->kernel.len; i++) {
     int64_t in = ibx_dim(call, x, i + 2), stride = w->strides.at[i];
     int64_t reach = (w->kernel.at[i] - 1) * w->dilations.at[i] + 1;
     int64_t full = stride * (in - 1) + extra.at[i] + reach;

@@ -170,6 +170,17 @@ ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at) {
   return ibx_emit_constant(call, type, data);
 }
 
+ibx_val ibx_emit_iota(ibx_call *call, int64_t len) {
+  if (!ibx_call_expect_room(call, len)) {
+    return ibx_emit_scalar(call, IBX_DTYPE_I64, 0);
+  }
+  ibx_type type = {.dims = {len}, .rank = 1, .dtype = IBX_DTYPE_I64};
+  int64_t *at = IBX_ARENA_ARRAY(call->import->arena, (size_t)len, int64_t);
+  for (int64_t i = 0; i < len; i++)
+    at[i] = i;
+  return ibx_emit_constant(call, type, at);
+}
+
 // --- views -------------------------------------------------------------------
 
 ibx_val ibx_emit_transpose(ibx_call *call, ibx_val x, ibx_ints perm) {

@@ -17,6 +17,14 @@ enum {
   FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
 };
 
+void *ibx_lend(const void *data) {
+  union {
+    const void *from;
+    void *to;
+  } pointer = {.from = data};
+  return pointer.to;
+}
+
 int64_t ibx_elements(const ibx_type *type) {
   int64_t elements = 0;
   return ibx_type_elements(type, &elements) ? elements : 0;
@@ -57,8 +65,7 @@ static ibx_tensor *tensor_of_weight(ibx_import *import,
                                     const ibx_weight *weight) {
   ibx_tensor *tensor = IBX_ARENA_NEW(&import->scratch, ibx_tensor);
   // Operands are read only, whatever the type says.
-  *tensor = (ibx_tensor){.type = weight->type,
-                         .data = (void *)(uintptr_t)weight->data};
+  *tensor = (ibx_tensor){.type = weight->type, .data = ibx_lend(weight->data)};
   return tensor;
 }
 
@@ -289,8 +296,7 @@ bool ibx_is_splat(const ibx_call *call, ibx_val value, double *out_number) {
   const ibx_weight *weight =
       ibx_is_known(call, value) ? ibx_graph_constant(graph, value) : NULL;
   if (!weight || bytes_of(&weight->type) > FOLD_BYTES) return false;
-  ibx_tensor tensor = {.type = weight->type,
-                       .data = (void *)(uintptr_t)weight->data};
+  ibx_tensor tensor = {.type = weight->type, .data = ibx_lend(weight->data)};
   size_t count = (size_t)ibx_elements(&tensor.type);
   size_t size = ibx_dtype_bytes(tensor.type.dtype);
   for (size_t i = 1; i < count; i++) {

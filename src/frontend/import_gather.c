@@ -100,12 +100,10 @@ static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
   ibx_val sum = emit_long(call, 0);
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i == skip || shape.at[i] == 1) continue;
-    int64_t *at =
-        IBX_ARENA_ARRAY(&call->import->scratch, (size_t)shape.at[i], int64_t);
-    for (int64_t k = 0; k < shape.at[i]; k++)
-      at[k] = k * strides[i];
-    ibx_val along = ibx_emit_along(
-        call, ibx_emit_longs(call, IBX_INTS(shape.at[i]), at), i, shape.len);
+    ibx_val along =
+        ibx_emit_along(call, ibx_emit_iota(call, shape.at[i]), i, shape.len);
+    along = ibx_emit_binary(call, IBX_TENSOR_mul, along,
+                            emit_long(call, strides[i]));
     sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, along);
   }
   return sum;
@@ -200,13 +198,6 @@ void ibx_import_op_gather_nd(ibx_call *call) {
 
 // --- one hot -----------------------------------------------------------------
 
-static ibx_val emit_iota(ibx_call *call, int64_t len, ibx_dtype dtype) {
-  int64_t *at = IBX_ARENA_ARRAY(&call->import->scratch, (size_t)len, int64_t);
-  for (int64_t i = 0; i < len; i++)
-    at[i] = i;
-  return ibx_emit_cast(call, ibx_emit_longs(call, IBX_INTS(len), at), dtype);
-}
-
 void ibx_import_op_one_hot(ibx_call *call) {
   enum { MOST_DEPTH = 1 << 24 };
   ibx_val indices = ibx_in(call, 0), values = ibx_in(call, 2);
@@ -231,8 +222,8 @@ void ibx_import_op_one_hot(ibx_call *call) {
   for (int64_t i = 0, from = 0; i < rank; i++) {
     wide.at[i] = i == axis ? 1 : shape.at[from++];
   }
-  ibx_val line =
-      ibx_emit_along(call, emit_iota(call, depth, dtype), axis, rank);
+  ibx_val line = ibx_emit_along(
+      call, ibx_emit_cast(call, ibx_emit_iota(call, depth), dtype), axis, rank);
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal,
                                 ibx_emit_reshape(call, indices, wide), line);
   ibx_val off = ibx_emit_slice(call, values, 0, 0, 1, 1);
@@ -258,8 +249,8 @@ void ibx_import_op_trilu(ibx_call *call) {
   }
   int64_t diagonal = k.len != 0 ? k.at[0] : 0, limit = (int64_t)1 << 40;
   diagonal = diagonal > limit ? limit : diagonal < -limit ? -limit : diagonal;
-  ibx_val rows = emit_iota(call, ibx_dim(call, x, -2), IBX_DTYPE_I64);
-  ibx_val columns = emit_iota(call, ibx_dim(call, x, -1), IBX_DTYPE_I64);
+  ibx_val rows = ibx_emit_iota(call, ibx_dim(call, x, -2));
+  ibx_val columns = ibx_emit_iota(call, ibx_dim(call, x, -1));
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
                          emit_long(call, diagonal));
   ibx_val keep =

@@ -229,13 +229,8 @@ static ibx_val hardmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_params params = {.axis = axis, .keepdims = 1};
   int64_t extent = ibx_dim(call, x, axis);
   ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
-  int64_t *at =
-      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)extent, int64_t);
-  for (int64_t i = 0; i < extent; i++)
-    at[i] = i;
-  ibx_val line =
-      ibx_emit_along(call, ibx_emit_longs(call, IBX_INTS(extent), at), axis,
-                     ibx_rank(call, x));
+  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, extent), axis,
+                                ibx_rank(call, x));
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
   return ibx_emit_cast(call, hot, ibx_dtype_of(call, x));
 }

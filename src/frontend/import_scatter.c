@@ -27,6 +27,7 @@ static ibx_val replace_rows(ibx_call *call, ibx_val data, ibx_val updates,
   ibx_ints shape = ibx_shape_of(call, data);
   if (count == 0 || width == 0) return data;
   int64_t rows = ibx_elements(ibx_type_of(call, data)) / width;
+  if (!ibx_call_expect_room(call, rows)) return data;
   ibx_val parts[] = {
       ibx_emit_reshape(call, data, IBX_INTS(rows, width)),
       ibx_emit_reshape(call, updates, IBX_INTS((int64_t)count, width))};

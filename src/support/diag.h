@@ -12,7 +12,7 @@
 
 typedef enum ibx_diag_code {
 #define IBX_DIAG(name, number, severity, status, sentence)                     \
-  IBX_DIAG_##name = number,
+  IBX_DIAG_##name = (number),
 #include "support/diag.def"
 } ibx_diag_code;
 
