@@ -35,6 +35,7 @@ typedef struct ibx_mir {
   size_t step_count;
   const ibx_buffer_decl *buffers; ///< with their final places
   size_t buffer_count;
+  bool single_trial; ///< take the first schedule, do not search for the fastest
 } ibx_mir;
 
 /// Orders the steps, picks engines and DMA issuers, inserts the semaphores and

@@ -113,6 +113,7 @@ static ibx_status order(const ibx_mir *mir, ibx_arena *scratch,
   IBX_TRY(ibx_units_make(mir, &depend, scratch, &units, err));
   search s = {.units = &units, .best_ps = UINT64_MAX, .best = &trials[0]};
   size_t count = MOST_WORK / (mir->step_count + 1);
+  if (mir->single_trial) count = 0;
   for (size_t i = 0; i < IBX_COUNT_OF(trials) && i < count && count > 1; i++) {
     IBX_TRY(try_options(&s, &trials[i], err));
   }

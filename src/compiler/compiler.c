@@ -64,6 +64,11 @@ ibx_status ibx_compiler_create(const ibx_compile_options *options,
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a compiler");
   compiler->options = *options;
   compiler->machine = machine;
+  // The generations before v4 have the legacy fp8 only.
+  if (options->auto_cast_type == IBX_DTYPE_F8E4M3FN &&
+      machine->target != IBX_TARGET_ibx4) {
+    compiler->options.auto_cast_type = IBX_DTYPE_F8E4M3;
+  }
   *out_compiler = compiler;
   return IBX_OK;
 }
@@ -133,6 +138,7 @@ static ibx_status make_entry(compilation *c, const ibx_unit *unit,
   const ibx_tile_func *func = &unit->tiles;
   ibx_mir mir;
   ibx_codegen_select(c->compiler->machine, func, &c->arena, &mir);
+  mir.single_trial = c->compiler->options.level < 2;
   *entry = (ibx_entry){.name = func->name,
                        .inputs = func->inputs,
                        .outputs = func->outputs,

@@ -57,7 +57,7 @@ typedef struct ibx_compile_args {
   {"auto-cast-type", 0, IBX_OPTION_CHOICE, &(args).auto_cast_type,             \
    "bf16|fp16|fp8", "the precision of --auto-cast (bf16)"},                    \
   {NULL, 'O', IBX_OPTION_UINT, &(args).level, "0|1|2",                         \
-   "optimisation level (2)"},                                                  \
+   "0: as the model says, 1: fused, 2: searches for a schedule (2)"},                                                  \
   {"no-host", 0, IBX_OPTION_FLAG, &(args).no_host, NULL,                       \
    "refuse rather than fall back to the host"},                                \
   {"dim", 0, IBX_OPTION_LIST, &(args).dims, "NAME=V[,V...]",                   \

@@ -374,6 +374,25 @@ static bool largest(pool *p, ibx_view *view, const ibx_view *dst) {
   return all_passes(p, view, dst);
 }
 
+// The operand with its channels where the result has them: a product seen as
+// an image may have them on partitions and in bytes, which a convolution can
+// contract but windows cannot walk.
+static bool image_beside(const pool *p, ibx_image *out) {
+  uint32_t value = p->node->operand[0];
+  ibx_layout layout = {.dims = {1}, .count = 1};
+  if (!ibx_image_get(p->lower, value, IBX_DTYPE_NONE, out)) return false;
+  ibx_view x = out->view, y = *p->dst;
+  x.rank = y.rank = 1;
+  x.dim[0] = x.dim[1];
+  y.dim[0] = y.dim[1];
+  const ibx_view *views[] = {&y, &x};
+  if (ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL)) return true;
+  ibx_view moved;
+  if (!ibx_lower_in_layout(p->lower, value, &layout, &moved)) return false;
+  if (ibx_image_make(&moved, out)) return true;
+  return ibx_lower_fail(p->lower, IBX_INTERNAL, "an image has no layout");
+}
+
 bool ibx_lower_pool(ibx_lower *lower, const ibx_node *node,
                     const ibx_chain *chain, const ibx_view *dst) {
   pool p = {.lower = lower,
@@ -384,7 +403,7 @@ bool ibx_lower_pool(ibx_lower *lower, const ibx_node *node,
             .y = lower->graph->values[node->result].type,
             .is_max = node->op == IBX_TENSOR_max_pool};
   ibx_image x;
-  if (!ibx_image_get(lower, node->operand[0], IBX_DTYPE_NONE, &x)) return false;
+  if (!image_beside(&p, &x)) return false;
   bool has_work = !p.is_max;
   for (uint8_t d = 0; d < IBX_SPATIAL; d++) {
     p.window[d] =

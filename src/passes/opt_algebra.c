@@ -194,6 +194,7 @@ static bool sink_number(ibx_rewrite *rewrite, const ibx_node *node) {
 }
 
 ibx_status ibx_pass_opt_algebra(ibx_pass_ctx *ctx, ibx_graph *graph) {
+  if (ctx->options.level == 0) return IBX_OK;
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, NULL);
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     const ibx_node *node = &graph->nodes[n];

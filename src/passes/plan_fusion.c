@@ -77,7 +77,7 @@ ibx_status ibx_pass_plan_fusion(ibx_pass_ctx *ctx, ibx_graph *graph) {
     if (!is_anchor(node)) continue;
     uint32_t value = predecessor(graph, &uses, node);
     node->decided.group = (int64_t)n + 1;
-    if (value == IBX_NO_VALUE) continue;
+    if (value == IBX_NO_VALUE || ctx->options.level == 0) continue;
     uint32_t before = graph->values[value].node;
     uint32_t count = beside[before] + count_beside(graph, node, value);
     if (count > MOST_BESIDE) continue;
