@@ -47,7 +47,14 @@ void ibx_review_collect(void *review, const ibx_diagnostic *diagnostic) {
   ibx_review_add(review, diagnostic);
 }
 
-static void free_text(const char *text) { free((void *)(uintptr_t)text); }
+// The texts are copies, although a diagnostic's are const.
+static void free_text(const char *text) {
+  union {
+    const char *from;
+    void *to;
+  } pointer = {.from = text};
+  free(pointer.to);
+}
 
 void ibx_review_fini(ibx_review *review) {
   for (size_t i = 0; i < review->count; i++) {

@@ -43,19 +43,21 @@ static ibx_val constant_of_numbers(ibx_call *call,
 }
 
 void ibx_import_op_constant(ibx_call *call) {
-  const Onnx__AttributeProto *found;
-  if ((found = ibx_attr(call, "value"))) {
-    ibx_out(call, 0, constant_of_tensor(call, found->t));
+  const Onnx__AttributeProto *tensor = ibx_attr(call, "value");
+  const Onnx__AttributeProto *ints = ibx_attr(call, "value_ints");
+  const Onnx__AttributeProto *floats = ibx_attr(call, "value_floats");
+  if (tensor) {
+    ibx_out(call, 0, constant_of_tensor(call, tensor->t));
   } else if (ibx_has_attr(call, "value_int")) {
     int64_t value = ibx_attr_int(call, "value_int", 0);
     ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &value));
   } else if (ibx_has_attr(call, "value_float")) {
     double value = (double)ibx_attr_float(call, "value_float", 0);
     ibx_out(call, 0, ibx_emit_scalar(call, IBX_DTYPE_F32, value));
-  } else if ((found = ibx_attr(call, "value_ints"))) {
-    ibx_out(call, 0, constant_of_numbers(call, found, true));
-  } else if ((found = ibx_attr(call, "value_floats"))) {
-    ibx_out(call, 0, constant_of_numbers(call, found, false));
+  } else if (ints) {
+    ibx_out(call, 0, constant_of_numbers(call, ints, true));
+  } else if (floats) {
+    ibx_out(call, 0, constant_of_numbers(call, floats, false));
   } else {
     ibx_attr_ignore(call, "sparse_value value_string value_strings");
     ibx_call_refuse(call, NULL, "a constant of texts or a sparse one");

@@ -49,7 +49,11 @@ ibx_status ibx_file_map(const char *path, ibx_span *out, ibx_error *err) {
 
 void ibx_file_unmap(ibx_span bytes) {
   // munmap() takes a pointer to non-const, although it writes nothing.
-  if (bytes.size != 0) munmap((void *)(uintptr_t)bytes.data, bytes.size);
+  union {
+    const uint8_t *from;
+    void *to;
+  } pointer = {.from = bytes.data};
+  if (bytes.size != 0) munmap(pointer.to, bytes.size);
 }
 
 static void *unpack_alloc(void *arena, size_t size) {
@@ -106,7 +110,7 @@ ibx_status ibx_model_open_file(const char *path, ibx_diag_sink *sink,
   IBX_TRY(ibx_file_map(path, &bytes, err));
   ibx_model *model = NULL;
   ibx_status status = ibx_model_open_memory(bytes, sink, &model, err);
-  if (status != IBX_OK) {
+  if (status != IBX_OK || !model) {
     ibx_file_unmap(bytes);
     return status;
   }

@@ -62,15 +62,15 @@ static const ibx_onnx_op forms[] = {
                       row_most, row_outputs, row_types)                        \
   {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \
    .import = ibx_import_op_##importer,                                         \
-   .since = row_since,                                                         \
-   .least = row_least,                                                         \
-   .most = row_most,                                                           \
-   .outputs = row_outputs,                                                     \
-   .types = (uint32_t)row_types,                                               \
+   .since = (row_since),                                                       \
+   .least = (row_least),                                                       \
+   .most = (row_most),                                                         \
+   .outputs = (row_outputs),                                                   \
+   .types = (uint32_t)(row_types),                                             \
    .type_names = NAMES_##row_types},
 #define IBX_ONNX_REFUSED(row_domain, row_name, row_since)                      \
   {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \
-   .since = row_since,                                                         \
+   .since = (row_since),                                                       \
    .most = -1,                                                                 \
    .outputs = -1,                                                              \
    .type_names = ""},

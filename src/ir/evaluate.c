@@ -28,6 +28,15 @@ static void *allocate(size_t count, size_t size) {
   return calloc(count == 0 ? 1 : count, size);
 }
 
+// Operands are only read, although a tensor's data are not const.
+static void *lend(const void *data) {
+  union {
+    const void *from;
+    void *to;
+  } pointer = {.from = data};
+  return pointer.to;
+}
+
 static void drop(evaluator *e, uint32_t value) {
   if (!e->is_owned[value]) return;
   free(e->values[value].data);
@@ -75,9 +84,8 @@ static ibx_status make_result(evaluator *e, const ibx_node *node,
 static ibx_status run_node(evaluator *e, const ibx_node *node, ibx_error *err) {
   const ibx_weight *weight = ibx_graph_constant(e->graph, node->result);
   if (weight) {
-    // Operands are read only, whatever the type says.
-    e->values[node->result] = (ibx_tensor){
-        .type = weight->type, .data = (void *)(uintptr_t)weight->data};
+    e->values[node->result] =
+        (ibx_tensor){.type = weight->type, .data = lend(weight->data)};
     return IBX_OK;
   }
   ibx_tensor operands[IBX_NODE_OPERANDS];

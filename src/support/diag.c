@@ -16,7 +16,7 @@ static const ibx_diag_info infos[] = {
 #define IBX_DIAG(row, number, row_severity, row_status, row_sentence)          \
   {.code = IBX_DIAG_##row,                                                     \
    .name = "IBX" #number,                                                      \
-   .sentence = row_sentence,                                                   \
+   .sentence = (row_sentence),                                                 \
    .severity = IBX_SEVERITY_##row_severity,                                    \
    .status = IBX_##row_status},
 #include "support/diag.def"
