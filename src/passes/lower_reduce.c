@@ -31,6 +31,16 @@ static bool is_reduced(const ibx_ints *axes, uint8_t dim) {
   return false;
 }
 
+// Whether each tile of the dimension, its outermost atom, is one index on each
+// of its partitions: what one instruction a row relies on.
+static bool is_tiles(const ibx_dim *dim) {
+  if (!on_partitions(dim)) return true;
+  for (uint8_t a = 1; a < dim->count; a++) {
+    if (dim->atom[a].pstep == 0 && dim->atom[a].size > 1) return false;
+  }
+  return true;
+}
+
 // The value in SBUF with `axes` in the free dimension.
 static bool with_free_axes(ibx_lower *lower, uint32_t value,
                            const ibx_ints *axes, ibx_view *out) {
@@ -41,6 +51,8 @@ static bool with_free_axes(ibx_lower *lower, uint32_t value,
     for (uint8_t i = 0; i < axes->len; i++) {
       ok = ok && !on_partitions(&out->dim[axes->at[i]]);
     }
+    for (uint8_t d = 0; d < type->rank; d++)
+      ok = ok && is_tiles(&out->dim[d]);
     const ibx_view *views[] = {out};
     if (ok && ibx_view_pieces(views, 1, INT32_MAX, NULL, NULL)) return true;
   }
