@@ -246,8 +246,9 @@ static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
                   "node %.60s (%.20s): tensors that live together need %llu "
                   "bytes of each SBUF partition beside constants of %llu, %s "
                   "has %llu; use a smaller batch, image or --auto-cast all",
-                  node->name, node->op, (unsigned long long)peak, (unsigned long long)largest,
-                  p->machine->name, (unsigned long long)total);
+                  node->name, node->op, (unsigned long long)peak,
+                  (unsigned long long)largest, p->machine->name,
+                  (unsigned long long)total);
 }
 
 // ---- HBM: one after the other
