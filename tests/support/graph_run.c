@@ -7,6 +7,7 @@
 
 #include "codegen/select.h"
 #include "imbrex/prove.h"
+#include "ir/evaluate.h"
 
 #include <math.h>
 #include <string.h>
@@ -326,6 +327,60 @@ graph_run_error graph_run_compare(const graph_run *run,
     worst.element = error.element;
   }
   return worst;
+}
+
+// An input as the legalised graph wants it: narrower.
+static ibx_tensor narrowed(graph_run *run, const ibx_tensor *wide,
+                           ibx_dtype dtype) {
+  ibx_tensor narrow = {wide->type, wide->data};
+  if (dtype == wide->type.dtype) return narrow;
+  narrow.type.dtype = dtype;
+  narrow.data = room_for(run, &narrow.type);
+  size_t from = ibx_dtype_bytes(wide->type.dtype), to = ibx_dtype_bytes(dtype);
+  for (size_t i = 0; i < count_of(&wide->type); i++) {
+    const uint8_t *src = (const uint8_t *)wide->data + i * from;
+    uint8_t *dst = (uint8_t *)narrow.data + i * to;
+    if (is_floating(dtype)) {
+      float value;
+      ibx_dtype_load_f32(wide->type.dtype, src, &value, 1);
+      ibx_dtype_store_f32(dtype, &value, dst, 1);
+    } else {
+      memcpy(dst, src, to); // little endian
+    }
+  }
+  return narrow;
+}
+
+// Gives every constant a row of its value's own dtype.
+static void narrow_constants(graph_run *run, ibx_graph *graph) {
+  for (size_t n = 0; n < graph->node_count; n++) {
+    ibx_node *node = &graph->nodes[n];
+    const ibx_weight *have = ibx_graph_constant(graph, node->result);
+    ibx_dtype dtype = graph->values[node->result].type.dtype;
+    if (!have || have->type.dtype == dtype) continue;
+    // Rows are read only, whatever the type of a tensor's data says.
+    ibx_tensor wide = {have->type, (void *)(uintptr_t)have->data};
+    ibx_tensor narrow = narrowed(run, &wide, dtype);
+    ibx_weight row = {.type = narrow.type, .data = narrow.data, .name = "w"};
+    node->params.weight = ibx_tables_add_weight(&run->tables, &run->arena, row);
+  }
+}
+
+ibx_status graph_run_legalised(graph_run *run, ibx_tensor *outputs) {
+  ibx_graph graph = copy_of(run);
+  ibx_tensor inputs[GRAPH_RUN_PORTS];
+  IBX_TRY(ibx_pass_legalise(&run->ctx, &graph));
+  narrow_constants(run, &graph);
+  for (size_t i = 0; i < graph.input_count; i++) {
+    ibx_tensor wide = {run->inputs[i].type, run->data[run->inputs[i].value]};
+    uint32_t value = graph.inputs[i].value;
+    ibx_dtype dtype = value == IBX_NO_VALUE ? wide.type.dtype
+                                            : graph.values[value].type.dtype;
+    inputs[i] = narrowed(run, &wide, dtype);
+  }
+  ibx_arena_reset(&run->scratch);
+  return ibx_graph_eval(&graph, inputs, outputs, &run->arena, NULL, NULL,
+                        &run->err);
 }
 
 const char *graph_run_text(graph_run *run, ibx_ir *ir) {

@@ -79,6 +79,10 @@ typedef struct graph_run_error {
 graph_run_error graph_run_compare(const graph_run *run,
                                   const ibx_tensor *outputs);
 
+/// What the reference kernels make of the graph after legalise: how far its
+/// dtypes alone lead away from the reference.
+ibx_status graph_run_legalised(graph_run *run, ibx_tensor *outputs);
+
 /// The graph as text, for messages.
 const char *graph_run_text(graph_run *run, ibx_ir *ir);
 

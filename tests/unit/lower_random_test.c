@@ -591,13 +591,19 @@ static outcome fails(const graph_run *run, ibx_status status) {
 }
 
 // fp32 within 1e-4 of the range. In bf16 each of up to twenty nodes rounds to
-// 2^-9 of its result; behind subtractions that is a tenth of what is left.
-static outcome compare(const graph_run *run, const ibx_tensor *outputs,
+// 2^-9 of its result; behind subtractions that is a tenth of what is left, and
+// more where the reference kernels, in bf16 as well, lose more.
+static outcome compare(graph_run *run, const ibx_tensor *outputs,
                        const char *order) {
   graph_run_error error = graph_run_compare(run, outputs);
   bool is_bf16 = run->ctx.options.auto_cast == IBX_AUTO_CAST_ALL;
   outcome o = {.verdict = AGREES};
   if (is_bf16 ? error.norm <= 0.1 : error.range <= 1e-4) return o;
+  ibx_tensor narrow[GRAPH_RUN_PORTS];
+  if (is_bf16 && graph_run_legalised(run, narrow) == IBX_OK &&
+      error.norm <= 3 * graph_run_compare(run, narrow).norm) {
+    return o;
+  }
   o.verdict = WRONG;
   snprintf(o.why, sizeof(o.why),
            "%s order: output %zu element %lld is off by %g of the range; norm "
