@@ -37,6 +37,10 @@ typedef struct ibx_lower {
 bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
                     ...) IBX_PRINTF(3, 4);
 
+/// Whether the engines compute a node's dtypes (lower_check.c). False with a
+/// failure that names the remedy.
+bool ibx_lower_accepts(ibx_lower *lower, const ibx_node *node);
+
 // ---- Buffers and instructions (lower_emit.c)
 
 /// A new buffer in SBUF or PSUM; its offset is decided by place.

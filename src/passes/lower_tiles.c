@@ -461,7 +461,8 @@ static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count) {
     return true;
   }
   return ibx_lower_fail(lower, IBX_UNSUPPORTED,
-                        "operation %s has no lowering on this target",
+                        "operation %s has no lowering on this target; compute "
+                        "it outside of the model or rewrite it",
                         ibx_tensor_op_get(first->op)->name);
 }
 
@@ -470,6 +471,7 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
   const ibx_tensor_op_info *info = ibx_tensor_op_get(node->op);
   lower->source = node->source;
   if (node->op == IBX_TENSOR_constant) return true;
+  if (!ibx_lower_accepts(lower, node)) return false;
   if (info->klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_concat &&
       node->op != IBX_TENSOR_pad) {
     return lower_view_node(lower, node);
