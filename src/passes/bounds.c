@@ -12,6 +12,8 @@
 
 #include "passes/bounds.h"
 
+#include "passes/rewrite.h"
+
 typedef struct work {
   double any;       // elements that Vector, Scalar or GpSimd can do
   double psum;      // elements that leave PSUM: Vector or Scalar
@@ -140,7 +142,10 @@ static double compulsory_bytes(const ibx_graph *graph, ibx_arena *scratch) {
     const ibx_node *node = &graph->nodes[n];
     if (node->op != IBX_TENSOR_constant) continue;
     size_t row = (size_t)node->params.weight;
+    float number;
     if (row < graph->tables->weight_count && seen[row]) continue;
+    // One number repeated is part of the program, not of what must be read.
+    if (ibx_graph_uniform(graph, node->result, &number)) continue;
     seen[row] = true;
     bytes += weight_bytes(graph, &uses, node);
   }

@@ -50,6 +50,7 @@ static inline void tile_world_init(tile_world *w, ibx_target target,
   w->graph =
       (ibx_graph){.arena = &w->arena, .tables = &w->tables, .name = "main"};
   w->ctx = (ibx_pass_ctx){.machine = ibx_machine_get(target),
+                          .options = {.level = 2},
                           .tables = &w->tables,
                           .arena = &w->arena,
                           .scratch = &w->scratch,
