@@ -331,6 +331,19 @@ static int64_t free_of(const ibx_dim *dim) {
   return size;
 }
 
+// The computed operand beside a constant, which is packed from partition 0 on
+// for every index of the batch: so must this one be.
+static bool beside_constant(ibx_lower *lower, uint32_t value, uint8_t keep,
+                            uint8_t k, ibx_view *out) {
+  if (!contracted(lower, value, keep, k, out)) return false;
+  bool starts = out->partition == 0;
+  for (uint8_t d = 0; d + 2 < out->rank; d++) {
+    starts = starts && !on_partitions(&out->dim[d]);
+  }
+  ibx_layout layout = {.dims = {k}, .count = 1};
+  return starts || ibx_lower_in_layout(lower, value, &layout, out);
+}
+
 // One operand is constant: it is packed like the other one and cut along N (or,
 // where it is the left one, taken whole).
 static bool one_constant(product *p) {
@@ -339,14 +352,14 @@ static bool one_constant(product *p) {
   const ibx_type *type = &lower->graph->values[p->node->result].type;
   int64_t batch[IBX_MAX_RANK] = {0};
   if (!p->b_constant) {
-    if (!contracted(lower, y, p->n, p->kb, &p->b)) return false;
+    if (!beside_constant(lower, y, p->n, p->kb, &p->b)) return false;
     if (!ibx_lower_constant_like(lower, x, p->ka, &p->b.dim[p->kb], p->b.dtype,
                                  0, 0, 0, &p->a)) {
       return false;
     }
     return batches(p, batch, 0, 0, type->dims[p->n]);
   }
-  if (!contracted(lower, x, p->m, p->ka, &p->a)) return false;
+  if (!beside_constant(lower, x, p->m, p->ka, &p->a)) return false;
   int64_t bytes =
       free_of(&p->a.dim[p->ka]) * (int64_t)ibx_dtype_bytes(p->a.dtype);
   for (uint8_t d = 0; d + 2 < type->rank; d++)

@@ -673,7 +673,7 @@ static void random_graphs_agree(void **state) {
 // Seeds that failed once.
 static void seeds_of_old_agree(void **state) {
   (void)state;
-  static const uint64_t SEEDS[] = {148, 335, 388, 632, 1615, 1700, 2596};
+  static const uint64_t SEEDS[] = {148, 335, 388, 632, 1615, 1700, 2596, 30881};
   for (size_t i = 0; i < IBX_COUNT_OF(SEEDS); i++) {
     assert_false(is_refused(SEEDS[i]));
   }
