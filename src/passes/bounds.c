@@ -108,26 +108,33 @@ static double engine_seconds(const ibx_machine *m, const work *w, bool narrow) {
   return larger(seconds, all / (v + s + g));
 }
 
-// Whether a constant is read only through gathers, and how many rows of it.
-static double gathered_rows(const ibx_graph *graph, const ibx_uses *uses,
+// Elements of a constant that its users read at least: the rows that a gather
+// takes, the part that a slice leaves, else all.
+static double used_elements(const ibx_graph *graph, const ibx_uses *uses,
                             uint32_t value) {
-  double rows = 0;
+  const ibx_type *type = &graph->values[value].type;
+  double all = elements_of(type);
+  double used = uses->is_output[value] ? all : 0;
   for (uint32_t u = uses->first[value]; u < uses->first[value + 1]; u++) {
     const ibx_node *user = &graph->nodes[uses->users[u]];
-    if (user->op != IBX_TENSOR_gather || user->operand[0] != value) return -1;
-    rows += elements_of(&graph->values[user->operand[1]].type);
+    double part = all;
+    if (user->op == IBX_TENSOR_gather && user->operand[0] == value &&
+        type->dims[user->params.axis] > 0) {
+      part = all / (double)type->dims[user->params.axis] *
+             elements_of(&graph->values[user->operand[1]].type);
+    } else if (user->op == IBX_TENSOR_slice) {
+      part = elements_of(&graph->values[user->result].type);
+    }
+    used += part;
   }
-  return rows;
+  return used < all ? used : all;
 }
 
 static double weight_bytes(const ibx_graph *graph, const ibx_uses *uses,
                            const ibx_node *node) {
-  const ibx_type *type = &graph->values[node->result].type;
-  double bytes = elements_of(type) * (double)ibx_dtype_bytes(type->dtype);
-  double rows = gathered_rows(graph, uses, node->result);
-  if (rows < 0 || type->rank == 0 || type->dims[0] == 0) return bytes;
-  double gathered = bytes / (double)type->dims[0] * rows;
-  return gathered < bytes ? gathered : bytes;
+  ibx_dtype dtype = graph->values[node->result].type.dtype;
+  return used_elements(graph, uses, node->result) *
+         (double)ibx_dtype_bytes(dtype);
 }
 
 static double port_bytes(const ibx_port *port) {
