@@ -296,7 +296,8 @@ static graph_run_error compare_output(const ibx_tensor *got,
     high = fmax(high, value);
     mean += value / (double)count;
   }
-  double range = fmax(1.0, high - low), worst = 0;
+  // Of one large number, the range is the number.
+  double range = fmax(fmax(1.0, high - low), fmax(high, -low)), worst = 0;
   for (size_t i = 0; i < count; i++) {
     double value = real_at(want, i), distance = fabs(real_at(got, i) - value);
     square += distance * distance;

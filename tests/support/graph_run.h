@@ -67,10 +67,10 @@ ibx_status graph_run_execute(graph_run *run, ibx_sim_order order, uint64_t seed,
                              ibx_tensor *outputs);
 
 /// How far the outputs are from the reference: the largest distance relative to
-/// the range (at least 1) of the output, and the 2-norm of the error relative
-/// to that of the reference minus its mean (or a tenth of that of the
-/// reference, or the root of the number of elements, where they are larger);
-/// infinite where one is not a number and the other is.
+/// the range of the output (at least its largest magnitude, and 1), and the
+/// 2-norm of the error relative to that of the reference minus its mean (or a
+/// tenth of that of the reference, or the root of the number of elements, where
+/// they are larger); infinite where one is not a number and the other is.
 typedef struct graph_run_error {
   double range, norm;
   size_t output;
