@@ -18,7 +18,6 @@ typedef struct ibx_lower {
   ibx_pass_ctx *ctx;
   const ibx_machine *machine;
   const ibx_graph *graph;
-  ibx_uses uses;
   ibx_tile_func *func;
   ibx_arena *arena;
   ibx_view *views; ///< of each value that has been lowered

@@ -40,13 +40,6 @@ static int64_t tile_of(const ibx_dim *dim) {
   return tile > IBX_PARTITIONS ? IBX_PARTITIONS : tile;
 }
 
-static bool on_partitions(const ibx_dim *dim) {
-  for (uint8_t a = 0; a < dim->count; a++) {
-    if (dim->atom[a].pstep != 0 && dim->atom[a].size > 1) return true;
-  }
-  return false;
-}
-
 // Drops everything but two dimensions: `keep`, and K.
 static bool matrix_of(const ibx_view *view, const int64_t *batch, uint8_t keep,
                       uint8_t k, ibx_view *out) {
@@ -245,8 +238,9 @@ static bool batches(product *p, int64_t *batch, uint8_t d, int64_t from,
 // Whether a view can be contracted along `k` as it lies: K on partitions in a
 // run, the kept dimension not.
 static bool is_contractible(const ibx_view *view, uint8_t keep, uint8_t k) {
-  if (on_partitions(&view->dim[keep])) return false;
-  if (view->dim[k].size > 1 && !on_partitions(&view->dim[k])) return false;
+  if (ibx_dim_on_partitions(&view->dim[keep])) return false;
+  if (view->dim[k].size > 1 && !ibx_dim_on_partitions(&view->dim[k]))
+    return false;
   ibx_contraction *parts;
   ibx_arena arena = {0};
   int64_t batch[IBX_MAX_RANK] = {0};
@@ -258,7 +252,7 @@ static bool is_contractible(const ibx_view *view, uint8_t keep, uint8_t k) {
       batch[d] = i;
       ok = matrix_of(view, batch, keep, k, &at) &&
            ibx_lower_contractions(&at, 1, &at, 1, &arena, &parts) > 0;
-      if (!on_partitions(&view->dim[d])) break;
+      if (!ibx_dim_on_partitions(&view->dim[d])) break;
     }
     batch[d] = 0;
   }
@@ -285,7 +279,7 @@ static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
 static bool meets(const product *p) {
   for (uint8_t d = 0; d + 2 < p->a.rank; d++) {
     const ibx_dim *x = &p->a.dim[d], *y = &p->b.dim[d];
-    if (!on_partitions(x) && !on_partitions(y)) continue;
+    if (!ibx_dim_on_partitions(x) && !ibx_dim_on_partitions(y)) continue;
     ibx_view u = p->a, v = p->b;
     u.rank = v.rank = 1;
     u.dim[0] = *x;
@@ -338,7 +332,7 @@ static bool beside_constant(ibx_lower *lower, uint32_t value, uint8_t keep,
   if (!contracted(lower, value, keep, k, out)) return false;
   bool starts = out->partition == 0;
   for (uint8_t d = 0; d + 2 < out->rank; d++) {
-    starts = starts && !on_partitions(&out->dim[d]);
+    starts = starts && !ibx_dim_on_partitions(&out->dim[d]);
   }
   ibx_layout layout = {.dims = {k}, .count = 1};
   return starts || ibx_lower_in_layout(lower, value, &layout, out);
@@ -394,7 +388,7 @@ bool ibx_lower_matmul(ibx_lower *lower, const ibx_node *node,
                .n = (uint8_t)(rank - 1)};
   // Of a column, N is on partitions with its one element: M is not.
   bool is_column = dst->dim[p.n].atom[0].pstep != 0;
-  p.a_stationary = !on_partitions(&dst->dim[p.n]) && !is_column;
+  p.a_stationary = !ibx_dim_on_partitions(&dst->dim[p.n]) && !is_column;
   p.row = p.a_stationary ? p.m : p.n;
   p.column = p.a_stationary ? p.n : p.m;
   p.has_bias = chain->bias != IBX_NO_VALUE;

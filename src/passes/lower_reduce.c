@@ -17,13 +17,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool on_partitions(const ibx_dim *dim) {
-  for (uint8_t a = 0; a < dim->count; a++) {
-    if (dim->atom[a].pstep != 0 && dim->atom[a].size > 1) return true;
-  }
-  return false;
-}
-
 static bool is_reduced(const ibx_ints *axes, uint8_t dim) {
   for (uint8_t i = 0; i < axes->len; i++) {
     if (axes->at[i] == dim) return true;
@@ -34,7 +27,7 @@ static bool is_reduced(const ibx_ints *axes, uint8_t dim) {
 // Whether each tile of the dimension, its outermost atom, is one index on each
 // of its partitions: what one instruction a row relies on.
 static bool is_tiles(const ibx_dim *dim) {
-  if (!on_partitions(dim)) return true;
+  if (!ibx_dim_on_partitions(dim)) return true;
   for (uint8_t a = 1; a < dim->count; a++) {
     if (dim->atom[a].pstep == 0 && dim->atom[a].size > 1) return false;
   }
@@ -49,7 +42,7 @@ static bool with_free_axes(ibx_lower *lower, uint32_t value,
       lower->func->buffers[out->buffer].place.space == IBX_SPACE_SBUF) {
     bool ok = true;
     for (uint8_t i = 0; i < axes->len; i++) {
-      ok = ok && !on_partitions(&out->dim[axes->at[i]]);
+      ok = ok && !ibx_dim_on_partitions(&out->dim[axes->at[i]]);
     }
     for (uint8_t d = 0; d < type->rank; d++)
       ok = ok && is_tiles(&out->dim[d]);
@@ -179,7 +172,7 @@ static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
     return walk_rows(walk, views, (uint8_t)(d + 1));
   const ibx_dim *dim = &views[0].dim[d];
   int64_t inner = 1, outer = dim->atom[0].size;
-  bool tiled = on_partitions(dim);
+  bool tiled = ibx_dim_on_partitions(dim);
   for (uint8_t a = 1; a < dim->count; a++)
     inner *= dim->atom[a].size;
   if (!tiled) inner = 1;

@@ -6,6 +6,7 @@
 
 #include "passes/lower.h"
 #include "passes/pack.h"
+#include "passes/rewrite.h"
 
 #include <string.h>
 
@@ -129,18 +130,8 @@ bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value) {
 bool ibx_lower_uniform(ibx_lower *lower, uint32_t value, float *out) {
   ibx_view view;
   const ibx_weight *weight;
-  int64_t elements;
-  if (!constant_view(lower, value, &view, &weight)) return false;
-  if (!ibx_type_elements(&weight->type, &elements) || elements == 0)
-    return false;
-  if (elements > 4096) return false;
-  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
-  const uint8_t *data = weight->data;
-  for (int64_t i = 1; i < elements; i++) {
-    if (memcmp(data, data + (size_t)i * bytes, bytes) != 0) return false;
-  }
-  ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
-  return true;
+  return constant_view(lower, value, &view, &weight) &&
+         ibx_weight_uniform(weight, out);
 }
 
 bool ibx_lower_repeats(ibx_lower *lower, uint32_t value, uint8_t dim) {

@@ -26,13 +26,6 @@ typedef struct planner {
   bool *known; // on chip, with that view
 } planner;
 
-static bool on_partitions(const ibx_dim *dim) {
-  for (uint8_t a = 0; a < dim->count; a++) {
-    if (dim->atom[a].pstep != 0 && dim->atom[a].size > 1) return true;
-  }
-  return false;
-}
-
 static int64_t partitions_in(const ibx_dim *dim) {
   int64_t count = 1;
   for (uint8_t a = 0; a < dim->count; a++) {
@@ -112,8 +105,8 @@ static double contraction_price(const planner *p, const ibx_node *user,
   const ibx_type *out = &p->graph->values[user->result].type;
   const ibx_type *type = &p->graph->values[user->operand[index]].type;
   double k_size = (double)view->dim[k].size;
-  bool fits = !on_partitions(&view->dim[keep]) &&
-              (on_partitions(&view->dim[k]) || view->dim[k].size == 1);
+  bool fits = !ibx_dim_on_partitions(&view->dim[keep]) &&
+              (ibx_dim_on_partitions(&view->dim[k]) || view->dim[k].size == 1);
   double tile = fits ? (double)partitions_in(&view->dim[k])
                 : k_size < (double)IBX_PARTITIONS ? k_size
                                                   : (double)IBX_PARTITIONS;
@@ -127,15 +120,16 @@ static double axes_price(const planner *p, const ibx_node *user,
   const ibx_type *type = &p->graph->values[user->operand[0]].type;
   bool crossed = false;
   if (user->op == IBX_TENSOR_softmax) {
-    crossed = on_partitions(&view->dim[user->params.axis]);
+    crossed = ibx_dim_on_partitions(&view->dim[user->params.axis]);
   } else if (user->op == IBX_TENSOR_layer_norm ||
              user->op == IBX_TENSOR_rms_norm) {
     for (int64_t d = user->params.axis; d < type->rank; d++) {
-      crossed = crossed || on_partitions(&view->dim[d]);
+      crossed = crossed || ibx_dim_on_partitions(&view->dim[d]);
     }
   } else {
     for (uint8_t i = 0; i < user->params.axes.len; i++) {
-      crossed = crossed || on_partitions(&view->dim[user->params.axes.at[i]]);
+      crossed =
+          crossed || ibx_dim_on_partitions(&view->dim[user->params.axes.at[i]]);
     }
   }
   uint8_t rows_dim = IBX_MAX_RANK;
@@ -166,7 +160,8 @@ static double axes_price(const planner *p, const ibx_node *user,
 static double store_price(const planner *p, const ibx_view *view) {
   double runs = 1;
   int d = view->rank - 1;
-  for (; d >= 0 && (view->dim[d].size == 1 || !on_partitions(&view->dim[d]));
+  for (; d >= 0 &&
+         (view->dim[d].size == 1 || !ibx_dim_on_partitions(&view->dim[d]));
        d--) {
   }
   for (; d >= 0; d--)
@@ -219,7 +214,8 @@ static double user_price(const planner *p, const ibx_node *user, uint32_t index,
     if (user->op == IBX_TENSOR_matmul) {
       return contraction_price(p, user, index, view);
     }
-    return on_partitions(&view->dim[1]) ? 0 : move_price(p, type, view, 1);
+    return ibx_dim_on_partitions(&view->dim[1]) ? 0
+                                                : move_price(p, type, view, 1);
   default: return 0;
   }
 }

@@ -75,6 +75,22 @@ const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value) {
   return node == IBX_NO_VALUE ? NULL : &graph->nodes[node];
 }
 
+// Larger constants are weights; looking through them would cost time for nothing.
+enum { UNIFORM_ELEMENTS = 4096 };
+
+bool ibx_weight_uniform(const ibx_weight *weight, float *out) {
+  int64_t elements;
+  if (!ibx_type_elements(&weight->type, &elements)) return false;
+  if (elements == 0 || elements > UNIFORM_ELEMENTS) return false;
+  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
+  const uint8_t *data = weight->data;
+  for (int64_t i = 1; i < elements; i++) {
+    if (memcmp(data, data + (size_t)i * bytes, bytes) != 0) return false;
+  }
+  ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
+  return true;
+}
+
 bool ibx_graph_uniform(const ibx_graph *graph, uint32_t value, float *out) {
   const ibx_node *node = ibx_graph_maker(graph, value);
   while (node &&
@@ -83,15 +99,5 @@ bool ibx_graph_uniform(const ibx_graph *graph, uint32_t value, float *out) {
     node = ibx_graph_maker(graph, node->operand[0]);
   }
   if (!node || node->op != IBX_TENSOR_constant) return false;
-  const ibx_weight *weight = &graph->tables->weights[node->params.weight];
-  int64_t elements;
-  if (!ibx_type_elements(&weight->type, &elements)) return false;
-  if (elements == 0 || elements > 4096) return false;
-  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
-  const uint8_t *data = weight->data;
-  for (int64_t i = 1; i < elements; i++) {
-    if (memcmp(data, data + (size_t)i * bytes, bytes) != 0) return false;
-  }
-  ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
-  return true;
+  return ibx_weight_uniform(&graph->tables->weights[node->params.weight], out);
 }

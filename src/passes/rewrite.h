@@ -37,7 +37,10 @@ ibx_status ibx_rewrite_end(ibx_rewrite *rewrite, ibx_graph *graph);
 /// Lends the node that makes a value of the graph, or NULL.
 const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value);
 
-/// Whether all elements of a constant value are one number, and which.
+/// Whether all elements of a small weight are one number, and which.
+bool ibx_weight_uniform(const ibx_weight *weight, float *out);
+
+/// The same for a constant value, through views that drop no element.
 bool ibx_graph_uniform(const ibx_graph *graph, uint32_t value, float *out);
 
 #endif

@@ -254,6 +254,13 @@ static bool slice_dim(const ibx_dim *dim, int64_t start, int64_t size,
   return true;
 }
 
+bool ibx_dim_on_partitions(const ibx_dim *dim) {
+  for (uint8_t a = 0; a < dim->count; a++) {
+    if (dim->atom[a].pstep != 0 && dim->atom[a].size > 1) return true;
+  }
+  return false;
+}
+
 int64_t ibx_dim_span(const ibx_dim *dim, int64_t start, int64_t limit) {
   ibx_dim rest = *dim;
   for (;;) {

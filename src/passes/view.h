@@ -66,6 +66,9 @@ void ibx_view_transpose(const ibx_view *view, const ibx_ints *perm,
                         ibx_view *out);
 bool ibx_view_slice(const ibx_view *view, const int64_t *starts,
                     const int64_t *sizes, const int64_t *steps, ibx_view *out);
+/// Whether indices of the dimension lie on different partitions.
+bool ibx_dim_on_partitions(const ibx_dim *dim);
+
 /// The most elements, up to `limit`, that a slice of the dimension from `start`
 /// on may have.
 int64_t ibx_dim_span(const ibx_dim *dim, int64_t start, int64_t limit);
