@@ -18,6 +18,8 @@ enum {
   IBX_INSN_MAX_WORDS = 3, ///< a DMA with loop strides
   IBX_DIMS = 5,
   IBX_OPERANDS = 4,
+  IBX_OPERATORS = 4,
+  IBX_IMMEDIATES = 4,
   IBX_NO_BUFFER = 0xffff,
   IBX_NO_REGISTER = 0xff
 };
@@ -51,6 +53,14 @@ enum {
 #include "imbrex/isa.def"
 };
 
+/// What an instruction with IBX_OPERATOR or the `reduce` member does with the
+/// accumulators of its engine.
+typedef enum ibx_reduce {
+#define IBX_REDUCE(name, number, sentence) IBX_REDUCE_##name = (number),
+#include "imbrex/isa.def"
+  IBX_REDUCE_COUNT
+} ibx_reduce;
+
 /// Where a DMA's descriptors come from.
 typedef enum ibx_dge {
   IBX_DGE_STATIC,   ///< rings in HBM, made at load; no loop strides, no gather
@@ -82,21 +92,45 @@ typedef struct ibx_operand {
 typedef struct ibx_insn {
   ibx_operand operand[IBX_OPERANDS];
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
-  float imm[2];
+  float imm[IBX_IMMEDIATES];
+  int32_t pattern[3];    ///< wide: steps of an affine expression over num[2..4]
   uint32_t count;        ///< loop trips, register value, rows of a gather
   uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
   uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
   uint8_t signal_semaphore;
-  uint8_t opcode;     ///< ibx_opcode
-  uint8_t flags;      ///< IBX_FLAG_...
-  uint8_t op[2];      ///< ibx_alu; ibx_act in op[0] of an activation
+  uint8_t opcode;            ///< ibx_opcode
+  uint8_t flags;             ///< IBX_FLAG_...
+  uint8_t op[IBX_OPERATORS]; ///< what IBX_OPERATOR says of each, or 0
   uint8_t partitions; ///< of the engine operands, 1 to 128; of a matmul: K
   uint8_t columns;    ///< matmul: partitions of dst, 1 to 128
   uint8_t queue;      ///< DMA ring, 0 to 15
   uint8_t dge;        ///< ibx_dge
   uint8_t reg[2];     ///< control
+  uint8_t reduce;     ///< ibx_reduce: accumulators of Scalar and Vector
+  uint8_t mode;       ///< of the instruction; isa.def tells which there are
 } ibx_insn;
+
+/// What time, prover and simulator must know of an instruction.
+typedef enum ibx_insn_kind {
+  IBX_KIND_WORK,       ///< reads operands, computes, writes operands
+  IBX_KIND_STATIONARY, ///< loads rows of the array
+  IBX_KIND_PRODUCT,    ///< streams through the array into an accumulation group
+  IBX_KIND_TRANSPOSE,  ///< streams through the array, no group
+  IBX_KIND_DMA,
+  IBX_KIND_LOOP,
+  IBX_KIND_LOOP_END,
+  IBX_KIND_REGISTER, ///< sets a register
+  IBX_KIND_SEMAPHORE
+} ibx_insn_kind;
+
+typedef enum ibx_operator_kind {
+  IBX_OPERATOR_NONE, ///< the op[] is 0
+  IBX_OPERATOR_ALU,
+  IBX_OPERATOR_ARITH,     ///< an ALU operator that is not on bits
+  IBX_OPERATOR_REDUCIBLE, ///< an ALU operator that reduces
+  IBX_OPERATOR_ACT
+} ibx_operator_kind;
 
 typedef enum ibx_slot_kind {
   IBX_SLOT_NONE,
@@ -127,6 +161,7 @@ typedef struct ibx_insn_info {
   const char *sentence;
   const char *source;
   ibx_format format;
+  ibx_insn_kind kind;
   ibx_slot_kind slot[IBX_OPERANDS];
   uint8_t engines; ///< bit per ibx_engine
   uint8_t targets; ///< bit per ibx_target number
@@ -141,6 +176,7 @@ IBX_API const ibx_insn_info *ibx_insn_find(const char *name, size_t len,
 IBX_API const ibx_field_info *ibx_format_fields(ibx_format format,
                                                 size_t *out_count);
 IBX_API const char *ibx_format_name(ibx_format format);
+IBX_API size_t ibx_format_words(ibx_format format); ///< of IBX_WORD_BYTES
 IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
 IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
@@ -150,6 +186,44 @@ IBX_API uint8_t ibx_act_table(uint8_t act);
 
 /// An instruction with no wait, no signal, no operand, a space of one element.
 IBX_API ibx_insn ibx_insn_make(ibx_opcode opcode);
+
+/// What the slot's operand is.
+static inline bool ibx_slot_is_tensor(ibx_slot_kind kind) {
+  return kind == IBX_SLOT_READ || kind == IBX_SLOT_WRITE ||
+         kind == IBX_SLOT_READ_WRITE;
+}
+static inline bool ibx_slot_is_scalar(ibx_slot_kind kind) {
+  return kind == IBX_SLOT_SCALAR_READ || kind == IBX_SLOT_SCALAR_WRITE;
+}
+static inline bool ibx_slot_reads(ibx_slot_kind kind) {
+  return kind == IBX_SLOT_READ || kind == IBX_SLOT_READ_WRITE ||
+         kind == IBX_SLOT_SCALAR_READ;
+}
+static inline bool ibx_slot_writes(ibx_slot_kind kind) {
+  return kind == IBX_SLOT_WRITE || kind == IBX_SLOT_READ_WRITE ||
+         kind == IBX_SLOT_SCALAR_WRITE;
+}
+
+/// The space that an operand walks: `partitions` partitions one by one, times
+/// num[d] places at distance step[d] (and, in a DMA, partition_step[d]).
+typedef struct ibx_operand_shape {
+  uint32_t partitions;
+  uint32_t num[IBX_DIMS];
+} ibx_operand_shape;
+
+/// The space of operand `slot`, whose slot kind is not NONE: everything that
+/// the instruction may touch there, so that of a gather's source it is the whole
+/// table. Counts may be 0 where the instruction was not checked.
+IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
+
+/// What op[index] of an instruction is.
+IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
+/// The name of the operator `value`, or NULL when that kind has none such.
+IBX_API const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value);
+/// The flags that an instruction takes, IBX_FLAG_LOOPED included.
+IBX_API uint8_t ibx_insn_flags(uint8_t opcode);
+IBX_API const char *ibx_flag_name(uint8_t bit);      ///< "accumulate", or NULL
+IBX_API const char *ibx_reduce_name(uint8_t number); ///< "reset", or NULL
 
 /// Words of the encoded instruction, 1 to IBX_INSN_MAX_WORDS.
 IBX_API size_t ibx_insn_words(const ibx_insn *insn);

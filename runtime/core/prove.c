@@ -193,16 +193,6 @@ static ibx_status do_access(prover *p, const ibx_access *access,
   return IBX_OK;
 }
 
-static bool reads(ibx_slot_kind kind) {
-  return kind == IBX_SLOT_READ || kind == IBX_SLOT_READ_WRITE ||
-         kind == IBX_SLOT_SCALAR_READ;
-}
-
-static bool writes(ibx_slot_kind kind) {
-  return kind == IBX_SLOT_WRITE || kind == IBX_SLOT_READ_WRITE ||
-         kind == IBX_SLOT_SCALAR_WRITE;
-}
-
 // A DMA's pieces are unordered: none may write what another one writes.
 static ibx_status check_pieces(const prover *p, const ibx_access *access,
                                const ibx_pattern *pattern) {
@@ -221,7 +211,7 @@ static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
   ibx_pattern pattern = ibx_flow_pattern(&p->flows[access.engine], insn, slot);
   access.buffer = insn->operand[slot].buffer;
   access.is_write = is_write;
-  if (insn->opcode == IBX_OP_multiply_moving) {
+  if (ibx_insn_get(insn->opcode)->kind == IBX_KIND_PRODUCT) {
     access.is_matmul = true;
     access.is_accumulating = (insn->flags & IBX_FLAG_ACCUMULATE) != 0;
     access.is_group_end = (insn->flags & IBX_FLAG_GROUP_END) != 0;
@@ -235,8 +225,9 @@ static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
 // been loaded.
 static ibx_status check_array(prover *p, const ibx_access *access,
                               const ibx_insn *insn) {
-  bool is_load = insn->opcode == IBX_OP_load_stationary;
-  if (!is_load && insn->opcode != IBX_OP_multiply_moving) return IBX_OK;
+  ibx_insn_kind kind = ibx_insn_get(insn->opcode)->kind;
+  bool is_load = kind == IBX_KIND_STATIONARY;
+  if (!is_load && kind != IBX_KIND_PRODUCT) return IBX_OK;
   const ibx_operand *src = &insn->operand[1];
   size_t first = (size_t)p->places[src->buffer].partition + src->partition;
   for (size_t i = 0; i < insn->partitions; i++) {
@@ -260,12 +251,14 @@ static ibx_status do_accesses(prover *p, const ibx_access *access,
                               const ibx_insn *insn) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    if (!has_buffer(insn, info, slot) || !reads(info->slot[slot])) continue;
+    if (!has_buffer(insn, info, slot) || !ibx_slot_reads(info->slot[slot]))
+      continue;
     IBX_TRY(touch(p, *access, insn, slot, false));
   }
   IBX_TRY(check_array(p, access, insn));
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    if (!has_buffer(insn, info, slot) || !writes(info->slot[slot])) continue;
+    if (!has_buffer(insn, info, slot) || !ibx_slot_writes(info->slot[slot]))
+      continue;
     IBX_TRY(touch(p, *access, insn, slot, true));
   }
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {

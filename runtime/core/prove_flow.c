@@ -122,71 +122,19 @@ static uint64_t element_bytes(const ibx_insn *insn, size_t slot) {
   return bytes > 0 ? bytes : sizeof(float); // [P,1] operands
 }
 
-static void make_lanes(ibx_pattern *p, uint32_t partitions) {
-  p->partition_step[0] = 1;
-  p->count[0] = partitions;
-}
-
-// The block that a transpose writes: columns and rows have changed places.
-static void make_transposed(const ibx_insn *insn, ibx_pattern *p) {
-  uint32_t rows = insn->num[2] * insn->num[3] * insn->num[4];
-  make_lanes(p, rows);
-  p->stride[4] = insn->operand[0].step[4] * (int64_t)p->element_bytes;
-  p->count[4] = insn->partitions;
-}
-
-static void make_elementwise(const ibx_insn *insn, size_t slot,
-                             ibx_pattern *p) {
-  make_lanes(p, insn->partitions);
-  for (size_t d = 2; d < IBX_DIMS; d++) {
-    p->stride[d] = insn->operand[slot].step[d] * (int64_t)p->element_bytes;
-    p->count[d] = insn->num[d];
-  }
-}
-
-static void make_dma(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
+// An instruction that walks partitions by itself has dimensions left for it.
+static void make_operand(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
   const ibx_operand *operand = &insn->operand[slot];
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   for (size_t d = 0; d < IBX_DIMS; d++) {
     p->stride[d] = operand->step[d] * (int64_t)p->element_bytes;
     p->partition_step[d] = operand->partition_step[d];
-    p->count[d] = insn->num[d];
+    p->count[d] = shape.num[d];
   }
-}
-
-static void make_engine_operand(const ibx_insn *insn, size_t slot,
-                                ibx_slot_kind kind, ibx_pattern *p) {
-  if (kind == IBX_SLOT_SCALAR_READ || kind == IBX_SLOT_SCALAR_WRITE) {
-    make_lanes(p, insn->partitions); // one element in each
-    return;
-  }
-  bool is_dst = slot == 0;
-  if (is_dst && (insn->opcode == IBX_OP_nc_transpose ||
-                 insn->opcode == IBX_OP_vector_transpose)) {
-    make_transposed(insn, p);
-    return;
-  }
-  make_elementwise(insn, slot, p);
-  if (is_dst && insn->opcode == IBX_OP_multiply_moving) {
-    make_lanes(p, insn->columns);
-  }
-  if (is_dst && insn->opcode == IBX_OP_partition_reduce) make_lanes(p, 1);
-}
-
-static void make_operand(const ibx_insn *insn, size_t slot,
-                         const ibx_insn_info *info, ibx_pattern *p) {
-  if (info->format == IBX_FORMAT_control) {
-    make_lanes(p, 1);
-  } else if (info->format != IBX_FORMAT_dma) {
-    make_engine_operand(insn, slot, info->slot[slot], p);
-  } else if (slot == 2) {
-    make_lanes(p, insn->num[0]); // one index in each partition
-  } else {
-    make_dma(insn, slot, p);
-    // A gather may read any of its rows.
-    if (insn->opcode == IBX_OP_dma_gather && slot == 1) {
-      p->count[0] = insn->count;
-    }
-  }
+  if (shape.partitions == 1) return;
+  p->stride[0] = 0;
+  p->partition_step[0] = 1;
+  p->count[0] = shape.partitions;
 }
 
 ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,
@@ -194,9 +142,8 @@ ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,
   const ibx_operand *operand = &insn->operand[slot];
   ibx_pattern pattern = {.offset = (int64_t)operand->offset,
                          .partition = operand->partition,
-                         .count = {1, 1, 1, 1, 1},
                          .element_bytes = element_bytes(insn, slot)};
-  make_operand(insn, slot, ibx_insn_get(insn->opcode), &pattern);
+  make_operand(insn, slot, &pattern);
   if (!(insn->flags & IBX_FLAG_LOOPED)) return pattern;
   for (size_t r = 0; r < IBX_LOOP_REGISTERS; r++) {
     pattern.offset += (int64_t)operand->loop_step[r] * flow->loop_value[r];

@@ -155,16 +155,14 @@ static bool read_word(line *l) {
 
 // A flag, or flag=CONDITION: set where the condition is not 0.
 static bool read_flag(line *l) {
-  size_t count;
-  const ibx_asm_flag *flags = ibx_asm_flags(&count);
-  for (size_t i = 0; i < count; i++) {
-    if (!ibx_asm_take_name(l->p, flags[i].name)) continue;
-    bool is_set = true;
-    if (ibx_asm_take_punct(l->p, "=")) is_set = ibx_asm_read_integer(l->p) != 0;
-    if (is_set) l->insn.flags = (uint8_t)(l->insn.flags | flags[i].bit);
-    return true;
-  }
-  return false;
+  if (l->p->token.kind != IBX_TOKEN_NAME) return false;
+  uint8_t bit = ibx_asm_find_flag(l->p->token.text.data, l->p->token.text.len);
+  if (bit == 0) return false;
+  ibx_asm_advance(l->p);
+  bool is_set = true;
+  if (ibx_asm_take_punct(l->p, "=")) is_set = ibx_asm_read_integer(l->p) != 0;
+  if (is_set) l->insn.flags = (uint8_t)(l->insn.flags | bit);
+  return true;
 }
 
 // field("operand[0].step[2]", 5): any member that the format has.

@@ -10,16 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ibx_asm_flag flags[] = {
-    {"accumulate", IBX_FLAG_ACCUMULATE}, {"group_end", IBX_FLAG_GROUP_END},
-    {"reverse0", IBX_FLAG_REVERSE0},     {"reverse1", IBX_FLAG_REVERSE1},
-    {"negate", IBX_FLAG_NEGATE},         {"looped", IBX_FLAG_LOOPED},
-};
-
 static const ibx_asm_word words[] = {
-    {"op0", "op[0]"},   {"op1", "op[1]"},    {"imm0", "imm[0]"},
-    {"imm1", "imm[1]"}, {"p", "partitions"}, {"columns", "columns"},
-    {"queue", "queue"}, {"dge", "dge"},      {"count", "count"},
+    {"op0", "op[0]"},           {"op1", "op[1]"},
+    {"op2", "op[2]"},           {"op3", "op[3]"},
+    {"imm0", "imm[0]"},         {"imm1", "imm[1]"},
+    {"imm2", "imm[2]"},         {"imm3", "imm[3]"},
+    {"p", "partitions"},        {"columns", "columns"},
+    {"queue", "queue"},         {"dge", "dge"},
+    {"count", "count"},         {"reduce", "reduce"},
+    {"mode", "mode"},           {"pattern0", "pattern[0]"},
+    {"pattern1", "pattern[1]"}, {"pattern2", "pattern[2]"},
 };
 
 static const char *const dges[] = {
@@ -44,22 +44,23 @@ static bool is_numbered(const char *name, size_t len) {
   return true;
 }
 
+uint8_t ibx_asm_find_flag(const char *name, size_t len) {
+  for (unsigned bit = 1; bit <= UINT8_MAX; bit *= 2) {
+    const char *flag = ibx_flag_name((uint8_t)bit);
+    if (flag && same(flag, name, len)) return (uint8_t)bit;
+  }
+  return 0;
+}
+
 bool ibx_asm_is_reserved(const char *name, size_t len) {
   for (size_t i = 0; i < IBX_COUNT_OF(keywords); i++) {
     if (same(keywords[i], name, len)) return true;
   }
-  for (size_t i = 0; i < IBX_COUNT_OF(flags); i++) {
-    if (same(flags[i].name, name, len)) return true;
-  }
+  if (ibx_asm_find_flag(name, len) != 0) return true;
   for (size_t i = 0; i < IBX_COUNT_OF(words); i++) {
     if (same(words[i].word, name, len)) return true;
   }
   return is_numbered(name, len);
-}
-
-const ibx_asm_flag *ibx_asm_flags(size_t *out_count) {
-  *out_count = IBX_COUNT_OF(flags);
-  return flags;
 }
 
 const ibx_asm_word *ibx_asm_words(size_t *out_count) {
@@ -120,11 +121,6 @@ bool ibx_asm_set_member(ibx_insn *insn, const ibx_field_info *field,
   return true;
 }
 
-static bool is_activation(const ibx_insn *insn) {
-  return insn->opcode == IBX_OP_activation ||
-         insn->opcode == IBX_OP_activation_reduce;
-}
-
 const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
                                int64_t value) {
   if (value < 0 || value > UINT8_MAX) return NULL;
@@ -132,10 +128,12 @@ const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
   if (strcmp(member, "dge") == 0) {
     return number < IBX_DGE_COUNT ? dges[number] : NULL;
   }
-  if (strcmp(member, "op[0]") == 0 && is_activation(insn)) {
-    return ibx_act_name(number);
-  }
-  return strncmp(member, "op[", 3) == 0 ? ibx_alu_name(number) : NULL;
+  if (strcmp(member, "reduce") == 0) return ibx_reduce_name(number);
+  if (strncmp(member, "op[", 3) != 0) return NULL;
+  ibx_operator_kind kind =
+      ibx_insn_operator(insn->opcode, (size_t)(member[3] - '0'));
+  return ibx_operator_name(kind == IBX_OPERATOR_ACT ? kind : IBX_OPERATOR_ALU,
+                           number);
 }
 
 int ibx_asm_find_value(const ibx_insn *insn, const char *member,

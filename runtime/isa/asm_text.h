@@ -11,13 +11,8 @@
 /// Words that a bare name cannot be.
 bool ibx_asm_is_reserved(const char *name, size_t len);
 
-typedef struct ibx_asm_flag {
-  const char *name;
-  uint8_t bit;
-} ibx_asm_flag;
-
-/// Lends the flags that have a word, and their number.
-const ibx_asm_flag *ibx_asm_flags(size_t *out_count);
+/// The bit of a flag, or 0 when no flag has the name.
+uint8_t ibx_asm_find_flag(const char *name, size_t len);
 
 /// A member that has a short word instead of its spelling in isa.def.
 typedef struct ibx_asm_word {

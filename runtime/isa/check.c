@@ -20,13 +20,8 @@ const char *ibx_check_slot_name(size_t slot) {
   return names[slot];
 }
 
-static bool is_scalar(const ibx_check_ctx *ctx, size_t slot) {
-  return ctx->info->slot[slot] == IBX_SLOT_SCALAR_READ ||
-         ctx->info->slot[slot] == IBX_SLOT_SCALAR_WRITE;
-}
-
 bool ibx_check_is_tensor(const ibx_check_ctx *ctx, size_t slot) {
-  return ctx->info->slot[slot] != IBX_SLOT_NONE && !is_scalar(ctx, slot);
+  return ibx_slot_is_tensor(ctx->info->slot[slot]);
 }
 
 static bool has_place(const ibx_check_ctx *ctx, size_t slot) {
@@ -51,26 +46,34 @@ static ibx_status check_engine(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
-static unsigned allowed_flags(const ibx_check_ctx *ctx) {
-  switch (ctx->insn->opcode) {
-  case IBX_OP_multiply_moving:
-    return IBX_FLAG_LOOPED | IBX_FLAG_ACCUMULATE | IBX_FLAG_GROUP_END;
-  case IBX_OP_tensor_scalar:
-    return IBX_FLAG_LOOPED | IBX_FLAG_REVERSE0 | IBX_FLAG_REVERSE1;
-  case IBX_OP_tensor_reduce: return IBX_FLAG_LOOPED | IBX_FLAG_NEGATE;
-  case IBX_OP_semaphore:
-  case IBX_OP_loop:
-  case IBX_OP_loop_end:
-  case IBX_OP_register_move: return 0;
-  default: return IBX_FLAG_LOOPED;
-  }
-}
-
 static ibx_status check_flags(const ibx_check_ctx *ctx) {
-  unsigned extra = ctx->insn->flags & ~allowed_flags(ctx);
+  unsigned extra = ctx->insn->flags & ~ibx_insn_flags(ctx->insn->opcode);
   if (extra == 0) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "flags 0x%02x have no meaning here; clear them",
                         extra);
+}
+
+// The operators that IBX_OPERATOR names are of their kind, the others 0.
+static ibx_status check_operators(const ibx_check_ctx *ctx) {
+  for (size_t i = 0; i < IBX_OPERATORS; i++) {
+    uint8_t op = ctx->insn->op[i];
+    ibx_operator_kind kind = ibx_insn_operator(ctx->insn->opcode, i);
+    if (kind == IBX_OPERATOR_NONE ? op == 0 : !!ibx_operator_name(kind, op)) {
+      continue;
+    }
+    if (kind == IBX_OPERATOR_NONE || kind == IBX_OPERATOR_ACT ||
+        op >= IBX_ALU_COUNT) {
+      unsigned last = kind == IBX_OPERATOR_NONE  ? 0
+                      : kind == IBX_OPERATOR_ACT ? IBX_ACT_COUNT - 1
+                                                 : IBX_ALU_COUNT - 1;
+      return IBX_CHECK_FAIL(ctx, "op%zu is %u, the last is %u", i, op, last);
+    }
+    return IBX_CHECK_FAIL(ctx, "op%zu is %s, %s", i, ibx_alu_name(op),
+                          kind == IBX_OPERATOR_ARITH
+                              ? "only arithmetic is allowed"
+                              : "which is no reduction");
+  }
+  return IBX_OK;
 }
 
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
@@ -127,7 +130,7 @@ static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
 
 static ibx_status check_alignment(const ibx_check_ctx *ctx, size_t slot) {
   const ibx_operand *operand = &ctx->insn->operand[slot];
-  uint64_t bytes = is_scalar(ctx, slot)
+  uint64_t bytes = ibx_slot_is_scalar(ctx->info->slot[slot])
                        ? sizeof(float)
                        : ibx_dtype_bytes((ibx_dtype)operand->dtype);
   uint64_t base = ibx_check_place(ctx, slot)->offset % bytes;
@@ -208,20 +211,6 @@ static ibx_status check_spaces(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
-// The partitions that an operand of an engine instruction covers.
-static unsigned partition_count(const ibx_check_ctx *ctx, size_t slot) {
-  const ibx_insn *insn = ctx->insn;
-  if (slot != 0) return insn->partitions;
-  switch (insn->opcode) {
-  case IBX_OP_multiply_moving:
-  case IBX_OP_nc_transpose: return insn->columns;
-  case IBX_OP_vector_transpose:
-    return insn->num[2] * insn->num[3] * insn->num[4];
-  case IBX_OP_partition_reduce: return 1;
-  default: return insn->partitions;
-  }
-}
-
 // AP: more than 64 partitions start at 0; 33 to 64 at a half; fewer at a
 // quadrant. The rows of the array tile more coarsely on ibx2 (ARCH3).
 static unsigned partition_grain(const ibx_check_ctx *ctx, size_t slot,
@@ -235,7 +224,7 @@ static unsigned partition_grain(const ibx_check_ctx *ctx, size_t slot,
 }
 
 static ibx_status check_partition(const ibx_check_ctx *ctx, size_t slot) {
-  unsigned count = partition_count(ctx, slot);
+  unsigned count = ibx_insn_shape(ctx->insn, slot).partitions;
   unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
                    ctx->insn->operand[slot].partition;
   unsigned grain = partition_grain(ctx, slot, count);
@@ -275,10 +264,11 @@ static ibx_status check_space_of_iteration(const ibx_check_ctx *ctx) {
 // Elements of a partition; a reduction writes one for all that it folds.
 static uint64_t element_count(const ibx_check_ctx *ctx, size_t slot) {
   bool folds = ctx->insn->opcode == IBX_OP_tensor_reduce && slot == 0;
+  ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
   uint64_t count = 1;
   for (size_t d = 2; d < IBX_DIMS; d++) {
     if (folds && ctx->insn->operand[slot].step[d] == 0) continue;
-    count *= ctx->insn->num[d];
+    count *= shape.num[d];
   }
   return count;
 }
@@ -361,6 +351,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_engine(&ctx));
   IBX_TRY(check_flags(&ctx));
   IBX_TRY(check_buffers(&ctx));
+  IBX_TRY(check_operators(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

@@ -36,29 +36,6 @@ static ibx_status check_same_dtype(const ibx_check_ctx *ctx, size_t a,
                         ibx_check_slot_name(b), dtype_info(ctx, b)->name);
 }
 
-// Operators in op[0..used); the others are 0.
-static ibx_status check_operators(const ibx_check_ctx *ctx, size_t used,
-                                  unsigned limit) {
-  for (size_t i = 0; i < 2; i++) {
-    unsigned op = ctx->insn->op[i];
-    if (op < (i < used ? limit : 1)) continue;
-    return IBX_CHECK_FAIL(ctx, "op%zu is %u, the last is %u", i, op,
-                          i < used ? limit - 1 : 0);
-  }
-  return IBX_OK;
-}
-
-static ibx_status check_arithmetic(const ibx_check_ctx *ctx, size_t used) {
-  IBX_TRY(check_operators(ctx, used, IBX_ALU_COUNT));
-  for (size_t i = 0; i < used; i++) {
-    uint8_t op = ctx->insn->op[i];
-    if (!ibx_alu_is_bitwise(op)) continue;
-    return IBX_CHECK_FAIL(ctx, "op%zu is %s; only arithmetic is allowed", i,
-                          ibx_alu_name(op));
-  }
-  return IBX_OK;
-}
-
 // Bit operators do not convert: all tensors are integers of one width.
 static ibx_status check_bit_types(const ibx_check_ctx *ctx) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
@@ -91,7 +68,6 @@ static ibx_status check_whole(const ibx_check_ctx *ctx, size_t index) {
 // immediates, as a [P,1] operand is fp32.
 static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
   const uint8_t *op = ctx->insn->op;
-  IBX_TRY(check_operators(ctx, 2, IBX_ALU_COUNT));
   bool is_bits[2] = {ibx_alu_is_bitwise(op[0]), ibx_alu_is_bitwise(op[1])};
   if (!is_bits[0] && !is_bits[1]) return IBX_OK;
   bool both = is_bits[0] && (is_bits[1] || op[1] == IBX_ALU_BYPASS);
@@ -114,15 +90,7 @@ static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_tensor_tensor(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
   return ibx_alu_is_bitwise(ctx->insn->op[0]) ? check_bit_types(ctx) : IBX_OK;
-}
-
-static ibx_status check_reducible(const ibx_check_ctx *ctx, size_t index) {
-  uint8_t op = ctx->insn->op[index];
-  if (ibx_alu_is_reducible(op)) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "op%zu is %s, which is no reduction", index,
-                        ibx_alu_name(op));
 }
 
 // Reduced dimensions are the innermost ones: once the destination stands still,
@@ -144,14 +112,11 @@ static ibx_status check_reduced_dims(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_tensor_reduce(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
-  IBX_TRY(check_reducible(ctx, 0));
   if (ibx_alu_is_bitwise(ctx->insn->op[0])) IBX_TRY(check_bit_types(ctx));
   return check_reduced_dims(ctx);
 }
 
 static ibx_status check_scalar_reduce(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_arithmetic(ctx, 2));
   uint8_t op = ctx->insn->op[1];
   if (op == IBX_ALU_ADD || op == IBX_ALU_MULTIPLY || op == IBX_ALU_MAX ||
       op == IBX_ALU_MIN) {
@@ -162,7 +127,6 @@ static ibx_status check_scalar_reduce(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_select(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 0, 0));
   if (!is_integer(ctx, 2)) {
     return IBX_CHECK_FAIL(ctx, "the predicate is %s; an integer is needed",
                           dtype_info(ctx, 2)->name);
@@ -172,7 +136,6 @@ static ibx_status check_select(const ibx_check_ctx *ctx) {
 
 static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
   uint64_t columns = free_size(ctx);
-  IBX_TRY(check_operators(ctx, 0, 0));
   if (ctx->insn->partitions > VECTOR_BLOCK || columns > VECTOR_BLOCK) {
     return IBX_CHECK_FAIL(ctx,
                           "a block of %u x %" PRIu64 "; the most is %d "
@@ -183,13 +146,8 @@ static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
   return check_same_dtype(ctx, 0, 1);
 }
 
-static ibx_status check_activation(const ibx_check_ctx *ctx) {
-  return check_operators(ctx, 1, IBX_ACT_COUNT);
-}
-
 // Documented as unsafe on v2, where Scalar copies through fp32 (ARCH2).
 static ibx_status check_copy(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 0, 0));
   bool is_wide = is_integer(ctx, 1) && dtype_info(ctx, 1)->bits == 32;
   if (ctx->engine != IBX_ENGINE_SCALAR || !is_wide ||
       ctx->machine->target != IBX_TARGET_ibx2) {
@@ -201,7 +159,6 @@ static ibx_status check_copy(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_iota(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 0, 0));
   IBX_TRY(check_whole(ctx, 0));
   return check_whole(ctx, 1);
 }
@@ -209,7 +166,6 @@ static ibx_status check_iota(const ibx_check_ctx *ctx) {
 // ISA tensor_partition_reduce: add, max, bitwise or, bitwise and.
 static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[0];
-  IBX_TRY(check_operators(ctx, 1, IBX_ALU_COUNT));
   if (op == IBX_ALU_BITWISE_OR || op == IBX_ALU_BITWISE_AND) {
     return check_bit_types(ctx);
   }
@@ -235,7 +191,6 @@ static ibx_status check_columns_match(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_matmul_source(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_operators(ctx, 0, 0));
   if (!is_integer(ctx, 1)) return IBX_OK;
   return IBX_CHECK_FAIL(ctx,
                         "source is %s; the array multiplies floats, "
@@ -295,7 +250,6 @@ static ibx_status check_multiply_moving(const ibx_check_ctx *ctx) {
 
 static ibx_status check_nc_transpose(const ibx_check_ctx *ctx) {
   const uint32_t num[IBX_DIMS] = {1, 1, 1, 1, ctx->insn->partitions};
-  IBX_TRY(check_operators(ctx, 0, 0));
   IBX_TRY(check_columns_match(ctx));
   IBX_TRY(check_same_dtype(ctx, 0, 1));
   if (dtype_info(ctx, 1)->bits == 8) {
@@ -315,16 +269,12 @@ ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   case IBX_OP_tensor_copy: return check_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
-  case IBX_OP_scalar_tensor_tensor:
-  case IBX_OP_tensor_scan: return check_arithmetic(ctx, 2);
   case IBX_OP_tensor_reduce: return check_tensor_reduce(ctx);
   case IBX_OP_tensor_scalar_reduce: return check_scalar_reduce(ctx);
   case IBX_OP_select: return check_select(ctx);
   case IBX_OP_vector_transpose: return check_vector_transpose(ctx);
-  case IBX_OP_activation:
-  case IBX_OP_activation_reduce: return check_activation(ctx);
   case IBX_OP_iota: return check_iota(ctx);
   case IBX_OP_partition_reduce: return check_partition_reduce(ctx);
-  default: return check_operators(ctx, 0, 0);
+  default: return IBX_OK;
   }
 }

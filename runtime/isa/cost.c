@@ -39,12 +39,6 @@ static ibx_dtype dtype_of(const cost_ctx *ctx, size_t slot) {
   return (ibx_dtype)ctx->insn->operand[slot].dtype;
 }
 
-static bool is_tensor(const cost_ctx *ctx, size_t slot) {
-  ibx_slot_kind kind = ctx->info->slot[slot];
-  return kind == IBX_SLOT_READ || kind == IBX_SLOT_WRITE ||
-         kind == IBX_SLOT_READ_WRITE;
-}
-
 // The step of the innermost dimension that has more than one element; 1 when
 // there is none, as one element is contiguous.
 static int32_t inner_step(const cost_ctx *ctx, size_t slot) {
@@ -64,7 +58,7 @@ static bool is_wide(const cost_ctx *ctx, size_t slot) {
 // AP: an innermost stride above 16 bytes runs at half rate.
 static uint64_t stride_factor(const cost_ctx *ctx) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    if (is_tensor(ctx, i) && is_wide(ctx, i)) return 2;
+    if (ibx_slot_is_tensor(ctx->info->slot[i]) && is_wide(ctx, i)) return 2;
   }
   return 1;
 }
@@ -304,8 +298,8 @@ static work cost_LOOP_END(const cost_ctx *ctx) {
 }
 
 static work (*const formulas[256])(const cost_ctx *) = {
-#define IBX_INSN(name, opcode, format, engines, targets, slot0, slot1, slot2,  \
-                 slot3, cost, sentence, source)                                \
+#define IBX_INSN(name, opcode, format, kind, engines, targets, slot0, slot1,   \
+                 slot2, slot3, cost, sentence, source)                         \
   [opcode] = cost_##cost,
 #include "imbrex/isa.def"
 };

@@ -239,15 +239,14 @@ static void add_words(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
 
 // Loop strides in an address say by themselves that the instruction is looped.
 static void add_flags(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
-  size_t count;
-  const ibx_asm_flag *flags = ibx_asm_flags(&count);
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     if (has_loop_steps(&shown->operand[i])) shown->flags |= IBX_FLAG_LOOPED;
   }
-  for (size_t i = 0; i < count; i++) {
-    if (!(insn->flags & ~shown->flags & flags[i].bit)) continue;
-    ibx_text_add(t, " %s", flags[i].name);
-    shown->flags = (uint8_t)(shown->flags | flags[i].bit);
+  for (unsigned bit = 1; bit <= UINT8_MAX; bit *= 2) {
+    const char *name = ibx_flag_name((uint8_t)bit);
+    if (!name || !(insn->flags & ~shown->flags & bit)) continue;
+    ibx_text_add(t, " %s", name);
+    shown->flags = (uint8_t)(shown->flags | bit);
   }
 }
 

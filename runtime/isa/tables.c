@@ -11,23 +11,40 @@
 
 // Character `i` of a literal, 0 past its end. Both compilers take it for a
 // constant, as C17 6.6 allows.
-#define CHAR(s, i) ((s "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")[i])
+#define CHAR(s, i) ((s "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")[i])
 #define LOWER(c) ((char)((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c)))
 #define LOWER4(s, i)                                                           \
   LOWER(CHAR(s, i)), LOWER(CHAR(s, (i) + 1)), LOWER(CHAR(s, (i) + 2)),         \
       LOWER(CHAR(s, (i) + 3))
 // Operators are enumerators and thus upper case; assembly is lower case. A name
-// has at most 15 letters, which a test checks.
-#define LOWER_NAME(s) {LOWER4(s, 0), LOWER4(s, 4), LOWER4(s, 8), LOWER4(s, 12)}
+// has at most 23 letters, which a test checks.
+enum { NAME_BYTES = 24 };
+#define LOWER_NAME(s)                                                          \
+  {LOWER4(s, 0),  LOWER4(s, 4),  LOWER4(s, 8),                                 \
+   LOWER4(s, 12), LOWER4(s, 16), LOWER4(s, 20)}
 
-static const char alu_names[][16] = {
+static const char alu_names[][NAME_BYTES] = {
 #define IBX_ALU(name, number, reducible, klass, sentence)                      \
   [number] = LOWER_NAME(#name),
 #include "imbrex/isa.def"
 };
 
-static const char act_names[][16] = {
+static const char act_names[][NAME_BYTES] = {
 #define IBX_ACT(name, number, table, sentence) [number] = LOWER_NAME(#name),
+#include "imbrex/isa.def"
+};
+
+static const char reduce_names[][NAME_BYTES] = {
+#define IBX_REDUCE(name, number, sentence) [number] = LOWER_NAME(#name),
+#include "imbrex/isa.def"
+};
+
+static const struct {
+  char name[NAME_BYTES];
+  uint8_t bit;
+} flags[] = {
+#define IBX_FLAG(row_name, row_bit, sentence)                                  \
+  {.name = LOWER_NAME(#row_name), .bit = (row_bit)},
 #include "imbrex/isa.def"
 };
 
@@ -115,16 +132,24 @@ static const struct {
                    : IBX_SLOT_NONE)
 
 static const ibx_insn_info insns[256] = {
-#define IBX_INSN(row_name, opcode, row_format, row_engines, row_targets,       \
-                 slot0, slot1, slot2, slot3, cost, row_sentence, row_source)   \
+#define IBX_INSN(row_name, opcode, row_format, row_kind, row_engines,          \
+                 row_targets, slot0, slot1, slot2, slot3, cost, row_sentence,  \
+                 row_source)                                                   \
   [opcode] = {                                                                 \
       .name = #row_name,                                                       \
       .sentence = (row_sentence),                                              \
       .source = (row_source),                                                  \
       .format = IBX_FORMAT_##row_format,                                       \
+      .kind = IBX_KIND_##row_kind,                                             \
       .slot = {SLOT(#slot0), SLOT(#slot1), SLOT(#slot2), SLOT(#slot3)},        \
       .engines = ENGINE_MASK(row_engines),                                     \
       .targets = TARGET_MASK(row_targets)},
+#include "imbrex/isa.def"
+};
+
+static const uint8_t operators[256][IBX_OPERATORS] = {
+#define IBX_OPERATOR(insn, index, kind)                                        \
+  [IBX_OP_##insn][index] = IBX_OPERATOR_##kind,
 #include "imbrex/isa.def"
 };
 
@@ -157,6 +182,10 @@ const char *ibx_format_name(ibx_format format) {
   return (size_t)format < IBX_FORMAT_COUNT ? formats[format].name : NULL;
 }
 
+size_t ibx_format_words(ibx_format format) {
+  return (size_t)format < IBX_FORMAT_COUNT ? formats[format].words : 0;
+}
+
 const char *ibx_alu_name(uint8_t alu) {
   return alu < IBX_ALU_COUNT ? alu_names[alu] : NULL;
 }
@@ -175,6 +204,54 @@ bool ibx_alu_is_bitwise(uint8_t alu) {
 
 uint8_t ibx_act_table(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_tables[act] : 0;
+}
+
+const char *ibx_reduce_name(uint8_t number) {
+  return number < IBX_REDUCE_COUNT ? reduce_names[number] : NULL;
+}
+
+ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index) {
+  return index < IBX_OPERATORS ? (ibx_operator_kind)operators[opcode][index]
+                               : IBX_OPERATOR_NONE;
+}
+
+const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
+  switch (kind) {
+  case IBX_OPERATOR_NONE: return NULL;
+  case IBX_OPERATOR_ALU: return ibx_alu_name(value);
+  case IBX_OPERATOR_ARITH:
+    return ibx_alu_is_bitwise(value) ? NULL : ibx_alu_name(value);
+  case IBX_OPERATOR_REDUCIBLE:
+    return ibx_alu_is_reducible(value) ? ibx_alu_name(value) : NULL;
+  case IBX_OPERATOR_ACT: return ibx_act_name(value);
+  }
+  return NULL;
+}
+
+const char *ibx_flag_name(uint8_t bit) {
+  for (size_t i = 0; i < IBX_COUNT_OF(flags); i++) {
+    if (flags[i].bit == bit) return flags[i].name;
+  }
+  return NULL;
+}
+
+uint8_t ibx_insn_flags(uint8_t opcode) {
+  static const struct {
+    uint8_t opcode, bit;
+  } taken[] = {
+#define IBX_TAKES(insn, flag) {IBX_OP_##insn, IBX_FLAG_##flag},
+#include "imbrex/isa.def"
+  };
+  const ibx_insn_info *info = ibx_insn_get(opcode);
+  if (!info) return 0;
+  // Control takes no address that loops could move, but for a register's.
+  bool is_looped =
+      info->format != IBX_FORMAT_control || info->slot[1] != IBX_SLOT_NONE;
+  uint8_t sum = is_looped ? IBX_FLAG_LOOPED : 0;
+  for (size_t i = 0; i < IBX_COUNT_OF(taken); i++) {
+    if (taken[i].opcode == opcode) sum = (uint8_t)(sum | taken[i].bit);
+  }
+  return sum;
 }
 
 ibx_insn ibx_insn_make(ibx_opcode opcode) {

@@ -49,20 +49,11 @@ static ibx_status refuse(const planner *p, const char *what) {
 
 // --- operands -------------------------------------------------------------------
 
-static bool is_scalar_slot(ibx_slot_kind kind) {
-  return kind == IBX_SLOT_SCALAR_READ || kind == IBX_SLOT_SCALAR_WRITE;
-}
-
-static bool is_written_slot(ibx_slot_kind kind) {
-  return kind == IBX_SLOT_WRITE || kind == IBX_SLOT_READ_WRITE ||
-         kind == IBX_SLOT_SCALAR_WRITE;
-}
-
 static ibx_status check_operands(const planner *p, const ibx_insn *insn,
                                  const ibx_insn_info *info) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     const ibx_operand *operand = &insn->operand[i];
-    bool is_scalar = is_scalar_slot(info->slot[i]);
+    bool is_scalar = ibx_slot_is_scalar(info->slot[i]);
     if (info->slot[i] == IBX_SLOT_NONE) continue;
     if (operand->buffer == IBX_NO_BUFFER) {
       if (is_scalar) continue;
@@ -89,34 +80,22 @@ static void reach_add(reach *r, int64_t step, uint32_t num) {
   *side = clamp(*side + clamp(span));
 }
 
-static reach reach_of_bytes(const ibx_insn *insn, const ibx_operand *operand,
-                            bool is_scalar) {
-  int64_t bytes = (int64_t)ibx_dtype_bytes((ibx_dtype)operand->dtype);
-  if (is_scalar) return (reach){.low = 0, .high = (int64_t)sizeof(float)};
+static reach reach_of_bytes(const ibx_operand *operand,
+                            const ibx_operand_shape *shape, int64_t bytes) {
   reach r = {0, 0};
   for (size_t d = 0; d < IBX_DIMS; d++) {
-    uint32_t num = insn->num[d];
-    // The destination of a transpose on the array has the source's partitions
-    // as its free dimension.
-    if (insn->opcode == IBX_OP_nc_transpose && operand == &insn->operand[0]) {
-      num = d == IBX_DIMS - 1 ? insn->partitions : 1;
-    }
-    reach_add(&r, operand->step[d], num);
+    reach_add(&r, operand->step[d], shape->num[d]);
   }
   return (reach){.low = r.low * bytes, .high = (r.high + 1) * bytes};
 }
 
-static reach reach_of_partitions(const ibx_insn *insn,
-                                 const ibx_operand *operand) {
+static reach reach_of_partitions(const ibx_operand *operand,
+                                 const ibx_operand_shape *shape) {
   reach r = {0, 0};
   for (size_t d = 0; d < IBX_DIMS; d++) {
-    reach_add(&r, operand->partition_step[d], insn->num[d]);
+    reach_add(&r, operand->partition_step[d], shape->num[d]);
   }
-  bool is_product = insn->opcode == IBX_OP_multiply_moving ||
-                    insn->opcode == IBX_OP_nc_transpose;
-  bool is_columns = is_product && operand == &insn->operand[0];
-  uint8_t walked = is_columns ? insn->columns : insn->partitions;
-  if (walked > 0) r.high += walked - 1;
+  reach_add(&r, 1, shape->partitions);
   return r;
 }
 
@@ -126,12 +105,15 @@ static uint8_t partition_of(int64_t value) {
 }
 
 static void add_box(const planner *p, ibx_timed_insn *timed,
-                    const ibx_insn *insn, const ibx_operand *operand,
-                    ibx_slot_kind kind) {
+                    const ibx_insn *insn, size_t slot, ibx_slot_kind kind) {
+  const ibx_operand *operand = &insn->operand[slot];
   const ibx_buffer_place *place = &p->places[operand->buffer];
   if (place->space == IBX_SPACE_HBM) return;
-  reach bytes = reach_of_bytes(insn, operand, is_scalar_slot(kind));
-  reach partitions = reach_of_partitions(insn, operand);
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
+  size_t element = ibx_dtype_bytes((ibx_dtype)operand->dtype);
+  if (ibx_slot_is_scalar(kind)) element = sizeof(float);
+  reach bytes = reach_of_bytes(operand, &shape, (int64_t)element);
+  reach partitions = reach_of_partitions(operand, &shape);
   int64_t base = clamp((int64_t)(place->offset & INT64_MAX)) +
                  clamp((int64_t)(operand->offset & INT64_MAX));
   int64_t first = (int64_t)place->partition + operand->partition;
@@ -141,7 +123,7 @@ static void add_box(const planner *p, ibx_timed_insn *timed,
                          .first = partition_of(first + partitions.low),
                          .last = partition_of(first + partitions.high),
                          .space = (uint8_t)place->space,
-                         .written = is_written_slot(kind)};
+                         .written = ibx_slot_writes(kind)};
   if (insn->flags & IBX_FLAG_LOOPED) {
     memcpy(box->loop_step, operand->loop_step, sizeof(box->loop_step));
   }
@@ -150,30 +132,25 @@ static void add_box(const planner *p, ibx_timed_insn *timed,
 static void add_boxes(const planner *p, ibx_timed_insn *timed,
                       const ibx_insn *insn, const ibx_insn_info *info) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    const ibx_operand *operand = &insn->operand[i];
     if (info->slot[i] == IBX_SLOT_NONE) continue;
-    if (operand->buffer == IBX_NO_BUFFER) continue;
-    add_box(p, timed, insn, operand, info->slot[i]);
+    if (insn->operand[i].buffer == IBX_NO_BUFFER) continue;
+    add_box(p, timed, insn, i, info->slot[i]);
   }
 }
 
 // --- kinds ------------------------------------------------------------------------
 
-static ibx_timed_kind kind_of(const ibx_insn *insn) {
-  switch ((ibx_opcode)insn->opcode) {
-  case IBX_OP_load_stationary: return IBX_TIMED_STATIONARY;
-  case IBX_OP_multiply_moving:
-  case IBX_OP_nc_transpose: return IBX_TIMED_MOVING;
-  case IBX_OP_dma_copy:
-  case IBX_OP_dma_gather: return IBX_TIMED_DMA;
-  case IBX_OP_semaphore: return IBX_TIMED_SEMAPHORE;
-  case IBX_OP_loop: return IBX_TIMED_LOOP;
-  case IBX_OP_loop_end: return IBX_TIMED_LOOP_END;
-  case IBX_OP_register_move:
-  case IBX_OP_register_load: return IBX_TIMED_REGISTER;
-  default: return IBX_TIMED_WORK;
-  }
-}
+static const uint8_t timed_kinds[] = {
+    [IBX_KIND_WORK] = IBX_TIMED_WORK,
+    [IBX_KIND_STATIONARY] = IBX_TIMED_STATIONARY,
+    [IBX_KIND_PRODUCT] = IBX_TIMED_MOVING,
+    [IBX_KIND_TRANSPOSE] = IBX_TIMED_MOVING,
+    [IBX_KIND_DMA] = IBX_TIMED_DMA,
+    [IBX_KIND_LOOP] = IBX_TIMED_LOOP,
+    [IBX_KIND_LOOP_END] = IBX_TIMED_LOOP_END,
+    [IBX_KIND_REGISTER] = IBX_TIMED_REGISTER,
+    [IBX_KIND_SEMAPHORE] = IBX_TIMED_SEMAPHORE,
+};
 
 // The row groups of a matmul: a tile of more than half of the rows has all.
 static uint8_t rows_of(const planner *p, const ibx_insn *insn) {
@@ -256,7 +233,7 @@ static ibx_status plan_insn(const planner *p, const ibx_insn *insn,
   timed->busy_ps =
       ibx_machine_cycles_to_ps(p->machine, p->engine, cost.busy_cycles);
   timed->table = cost.table;
-  timed->kind = (uint8_t)kind_of(insn);
+  timed->kind = timed_kinds[info->kind];
   timed->words = (uint8_t)ibx_insn_words(insn);
   add_boxes(p, timed, insn, info);
   switch (timed->kind) {

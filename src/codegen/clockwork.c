@@ -203,10 +203,10 @@ static uint64_t place_insn(ibx_clockwork *c, uint32_t step, ibx_engine engine,
   uint64_t issue_ps = cost->issue_ps;
   uint64_t latency_ps = cost->result_ps - smaller(cost->result_ps, issue_ps);
   uint64_t at_ps;
-  switch ((ibx_opcode)insn->opcode) {
-  case IBX_OP_load_stationary: at_ps = place_load(c, ready_ps, issue_ps); break;
-  case IBX_OP_multiply_moving:
-  case IBX_OP_nc_transpose:
+  switch (ibx_insn_get(insn->opcode)->kind) {
+  case IBX_KIND_STATIONARY: at_ps = place_load(c, ready_ps, issue_ps); break;
+  case IBX_KIND_PRODUCT:
+  case IBX_KIND_TRANSPOSE:
     ready_ps = larger(ready_ps, after_banks(c->other_bank_ps, cost->banks));
     at_ps = place_multiply(c, insn, ready_ps, &issue_ps);
     take_banks(c->tensor_bank_ps, cost->banks, at_ps + issue_ps);

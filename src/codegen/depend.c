@@ -374,7 +374,8 @@ static ibx_status add_operand(builder *b, const ibx_insn *insn, size_t slot,
   if (!ibx_footprint_make(insn, slot, &place, f)) {
     return refuse(b, "an operand reaches beyond every memory", err);
   }
-  bool is_matmul = insn->opcode == IBX_OP_multiply_moving && slot == 0;
+  bool is_matmul =
+      ibx_insn_get(insn->opcode)->kind == IBX_KIND_PRODUCT && slot == 0;
   access a = {
       .footprint = f,
       .memory = memory,
@@ -395,7 +396,7 @@ static ibx_status add_insn(builder *b, const ibx_insn *insn, access *list,
                            size_t *count, ibx_error *err) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   if (!info) return refuse(b, "its opcode does not exist", err);
-  if (insn->opcode == IBX_OP_loop || insn->opcode == IBX_OP_loop_end ||
+  if (info->kind == IBX_KIND_LOOP || info->kind == IBX_KIND_LOOP_END ||
       (insn->flags & IBX_FLAG_LOOPED)) {
     return refuse(b, "loops are scheduled by whoever writes them", err);
   }

@@ -24,67 +24,19 @@ typedef struct pattern {
   uint32_t partitions; ///< walked by the instruction itself
 } pattern;
 
-static uint32_t free_size(const ibx_insn *insn) {
-  return insn->num[2] * insn->num[3] * insn->num[4];
-}
-
-static void transposed(const ibx_insn *insn, pattern *p) {
-  p->partitions =
-      insn->opcode == IBX_OP_nc_transpose ? insn->columns : free_size(insn);
-  for (size_t d = 0; d + 1 < IBX_DIMS; d++) {
-    p->num[d] = 1;
-  }
-  p->num[IBX_DIMS - 1] = insn->partitions;
-}
-
-// Destinations whose partitions are not those of the instruction.
-static void adjust_destination(const ibx_insn *insn, pattern *p) {
-  switch ((ibx_opcode)insn->opcode) {
-  case IBX_OP_multiply_moving: p->partitions = insn->columns; break;
-  case IBX_OP_nc_transpose:
-  case IBX_OP_vector_transpose: transposed(insn, p); break;
-  case IBX_OP_partition_reduce: p->partitions = 1; break;
-  default: break;
-  }
-}
-
-static void one_element(pattern *p, int64_t bytes) {
-  p->element = bytes;
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    p->num[d] = 1;
-  }
-}
-
-// A gather may read any row of its table, and one index in each partition.
-static void adjust_gather(const ibx_insn *insn, size_t slot, pattern *p) {
-  if (slot == 1) p->num[0] = insn->count;
-  if (slot != 2) return;
-  one_element(p, 4);
-  p->partitions = insn->num[0];
-}
-
 static pattern pattern_of(const ibx_insn *insn, size_t slot,
                           const ibx_buffer_place *place) {
-  const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   const ibx_operand *operand = &insn->operand[slot];
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   pattern p = {.base = (int64_t)(place->offset + operand->offset),
                .element = (int64_t)ibx_dtype_bytes((ibx_dtype)operand->dtype),
-               .partitions = insn->partitions};
+               .partitions = shape.partitions};
+  if (p.element == 0) p.element = sizeof(float); // [P,1] operands
   for (size_t d = 0; d < IBX_DIMS; d++) {
-    p.num[d] = insn->num[d];
+    p.num[d] = shape.num[d];
     p.stride[d] = operand->step[d] * p.element;
     p.partition_step[d] = operand->partition_step[d];
   }
-  bool is_scalar = info->slot[slot] == IBX_SLOT_SCALAR_READ ||
-                   info->slot[slot] == IBX_SLOT_SCALAR_WRITE;
-  if (is_scalar) one_element(&p, 4);
-  if (info->format == IBX_FORMAT_dma) p.partitions = 1;
-  if (info->format == IBX_FORMAT_control) {
-    one_element(&p, 4);
-    p.partitions = 1;
-  }
-  if (slot == 0) adjust_destination(insn, &p);
-  if (insn->opcode == IBX_OP_dma_gather) adjust_gather(insn, slot, &p);
   return p;
 }
 

@@ -12,9 +12,9 @@
 #include <string.h>
 
 static const ibx_isa_row rows[] = {
-#define IBX_INSN(row_name, row_opcode, row_format, row_engines, row_targets,   \
-                 slot0, slot1, slot2, slot3, row_cost, row_sentence,           \
-                 row_source)                                                   \
+#define IBX_INSN(row_name, row_opcode, row_format, row_kind, row_engines,      \
+                 row_targets, slot0, slot1, slot2, slot3, row_cost,            \
+                 row_sentence, row_source)                                     \
   {.name = #row_name,                                                          \
    .format = #row_format,                                                      \
    .engines = (row_engines),                                                   \
@@ -80,6 +80,24 @@ static const struct {
   unsigned bit;
 } flags[] = {
 #define IBX_FLAG(name, bit, sentence) {#name, sentence, bit},
+#include "imbrex/isa.def"
+};
+
+static const struct {
+  const char *sentence;
+  int number;
+} reduces[] = {
+#define IBX_REDUCE(name, number, sentence) {sentence, number},
+#include "imbrex/isa.def"
+};
+
+static const struct {
+  const char *insn, *partitions, *elements;
+  int slot;
+} shapes[] = {
+#define IBX_SHAPE(insn, slot, partitions, elements)                            \
+  {#insn, #partitions, #elements, slot},
+#define IBX_TABLE(insn, slot) {#insn, NULL, NULL, slot},
 #include "imbrex/isa.def"
 };
 
@@ -186,8 +204,9 @@ static const char head[] =
     "the iteration\n"
     "space `num` is shared. Engine instructions walk `partitions` partitions "
     "and `num[2..4]`,\n"
-    "DMAs walk `num[0..4]`. P is the number of partitions, N the product of "
-    "`num[2..4]`.\n"
+    "DMAs walk `num[0..4]`. P is the number of partitions, C that of "
+    "`columns`, N the product\n"
+    "of `num[2..4]`, D are the `num`.\n"
     "\n"
     "Every instruction may wait for one semaphore and signal one. A wait for "
     "v needs a\n"
@@ -213,6 +232,22 @@ static void print_common_limits_md(FILE *out) {
   print_limits_md(out, "dmas");
 }
 
+// Operands whose space is not that of the instruction.
+static void print_shapes_md(FILE *out, const char *insn) {
+  for (size_t i = 0; i < IBX_COUNT_OF(shapes); i++) {
+    if (strcmp(shapes[i].insn, insn) != 0) continue;
+    if (!shapes[i].partitions) {
+      fprintf(out, "- operand %d: any of `count` rows\n", shapes[i].slot);
+    } else if (strcmp(shapes[i].elements, "ALL") == 0) {
+      fprintf(out, "- operand %d: %s partitions\n", shapes[i].slot,
+              shapes[i].partitions);
+    } else {
+      fprintf(out, "- operand %d: %s partitions of %s elements\n",
+              shapes[i].slot, shapes[i].partitions, shapes[i].elements);
+    }
+  }
+}
+
 static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fprintf(out, "\n### %s\n\n%s.\n\n", row->name, row->sentence);
   fprintf(out, "- opcode 0x%02x, format [%s](#%s)\n- engines: ", row->opcode,
@@ -223,6 +258,7 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fputs("\n- operands: ", out);
   print_slots(out, row);
   fputc('\n', out);
+  print_shapes_md(out, row->name);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {
     fprintf(out, "- limit: %s\n", rule);
@@ -286,6 +322,20 @@ static void print_acts_md(FILE *out) {
             acts[i].number, acts[i].table);
     print_cell(out, acts[i].sentence);
     fputs("|\n", out);
+  }
+}
+
+static void print_reduces_md(FILE *out) {
+  fputs(
+      "\n## Accumulators\n\n"
+      "Scalar and Vector each have one fp32 accumulator a partition. What the "
+      "`reduce`\nmember of an instruction does with them:\n\n"
+      "| command | number | meaning |\n|---|---|---|\n",
+      out);
+  for (size_t i = 0; i < IBX_COUNT_OF(reduces); i++) {
+    fprintf(out, "| %s | %d | %s |\n",
+            ibx_reduce_name((uint8_t)reduces[i].number), reduces[i].number,
+            reduces[i].sentence);
   }
 }
 
@@ -360,6 +410,7 @@ void ibx_isa_print_md(FILE *out) {
   print_costs_md(out);
   print_alus_md(out);
   print_acts_md(out);
+  print_reduces_md(out);
   print_flags_md(out);
   print_formats_md(out);
   print_dtypes_md(out);

@@ -63,9 +63,7 @@ static void make_shared(ibx_ir *ir, ibx_arena *arena, shared *out) {
 // The names of the operators that op[index] may have.
 static const MlirAttribute *operators(const shared *s, unsigned opcode,
                                       size_t index, size_t *out_count) {
-  bool is_activation =
-      opcode == IBX_OP_activation || opcode == IBX_OP_activation_reduce;
-  bool is_act = is_activation && index == 0;
+  bool is_act = ibx_insn_operator((uint8_t)opcode, index) == IBX_OPERATOR_ACT;
   *out_count = is_act ? (size_t)IBX_ACT_COUNT : (size_t)IBX_ALU_COUNT;
   return is_act ? s->acts : s->alus;
 }

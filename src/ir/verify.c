@@ -172,74 +172,27 @@ static void walk(reach *r, uint32_t count, int64_t byte_step,
   if (partitions > 0) r->last += partitions;
 }
 
-static bool is_transpose(const ibx_insn *insn) {
-  return insn->opcode == IBX_OP_nc_transpose ||
-         insn->opcode == IBX_OP_vector_transpose;
-}
-
-// Partitions of an engine operand.
-static uint32_t lanes(const ibx_insn *insn, size_t slot) {
-  if (slot != 0) return insn->partitions;
-  switch (insn->opcode) {
-  case IBX_OP_multiply_moving:
-  case IBX_OP_nc_transpose: return insn->columns;
-  case IBX_OP_vector_transpose:
-    return insn->num[2] * insn->num[3] * insn->num[4];
-  case IBX_OP_partition_reduce: return 1;
-  default: return insn->partitions;
-  }
-}
-
-static void walk_engine(const ibx_insn *insn, size_t slot, ibx_slot_kind kind,
-                        int64_t bytes, reach *r) {
+static reach reach_of(const ibx_insn *insn, size_t slot) {
   const ibx_operand *operand = &insn->operand[slot];
-  walk(r, lanes(insn, slot), 0, 1);
-  if (kind == IBX_SLOT_SCALAR_READ || kind == IBX_SLOT_SCALAR_WRITE) return;
-  if (slot == 0 && is_transpose(insn)) {
-    walk(r, insn->partitions, operand->step[4] * bytes, 0);
-    return;
-  }
-  for (size_t d = 2; d < IBX_DIMS; d++) {
-    walk(r, insn->num[d], operand->step[d] * bytes, 0);
-  }
-}
-
-static void walk_dma(const ibx_insn *insn, size_t slot, int64_t bytes,
-                     reach *r) {
-  const ibx_operand *operand = &insn->operand[slot];
-  if (slot == 2) {
-    walk(r, insn->num[0], 0, 1); // one index in each partition
-    return;
-  }
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    bool is_row = d == 0 && slot == 1 && insn->opcode == IBX_OP_dma_gather;
-    walk(r, is_row ? insn->count : insn->num[d], operand->step[d] * bytes,
-         operand->partition_step[d]);
-  }
-}
-
-static reach reach_of(const ibx_insn *insn, const ibx_insn_info *info,
-                      size_t slot) {
-  const ibx_operand *operand = &insn->operand[slot];
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   int64_t bytes = (int64_t)ibx_dtype_bytes((ibx_dtype)operand->dtype);
   if (bytes == 0) bytes = sizeof(float); // [P,1] operands
   reach r = {.low = (int64_t)operand->offset,
              .high = (int64_t)operand->offset + bytes,
              .first = operand->partition,
              .last = operand->partition + 1};
-  if (info->format == IBX_FORMAT_dma) {
-    walk_dma(insn, slot, bytes, &r);
-  } else if (info->format != IBX_FORMAT_control) {
-    walk_engine(insn, slot, info->slot[slot], bytes, &r);
+  walk(&r, shape.partitions, 0, 1);
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    walk(&r, shape.num[d], operand->step[d] * bytes,
+         operand->partition_step[d]);
   }
   return r;
 }
 
 // --- level 2: checks ---
 
-static ibx_status check_extent(const ibx_insn *insn, const ibx_insn_info *info,
-                               size_t slot, const ibx_buffer_decl *buffer,
-                               const place *at) {
+static ibx_status check_extent(const ibx_insn *insn, size_t slot,
+                               const ibx_buffer_decl *buffer, const place *at) {
   // Offsets and steps have 40 and 32 bits, counts 32: with a limit on the
   // offset and each product, no sum below leaves 64 bits.
   if (insn->operand[slot].offset > INT64_MAX / 2) {
@@ -255,7 +208,7 @@ static ibx_status check_extent(const ibx_insn *insn, const ibx_insn_info *info,
       return FAIL(at, "operand %zu walks too far", slot);
     }
   }
-  reach r = reach_of(insn, info, slot);
+  reach r = reach_of(insn, slot);
   const ibx_buffer_place *extent = &buffer->place;
   const char *name = buffer->name ? buffer->name : "";
   if (r.low < 0 || (uint64_t)r.high > extent->bytes) {
@@ -289,7 +242,7 @@ static ibx_status check_operand(const ibx_tile_func *func, const ibx_insn *insn,
   if (buffer >= func->buffer_count) {
     return FAIL(at, "operand %zu is in no buffer", slot);
   }
-  return check_extent(insn, info, slot, &func->buffers[buffer], at);
+  return check_extent(insn, slot, &func->buffers[buffer], at);
 }
 
 static ibx_status check_op(const ibx_tile_func *func, const ibx_tile_op *op,

@@ -82,17 +82,6 @@ static void every_slot_of_a_format_can_be_encoded(void **state) {
   }
 }
 
-// Words of a format, from the length of an instruction that has it.
-static unsigned format_bits(ibx_format format) {
-  for (unsigned opcode = 0; opcode < 256; opcode++) {
-    const ibx_insn_info *info = ibx_insn_get((uint8_t)opcode);
-    if (!info || info->format != format) continue;
-    ibx_insn insn = ibx_insn_make((ibx_opcode)opcode);
-    return (unsigned)ibx_insn_words(&insn) * IBX_WORD_BYTES * 8;
-  }
-  return IBX_WORD_BYTES * 8; // looped, a word of its own
-}
-
 static void fields_of_a_format_share_no_bit(void **state) {
   (void)state;
   for (int f = 0; f < IBX_FORMAT_COUNT; f++) {
@@ -104,7 +93,7 @@ static void fields_of_a_format_share_no_bit(void **state) {
     for (size_t i = 0; i < count; i++) {
       assert_true(fields[i].width > 0);
       assert_true(fields[i].low_bit + fields[i].width <=
-                  format_bits((ibx_format)f));
+                  ibx_format_words((ibx_format)f) * IBX_WORD_BYTES * 8);
       for (unsigned b = 0; b < fields[i].width; b++) {
         assert_false(taken[fields[i].low_bit + b]);
         taken[fields[i].low_bit + b] = true;
@@ -201,8 +190,8 @@ static const text_row costs[] = {
 };
 
 static const text_row used_costs[] = {
-#define IBX_INSN(name, opcode, format, engines, targets, slot0, slot1, slot2,  \
-                 slot3, cost, sentence, source)                                \
+#define IBX_INSN(name, opcode, format, kind, engines, targets, slot0, slot1,   \
+                 slot2, slot3, cost, sentence, source)                         \
   {#cost, #name},
 #include "imbrex/isa.def"
 };
