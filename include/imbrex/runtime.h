@@ -25,6 +25,8 @@ typedef struct ibx_fence ibx_fence;
 ///   sim:                          the simulator, fastest order
 ///   sim:?order=random&seed=7      any order that the semaphores allow
 ///   sim:?order=adversarial        the worst order, memory poisoned
+///   sim:?exec=spec                each instruction as specified: slow; without
+///                                 it with the same bytes, but for activations
 ///   driver:/path/lib.so[?...]     a driver library; see driver.h
 /// Fails with INVALID_ARGUMENT on a malformed URI, NOT_FOUND, OUT_OF_MEMORY.
 IBX_API IBX_NODISCARD ibx_status ibx_device_open(const char *uri,

@@ -21,6 +21,8 @@ typedef struct ibx_sim_options {
   ibx_sim_order order;
   uint64_t seed; ///< RANDOM
   bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
+  bool specification; ///< one element after the other, as specified: slow; else
+                      ///< with the same bytes, but for activation functions
 } ibx_sim_options;
 
 /// Memory of a run: `hbm[i]` is the storage of buffer i of the entry when that

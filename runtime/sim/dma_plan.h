@@ -11,7 +11,7 @@
 typedef struct ibx_dma_plan {
   const uint8_t *src;
   uint8_t *dst;
-  uint64_t num[IBX_DIMS]; ///< outermost first; what is contiguous is merged
+  uint64_t num[IBX_DIMS];       ///< outermost first
   ptrdiff_t src_step[IBX_DIMS]; ///< bytes
   ptrdiff_t dst_step[IBX_DIMS];
   uint64_t elements;
@@ -23,6 +23,9 @@ typedef struct ibx_dma_plan {
 /// Copies `elements` elements from number `first` on, in iteration order.
 void ibx_dma_plan_run(const ibx_dma_plan *plan, uint64_t first,
                       uint64_t elements);
+/// The same, faster.
+void ibx_dma_plan_run_fast(const ibx_dma_plan *plan, uint64_t first,
+                           uint64_t elements);
 
 struct ibx_exec;
 /// Resolves the DMA of `x` and checks it against its buffers. Fails with

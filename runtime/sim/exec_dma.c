@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // DMA. In: two tensors of five dimensions in any memory. Out: a plan with every
-// address inside its buffer, and the copy. Holds: elements move in iteration
-// order; equal dtypes bit for bit, others through fp32. Index tensors are read
-// when the DMA is issued, which is when descriptors are made.
+// address inside its buffer, and the copy, element by element: equal dtypes bit
+// for bit, others through fp32 as element.h says. Index tensors are read when
+// the DMA is issued, which is when descriptors are made. Where the sides of a
+// DMA overlap, nothing is specified but that it stays in its buffers.
 
-#include "sim/strided.h"
 #include "sim/view.h"
 
+#include <math.h>
 #include <string.h>
 
 // One side of a DMA, resolved.
@@ -132,37 +133,6 @@ static ibx_status read_rows(const ibx_exec *x, ibx_dma_plan *plan) {
   return IBX_OK;
 }
 
-// Merges dimensions that follow each other on both sides, from the innermost
-// out; the rows of a gather stay apart.
-static void merge(const ibx_insn *insn, const side *src, const side *dst,
-                  ibx_dma_plan *plan) {
-  size_t at = IBX_DIMS - 1, first = plan->gather ? 1 : 0;
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    plan->num[d] = 1;
-    plan->src_step[d] = plan->dst_step[d] = 0;
-  }
-  for (size_t d = IBX_DIMS; d-- > first;) {
-    uint64_t num = insn->num[d];
-    if (num == 1) continue;
-    ptrdiff_t inner = (ptrdiff_t)plan->num[at];
-    bool follows = src->step[d] == plan->src_step[at] * inner &&
-                   dst->step[d] == plan->dst_step[at] * inner;
-    if (plan->num[at] != 1 && follows) {
-      plan->num[at] *= num;
-      continue;
-    }
-    if (plan->num[at] != 1) at--;
-    plan->num[at] = num;
-    plan->src_step[at] = src->step[d];
-    plan->dst_step[at] = dst->step[d];
-  }
-  if (plan->gather) {
-    plan->num[0] = insn->num[0];
-    plan->src_step[0] = src->step[0];
-    plan->dst_step[0] = dst->step[0];
-  }
-}
-
 ibx_status ibx_dma_plan_make(const ibx_exec *x, ibx_dma_plan *out) {
   side dst, src;
   IBX_TRY(side_make(x, 0, &dst));
@@ -177,74 +147,39 @@ ibx_status ibx_dma_plan_make(const ibx_exec *x, ibx_dma_plan *out) {
   out->dst = dst.base;
   out->src_dtype = src.dtype;
   out->dst_dtype = dst.dtype;
-  merge(x->insn, &src, &dst, out);
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    out->num[d] = x->insn->num[d];
+    out->src_step[d] = src.step[d];
+    out->dst_step[d] = dst.step[d];
+  }
   return IBX_OK;
 }
 
-enum { BLOCK = 512 };
-
-static void convert_run(const ibx_dma_plan *plan, const uint8_t *src,
-                        uint8_t *dst, uint64_t n) {
-  uint8_t raw[BLOCK * 8];
-  float values[BLOCK];
-  ptrdiff_t src_step = plan->src_step[IBX_DIMS - 1];
-  ptrdiff_t dst_step = plan->dst_step[IBX_DIMS - 1];
-  size_t src_bytes = ibx_dtype_bytes(plan->src_dtype);
-  size_t dst_bytes = ibx_dtype_bytes(plan->dst_dtype);
-  while (n != 0) {
-    size_t count = n < BLOCK ? (size_t)n : BLOCK;
-    ibx_sim_strided_copy(src_bytes, src, src_step, raw, (ptrdiff_t)src_bytes,
-                         count);
-    ibx_dtype_load_f32(plan->src_dtype, raw, values, count);
-    ibx_dtype_store_f32(plan->dst_dtype, values, raw, count);
-    ibx_sim_strided_copy(dst_bytes, raw, (ptrdiff_t)dst_bytes, dst, dst_step,
-                         count);
-    src += (ptrdiff_t)count * src_step;
-    dst += (ptrdiff_t)count * dst_step;
-    n -= count;
-  }
-}
-
-// Elements of the innermost dimension from `index` on.
-static void copy_run(const ibx_dma_plan *plan, const uint64_t *index,
-                     uint64_t n) {
-  const uint8_t *src = plan->src;
-  uint8_t *dst = plan->dst;
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    uint64_t row = plan->gather && d == 0 ? plan->row[index[0]] : index[d];
-    src += (ptrdiff_t)row * plan->src_step[d];
-    dst += (ptrdiff_t)index[d] * plan->dst_step[d];
-  }
-  if (plan->src_dtype != plan->dst_dtype) {
-    convert_run(plan, src, dst, n);
+static void copy_element(const ibx_dma_plan *plan, const uint8_t *src,
+                         uint8_t *dst) {
+  if (plan->src_dtype == plan->dst_dtype) {
+    memcpy(dst, src, ibx_dtype_bytes(plan->src_dtype));
     return;
   }
-  ibx_sim_strided_copy(ibx_dtype_bytes(plan->src_dtype), src,
-                       plan->src_step[IBX_DIMS - 1], dst,
-                       plan->dst_step[IBX_DIMS - 1], (size_t)n);
-}
-
-static void advance(const ibx_dma_plan *plan, uint64_t *index, uint64_t n) {
-  index[IBX_DIMS - 1] += n;
-  for (size_t d = IBX_DIMS - 1; d > 0 && index[d] == plan->num[d]; d--) {
-    index[d] = 0;
-    index[d - 1]++;
-  }
+  float value;
+  ibx_dtype_load_f32(plan->src_dtype, src, &value, 1);
+  float known = value != value ? NAN : value;
+  ibx_dtype_store_f32(plan->dst_dtype, &known, dst, 1);
 }
 
 void ibx_dma_plan_run(const ibx_dma_plan *plan, uint64_t first,
                       uint64_t elements) {
-  uint64_t index[IBX_DIMS];
-  for (size_t d = IBX_DIMS; d-- > 0;) {
-    index[d] = first % plan->num[d];
-    first /= plan->num[d];
-  }
-  while (elements != 0) {
-    uint64_t left = plan->num[IBX_DIMS - 1] - index[IBX_DIMS - 1];
-    uint64_t n = left < elements ? left : elements;
-    copy_run(plan, index, n);
-    advance(plan, index, n);
-    elements -= n;
+  for (uint64_t number = first; number < first + elements; number++) {
+    const uint8_t *src = plan->src;
+    uint8_t *dst = plan->dst;
+    uint64_t left = number;
+    for (size_t d = IBX_DIMS; d-- > 0; left /= plan->num[d]) {
+      uint64_t index = left % plan->num[d];
+      uint64_t row = plan->gather && d == 0 ? plan->row[index] : index;
+      src += (ptrdiff_t)row * plan->src_step[d];
+      dst += (ptrdiff_t)index * plan->dst_step[d];
+    }
+    copy_element(plan, src, dst);
   }
 }
 

@@ -1,114 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensor engine. In: operands in SBUF, the array's contents. Out: the array
-// or PSUM. Holds: every product is a chain of fp32 multiply-adds in ascending
-// partitions (gemm.h), for every dtype; conversions to fp32 are exact, so fp32
-// operands keep their full precision, as the machine's four passes do.
+// The tensor engine, as element.h says. The array holds fp32: conversions to it
+// are exact, so fp32 operands keep their full precision, as the machine's four
+// passes do. A product is a chain of fused multiply-adds in ascending
+// partitions that starts at 0; PSUM is added to after that.
 
-#include "sim/gemm.h"
-#include "sim/view.h"
+#include "sim/element.h"
 
-#include <string.h>
-
-// Row of the array that belongs to the first partition of an operand.
-static size_t array_row(const ibx_exec *x, unsigned slot) {
-  const ibx_operand *operand = &x->insn->operand[slot];
-  return (size_t)x->sim->places[operand->buffer].partition + operand->partition;
-}
+#include <math.h>
 
 ibx_status ibx_exec_load_stationary(const ibx_exec *x) {
   ibx_sim_view src;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  float *to = x->sim->array + array_row(x, 1) * IBX_ARRAY;
-  for (size_t p = 0; p < src.partitions; p++, to += IBX_ARRAY) {
-    const float *row =
-        ibx_sim_view_fetch(&src, p, 0, src.elements, x->sim->scratch[0]->f32);
-    memcpy(to, row, src.elements * sizeof(*to));
+  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
+  size_t row = ibx_sim_array_row(x, 1);
+  for (size_t p = 0; p < src.partitions; p++) {
+    for (size_t i = 0; i < src.elements; i++) {
+      x->sim->array[(row + p) * IBX_ARRAY + i] = ibx_load(&src, p, i);
+    }
   }
   return IBX_OK;
 }
 
-// The moving tile as rows of fp32: in place, or gathered into scratch.
-static void fetch_moving(const ibx_exec *x, const ibx_sim_view *src,
-                         ibx_gemm *g) {
-  float *scratch = x->sim->scratch[0]->f32;
-  size_t n = src->elements;
-  const float *first = ibx_sim_view_fetch(src, 0, 0, n, scratch);
-  g->b = first;
-  if (first != scratch) {
-    g->b_step = src->partition_bytes / sizeof(float);
-    return;
+// One element of the product: column `c` of the array times element `i`.
+static float multiply(const ibx_exec *x, const ibx_sim_view *src, size_t c,
+                      size_t i) {
+  const float *array = x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY;
+  float sum = 0.0f;
+  for (size_t p = 0; p < src->partitions; p++) {
+    sum = fmaf(array[p * IBX_ARRAY + c], ibx_load(src, p, i), sum);
   }
-  g->b_step = n;
-  for (size_t p = 1; p < src->partitions; p++) {
-    float *to = scratch + p * n;
-    const float *row = ibx_sim_view_fetch(src, p, 0, n, to);
-    if (row != to) memcpy(to, row, n * sizeof(*to));
-  }
+  return sum;
 }
 
-// Sums go straight to PSUM where it holds them as fp32 rows, and through
-// scratch otherwise: PSUM is read, added to in fp32 and converted back.
-static void multiply(const ibx_exec *x, const ibx_sim_view *dst, ibx_gemm *g) {
-  bool accumulate = (x->insn->flags & IBX_FLAG_ACCUMULATE) != 0;
-  const float *probe =
-      ibx_sim_view_fetch(dst, 0, 0, g->n, x->sim->scratch[1]->f32);
-  if (probe != x->sim->scratch[1]->f32) {
-    void *first = dst->base;
-    g->c = first;
-    g->c_step = dst->partition_bytes / sizeof(float);
-    g->accumulate = accumulate;
-    ibx_gemm_run(g);
-    return;
-  }
-  g->c = x->sim->scratch[1]->f32;
-  g->c_step = g->n;
-  ibx_gemm_run(g);
-  for (size_t p = 0; p < dst->partitions; p++) {
-    float *sums = g->c + p * g->c_step;
-    if (accumulate) {
-      const float *old =
-          ibx_sim_view_fetch(dst, p, 0, g->n, x->sim->scratch[2]->f32);
-      for (size_t i = 0; i < g->n; i++) {
-        sums[i] += old[i];
-      }
-    }
-    ibx_sim_view_store(dst, p, 0, g->n, sums);
-  }
-}
-
+// dst[c, i] = sum over p of array[p, c] * src[p, i], added to dst or not.
 ibx_status ibx_exec_multiply_moving(const ibx_exec *x) {
   ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
-  ibx_sim_view src, dst;
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
+  ibx_sim_view dst, src, old;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
   shape.partitions = x->insn->columns;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  ibx_gemm gemm = {.a = x->sim->array + array_row(x, 1) * IBX_ARRAY,
-                   .k = src.partitions,
-                   .m = dst.partitions,
-                   .n = src.elements};
-  fetch_moving(x, &src, &gemm);
-  multiply(x, &dst, &gemm);
+  IBX_TRY(ibx_open_read(x, 0, shape, &old));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  bool accumulate = (x->insn->flags & IBX_FLAG_ACCUMULATE) != 0;
+  for (size_t c = 0; c < dst.partitions; c++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      float sum = multiply(x, &src, c, i);
+      ibx_store(&dst, c, i, accumulate ? ibx_load(&old, c, i) + sum : sum);
+    }
+  }
   return IBX_OK;
 }
 
-// dst[f][p] = src[p][f] of at most 128 x 128 elements of one type.
+// dst[f, p] = src[p, f], bit for bit.
 static ibx_status transpose(const ibx_exec *x) {
-  ibx_sim_view src, dst;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  ibx_sim_shape shape = {.num = {1, 1, src.partitions},
-                         .partitions = (uint32_t)src.elements};
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  uint32_t *tile = x->sim->scratch[0]->u32;
-  uint32_t *row = x->sim->scratch[1]->u32;
-  for (size_t p = 0; p < src.partitions; p++) {
-    ibx_sim_view_fetch_bits(&src, p, src.elements, row);
-    for (size_t f = 0; f < src.elements; f++) {
-      tile[f * src.partitions + p] = row[f];
-    }
-  }
+  ibx_sim_view dst, src;
+  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
+  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
   for (size_t f = 0; f < dst.partitions; f++) {
-    ibx_sim_view_store_bits(&dst, f, dst.elements, tile + f * src.partitions);
+    for (size_t p = 0; p < dst.elements; p++) {
+      ibx_store_bits(&dst, f, p, ibx_load_bits(&src, p, f));
+    }
   }
   return IBX_OK;
 }

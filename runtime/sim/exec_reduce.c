@@ -1,116 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reductions. In: operands on chip. Out: one value for each group of elements,
-// folded in the order that rows.h states (ascending for integers).
+// Reductions: one value for each group of elements, as element.h and arith.h
+// say; integers in ascending order.
 
+#include "sim/arith.h"
 #include "sim/bits.h"
-#include "sim/rows.h"
-#include "sim/view.h"
+#include "sim/element.h"
 
-#include <string.h>
-
-// The innermost dimensions, in which dst stands still, are one group of values;
-// dst walks the others.
-static ibx_sim_shape outer_shape(const ibx_insn *insn, size_t *out_group) {
-  ibx_sim_shape outer = ibx_sim_shape_of(insn);
-  *out_group = 1;
-  for (size_t d = 0; d < 3; d++) {
-    if (insn->operand[0].step[d + 2] != 0) continue;
-    *out_group *= outer.num[d];
-    outer.num[d] = 1;
-  }
-  return outer;
-}
-
-static void reduce_row(const ibx_exec *x, const ibx_sim_view *dst,
-                       const ibx_sim_view *src, size_t group, size_t p) {
-  uint8_t alu = x->insn->op[0];
-  float *out = x->sim->scratch[1]->f32;
-  const float *row =
-      ibx_sim_view_fetch(src, p, 0, src->elements, x->sim->scratch[0]->f32);
-  for (size_t i = 0; i < dst->elements; i++) {
-    out[i] = ibx_sim_row_fold(alu, row + i * group, group);
-  }
-  for (size_t i = 0; x->insn->flags & IBX_FLAG_NEGATE && i < dst->elements;
-       i++) {
-    out[i] = -out[i];
-  }
-  ibx_sim_view_store(dst, p, 0, dst->elements, out);
-}
-
-static void reduce_bits(const ibx_exec *x, const ibx_sim_view *dst,
-                        const ibx_sim_view *src, size_t group, size_t p) {
-  uint8_t alu = x->insn->op[0];
+static uint32_t fold_bits(uint8_t alu, const ibx_sim_view *src, size_t p,
+                          size_t first, size_t group) {
   unsigned width = (unsigned)(8 * src->element_bytes);
-  uint32_t *row = x->sim->scratch[0]->u32;
-  uint32_t *out = x->sim->scratch[1]->u32;
-  ibx_sim_view_fetch_bits(src, p, src->elements, row);
-  for (size_t i = 0; i < dst->elements; i++) {
-    const uint32_t *from = row + i * group;
-    out[i] = from[0];
-    for (size_t j = 1; j < group; j++) {
-      out[i] = ibx_sim_bits_one(alu, out[i], from[j], width);
-    }
+  uint32_t result = ibx_load_bits(src, p, first);
+  for (size_t j = 1; j < group; j++) {
+    result =
+        ibx_sim_bits_one(alu, result, ibx_load_bits(src, p, first + j), width);
   }
-  ibx_sim_view_store_bits(dst, p, dst->elements, out);
+  return result;
+}
+
+static float fold(uint8_t alu, const ibx_sim_view *src, size_t p, size_t first,
+                  size_t group) {
+  ibx_fold all = {.alu = alu};
+  for (size_t j = 0; j < group; j++) {
+    ibx_fold_take(&all, ibx_load(src, p, first + j));
+  }
+  return ibx_fold_end(&all);
 }
 
 ibx_status ibx_exec_tensor_reduce(const ibx_exec *x) {
+  uint8_t alu = x->insn->op[0];
   size_t group;
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_sim_view_make(x, 0, outer_shape(x->insn, &group), &dst));
-  IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
-  bool bits = ibx_alu_is_bitwise(x->insn->op[0]);
+  ibx_sim_shape outer = ibx_sim_outer_shape(x->insn, &group);
+  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
+  IBX_TRY(ibx_open_write(x, 0, outer, &dst));
+  bool negate = (x->insn->flags & IBX_FLAG_NEGATE) != 0;
   for (size_t p = 0; p < dst.partitions; p++) {
-    (bits ? reduce_bits : reduce_row)(x, &dst, &src, group, p);
+    for (size_t i = 0; i < dst.elements; i++) {
+      if (ibx_alu_is_bitwise(alu)) {
+        ibx_store_bits(&dst, p, i, fold_bits(alu, &src, p, i * group, group));
+      } else {
+        float value = fold(alu, &src, p, i * group, group);
+        ibx_store(&dst, p, i, negate ? -value : value);
+      }
+    }
   }
   return IBX_OK;
 }
 
-static void fold_partitions(const ibx_exec *x, const ibx_sim_view *dst,
-                            const ibx_sim_view *src) {
-  size_t n = src->elements;
-  float *total = x->sim->scratch[1]->f32, *sum = x->sim->scratch[2]->f32;
-  const float *row = ibx_sim_view_fetch(src, 0, 0, n, x->sim->scratch[0]->f32);
-  memcpy(total, row, n * sizeof(*total));
-  for (size_t p = 1; p < src->partitions; p++) {
-    row = ibx_sim_view_fetch(src, p, 0, n, x->sim->scratch[0]->f32);
-    ibx_sim_row_vv(x->insn->op[0], total, row, sum, n);
-    float *swap = total;
-    total = sum;
-    sum = swap;
-  }
-  ibx_sim_view_store(dst, 0, 0, n, total);
-}
-
-static void fold_partition_bits(const ibx_exec *x, const ibx_sim_view *dst,
-                                const ibx_sim_view *src) {
-  size_t n = src->elements;
-  unsigned width = (unsigned)(8 * src->element_bytes);
-  uint32_t *row = x->sim->scratch[0]->u32;
-  uint32_t *total = x->sim->scratch[1]->u32;
-  ibx_sim_view_fetch_bits(src, 0, n, total);
-  for (size_t p = 1; p < src->partitions; p++) {
-    ibx_sim_view_fetch_bits(src, p, n, row);
-    for (size_t i = 0; i < n; i++) {
-      total[i] = ibx_sim_bits_one(x->insn->op[0], total[i], row[i], width);
+// dst = src op0 s0, and of these values, before their conversion, op1 over each
+// partition.
+ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
+  const ibx_insn *insn = x->insn;
+  ibx_sim_shape shape = ibx_sim_shape_of(insn);
+  ibx_sim_view dst, src, s0, result;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &s0));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_column(x, 3, &result));
+  float reduced[IBX_PARTITIONS];
+  for (size_t p = 0; p < dst.partitions; p++) {
+    ibx_fold all = {.alu = insn->op[1]};
+    for (size_t i = 0; i < dst.elements; i++) {
+      float value =
+          ibx_arith_one(insn->op[0], ibx_load(&src, p, i), ibx_load(&s0, p, 0));
+      ibx_store(&dst, p, i, value);
+      ibx_fold_take(&all, value);
     }
+    reduced[p] = ibx_fold_end(&all);
   }
-  ibx_sim_view_store_bits(dst, 0, n, total);
+  for (size_t p = 0; p < dst.partitions; p++) {
+    ibx_store(&result, p, 0, reduced[p]);
+  }
+  return IBX_OK;
 }
 
-// Ascending partitions, element by element.
+// dst[0, i] = src[0, i] op src[1, i] op ...
 ibx_status ibx_exec_partition_reduce(const ibx_exec *x) {
+  uint8_t alu = x->insn->op[0];
   ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
   shape.partitions = 1;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  if (ibx_alu_is_bitwise(x->insn->op[0])) {
-    fold_partition_bits(x, &dst, &src);
-  } else {
-    fold_partitions(x, &dst, &src);
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  unsigned width = (unsigned)(8 * src.element_bytes);
+  for (size_t i = 0; i < dst.elements; i++) {
+    uint32_t bits = ibx_load_bits(&src, 0, i);
+    float value = ibx_load(&src, 0, i);
+    for (size_t p = 1; p < src.partitions; p++) {
+      bits = ibx_sim_bits_one(alu, bits, ibx_load_bits(&src, p, i), width);
+      value = ibx_arith_one(alu, value, ibx_load(&src, p, i));
+    }
+    if (ibx_alu_is_bitwise(alu)) {
+      ibx_store_bits(&dst, 0, i, bits);
+    } else {
+      ibx_store(&dst, 0, i, value);
+    }
   }
   return IBX_OK;
 }

@@ -1,59 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Elementwise instructions of the Vector engine (some run elsewhere too). In:
-// operands on chip. Out: their results, computed in fp32 and converted, or for
-// BITS operators computed on the integers as they are.
+// Elementwise instructions of the Vector engine (some run elsewhere too), as
+// element.h says. Operators on bits compute on the integers as they are.
 
+#include "sim/arith.h"
 #include "sim/bits.h"
-#include "sim/map.h"
-#include "sim/rows.h"
+#include "sim/element.h"
 
-#include <string.h>
-
-static bool is_bits(uint8_t alu) { return ibx_alu_is_bitwise(alu); }
-
-static void copy_row(ibx_sim_row *row) {
-  memcpy(row->out, row->a, row->n * sizeof(*row->out));
-}
-
-static ibx_status copy_exact(const ibx_exec *x) {
+// dst = src with equal dtypes, bit for bit.
+static ibx_status copy_bits(const ibx_exec *x) {
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 0, ibx_sim_shape_of(x->insn), &dst));
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
-  uint8_t *raw = x->sim->scratch[0]->bytes;
-  size_t room = IBX_SIM_ROW * sizeof(float) / dst.element_bytes;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
-    for (size_t i = 0; i < dst.elements; i += room) {
-      size_t n = dst.elements - i < room ? dst.elements - i : room;
-      ibx_sim_view_fetch_raw(&src, p, i, n, raw);
-      ibx_sim_view_store_raw(&dst, p, i, n, raw);
+    for (size_t i = 0; i < dst.elements; i++) {
+      ibx_store_bits(&dst, p, i, ibx_load_bits(&src, p, i));
     }
   }
   return IBX_OK;
 }
 
 ibx_status ibx_exec_tensor_copy(const ibx_exec *x) {
-  bool is_exact = x->insn->operand[0].dtype == x->insn->operand[1].dtype;
-  return is_exact ? copy_exact(x) : ibx_sim_map(x, copy_row);
-}
-
-// dst = (src op0 s0) op1 s1
-static void tensor_scalar_row(ibx_sim_row *row) {
-  const ibx_insn *insn = row->insn;
-  bool two = insn->op[1] != IBX_ALU_BYPASS;
-  float *first = two ? row->temp : row->out;
-  if (insn->flags & IBX_FLAG_REVERSE0) {
-    ibx_sim_row_sv(insn->op[0], row->s[0], row->a, first, row->n);
-  } else {
-    ibx_sim_row_vs(insn->op[0], row->a, row->s[0], first, row->n);
+  if (x->insn->operand[0].dtype == x->insn->operand[1].dtype) {
+    return copy_bits(x);
   }
-  if (!two) return;
-  if (insn->flags & IBX_FLAG_REVERSE1) {
-    ibx_sim_row_sv(insn->op[1], row->s[1], first, row->out, row->n);
-  } else {
-    ibx_sim_row_vs(insn->op[1], first, row->s[1], row->out, row->n);
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, src;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      ibx_store(&dst, p, i, ibx_load(&src, p, i));
+    }
   }
+  return IBX_OK;
 }
 
 static uint32_t bits_side(uint8_t alu, uint32_t a, uint32_t s, bool reverse,
@@ -62,153 +43,174 @@ static uint32_t bits_side(uint8_t alu, uint32_t a, uint32_t s, bool reverse,
                  : ibx_sim_bits_one(alu, a, s, width);
 }
 
-static void tensor_scalar_bits(ibx_sim_bits_row *row) {
-  const ibx_insn *insn = row->insn;
+static ibx_status tensor_scalar_bits(const ibx_exec *x) {
+  const ibx_insn *insn = x->insn;
+  ibx_sim_shape shape = ibx_sim_shape_of(insn);
+  ibx_sim_view dst, src;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  unsigned width = (unsigned)(8 * src.element_bytes);
+  uint32_t s0 = ibx_scalar_bits(insn->imm[0]);
+  uint32_t s1 = ibx_scalar_bits(insn->imm[1]);
   bool reverse0 = (insn->flags & IBX_FLAG_REVERSE0) != 0;
   bool reverse1 = (insn->flags & IBX_FLAG_REVERSE1) != 0;
-  for (size_t i = 0; i < row->n; i++) {
-    uint32_t first =
-        bits_side(insn->op[0], row->a[i], row->s[0], reverse0, row->width);
-    row->out[i] =
-        insn->op[1] == IBX_ALU_BYPASS
-            ? first
-            : bits_side(insn->op[1], first, row->s[1], reverse1, row->width);
-  }
-}
-
-ibx_status ibx_exec_tensor_scalar(const ibx_exec *x) {
-  if (is_bits(x->insn->op[0])) return ibx_sim_map_bits(x, tensor_scalar_bits);
-  return ibx_sim_map(x, tensor_scalar_row);
-}
-
-static void tensor_tensor_row(ibx_sim_row *row) {
-  ibx_sim_row_vv(row->insn->op[0], row->a, row->b, row->out, row->n);
-}
-
-static void tensor_tensor_bits(ibx_sim_bits_row *row) {
-  for (size_t i = 0; i < row->n; i++) {
-    row->out[i] =
-        ibx_sim_bits_one(row->insn->op[0], row->a[i], row->b[i], row->width);
-  }
-}
-
-static void store_integer(const ibx_insn *insn, uint32_t value, bool is_signed,
-                          uint32_t *out) {
-  ibx_dtype dtype = (ibx_dtype)insn->operand[0].dtype;
-  if (dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_U32) {
-    *out = value;
-    return;
-  }
-  float number = is_signed ? (float)(int32_t)value : (float)value;
-  *out = 0;
-  ibx_dtype_store_f32(dtype, &number, out, 1);
-}
-
-// GpSimd's own arithmetic on 32-bit integers.
-static void tensor_tensor_integer(ibx_sim_bits_row *row) {
-  for (size_t i = 0; i < row->n; i++) {
-    uint32_t value = ibx_sim_integer_one(row->insn->op[0], row->a[i], row->b[i],
-                                         row->is_signed);
-    store_integer(row->insn, value, row->is_signed, &row->out[i]);
-  }
-}
-
-static bool is_int32(uint8_t dtype) {
-  return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_U32;
-}
-
-ibx_status ibx_exec_tensor_tensor(const ibx_exec *x) {
-  const ibx_insn *insn = x->insn;
-  if (is_bits(insn->op[0])) return ibx_sim_map_bits(x, tensor_tensor_bits);
-  bool integers =
-      is_int32(insn->operand[1].dtype) && is_int32(insn->operand[2].dtype);
-  if (x->engine == IBX_ENGINE_GPSIMD && integers) {
-    return ibx_sim_map_bits(x, tensor_tensor_integer);
-  }
-  return ibx_sim_map(x, tensor_tensor_row);
-}
-
-// dst = (src0 op0 s) op1 src1
-static void scalar_tensor_tensor_row(ibx_sim_row *row) {
-  ibx_sim_row_vs(row->insn->op[0], row->a, row->s[0], row->temp, row->n);
-  ibx_sim_row_vv(row->insn->op[1], row->temp, row->b, row->out, row->n);
-}
-
-ibx_status ibx_exec_scalar_tensor_tensor(const ibx_exec *x) {
-  return ibx_sim_map(x, scalar_tensor_tensor_row);
-}
-
-// dst = src op0 s0; the reduction sees it before its conversion.
-static void tensor_scalar_reduce_row(ibx_sim_row *row) {
-  ibx_sim_row_vs(row->insn->op[0], row->a, row->s[0], row->out, row->n);
-  row->reduced = ibx_sim_row_fold(row->insn->op[1], row->out, row->n);
-}
-
-ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
-  return ibx_sim_map(x, tensor_scalar_reduce_row);
-}
-
-static void reciprocal_row(ibx_sim_row *row) {
-  ibx_sim_row_act(IBX_ACT_RECIPROCAL, row->a, 0.0f, row->out, row->n);
-}
-
-ibx_status ibx_exec_reciprocal(const ibx_exec *x) {
-  return ibx_sim_map(x, reciprocal_row);
-}
-
-static void memset_row(ibx_sim_row *row) {
-  for (size_t i = 0; i < row->n; i++) {
-    row->out[i] = row->insn->imm[0];
-  }
-}
-
-ibx_status ibx_exec_memset(const ibx_exec *x) {
-  return ibx_sim_map(x, memset_row);
-}
-
-// Both sources of `select` for one partition, packed, at most half the scratch.
-static void select_row(const ibx_exec *x, const ibx_sim_view *dst,
-                       const ibx_sim_view *src, const ibx_sim_view *mask,
-                       size_t p) {
-  uint8_t *chosen = x->sim->scratch[0]->bytes;
-  uint8_t *result = x->sim->scratch[1]->bytes;
-  uint32_t *bits = x->sim->scratch[2]->u32;
-  size_t n = dst->elements, bytes = dst->element_bytes;
-  ibx_sim_view_fetch_raw(src, p, 0, n, chosen);
-  ibx_sim_view_fetch_raw(dst, p, 0, n, result);
-  ibx_sim_view_fetch_bits(mask, p, n, bits);
-  for (size_t i = 0; i < n; i++) {
-    if (bits[i] != 0) memcpy(result + i * bytes, chosen + i * bytes, bytes);
-  }
-  ibx_sim_view_store_raw(dst, p, 0, n, result);
-}
-
-ibx_status ibx_exec_select(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
-  ibx_sim_view dst, src, mask;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
-  IBX_TRY(ibx_sim_view_make(x, 2, shape, &mask));
-  IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
-  IBX_TRY(ibx_sim_view_separate(x, &dst, 1, &mask));
   for (size_t p = 0; p < dst.partitions; p++) {
-    select_row(x, &dst, &src, &mask, p);
+    for (size_t i = 0; i < dst.elements; i++) {
+      uint32_t bits = ibx_load_bits(&src, p, i);
+      bits = bits_side(insn->op[0], bits, s0, reverse0, width);
+      if (insn->op[1] != IBX_ALU_BYPASS) {
+        bits = bits_side(insn->op[1], bits, s1, reverse1, width);
+      }
+      ibx_store_bits(&dst, p, i, bits);
+    }
   }
   return IBX_OK;
 }
 
-// r[i] = (src0[i] op0 r[i-1]) op1 src1[i]. Rows come in order, so that the
-// running value passes from one to the next.
-static void tensor_scan_row(ibx_sim_row *row) {
-  float running = row->reduced;
-  for (size_t i = 0; i < row->n; i++) {
-    float first = ibx_sim_row_one(row->insn->op[0], row->a[i], running);
-    running = ibx_sim_row_one(row->insn->op[1], first, row->b[i]);
-    row->out[i] = running;
-  }
-  row->reduced = running;
+static float side(uint8_t alu, float a, float s, bool reverse) {
+  return reverse ? ibx_arith_one(alu, s, a) : ibx_arith_one(alu, a, s);
 }
 
+// dst = (src op0 s0) op1 s1
+ibx_status ibx_exec_tensor_scalar(const ibx_exec *x) {
+  const ibx_insn *insn = x->insn;
+  if (ibx_alu_is_bitwise(insn->op[0])) return tensor_scalar_bits(x);
+  ibx_sim_shape shape = ibx_sim_shape_of(insn);
+  ibx_sim_view dst, src, s0, s1;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &s0));
+  IBX_TRY(ibx_open_scalar(x, 3, insn->imm[1], &s1));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  bool reverse0 = (insn->flags & IBX_FLAG_REVERSE0) != 0;
+  bool reverse1 = (insn->flags & IBX_FLAG_REVERSE1) != 0;
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      float value = ibx_load(&src, p, i);
+      value = side(insn->op[0], value, ibx_load(&s0, p, 0), reverse0);
+      if (insn->op[1] != IBX_ALU_BYPASS) {
+        value = side(insn->op[1], value, ibx_load(&s1, p, 0), reverse1);
+      }
+      ibx_store(&dst, p, i, value);
+    }
+  }
+  return IBX_OK;
+}
+
+// GpSimd's own arithmetic on 32-bit integers; other dtypes receive the number.
+static void store_integer(const ibx_sim_view *dst, size_t p, size_t i,
+                          uint32_t value, bool has_sign) {
+  if (ibx_is_int32(dst)) {
+    ibx_store_bits(dst, p, i, value);
+  } else {
+    ibx_store(dst, p, i, has_sign ? (float)(int32_t)value : (float)value);
+  }
+}
+
+// dst = a op b
+ibx_status ibx_exec_tensor_tensor(const ibx_exec *x) {
+  uint8_t op = x->insn->op[0];
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, a, b;
+  IBX_TRY(ibx_open_read(x, 1, shape, &a));
+  IBX_TRY(ibx_open_read(x, 2, shape, &b));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  bool bits = ibx_alu_is_bitwise(op);
+  bool whole =
+      x->engine == IBX_ENGINE_GPSIMD && ibx_is_int32(&a) && ibx_is_int32(&b);
+  bool has_sign = ibx_is_signed(&a) && ibx_is_signed(&b);
+  unsigned width = (unsigned)(8 * a.element_bytes);
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      uint32_t left = ibx_load_bits(&a, p, i), right = ibx_load_bits(&b, p, i);
+      if (bits) {
+        uint32_t value = ibx_sim_bits_one(op, left, right, width);
+        ibx_store_bits(&dst, p, i, value);
+      } else if (whole) {
+        uint32_t value = ibx_sim_integer_one(op, left, right, has_sign);
+        store_integer(&dst, p, i, value, has_sign);
+      } else {
+        ibx_store(&dst, p, i,
+                  ibx_arith_one(op, ibx_load(&a, p, i), ibx_load(&b, p, i)));
+      }
+    }
+  }
+  return IBX_OK;
+}
+
+// dst = (a op0 s) op1 b
+ibx_status ibx_exec_scalar_tensor_tensor(const ibx_exec *x) {
+  const uint8_t *op = x->insn->op;
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, a, b, s;
+  IBX_TRY(ibx_open_read(x, 1, shape, &a));
+  IBX_TRY(ibx_open_read(x, 2, shape, &b));
+  IBX_TRY(ibx_open_scalar(x, 3, x->insn->imm[0], &s));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      float first =
+          ibx_arith_one(op[0], ibx_load(&a, p, i), ibx_load(&s, p, 0));
+      ibx_store(&dst, p, i, ibx_arith_one(op[1], first, ibx_load(&b, p, i)));
+    }
+  }
+  return IBX_OK;
+}
+
+ibx_status ibx_exec_reciprocal(const ibx_exec *x) {
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, src;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      ibx_store(&dst, p, i, 1.0f / ibx_load(&src, p, i));
+    }
+  }
+  return IBX_OK;
+}
+
+ibx_status ibx_exec_memset(const ibx_exec *x) {
+  ibx_sim_view dst;
+  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of(x->insn), &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      ibx_store(&dst, p, i, x->insn->imm[0]);
+    }
+  }
+  return IBX_OK;
+}
+
+// dst = src where the mask is not 0; elsewhere nothing is written.
+ibx_status ibx_exec_select(const ibx_exec *x) {
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, src, mask;
+  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 2, shape, &mask));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    for (size_t i = 0; i < dst.elements; i++) {
+      if (ibx_load_bits(&mask, p, i) == 0) continue;
+      ibx_store_bits(&dst, p, i, ibx_load_bits(&src, p, i));
+    }
+  }
+  return IBX_OK;
+}
+
+// r[i] = (a[i] op0 r[i-1]) op1 b[i], r[-1] = imm0
 ibx_status ibx_exec_tensor_scan(const ibx_exec *x) {
-  return ibx_sim_map(x, tensor_scan_row);
+  const uint8_t *op = x->insn->op;
+  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
+  ibx_sim_view dst, a, b;
+  IBX_TRY(ibx_open_read(x, 1, shape, &a));
+  IBX_TRY(ibx_open_read(x, 2, shape, &b));
+  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  for (size_t p = 0; p < dst.partitions; p++) {
+    float running = x->insn->imm[0];
+    for (size_t i = 0; i < dst.elements; i++) {
+      float first = ibx_arith_one(op[0], ibx_load(&a, p, i), running);
+      running = ibx_arith_one(op[1], first, ibx_load(&b, p, i));
+      ibx_store(&dst, p, i, running);
+    }
+  }
+  return IBX_OK;
 }

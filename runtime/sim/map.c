@@ -6,6 +6,9 @@
 
 #include "sim/map.h"
 
+#include "sim/element.h"
+#include "sim/rows.h"
+
 enum { CHUNK = 4096 }; // values of three rows and a temporary fit in L2
 
 typedef struct operands {
@@ -95,6 +98,7 @@ static void map_partition(const ibx_exec *x, const operands *o, size_t p,
                                  x->sim->scratch[1]->f32);
     }
     fn(&row);
+    ibx_sim_row_quiet(row.out, row.n);
     ibx_sim_view_store(&o->dst, p, start, row.n, row.out);
   }
   *reduced = row.reduced;
@@ -108,24 +112,11 @@ ibx_status ibx_sim_map(const ibx_exec *x, ibx_sim_row_fn fn) {
   for (size_t p = 0; p < o.dst.partitions; p++) {
     map_partition(x, &o, p, chunk, fn, &reduced[p]);
   }
+  ibx_sim_row_quiet(reduced, o.dst.partitions);
   for (size_t p = 0; o.reduces && p < o.dst.partitions; p++) {
     ibx_sim_view_store(&o.reduced, p, 0, 1, &reduced[p]);
   }
   return IBX_OK;
-}
-
-uint32_t ibx_sim_scalar_bits(float value) {
-  uint32_t bits;
-  if (value < 0.0f) {
-    ibx_dtype_store_f32(IBX_DTYPE_I32, &value, &bits, 1);
-  } else {
-    ibx_dtype_store_f32(IBX_DTYPE_U32, &value, &bits, 1);
-  }
-  return bits;
-}
-
-static bool is_integer_with_sign(const ibx_sim_view *view) {
-  return ibx_dtype_get(view->dtype)->kind == IBX_DTYPE_KIND_SINT;
 }
 
 ibx_status ibx_sim_map_bits(const ibx_exec *x, ibx_sim_bits_row_fn fn) {
@@ -138,14 +129,14 @@ ibx_status ibx_sim_map_bits(const ibx_exec *x, ibx_sim_bits_row_fn fn) {
                           .b = b,
                           .out = x->sim->scratch[2]->u32,
                           .width = (unsigned)(8 * o.src[0].element_bytes),
-                          .is_signed = is_integer_with_sign(&o.src[0]),
+                          .is_signed = ibx_is_signed(&o.src[0]),
                           .n = o.dst.elements};
-  if (o.sources > 1) row.is_signed &= is_integer_with_sign(&o.src[1]);
+  if (o.sources > 1) row.is_signed &= ibx_is_signed(&o.src[1]);
   for (size_t p = 0; p < o.dst.partitions; p++) {
     ibx_sim_view_fetch_bits(&o.src[0], p, row.n, a);
     if (o.sources > 1) ibx_sim_view_fetch_bits(&o.src[1], p, row.n, b);
-    row.s[0] = ibx_sim_scalar_bits(o.scalar[0][p]);
-    row.s[1] = ibx_sim_scalar_bits(o.scalar[1][p]);
+    row.s[0] = ibx_scalar_bits(o.scalar[0][p]);
+    row.s[1] = ibx_scalar_bits(o.scalar[1][p]);
     fn(&row);
     ibx_sim_view_store_bits(&o.dst, p, row.n, row.out);
   }

@@ -42,8 +42,4 @@ typedef void (*ibx_sim_bits_row_fn)(ibx_sim_bits_row *row);
 
 ibx_status ibx_sim_map_bits(const ibx_exec *x, ibx_sim_bits_row_fn row);
 
-/// The integer that a scalar operand means: rounded to nearest even, cut to
-/// -2^31 .. 2^32 - 1, as its 32 bits.
-uint32_t ibx_sim_scalar_bits(float value);
-
 #endif

@@ -175,7 +175,8 @@ static void run_piece(ibx_sim *sim, size_t at) {
   ibx_sim_flight_piece piece = f->pieces[at];
   f->pieces[at] = f->pieces[--f->piece_count];
   ibx_sim_flight *flight = &f->flight[piece.flight];
-  ibx_dma_plan_run(&flight->plan, piece.first, piece.elements);
+  (sim->specification ? ibx_dma_plan_run : ibx_dma_plan_run_fast)(
+      &flight->plan, piece.first, piece.elements);
   if (flight->signals) sim->semaphores[flight->semaphore]++;
   if (--flight->pieces_left != 0) return;
   f->queue_used[flight->queue]--;

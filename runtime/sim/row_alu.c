@@ -94,12 +94,6 @@ void ibx_sim_row_sv(uint8_t alu, float a, const float *b, float *out,
   loops[alu].sv(a, b, out, n);
 }
 
-float ibx_sim_row_one(uint8_t alu, float a, float b) {
-  float out;
-  loops[alu].vs(&a, b, &out, 1);
-  return out;
-}
-
 // The lanes take whole groups in a loop that vectorises, then the rest.
 #define FOLD(NAME)                                                             \
   static float fold_##NAME(const float *restrict a, size_t n) {                \
@@ -143,6 +137,17 @@ static const fold_loop folds[IBX_ALU_COUNT] = {
 
 float ibx_sim_row_fold(uint8_t alu, const float *a, size_t n) {
   return folds[alu](a, n);
+}
+
+// Looks first: rows without NaN, nearly all, are not written again.
+void ibx_sim_row_quiet(float *values, size_t n) {
+  int found = 0;
+  for (size_t i = 0; i < n; i++) {
+    found |= values[i] != values[i];
+  }
+  for (size_t i = 0; found && i < n; i++) {
+    if (values[i] != values[i]) values[i] = NAN;
+  }
 }
 
 void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,

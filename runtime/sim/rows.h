@@ -17,17 +17,16 @@ void ibx_sim_row_vs(uint8_t alu, const float *a, float b, float *out, size_t n);
 /// out[i] = a op b[i].
 void ibx_sim_row_sv(uint8_t alu, float a, const float *b, float *out, size_t n);
 
-/// a op b of one element.
-float ibx_sim_row_one(uint8_t alu, float a, float b);
-
-/// Folds at least one value with a reducible ARITH operator, in this order:
-/// sixteen running values, of which number i mod 16 takes a[i]; then these in
-/// ascending order.
+/// Folds at least one value with a reducible ARITH operator, in the order of
+/// ibx_fold (arith.h).
 float ibx_sim_row_fold(uint8_t alu, const float *a, size_t n);
 
 /// out[i] = a[i] * scale + bias, rounded twice.
 void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,
                         size_t n);
+
+/// Gives every NaN the bits of the one that instructions store (element.h).
+void ibx_sim_row_quiet(float *values, size_t n);
 
 /// out[i] = act(a[i]); `slope` is that of PRELU. Within 4 units in the last
 /// place of the exact value, of the whole expression's largest term where

@@ -266,6 +266,7 @@ ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
     poison(sim);
   }
   sim->order = options->order;
+  sim->specification = options->specification;
   sim->random = options->seed;
   sim->work_left = MOST_WORK;
   memset(sim->semaphores, 0, sizeof(sim->semaphores));
@@ -273,7 +274,17 @@ ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
   return ibx_sim_run_order(sim, err);
 }
 
+ibx_exec_fn ibx_sim_find_fast(uint8_t opcode) {
+  static const ibx_exec_fn fast[UINT8_MAX + 1] = {
+#define IBX_FAST(name) [IBX_OP_##name] = ibx_fast_##name,
+#include "imbrex/isa.def"
+  };
+  return fast[opcode];
+}
+
 ibx_status ibx_sim_execute(const ibx_exec *x) {
+  ibx_exec_fn fast = ibx_sim_find_fast(x->insn->opcode);
+  if (fast != NULL && !x->sim->specification) return fast(x);
   switch ((ibx_opcode)x->insn->opcode) {
 #define IBX_INSN(name, ...)                                                    \
   case IBX_OP_##name: return ibx_exec_##name(x);

@@ -60,6 +60,10 @@ static bool apply(sim_device *device, setting s) {
   if (is_text(s.name, "seed")) {
     return parse_number(s.value, &device->options.seed);
   }
+  if (is_text(s.name, "exec")) {
+    device->options.specification = is_text(s.value, "spec");
+    return device->options.specification || is_text(s.value, "fast");
+  }
   if (is_text(s.name, "poison")) {
     device->options.poison = is_text(s.value, "1");
     return device->options.poison || is_text(s.value, "0");
@@ -99,7 +103,7 @@ static ibx_status parse(sim_device *device, const char *rest, ibx_error *err) {
     if (apply(device, s)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT,
                     "sim:%s: '%.*s' is not order=program|random|adversarial, "
-                    "seed=N, poison=0|1",
+                    "seed=N, poison=0|1, exec=fast|spec",
                     rest, (int)s.name.len, s.name.data);
   }
   return IBX_OK;

@@ -14,7 +14,7 @@
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
   IBX_SIM_SCRATCHES = 4,
-  IBX_SIM_SHADOWS = 2,
+  IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
   IBX_SIM_LOOP_DEPTH = 8,
   IBX_ARRAY = 128 ///< rows and columns of the tensor engine
@@ -90,11 +90,13 @@ struct ibx_sim {
   uint8_t **bases;                     ///< first byte of each buffer
   uint32_t *partner[IBX_ENGINE_COUNT]; ///< loop of a loop_end and back
   float *array;                        ///< [row][column], fp32
+  float accumulator[IBX_ENGINE_COUNT][IBX_PARTITIONS]; ///< see IBX_REDUCE
   ibx_sim_scratch *scratch[IBX_SIM_SCRATCHES];
   ibx_sim_shadow shadow[IBX_SIM_SHADOWS];
 
   // Of the run.
   ibx_sim_order order;
+  bool specification; ///< no fast versions
   uint64_t random;
   uint64_t work_left;
   uint64_t semaphores[IBX_SEMAPHORES];
@@ -121,9 +123,18 @@ ibx_status ibx_sim_launch(const ibx_exec *x);
 /// Executes one instruction but for its wait and its signal.
 ibx_status ibx_sim_execute(const ibx_exec *x);
 
-/// One function for each instruction: its specification.
+/// One function for each instruction: its specification, in the words of
+/// element.h.
 #define IBX_INSN(name, ...) ibx_status ibx_exec_##name(const ibx_exec *x);
 #include "imbrex/isa.def"
+
+/// A faster one that gives the same bytes, but for activations (rows.h).
+#define IBX_FAST(name) ibx_status ibx_fast_##name(const ibx_exec *x);
+#include "imbrex/isa.def"
+
+/// That of `opcode`, or NULL.
+typedef ibx_status (*ibx_exec_fn)(const ibx_exec *x);
+ibx_exec_fn ibx_sim_find_fast(uint8_t opcode);
 
 /// Fills the error of an instruction: "tensor_copy: ...".
 #define IBX_EXEC_FAIL(x, format, ...)                                          \

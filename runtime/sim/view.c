@@ -17,6 +17,28 @@ ibx_sim_shape ibx_sim_shape_of(const ibx_insn *insn) {
                          .partitions = insn->partitions};
 }
 
+ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group) {
+  ibx_sim_shape outer = ibx_sim_shape_of(insn);
+  *out_group = 1;
+  for (size_t d = 0; d < 3; d++) {
+    if (insn->operand[0].step[d + 2] != 0) continue;
+    *out_group *= outer.num[d];
+    outer.num[d] = 1;
+  }
+  return outer;
+}
+
+ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot) {
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
+  return (ibx_sim_shape){.num = {shape.num[2], shape.num[3], shape.num[4]},
+                         .partitions = shape.partitions};
+}
+
+size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot) {
+  const ibx_operand *operand = &x->insn->operand[slot];
+  return (size_t)x->sim->places[operand->buffer].partition + operand->partition;
+}
+
 // Merges dimensions that follow each other in memory, so that most views are a
 // single run, and drops those of one element.
 static void merge(const uint32_t *num, const ptrdiff_t *step,

@@ -15,11 +15,14 @@
 ; RUN: tail -c 24 %t.again/y.npy | od -An -v -tf4 -w4 > %t.second
 ; RUN: sh -c 'paste %t.first %t.second | awk "{ if (\$2 - 2 * \$1 > 1e-5 || 2 * \$1 - \$2 > 1e-5) exit 1 }"'
 ;
-; The same seed gives the same bytes in every order, another one does not.
+; The same seed gives the same bytes in every order, fast or as specified,
+; another one does not.
 ; RUN: %imbrex run %t.ibx --seed 7 --output-dir %t.again
 ; RUN: %imbrex run --device "sim:?order=random&seed=5" --output-dir %t.out --seed=7 %t.ibx
 ; RUN: cmp %t.out/y.npy %t.again/y.npy
 ; RUN: %imbrex run --device sim:?order=adversarial --output-dir %t.out --seed=7 -- %t.ibx
+; RUN: cmp %t.out/y.npy %t.again/y.npy
+; RUN: %imbrex run --device sim:?exec=spec --output-dir %t.out --seed=7 %t.ibx
 ; RUN: cmp %t.out/y.npy %t.again/y.npy
 ; RUN: %imbrex run %t.ibx --seed 8 --output-dir %t.out
 ; RUN: not cmp %t.out/y.npy %t.again/y.npy

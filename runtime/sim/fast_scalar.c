@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Scalar engine, row by row. In: operands on chip. Out: what exec_scalar.c
+// says, within the bound of rows.h.
+
+#include "sim/map.h"
+#include "sim/rows.h"
+
+static void apply(ibx_sim_row *row, float scale) {
+  const ibx_insn *insn = row->insn;
+  ibx_sim_row_affine(row->a, scale, row->s[0], row->temp, row->n);
+  ibx_sim_row_act(insn->op[0], row->temp, insn->imm[1], row->out, row->n);
+}
+
+static bool takes_slope(const ibx_insn *insn) {
+  return insn->op[0] == IBX_ACT_PRELU;
+}
+
+static void activation_row(ibx_sim_row *row) {
+  bool has_scale = row->insn->operand[3].buffer != IBX_NO_BUFFER;
+  apply(row, takes_slope(row->insn) && !has_scale ? 1.0f : row->s[1]);
+}
+
+ibx_status ibx_fast_activation(const ibx_exec *x) {
+  return ibx_sim_map(x, activation_row);
+}
+
+static void activation_reduce_row(ibx_sim_row *row) {
+  apply(row, takes_slope(row->insn) ? 1.0f : row->insn->imm[1]);
+  row->reduced = ibx_sim_row_fold(IBX_ALU_ADD, row->out, row->n);
+}
+
+ibx_status ibx_fast_activation_reduce(const ibx_exec *x) {
+  return ibx_sim_map(x, activation_reduce_row);
+}
