@@ -47,6 +47,12 @@ typedef enum ibx_format {
   IBX_FORMAT_COUNT
 } ibx_format;
 
+/// Values of the member `mode`, as IBX_MODE_load_stationary_DOUBLE_ROW.
+enum {
+#define IBX_MODE(insn, name, number, ...) IBX_MODE_##insn##_##name = (number),
+#include "imbrex/isa.def"
+};
+
 /// Bits of an instruction's `flags`; isa.def tells what they do.
 enum {
 #define IBX_FLAG(name, bit, sentence) IBX_FLAG_##name = (bit),
@@ -204,9 +210,12 @@ static inline bool ibx_slot_writes(ibx_slot_kind kind) {
          kind == IBX_SLOT_SCALAR_WRITE;
 }
 
-/// The space that an operand walks: `partitions` partitions one by one, times
-/// num[d] places at distance step[d] (and, in a DMA, partition_step[d]).
+/// The space that an operand walks: `groups` groups, `group_step` partitions
+/// apart, of `partitions` partitions, times num[d] places at distance step[d]
+/// (and, in a DMA, partition_step[d]). More than one group has only an operand
+/// of an engine instruction, whose num[0] and num[1] are 1.
 typedef struct ibx_operand_shape {
+  uint32_t groups, group_step;
   uint32_t partitions;
   uint32_t num[IBX_DIMS];
 } ibx_operand_shape;
@@ -222,6 +231,12 @@ IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
 IBX_API const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value);
 /// The flags that an instruction takes, IBX_FLAG_LOOPED included.
 IBX_API uint8_t ibx_insn_flags(uint8_t opcode);
+/// Whether operand `slot` has a PACKED type.
+IBX_API bool ibx_slot_is_packed(uint8_t opcode, size_t slot);
+/// "double_row", or NULL where the instruction has no such mode.
+IBX_API const char *ibx_mode_name(uint8_t opcode, uint8_t mode);
+/// The targets that have a mode, bit per ibx_target number; all have mode 0.
+IBX_API uint8_t ibx_mode_targets(uint8_t opcode, uint8_t mode);
 IBX_API const char *ibx_flag_name(uint8_t bit);      ///< "accumulate", or NULL
 IBX_API const char *ibx_reduce_name(uint8_t number); ///< "reset", or NULL
 

@@ -3,9 +3,9 @@
 #define IBX_ISA_CHECK_H
 
 /// \file
-/// What the three files of the checker share. check.c holds the rules of every
+/// What the files of the checker share. check.c holds the rules of every
 /// instruction, check_engine.c those of single engine instructions,
-/// check_dma.c those of DMAs.
+/// check_tensor.c those of the tensor engine, check_dma.c those of DMAs.
 
 #include "imbrex/isa.h"
 
@@ -35,6 +35,9 @@ const ibx_buffer_place *ibx_check_place(const ibx_check_ctx *ctx, size_t slot);
 
 /// Rules of one engine instruction: operators, dtypes, sizes.
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx);
+
+/// Rules of one instruction of the tensor engine.
+ibx_status ibx_check_tensor_insn(const ibx_check_ctx *ctx);
 
 /// Rules of DMAs.
 ibx_status ibx_check_dma(const ibx_check_ctx *ctx);

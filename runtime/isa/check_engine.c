@@ -176,96 +176,13 @@ static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
                         ibx_alu_name(op));
 }
 
-static ibx_status check_columns(const ibx_check_ctx *ctx) {
-  unsigned columns = ctx->insn->columns;
-  if (columns >= 1 && columns <= IBX_PARTITIONS) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "%u columns; 1 to %d are allowed", columns,
-                        IBX_PARTITIONS);
-}
-
-static ibx_status check_columns_match(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_columns(ctx));
-  if (free_size(ctx) == ctx->insn->columns) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "%u columns, but the source has %" PRIu64,
-                        ctx->insn->columns, free_size(ctx));
-}
-
-static ibx_status check_matmul_source(const ibx_check_ctx *ctx) {
-  if (!is_integer(ctx, 1)) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx,
-                        "source is %s; the array multiplies floats, "
-                        "convert it to bf16",
-                        dtype_info(ctx, 1)->name);
-}
-
-static ibx_status check_load_stationary(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_matmul_source(ctx));
-  return check_columns_match(ctx);
-}
-
-// A tensor-engine instruction writes inside one PSUM bank.
-static ibx_status check_bank(const ibx_check_ctx *ctx, const uint32_t *num) {
-  const ibx_operand *dst = &ctx->insn->operand[0];
-  int64_t low = 0;
-  int64_t high = 0;
-  for (size_t d = 2; d < IBX_DIMS; d++) {
-    int64_t reach = (int64_t)dst->step[d] * (num[d] - 1);
-    low += reach < 0 ? reach : 0;
-    high += reach > 0 ? reach : 0;
-  }
-  // Offsets within a bank, so that no file's numbers can overflow the sum.
-  int64_t bank = ctx->machine->psum_bank_bytes;
-  int64_t bytes = (int64_t)ibx_dtype_bytes(dtype_of(ctx, 0));
-  int64_t start = (int64_t)((ibx_check_place(ctx, 0)->offset % (uint64_t)bank +
-                             dst->offset % (uint64_t)bank) %
-                            (uint64_t)bank);
-  if (start + low * bytes >= 0 && start + (high + 1) * bytes <= bank) {
-    return IBX_OK;
-  }
-  return IBX_CHECK_FAIL(ctx,
-                        "destination covers bytes %" PRId64 " to %" PRId64
-                        " of a psum bank of %" PRId64 "; stay inside one bank",
-                        start + low * bytes, start + (high + 1) * bytes, bank);
-}
-
-static ibx_status check_multiply_moving(const ibx_check_ctx *ctx) {
-  ibx_dtype dst = dtype_of(ctx, 0);
-  bool bf16 = dst == IBX_DTYPE_BF16 && ctx->machine->target >= IBX_TARGET_ibx4;
-  IBX_TRY(check_matmul_source(ctx));
-  IBX_TRY(check_columns(ctx));
-  if (dst != IBX_DTYPE_F32 && !bf16) {
-    return IBX_CHECK_FAIL(ctx,
-                          "destination is %s; the array writes f32, and "
-                          "bf16 from ibx4 on",
-                          dtype_info(ctx, 0)->name);
-  }
-  if (free_size(ctx) > ctx->machine->moving_max) {
-    return IBX_CHECK_FAIL(ctx,
-                          "the moving tensor has %" PRIu64 " columns, "
-                          "the most is %" PRIu32 "; use several instructions",
-                          free_size(ctx), ctx->machine->moving_max);
-  }
-  return check_bank(ctx, ctx->insn->num);
-}
-
-static ibx_status check_nc_transpose(const ibx_check_ctx *ctx) {
-  const uint32_t num[IBX_DIMS] = {1, 1, 1, 1, ctx->insn->partitions};
-  IBX_TRY(check_columns_match(ctx));
-  IBX_TRY(check_same_dtype(ctx, 0, 1));
-  if (dtype_info(ctx, 1)->bits == 8) {
-    return IBX_CHECK_FAIL(ctx,
-                          "source is %s; the array transposes 16 and 32 "
-                          "bits, convert it first",
-                          dtype_info(ctx, 1)->name);
-  }
-  return check_bank(ctx, num);
-}
-
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   switch (ctx->insn->opcode) {
-  case IBX_OP_load_stationary: return check_load_stationary(ctx);
-  case IBX_OP_multiply_moving: return check_multiply_moving(ctx);
-  case IBX_OP_nc_transpose: return check_nc_transpose(ctx);
+  case IBX_OP_load_stationary:
+  case IBX_OP_multiply_moving:
+  case IBX_OP_nc_transpose:
+  case IBX_OP_load_stationary_mx:
+  case IBX_OP_multiply_moving_mx: return ibx_check_tensor_insn(ctx);
   case IBX_OP_tensor_copy: return check_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);

@@ -108,8 +108,14 @@ static work gpsimd_work(const cost_ctx *ctx, uint64_t stream) {
   return (work){.issue = cycles, .stream = cycles};
 }
 
+// ISA nc_matmul: a promise of zeros and ones on one operand gives up to 2x.
 static uint64_t fp32_passes(const cost_ctx *ctx) {
-  return dtype_of(ctx, 1) == IBX_DTYPE_F32 ? ctx->machine->fp32_passes : 1;
+  bool is_one_zero = ctx->insn->opcode == IBX_OP_load_stationary
+                         ? ctx->insn->mode == IBX_MODE_load_stationary_ONE_ZERO
+                         : ctx->insn->mode == IBX_MODE_multiply_moving_ONE_ZERO;
+  if (dtype_of(ctx, 1) != IBX_DTYPE_F32) return 1;
+  return is_one_zero ? ctx->machine->fp32_passes / 2
+                     : ctx->machine->fp32_passes;
 }
 
 // ARCH2: up to four times faster than a multiply_moving of the same size.
@@ -122,7 +128,10 @@ static work cost_LOAD_STATIONARY(const cost_ctx *ctx) {
 
 // ISA nc_matmul: the moving free size, at least 64; four passes for fp32.
 static work cost_MULTIPLY_MOVING(const cost_ctx *ctx) {
-  uint64_t columns = max_u64(ctx->n, ctx->machine->min_interval);
+  bool is_double = ctx->insn->opcode == IBX_OP_multiply_moving &&
+                   ctx->insn->mode == IBX_MODE_multiply_moving_DOUBLE_ROW;
+  uint64_t moved = is_double ? ctx->n / 2 : ctx->n;
+  uint64_t columns = max_u64(moved, ctx->machine->min_interval);
   uint64_t cycles = columns * fp32_passes(ctx);
   return (work){.issue = cycles, .stream = cycles};
 }

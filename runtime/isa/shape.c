@@ -15,7 +15,7 @@ static uint32_t product(uint64_t a, uint64_t b, uint64_t c) {
 }
 
 static ibx_operand_shape whole_space(const ibx_insn *insn) {
-  ibx_operand_shape shape = {.partitions = insn->partitions};
+  ibx_operand_shape shape = {.groups = 1, .partitions = insn->partitions};
   for (size_t d = 0; d < IBX_DIMS; d++) {
     shape.num[d] = insn->num[d];
   }
@@ -46,6 +46,14 @@ static void apply_rows(const ibx_insn *insn, size_t slot,
     if ((row_elements) != ALL) set_elements(shape, (row_elements));            \
     break;
 #include "imbrex/isa.def"
+  default: break;
+  }
+  switch ((unsigned)insn->opcode * IBX_OPERANDS + slot) {
+#define IBX_GROUPS(name, slot, row_groups, row_step)                           \
+  case IBX_OP_##name *IBX_OPERANDS + (slot):                                   \
+    shape->groups = (row_groups);                                              \
+    shape->group_step = (row_step);                                            \
+    break;
 #define IBX_TABLE(name, slot)                                                  \
   case IBX_OP_##name *IBX_OPERANDS + (slot): shape->num[0] = COUNT; break;
 #include "imbrex/isa.def"

@@ -228,6 +228,49 @@ const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   return NULL;
 }
 
+bool ibx_slot_is_packed(uint8_t opcode, size_t slot) {
+  static const struct {
+    uint8_t opcode, slot;
+  } packed[] = {
+#define IBX_PACKED(insn, slot) {IBX_OP_##insn, slot},
+#include "imbrex/isa.def"
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(packed); i++) {
+    if (packed[i].opcode == opcode && packed[i].slot == slot) return true;
+  }
+  return false;
+}
+
+static const struct {
+  char name[NAME_BYTES];
+  uint8_t opcode, number, targets;
+} modes[] = {
+#define IBX_MODE(insn, row_name, row_number, row_targets, sentence)            \
+  {.name = LOWER_NAME(#row_name),                                              \
+   .opcode = IBX_OP_##insn,                                                    \
+   .number = (row_number),                                                     \
+   .targets = TARGET_MASK(row_targets)},
+#include "imbrex/isa.def"
+};
+
+const char *ibx_mode_name(uint8_t opcode, uint8_t mode) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (modes[i].opcode == opcode && modes[i].number == mode) {
+      return modes[i].name;
+    }
+  }
+  return NULL;
+}
+
+uint8_t ibx_mode_targets(uint8_t opcode, uint8_t mode) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (modes[i].opcode == opcode && modes[i].number == mode) {
+      return modes[i].targets;
+    }
+  }
+  return mode == 0 ? UINT8_MAX : 0;
+}
+
 const char *ibx_flag_name(uint8_t bit) {
   for (size_t i = 0; i < IBX_COUNT_OF(flags); i++) {
     if (flags[i].bit == bit) return flags[i].name;

@@ -14,7 +14,7 @@
 
 enum {
   ALIGNMENT = 64,
-  ARRAY_BYTES = IBX_ARRAY * IBX_ARRAY * (int)sizeof(float)
+  ARRAY_BYTES = IBX_ARRAY_PLANES * IBX_ARRAY * IBX_ARRAY * (int)sizeof(float)
 };
 
 // Instructions, or 64 elements each of what they move: minutes, far more than

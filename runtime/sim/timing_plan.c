@@ -96,6 +96,7 @@ static reach reach_of_partitions(const ibx_operand *operand,
     reach_add(&r, operand->partition_step[d], shape->num[d]);
   }
   reach_add(&r, 1, shape->partitions);
+  reach_add(&r, shape->group_step, shape->groups);
   return r;
 }
 

@@ -37,6 +37,11 @@ static pattern pattern_of(const ibx_insn *insn, size_t slot,
     p.stride[d] = operand->step[d] * p.element;
     p.partition_step[d] = operand->partition_step[d];
   }
+  if (shape.groups != 1) {
+    p.num[1] = shape.groups;
+    p.stride[1] = 0;
+    p.partition_step[1] = (int32_t)shape.group_step;
+  }
   return p;
 }
 

@@ -101,6 +101,15 @@ static const struct {
 #include "imbrex/isa.def"
 };
 
+static const struct {
+  const char *insn, *targets, *sentence;
+  uint8_t opcode, number;
+} modes[] = {
+#define IBX_MODE(insn, name, number, targets, sentence)                        \
+  {#insn, targets, sentence, IBX_OP_##insn, number},
+#include "imbrex/isa.def"
+};
+
 static const char *const targets[] = {
 #define IBX_TARGET(name, number, sentence) #name,
 #include "imbrex/machine.def"
@@ -248,6 +257,16 @@ static void print_shapes_md(FILE *out, const char *insn) {
   }
 }
 
+static void print_modes_md(FILE *out, const char *insn) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (strcmp(modes[i].insn, insn) != 0) continue;
+    fprintf(out, "- mode %d, `%s` (", modes[i].number,
+            ibx_mode_name(modes[i].opcode, modes[i].number));
+    print_targets(out, modes[i].targets);
+    fprintf(out, "): %s\n", modes[i].sentence);
+  }
+}
+
 static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fprintf(out, "\n### %s\n\n%s.\n\n", row->name, row->sentence);
   fprintf(out, "- opcode 0x%02x, format [%s](#%s)\n- engines: ", row->opcode,
@@ -259,6 +278,7 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   print_slots(out, row);
   fputc('\n', out);
   print_shapes_md(out, row->name);
+  print_modes_md(out, row->name);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {
     fprintf(out, "- limit: %s\n", rule);
