@@ -183,7 +183,9 @@ static uint64_t hbm_bytes(const planner *p, const ibx_insn *insn, size_t slot) {
   const ibx_operand *operand = &insn->operand[slot];
   if (p->places[operand->buffer].space != IBX_SPACE_HBM) return 0;
   uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
-  for (size_t d = 0; d < IBX_DIMS; d++) {
+  bool is_sum =
+      ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_SUM && slot == 0;
+  for (size_t d = is_sum ? 1 : 0; d < IBX_DIMS; d++) {
     bytes = cut_mul(bytes, insn->num[d]);
   }
   return bytes;
@@ -213,6 +215,9 @@ static ibx_status plan_dma(const planner *p, const ibx_insn *insn,
   }
   timed->write_bytes = hbm_bytes(p, insn, 0);
   timed->read_bytes = hbm_bytes(p, insn, 1);
+  if (ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_ADD) {
+    timed->read_bytes += timed->write_bytes;
+  }
   free(pieces);
   return IBX_OK;
 }

@@ -98,6 +98,7 @@ static const struct {
 #define IBX_SHAPE(insn, slot, partitions, elements)                            \
   {#insn, #partitions, #elements, slot},
 #define IBX_TABLE(insn, slot) {#insn, NULL, NULL, slot},
+#define IBX_ONCE(insn, slot) {#insn, "1", NULL, slot},
 #include "imbrex/isa.def"
 };
 
@@ -245,7 +246,9 @@ static void print_common_limits_md(FILE *out) {
 static void print_shapes_md(FILE *out, const char *insn) {
   for (size_t i = 0; i < IBX_COUNT_OF(shapes); i++) {
     if (strcmp(shapes[i].insn, insn) != 0) continue;
-    if (!shapes[i].partitions) {
+    if (!shapes[i].elements && shapes[i].partitions) {
+      fprintf(out, "- operand %d: does not walk dimension 0\n", shapes[i].slot);
+    } else if (!shapes[i].partitions) {
       fprintf(out, "- operand %d: any of `count` rows\n", shapes[i].slot);
     } else if (strcmp(shapes[i].elements, "ALL") == 0) {
       fprintf(out, "- operand %d: %s partitions\n", shapes[i].slot,
