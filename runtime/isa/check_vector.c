@@ -146,8 +146,8 @@ static ibx_status check_range_select(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_select_reduce(const ibx_check_ctx *ctx) {
-  if (is_int32(dtype_of(ctx, 1))) {
-    return fail_dtype(ctx, 1, "no integer of 32 bits is selected");
+  if (is_int32(dtype_of(ctx, 1)) || dtype_of(ctx, 1) == IBX_DTYPE_TF32) {
+    return fail_dtype(ctx, 1, "no tf32 and no integer of 32 bits is selected");
   }
   if (is_integer(dtype_of(ctx, 2), 16) || dtype_of(ctx, 2) == IBX_DTYPE_BOOL) {
     return IBX_OK;
@@ -161,6 +161,7 @@ static ibx_status check_exponential(const ibx_check_ctx *ctx) {
     ibx_dtype dtype = dtype_of(ctx, slot);
     if (dtype == IBX_DTYPE_F8E4M3FN) return fail_dtype(ctx, slot, "use f8e4m3");
   }
+  if (dtype_of(ctx, 1) == IBX_DTYPE_TF32) return fail_dtype(ctx, 1, "use f32");
   if (dtype_of(ctx, 0) != IBX_DTYPE_U32) return IBX_OK;
   return fail_dtype(ctx, 0, "use i32");
 }

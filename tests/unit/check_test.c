@@ -515,6 +515,7 @@ static void good_instructions_pass_on_all_targets(void **state) {
     for (size_t t = 0; t < IBX_COUNT_OF(targets); t++) {
       const ibx_insn_info *info = ibx_insn_get(it.insn.opcode);
       bool has_it = info->targets >> ibx_machine_find(targets[t])->target & 1;
+      if (it.target && strcmp(it.target, targets[t]) != 0) continue;
       ibx_error err = {0};
       ibx_status status = check(&it, targets[t], &err);
       if (has_it && status != IBX_OK) fail_msg("%s", err.message);
@@ -666,6 +667,7 @@ BREAK(src_u32,            i->operand[1].dtype = IBX_DTYPE_U32)
 BREAK(no_bound,           i->operand[2].buffer = IBX_NO_BUFFER)
 BREAK(imm0_far,           i->imm[0] += 1.0f)
 BREAK(imm1_one,           i->imm[1] = 1.0f)
+BREAK(src_tf32,           i->operand[1].dtype = IBX_DTYPE_TF32)
 BREAK(predicate_wide,     i->operand[2].dtype = IBX_DTYPE_I32)
 BREAK(on_ibx2,            it->target = "ibx2")
 BREAK(on_ibx3,            it->target = "ibx3")
@@ -849,7 +851,9 @@ static const rule rules[] = {
     {good_range_select,       imm1_one,          "imm1 is 1; leave it out"},
     {good_range_select,       reduce_load,       "does not take the command 4"},
     {good_select_reduce,      on_ibx2,           "target ibx2 does not have it"},
-    {good_select_reduce,      src_int,           "no integer of 32 bits"},
+    {good_select_reduce,      src_int,           "no tf32 and no integer of 32 bits"},
+    {good_select_reduce,      src_tf32,          "no tf32"},
+    {good_exponential,        src_tf32,          "use f32"},
     {good_select_reduce,      predicate_wide,    "8 or 16 bits is needed"},
     {good_select_reduce,      predicate_float,   "8 or 16 bits is needed"},
     {good_select_reduce,      two_psum,          "both inputs are in psum"},
