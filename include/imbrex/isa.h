@@ -20,6 +20,8 @@ enum {
   IBX_OPERANDS = 4,
   IBX_OPERATORS = 4,
   IBX_IMMEDIATES = 4,
+  IBX_QUADRANT = 32, ///< partitions that a shuffle stays within
+  IBX_SHUFFLE_LEAVE = 255,
   IBX_NO_BUFFER = 0xffff,
   IBX_NO_REGISTER = 0xff
 };
@@ -66,6 +68,12 @@ typedef enum ibx_reduce {
 #include "imbrex/isa.def"
   IBX_REDUCE_COUNT
 } ibx_reduce;
+
+/// States of an engine that no operand shows, one bit each.
+enum {
+  IBX_STATE_ACCUMULATORS = 1,
+  IBX_STATE_GENERATOR = 2 ///< of random numbers
+};
 
 /// Where a DMA's descriptors come from.
 typedef enum ibx_dge {
@@ -115,6 +123,7 @@ typedef struct ibx_insn {
   uint8_t reg[2];     ///< control
   uint8_t reduce;     ///< ibx_reduce: accumulators of Scalar and Vector
   uint8_t mode;       ///< of the instruction; isa.def tells which there are
+  uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
 /// What time, prover and simulator must know of an instruction.
@@ -212,6 +221,7 @@ IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
 IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
+IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
 
@@ -265,6 +275,11 @@ IBX_API bool ibx_slot_is_packed(uint8_t opcode, size_t slot);
 IBX_API const char *ibx_mode_name(uint8_t opcode, uint8_t mode);
 /// The targets that have a mode, bit per ibx_target number; all have mode 0.
 IBX_API uint8_t ibx_mode_targets(uint8_t opcode, uint8_t mode);
+/// The commands of `reduce` that an instruction takes, one bit each.
+IBX_API uint8_t ibx_insn_reduces(uint8_t opcode);
+/// The states of its engine that an instruction uses: IBX_STATE_ bits. One with
+/// the command IDLE does not use the accumulators.
+IBX_API uint8_t ibx_insn_state(const ibx_insn *insn);
 IBX_API const char *ibx_flag_name(uint8_t bit);      ///< "accumulate", or NULL
 IBX_API const char *ibx_reduce_name(uint8_t number); ///< "reset", or NULL
 

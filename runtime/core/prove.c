@@ -33,6 +33,7 @@ typedef struct prover {
   ibx_order order;
   ibx_shadow shadow;
   array_row array[IBX_PARTITIONS];
+  uint64_t accumulators[IBX_ENGINE_COUNT][2]; ///< masks of those that are set
   ibx_proof proof;
   ibx_error *err;
 } prover;
@@ -290,6 +291,49 @@ static ibx_status check_array(prover *p, const ibx_access *access,
   return IBX_OK;
 }
 
+// The partitions of dst, whose accumulators the instruction uses.
+static void accumulator_mask(const prover *p, const ibx_insn *insn,
+                             uint64_t mask[2]) {
+  const ibx_operand *dst = &insn->operand[0];
+  ibx_buffer_place place = p->places[dst->buffer];
+  place.partition = (uint8_t)(place.partition + dst->partition);
+  place.partitions = insn->partitions;
+  ibx_region lanes = ibx_region_of_place(&place);
+  mask[0] = lanes.mask[0];
+  mask[1] = lanes.mask[1];
+}
+
+static bool needs_accumulators(const ibx_insn *insn) {
+  return insn->opcode == IBX_OP_read_accumulator ||
+         insn->reduce == IBX_REDUCE_REDUCE;
+}
+
+// The accumulators of an engine are memory, too: what is read from them must
+// have been set by this program.
+static ibx_status check_accumulators(prover *p, const ibx_access *access,
+                                     const ibx_insn *insn) {
+  bool is_user = (ibx_insn_state(insn) & IBX_STATE_ACCUMULATORS) != 0;
+  if (!is_user && ibx_insn_reduces(insn->opcode) == 0) return IBX_OK;
+  uint64_t lanes[2], *set = p->accumulators[access->engine];
+  accumulator_mask(p, insn, lanes);
+  bool is_set = (lanes[0] & ~set[0]) == 0 && (lanes[1] & ~set[1]) == 0;
+  if (needs_accumulators(insn)) {
+    if (is_set) return IBX_OK;
+    char where[WHERE_BYTES];
+    describe(p, (ibx_engine)access->engine, access->insn, where);
+    return IBX_FAIL(p->err, UNPROVEN,
+                    "%s uses accumulators of %s that nothing has set; start "
+                    "with reset_reduce",
+                    where, ibx_engine_name((ibx_engine)access->engine));
+  }
+  // ISA: with IDLE Scalar's stay as they are, Vector's may change.
+  if (!is_user && access->engine != IBX_ENGINE_VECTOR) return IBX_OK;
+  for (size_t i = 0; i < 2; i++) {
+    set[i] = is_user ? set[i] | lanes[i] : set[i] & ~lanes[i];
+  }
+  return IBX_OK;
+}
+
 // Reads, then writes.
 static ibx_status do_accesses(prover *p, const ibx_access *access,
                               const ibx_insn *insn) {
@@ -300,6 +344,7 @@ static ibx_status do_accesses(prover *p, const ibx_access *access,
     IBX_TRY(touch(p, *access, insn, slot, false));
   }
   IBX_TRY(check_array(p, access, insn));
+  IBX_TRY(check_accumulators(p, access, insn));
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
     if (!has_buffer(insn, info, slot) || !ibx_slot_writes(info->slot[slot]))
       continue;

@@ -29,7 +29,7 @@ static const char *const dges[] = {
 };
 
 static const char *const keywords[] = {"size",   "step",  "pstep", "wait",
-                                       "signal", "field", "bits"};
+                                       "signal", "field", "bits",  "shuffle"};
 
 static bool same(const char *name, const char *text, size_t len) {
   return strlen(name) == len && memcmp(name, text, len) == 0;

@@ -88,6 +88,16 @@ static ibx_status check_operators(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
+static ibx_status check_reduce(const ibx_check_ctx *ctx) {
+  uint8_t reduce = ctx->insn->reduce;
+  unsigned taken = ibx_insn_reduces(ctx->insn->opcode);
+  if (taken == 0) taken = 1u << IBX_REDUCE_IDLE;
+  if (reduce < IBX_REDUCE_COUNT && (taken >> reduce & 1)) return IBX_OK;
+  const char *name = ibx_reduce_name(reduce);
+  return IBX_CHECK_FAIL(ctx, "it does not take the command %u (%s)", reduce,
+                        name ? name : "unknown");
+}
+
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
   uint16_t buffer = ctx->insn->operand[slot].buffer;
   const char *name = ibx_check_slot_name(slot);
@@ -396,6 +406,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_mode(&ctx));
   IBX_TRY(check_buffers(&ctx));
   IBX_TRY(check_operators(&ctx));
+  IBX_TRY(check_reduce(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

@@ -64,10 +64,34 @@ static ibx_status check_whole(const ibx_check_ctx *ctx, size_t index) {
                         index, (double)ctx->insn->imm[index]);
 }
 
+ibx_status ibx_check_unary(const ibx_check_ctx *ctx, size_t index, size_t slot,
+                           uint8_t reverse) {
+  const ibx_insn *insn = ctx->insn;
+  if (!ibx_alu_is_unary(insn->op[index])) return IBX_OK;
+  bool is_alone = insn->operand[slot].buffer == IBX_NO_BUFFER &&
+                  insn->imm[index] == 0.0f && !(insn->flags & reverse);
+  if (is_alone) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "op%zu is %s, which takes no scalar; leave %s and "
+                        "imm%zu out",
+                        index, ibx_alu_name(insn->op[index]),
+                        ibx_check_slot_name(slot), index);
+}
+
+static ibx_status check_binary(const ibx_check_ctx *ctx, size_t index) {
+  uint8_t op = ctx->insn->op[index];
+  if (!ibx_alu_is_unary(op)) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "op%zu is %s, which has one side; use tensor_scalar",
+                        index, ibx_alu_name(op));
+}
+
 // ISA tensor_scalar: both operators are of one class. Those on bits have
 // immediates, as a [P,1] operand is fp32.
 static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
   const uint8_t *op = ctx->insn->op;
+  IBX_TRY(ibx_check_unary(ctx, 0, 2, IBX_FLAG_REVERSE0));
+  IBX_TRY(ibx_check_unary(ctx, 1, 3, IBX_FLAG_REVERSE1));
   bool is_bits[2] = {ibx_alu_is_bitwise(op[0]), ibx_alu_is_bitwise(op[1])};
   if (!is_bits[0] && !is_bits[1]) return IBX_OK;
   bool both = is_bits[0] && (is_bits[1] || op[1] == IBX_ALU_BYPASS);
@@ -90,7 +114,18 @@ static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_tensor_tensor(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_binary(ctx, 0));
   return ibx_alu_is_bitwise(ctx->insn->op[0]) ? check_bit_types(ctx) : IBX_OK;
+}
+
+static ibx_status check_scalar_tensor(const ibx_check_ctx *ctx) {
+  IBX_TRY(ibx_check_unary(ctx, 0, 3, 0));
+  return check_binary(ctx, 1);
+}
+
+static ibx_status check_scan(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_binary(ctx, 0));
+  return check_binary(ctx, 1);
 }
 
 // Reduced dimensions are the innermost ones: once the destination stands still,
@@ -118,6 +153,8 @@ static ibx_status check_tensor_reduce(const ibx_check_ctx *ctx) {
 
 static ibx_status check_scalar_reduce(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[1];
+  IBX_TRY(ibx_check_unary(ctx, 0, 2, 0));
+  IBX_TRY(ibx_check_start(ctx, 1));
   if (op == IBX_ALU_ADD || op == IBX_ALU_MULTIPLY || op == IBX_ALU_MAX ||
       op == IBX_ALU_MIN) {
     return IBX_OK;
@@ -186,12 +223,14 @@ ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   case IBX_OP_tensor_copy: return check_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
+  case IBX_OP_scalar_tensor_tensor: return check_scalar_tensor(ctx);
+  case IBX_OP_tensor_scan: return check_scan(ctx);
   case IBX_OP_tensor_reduce: return check_tensor_reduce(ctx);
   case IBX_OP_tensor_scalar_reduce: return check_scalar_reduce(ctx);
   case IBX_OP_select: return check_select(ctx);
   case IBX_OP_vector_transpose: return check_vector_transpose(ctx);
   case IBX_OP_iota: return check_iota(ctx);
   case IBX_OP_partition_reduce: return check_partition_reduce(ctx);
-  default: return IBX_OK;
+  default: return ibx_check_vector_insn(ctx);
   }
 }

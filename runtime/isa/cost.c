@@ -157,7 +157,11 @@ static work cost_COPY(const cost_ctx *ctx) {
 
 // ISA tensor_scalar: one or two operators cost the same.
 static work cost_SCALAR_OP(const cost_ctx *ctx) {
-  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, ctx->n);
+  const uint8_t *op = ctx->insn->op;
+  bool is_slow = op[0] == IBX_ALU_RSQRT || op[1] == IBX_ALU_RSQRT; // SHARED
+  if (ctx->engine == IBX_ENGINE_GPSIMD) {
+    return gpsimd_work(ctx, is_slow ? 4 * ctx->n : ctx->n);
+  }
   return lane_work(ctx, div_up(ctx->n, vector_rate(ctx)));
 }
 
@@ -254,6 +258,36 @@ static work cost_ACTIVATION(const cost_ctx *ctx) {
 
 static work cost_ACTIVATION_REDUCE(const cost_ctx *ctx) {
   return with_accumulator(ctx, cost_ACTIVATION(ctx));
+}
+
+static work cost_READ_ACCUMULATOR(const cost_ctx *ctx) {
+  return lane_work(ctx, ctx->machine->min_interval);
+}
+
+static work cost_STREAM(const cost_ctx *ctx) { return lane_work(ctx, ctx->n); }
+
+static work cost_CUMULATIVE(const cost_ctx *ctx) {
+  return lane_work(ctx, 2 * ctx->n);
+}
+
+static work cost_EXPONENTIAL(const cost_ctx *ctx) {
+  return lane_work(ctx, div_up(ctx->n, ctx->machine->exponential_rate));
+}
+
+static work cost_BN_AGGR(const cost_ctx *ctx) {
+  return lane_work(ctx, 13 * ctx->n / 3);
+}
+
+static work cost_SEARCH8(const cost_ctx *ctx) { return lane_work(ctx, ctx->n); }
+
+static work cost_RANDOM(const cost_ctx *ctx) {
+  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, ctx->n);
+  return lane_work(ctx, div_up(ctx->n, ctx->machine->random_rate));
+}
+
+static work cost_STATE(const cost_ctx *ctx) {
+  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, 0);
+  return lane_work(ctx, ctx->machine->min_interval);
 }
 
 static work cost_GPSIMD(const cost_ctx *ctx) {

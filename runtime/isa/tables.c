@@ -59,6 +59,11 @@ static const struct {
 #include "imbrex/isa.def"
 };
 
+static const bool unary_alus[IBX_ALU_COUNT] = {
+#define IBX_UNARY(name) [IBX_ALU_##name] = true,
+#include "imbrex/isa.def"
+};
+
 static const uint8_t act_tables[] = {
 #define IBX_ACT(name, number, table, sentence) [number] = (table),
 #include "imbrex/isa.def"
@@ -202,6 +207,10 @@ bool ibx_alu_is_bitwise(uint8_t alu) {
   return alu < IBX_ALU_COUNT && alus[alu].klass == CLASS_BITS;
 }
 
+bool ibx_alu_is_unary(uint8_t alu) {
+  return alu < IBX_ALU_COUNT && unary_alus[alu];
+}
+
 uint8_t ibx_act_table(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_tables[act] : 0;
 }
@@ -307,6 +316,34 @@ uint8_t ibx_insn_flags(uint8_t opcode) {
     if (taken[i].opcode == opcode) sum = (uint8_t)(sum | taken[i].bit);
   }
   return sum;
+}
+
+uint8_t ibx_insn_reduces(uint8_t opcode) {
+  static const struct {
+    uint8_t opcode, command;
+  } taken[] = {
+#define IBX_REDUCES(insn, command) {IBX_OP_##insn, IBX_REDUCE_##command},
+#include "imbrex/isa.def"
+  };
+  unsigned sum = 0;
+  for (size_t i = 0; i < IBX_COUNT_OF(taken); i++) {
+    if (taken[i].opcode == opcode) sum |= 1u << taken[i].command;
+  }
+  return (uint8_t)sum;
+}
+
+uint8_t ibx_insn_state(const ibx_insn *insn) {
+  static const struct {
+    uint8_t opcode, state;
+  } states[] = {
+#define IBX_STATE(insn, state) {IBX_OP_##insn, IBX_STATE_##state},
+#include "imbrex/isa.def"
+  };
+  unsigned sum = insn->reduce != IBX_REDUCE_IDLE ? IBX_STATE_ACCUMULATORS : 0;
+  for (size_t i = 0; i < IBX_COUNT_OF(states); i++) {
+    if (states[i].opcode == insn->opcode) sum |= states[i].state;
+  }
+  return (uint8_t)sum;
 }
 
 ibx_insn ibx_insn_make(ibx_opcode opcode) {

@@ -3,6 +3,7 @@
 // Reductions: one value for each group of elements, as element.h and arith.h
 // say; integers in ascending order.
 
+#include "sim/accumulator.h"
 #include "sim/arith.h"
 #include "sim/bits.h"
 #include "sim/element.h"
@@ -49,7 +50,7 @@ ibx_status ibx_exec_tensor_reduce(const ibx_exec *x) {
 }
 
 // dst = src op0 s0, and of these values, before their conversion, op1 over each
-// partition.
+// partition, through the accumulators unless the command is IDLE.
 ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
   ibx_sim_shape shape = ibx_sim_shape_of(insn);
@@ -68,6 +69,9 @@ ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
       ibx_fold_take(&all, value);
     }
     reduced[p] = ibx_fold_end(&all);
+    if (insn->reduce == IBX_REDUCE_IDLE) continue;
+    ibx_accumulate(x, insn->op[1], p, reduced[p], insn->imm[1]);
+    reduced[p] = *ibx_accumulator(x, p);
   }
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_store(&result, p, 0, reduced[p]);

@@ -270,6 +270,16 @@ static void print_modes_md(FILE *out, const char *insn) {
   }
 }
 
+static void print_commands_md(FILE *out, uint8_t opcode) {
+  const char *separator = "- commands: ";
+  for (uint8_t i = 0; i < IBX_REDUCE_COUNT; i++) {
+    if (!(ibx_insn_reduces(opcode) >> i & 1)) continue;
+    fprintf(out, "%s%s", separator, ibx_reduce_name(i));
+    separator = ", ";
+  }
+  if (ibx_insn_reduces(opcode) != 0) fputc('\n', out);
+}
+
 static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fprintf(out, "\n### %s\n\n%s.\n\n", row->name, row->sentence);
   fprintf(out, "- opcode 0x%02x, format [%s](#%s)\n- engines: ", row->opcode,
@@ -282,6 +292,7 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fputc('\n', out);
   print_shapes_md(out, row->name);
   print_modes_md(out, row->name);
+  print_commands_md(out, (uint8_t)row->opcode);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {
     fprintf(out, "- limit: %s\n", rule);
