@@ -31,6 +31,7 @@
 //   table     an activation of another table set first loads it
 
 #include "timing.h"
+#include "extent.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -127,8 +128,29 @@ static bool init_engine(ibx_timer *t, const ibx_entry *entry,
   return s->frames != NULL;
 }
 
-static ibx_status init(ibx_timer *t, const ibx_entry *entry, ibx_error *err) {
-  const ibx_machine *machine = t->machine;
+// Time alone knows no data: a register is loaded with its extent.
+static ibx_status init_extents(ibx_timer *t, const ibx_entry *entry,
+                               const ibx_sim_time_options *options,
+                               ibx_error *err) {
+  uint32_t *counts[IBX_ENGINE_COUNT];
+  ibx_status status = ibx_extents_find(entry, options->extents,
+                                       options->extent_count, counts, err);
+  for (int e = 0; e < IBX_ENGINE_COUNT && status == IBX_OK; e++) {
+    for (size_t i = 0; counts[e] && i < entry->streams[e].count; i++) {
+      t->plan.insns[e][i].count = counts[e][i];
+    }
+  }
+  ibx_extents_free(counts);
+  return status;
+}
+
+ibx_status ibx_timer_init(ibx_timer *t, const ibx_program_data *program,
+                          const ibx_entry *entry,
+                          const ibx_sim_time_options *options, ibx_error *err) {
+  const ibx_machine *machine = program->machine;
+  *t = (ibx_timer){
+      .machine = machine,
+      .events = {.deliver = options->on_event, .user = options->user}};
   t->half_words = machine->fetch_bytes / 2 / IBX_WORD_BYTES;
   t->dependent_ps = ibx_machine_cycles_to_ps(machine, IBX_ENGINE_SCALAR,
                                              machine->scalar_dependent);
@@ -146,10 +168,10 @@ static ibx_status init(ibx_timer *t, const ibx_entry *entry, ibx_error *err) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the sequencers");
   }
   init_signals(t);
-  return IBX_OK;
+  return init_extents(t, entry, options, err);
 }
 
-static void fini(ibx_timer *t) {
+void ibx_timer_fini(ibx_timer *t) {
   ibx_timing_plan_fini(&t->plan);
   ibx_timed_dma_fini(&t->dma);
   ibx_event_queue_fini(&t->events);
@@ -162,21 +184,32 @@ static void fini(ibx_timer *t) {
   }
 }
 
+ibx_status ibx_timer_run(ibx_timer *t, ibx_sim_time *out_time, ibx_error *err) {
+  IBX_TRY(run(t, err));
+  t->time.dma_busy_ps = t->dma.busy_ps / t->machine->dma_engines;
+  t->time.dma_active_ps = t->dma.active_ps;
+  *out_time = t->time;
+  return IBX_OK;
+}
+
+ibx_status ibx_sim_time_entry_with(const ibx_program_data *program,
+                                   const ibx_entry *entry,
+                                   const ibx_sim_time_options *options,
+                                   ibx_sim_time *out_time, ibx_error *err) {
+  *out_time = (ibx_sim_time){0};
+  ibx_timer *t = malloc(sizeof(*t));
+  if (!t) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the simulator");
+  ibx_status status = ibx_timer_init(t, program, entry, options, err);
+  if (status == IBX_OK) status = ibx_timer_run(t, out_time, err);
+  ibx_timer_fini(t);
+  free(t);
+  return status;
+}
+
 ibx_status ibx_sim_time_entry(const ibx_program_data *program,
                               const ibx_entry *entry, ibx_sim_event_fn on_event,
                               void *user, ibx_sim_time *out_time,
                               ibx_error *err) {
-  *out_time = (ibx_sim_time){0};
-  ibx_timer *t = calloc(1, sizeof(*t));
-  if (!t) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the simulator");
-  t->machine = program->machine;
-  t->events = (ibx_event_queue){.deliver = on_event, .user = user};
-  ibx_status status = init(t, entry, err);
-  if (status == IBX_OK) status = run(t, err);
-  t->time.dma_busy_ps = t->dma.busy_ps / t->machine->dma_engines;
-  t->time.dma_active_ps = t->dma.active_ps;
-  if (status == IBX_OK) *out_time = t->time;
-  fini(t);
-  free(t);
-  return status;
+  ibx_sim_time_options options = {.on_event = on_event, .user = user};
+  return ibx_sim_time_entry_with(program, entry, &options, out_time, err);
 }

@@ -258,6 +258,15 @@ typedef struct ibx_timer {
   bool is_short; ///< of memory
 } ibx_timer;
 
+/// Plans the entry. The options' events are delivered by ibx_timer_run().
+/// ibx_timer_fini() is due in either case.
+ibx_status ibx_timer_init(ibx_timer *t, const ibx_program_data *program,
+                          const ibx_entry *entry,
+                          const ibx_sim_time_options *options, ibx_error *err);
+/// Runs once from the first issue to the last completion.
+ibx_status ibx_timer_run(ibx_timer *t, ibx_sim_time *out_time, ibx_error *err);
+void ibx_timer_fini(ibx_timer *t);
+
 /// Bytes by which the loop registers move a box of the next instruction.
 int64_t ibx_timed_loop_offset(const ibx_sequencer *s, const ibx_timed_box *box);
 /// The earliest time, from `now_ps` on, at which everything that the next
