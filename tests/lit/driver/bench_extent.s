@@ -7,7 +7,7 @@
 ; RUN: not %imbrex prove %t.ibx 2>&1 | FileCheck %s --check-prefix=PROVE
 ; PROVE: memory
 ; RUN: %imbrex bench %t.ibx | FileCheck %s --check-prefix=MOST
-; MOST-NOT: extent
+; MOST-NOT: {{^}}extent
 ; MOST:     executed   20006 instructions
 ; RUN: %imbrex bench %t.ibx --extent length=300 --timeline | FileCheck %s --check-prefix=SOME
 ; SOME:     extent     length = 300
