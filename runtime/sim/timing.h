@@ -223,6 +223,7 @@ typedef struct ibx_sequencer {
   uint64_t fetched_words; ///< left in the half of the buffer that is in use
   uint64_t fetch_ps;      ///< when the other half is full
   size_t arriving;        ///< index of the DMA that arrives
+  uint64_t arrived;       ///< DMAs before it
   uint64_t arrive_ps;
   ibx_loop_frame *frames;
   size_t depth;

@@ -233,12 +233,26 @@ static bool is_control(const ibx_timed_insn *timed) {
   return timed->kind >= IBX_TIMED_LOOP;
 }
 
-static void signal_done(ibx_timer *t, const ibx_sequencer *s,
-                        const ibx_timed_insn *timed, uint64_t now_ps) {
-  unsigned semaphore = timed->signal_semaphore;
-  rise(t, semaphore, now_ps, s->done_ps + t->signal_ps[semaphore],
-       timed->signal_value);
-  refresh_waiters(t, semaphore);
+// When the signal of an instruction whose results are complete reaches its
+// waiter; 0 where it sends none. The pieces of a DMA send their own.
+static uint64_t signal_time(const ibx_timer *t, const ibx_sequencer *s,
+                            const ibx_timed_insn *timed) {
+  if (timed->signal_value == 0 || timed->kind == IBX_TIMED_DMA) return 0;
+  return s->done_ps + t->signal_ps[timed->signal_semaphore];
+}
+
+static void send_issue(ibx_timer *t, ibx_engine engine, size_t index,
+                       uint64_t now_ps, uint64_t end_ps) {
+  const ibx_sequencer *s = &t->engines[engine];
+  ibx_sim_event event = {.start_ps = now_ps,
+                         .end_ps = end_ps,
+                         .done_ps = ibx_timed_later(end_ps, s->done_ps),
+                         .signal_ps = signal_time(t, s, &s->timed[index]),
+                         .dma = s->arrived,
+                         .index = (uint32_t)index,
+                         .agent = (uint8_t)engine,
+                         .issuer = (uint8_t)engine};
+  send_event(t, &event);
 }
 
 void ibx_timed_issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
@@ -258,16 +272,11 @@ void ibx_timed_issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   if (!is_control(timed) && timed->kind != IBX_TIMED_DMA) {
     t->time.total_ps = ibx_timed_later(t->time.total_ps, s->done_ps);
   }
-  if (t->events.deliver) {
-    ibx_sim_event event = {.start_ps = now_ps,
-                           .end_ps = end_ps,
-                           .index = (uint32_t)index,
-                           .agent = (uint8_t)engine,
-                           .issuer = (uint8_t)engine};
-    send_event(t, &event);
-  }
-  if (timed->signal_value != 0 && timed->kind != IBX_TIMED_DMA) {
-    signal_done(t, s, timed, now_ps);
+  if (t->events.deliver) send_issue(t, engine, index, now_ps, end_ps);
+  uint64_t signal_ps = signal_time(t, s, timed);
+  if (signal_ps != 0) {
+    rise(t, timed->signal_semaphore, now_ps, signal_ps, timed->signal_value);
+    refresh_waiters(t, timed->signal_semaphore);
   }
   if (timed->wait_value != 0) refresh_waiters(t, timed->wait_semaphore);
   ibx_timed_come(t, engine);
@@ -287,11 +296,17 @@ static void signal_pieces(ibx_timer *t, const ibx_timed_insn *timed,
 }
 
 static void send_pieces(ibx_timer *t, ibx_engine engine, size_t count) {
+  const ibx_sequencer *s = &t->engines[engine];
+  bool signals = s->timed[s->arriving].signal_value != 0;
   for (size_t i = 0; i < count; i++) {
     const ibx_timed_piece *piece = &t->pieces[i];
+    uint64_t signal_ps = piece->complete_ps + t->machine->dma_completion_ps;
     ibx_sim_event event = {.start_ps = piece->start_ps,
                            .end_ps = piece->end_ps,
-                           .index = (uint32_t)t->engines[engine].arriving,
+                           .done_ps = piece->complete_ps,
+                           .signal_ps = signals ? signal_ps : 0,
+                           .dma = s->arrived,
+                           .index = (uint32_t)s->arriving,
                            .agent = (uint8_t)(IBX_ENGINE_COUNT + piece->engine),
                            .issuer = (uint8_t)engine};
     send_event(t, &event);
@@ -308,6 +323,7 @@ void ibx_timed_arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
       count, t->pieces);
   t->time.total_ps = ibx_timed_later(t->time.total_ps, complete_ps);
   if (t->events.deliver) send_pieces(t, engine, count);
+  s->arrived++;
   t->time.dma_count++;
   t->time.hbm_read_bytes += transfer->read_bytes;
   t->time.hbm_write_bytes += transfer->write_bytes;
