@@ -132,6 +132,7 @@ static bool init_engine(ibx_timer *t, const ibx_entry *entry,
 static ibx_status init_extents(ibx_timer *t, const ibx_entry *entry,
                                const ibx_sim_time_options *options,
                                ibx_error *err) {
+  if (options->extent_count == 0) return IBX_OK; // the plan has the limits
   uint32_t *counts[IBX_ENGINE_COUNT];
   ibx_status status = ibx_extents_find(entry, options->extents,
                                        options->extent_count, counts, err);
