@@ -31,8 +31,8 @@ static bool names_tensor(const ibx_entry *entry, const char *name,
                          uint16_t buffer) {
   for (size_t i = 0; i < entry->input_count; i++) {
     const ibx_tensor_decl *tensor = &entry->inputs[i];
-    if (tensor->buffer == buffer && strcmp(tensor->name, name) == 0)
-      return true;
+    if (tensor->buffer != buffer || !tensor->name) continue;
+    if (strcmp(tensor->name, name) == 0) return true;
   }
   return false;
 }
@@ -92,6 +92,9 @@ static ibx_status give(const finder *f, const ibx_sim_extent *extent,
 
 static ibx_status find_one(const finder *f, const ibx_sim_extent *extent) {
   bool is_found = false;
+  if (!extent->name) {
+    return IBX_FAIL(f->err, INVALID_ARGUMENT, "an extent has no name");
+  }
   mark_copies(f->entry, extent->name, f->is_copied);
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     const ibx_stream *stream = &f->entry->streams[e];

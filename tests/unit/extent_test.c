@@ -144,6 +144,12 @@ static void unknown_names_are_refused(void **state) {
   }
 }
 
+static void an_extent_needs_a_name(void **state) {
+  (void)state;
+  outcome o = run(&(ibx_sim_extent){NULL, 3}, 1);
+  assert_int_equal(o.time_status, IBX_INVALID_ARGUMENT);
+}
+
 static void more_than_the_limit_is_refused(void **state) {
   (void)state;
   outcome o = run(&(ibx_sim_extent){"limits[0]", 1001}, 1);
@@ -189,6 +195,7 @@ int main(void) {
       cmocka_unit_test(an_input_names_what_it_is_copied_to),
       cmocka_unit_test(the_last_extent_counts),
       cmocka_unit_test(unknown_names_are_refused),
+      cmocka_unit_test(an_extent_needs_a_name),
       cmocka_unit_test(more_than_the_limit_is_refused),
       cmocka_unit_test(the_prover_sees_the_extents),
       cmocka_unit_test(an_entry_that_loads_nothing_is_not_copied),
