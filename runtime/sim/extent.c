@@ -136,8 +136,9 @@ ibx_status ibx_extents_find(const ibx_entry *entry,
                             ibx_error *err) {
   memset(counts, 0, IBX_ENGINE_COUNT * sizeof(*counts));
   bool *is_copied = calloc(entry->buffer_count + 1, sizeof(*is_copied));
+  if (!is_copied) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for extents");
   ibx_status status = IBX_OK;
-  if (!is_copied || !init_counts(entry, counts)) {
+  if (!init_counts(entry, counts)) {
     status = IBX_FAIL(err, OUT_OF_MEMORY, "no memory for extents");
   }
   finder f = {
