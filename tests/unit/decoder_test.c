@@ -198,7 +198,7 @@ static void norm(const double *x, const double *gain, size_t columns,
     sum += x[f] * x[f];
   }
   for (size_t f = 0; f < HID; f++) {
-    out[f] = x[f] / sqrt(sum / HID + 1e-5) *
+    out[f] = x[f] / sqrt(sum / (double)HID + 1e-5) *
              by_feature(gain, columns, f + first * D);
   }
 }
@@ -309,7 +309,7 @@ static void check_logits(const tensor *t, const double *want) {
   }
   double share = sqrt(error / norm2);
   print_message("decoder: error %.2e of the 2-norm\n", share);
-  assert_true(norm2 > 0.01 * VOCAB);
+  assert_true(norm2 > 0.01 * (double)VOCAB);
   // bf16 has 8 bits; some twenty roundings follow each other.
   assert_true(share < 0.03);
 }
