@@ -100,7 +100,7 @@ typedef struct ibx_device_table {
 
   /// Runs once and returns when the results are complete. `memory[i]` is the
   /// storage of buffer i of the entry where that is of kind INPUT, OUTPUT or
-  /// STATE: as many bytes as its place says, at any alignment, the caller's
+  /// STATE: ibx_buffer_bytes() of it, at any alignment, the caller's
   /// until the call returns and then forgotten. Other elements are ignored. A
   /// needed one that is NULL fails with INVALID_ARGUMENT, unless the buffer has
   /// no bytes. INPUT is only read. What no instruction writes of an OUTPUT is

@@ -172,6 +172,18 @@ typedef struct ibx_transfer {
   ibx_transfer_rate rate;
 } ibx_transfer;
 
+/// How the cores of a program meet in an instruction.
+typedef enum ibx_collective {
+  IBX_COLLECTIVE_NONE, ///< they do not
+  IBX_COLLECTIVE_BARRIER,
+  IBX_COLLECTIVE_EXCHANGE,
+  IBX_COLLECTIVE_ALL_REDUCE,
+  IBX_COLLECTIVE_ALL_GATHER,
+  IBX_COLLECTIVE_REDUCE_SCATTER,
+  IBX_COLLECTIVE_ALL_TO_ALL,
+  IBX_COLLECTIVE_PERMUTE
+} ibx_collective;
+
 typedef enum ibx_slot_kind {
   IBX_SLOT_NONE,
   IBX_SLOT_READ,
@@ -263,6 +275,9 @@ IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 /// What a DMA does. The opcode is one of kind DMA.
 IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
 
+/// How the cores meet in an instruction; NONE where they do not.
+IBX_API ibx_collective ibx_insn_collective(uint8_t opcode);
+
 /// What op[index] of an instruction is.
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
 /// The name of the operator `value`, or NULL when that kind has none such.
@@ -315,6 +330,12 @@ IBX_API IBX_NODISCARD ibx_status ibx_insn_check(
     const ibx_machine *machine, ibx_engine engine, const ibx_insn *insn,
     const ibx_buffer_place *buffers, size_t buffer_count, ibx_error *err);
 
+/// Checks what an instruction asks of the number of cores that run it; it has
+/// passed ibx_insn_check(). Fails with INVALID_PROGRAM.
+IBX_API IBX_NODISCARD ibx_status ibx_insn_check_cores(const ibx_insn *insn,
+                                                      uint32_t cores,
+                                                      ibx_error *err);
+
 /// The cost of one instruction on its engine, in cycles of that engine.
 typedef struct ibx_insn_cost {
   uint32_t issue_cycles;  ///< until the engine can start the next one
@@ -346,6 +367,16 @@ typedef struct ibx_dma_piece {
 IBX_API size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
                              const ibx_buffer_place *buffers,
                              ibx_dma_piece *pieces);
+
+/// What one of `cores` running cores sees of the machine: its DMA engines share
+/// the bandwidth of HBM.
+IBX_API ibx_machine ibx_machine_share(const ibx_machine *machine,
+                                      uint32_t cores);
+
+/// Time of a checked collective between `cores` cores, from its start to its
+/// completion. `machine` is a share.
+IBX_API uint64_t ibx_collective_ps(const ibx_machine *machine, uint32_t cores,
+                                   const ibx_insn *insn);
 
 /// Time for which a piece occupies its DMA engine.
 IBX_API uint64_t ibx_dma_piece_ps(const ibx_machine *machine,

@@ -35,9 +35,12 @@ typedef struct ibx_buffer_decl {
   ibx_buffer_place place; ///< WEIGHT: offset is in the weight section
   const char *name;
   ibx_buffer_kind kind;
+  bool is_split; ///< each core has its own; the caller's memory holds them one
+                 ///< after another. An input that is not is one for all cores
 } ibx_buffer_decl;
 
-/// A tensor that the caller sees; its elements lie row-major in its buffer.
+/// A tensor that the caller sees; its elements lie row-major in its buffer, of
+/// a split buffer in those of all cores, in ascending order of ranks.
 typedef struct ibx_tensor_decl {
   const char *name;
   uint64_t shape[IBX_MAX_RANK];
@@ -69,7 +72,21 @@ typedef struct ibx_entry {
   size_t input_count, output_count, buffer_count;
   ibx_stream streams[IBX_ENGINE_COUNT];
   ibx_bounds bounds;
+  uint32_t cores; ///< that run the streams, each with buffers of its own but
+                  ///< for weights and shared inputs; 0 is 1
 } ibx_entry;
+
+static inline uint32_t ibx_entry_cores(const ibx_entry *entry) {
+  return entry->cores == 0 ? 1 : entry->cores;
+}
+
+/// Bytes of the caller's memory for a checked buffer of kind INPUT, OUTPUT or
+/// STATE.
+static inline uint64_t ibx_buffer_bytes(const ibx_entry *entry,
+                                        const ibx_buffer_decl *buffer) {
+  uint64_t parts = buffer->is_split ? ibx_entry_cores(entry) : 1;
+  return buffer->place.bytes * parts;
+}
 
 /// A source node: an ONNX node, or a line of an assembly file.
 typedef struct ibx_node_decl {

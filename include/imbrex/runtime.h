@@ -27,6 +27,8 @@ typedef struct ibx_fence ibx_fence;
 ///   sim:?order=adversarial        the worst order, memory poisoned
 ///   sim:?exec=spec                each instruction as specified: slow; without
 ///                                 it with the same bytes, but for activations
+///   sim:ibx3?cores=4&threads=2    four cores of a chip, on two threads (1 core
+///                                 and a thread a core without them); at most 8
 ///   driver:/path/lib.so[?...]     a driver library; see driver.h
 /// Fails with INVALID_ARGUMENT on a malformed URI, NOT_FOUND, OUT_OF_MEMORY.
 IBX_API IBX_NODISCARD ibx_status ibx_device_open(const char *uri,

@@ -23,6 +23,8 @@ typedef struct ibx_sim_options {
   bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
   bool specification; ///< one element after the other, as specified: slow; else
                       ///< with the same bytes, but for activation functions
+  uint32_t threads;   ///< of a chip's run, at most one a core; 0: as many.
+                      ///< Results do not depend on it
 } ibx_sim_options;
 
 /// Memory of a run: `hbm[i]` is the storage of buffer i of the entry when that
@@ -32,7 +34,7 @@ typedef struct ibx_sim_memory {
   uint8_t **hbm;
 } ibx_sim_memory;
 
-/// On-chip memories and scratch, reused between runs. Not thread-safe.
+/// One core: on-chip memories and scratch, reused between runs. Not thread-safe.
 typedef struct ibx_sim ibx_sim;
 
 IBX_API IBX_NODISCARD ibx_status ibx_sim_create(const ibx_program_data *program,
@@ -41,7 +43,7 @@ IBX_API IBX_NODISCARD ibx_status ibx_sim_create(const ibx_program_data *program,
                                                 ibx_error *err);
 IBX_API void ibx_sim_destroy(ibx_sim *sim);
 
-/// Runs the entry once. Fails with DEVICE_ERROR on what a proof excludes
+/// Runs an entry of one core once. Fails with DEVICE_ERROR on what a proof excludes
 /// (deadlock, out of range access) and on data errors (gather index out of
 /// range, register_load beyond its limit).
 IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
@@ -49,13 +51,31 @@ IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
                                              const ibx_sim_memory *memory,
                                              ibx_error *err);
 
+/// All cores of an entry, on threads that a run starts and ends. Not
+/// thread-safe. Split buffers hold ibx_buffer_bytes(): the parts of the cores.
+typedef struct ibx_sim_chip ibx_sim_chip;
+
+IBX_API IBX_NODISCARD ibx_status
+ibx_sim_chip_create(const ibx_program_data *program, const ibx_entry *entry,
+                    ibx_sim_chip **out_chip, ibx_error *err);
+/// Accepts NULL.
+IBX_API void ibx_sim_chip_destroy(ibx_sim_chip *chip);
+
+/// Runs all cores once and returns when the last has ended. Fails as
+/// ibx_sim_run(), with the error of the lowest rank that has one, and with
+/// DEVICE_ERROR where a core waits for others that do not come.
+IBX_API IBX_NODISCARD ibx_status ibx_sim_chip_run(
+    ibx_sim_chip *chip, const ibx_sim_options *options,
+    const ibx_sim_memory *memory, ibx_error *err);
+
 typedef struct ibx_sim_event {
   uint64_t start_ps, end_ps; ///< occupies its agent
   uint64_t done_ps;          ///< complete: what it did can be seen
   uint64_t signal_ps; ///< its signal reaches the waiter; 0 where it sends none
   uint64_t dma;   ///< of a DMA and its pieces: number among those of `issuer`
   uint32_t index; ///< instruction in the stream of `issuer`
-  uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine
+  uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine; behind the
+                  ///< last of them the collectives
   uint8_t issuer; ///< ibx_engine that issued it
 } ibx_sim_event;
 
@@ -76,7 +96,8 @@ typedef struct ibx_sim_time {
   uint64_t dma_count;
 } ibx_sim_time;
 
-/// Times the entry without data. `on_event` may be NULL. Fails with
+/// Times the entry without data: one core of it, which is as all others, with its
+/// share of the bandwidth of HBM. `on_event` may be NULL. Fails with
 /// DEVICE_ERROR on a deadlock.
 IBX_API IBX_NODISCARD ibx_status
 ibx_sim_time_entry(const ibx_program_data *program, const ibx_entry *entry,

@@ -76,6 +76,50 @@ static ibx_status check_buffer(const checker *c,
       is_weight ? "the weight section" : ibx_space_name(place->space));
 }
 
+// --- cores -------------------------------------------------------------------
+
+static ibx_status check_split(const checker *c, const ibx_buffer_decl *buffer) {
+  uint32_t cores = ibx_entry_cores(c->entry);
+  bool is_callers = buffer->kind == IBX_BUFFER_INPUT ||
+                    buffer->kind == IBX_BUFFER_OUTPUT ||
+                    buffer->kind == IBX_BUFFER_STATE;
+  if (buffer->is_split && !is_callers) {
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: buffer %s is not the caller's, only his are "
+                    "split between cores",
+                    c->entry->name, buffer->name);
+  }
+  uint64_t bytes;
+  if (!ibx_mul_size(buffer->place.bytes, cores, &bytes)) {
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: buffer %s of %" PRIu32
+                    " cores has more than 2^64 bytes",
+                    c->entry->name, buffer->name, cores);
+  }
+  if (cores == 1 || !is_callers || buffer->is_split ||
+      buffer->kind == IBX_BUFFER_INPUT) {
+    return IBX_OK;
+  }
+  return IBX_FAIL(c->err, INVALID_PROGRAM,
+                  "entry %s: all %" PRIu32 " cores write buffer %s; declare "
+                  "it split",
+                  c->entry->name, cores, buffer->name);
+}
+
+static ibx_status check_cores(const checker *c) {
+  uint32_t cores = ibx_entry_cores(c->entry);
+  uint32_t most = c->program->machine->chip_cores;
+  if (cores > most) {
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s has %" PRIu32 " cores, a chip of %s %" PRIu32,
+                    c->entry->name, cores, c->program->machine->name, most);
+  }
+  for (size_t i = 0; i < c->entry->buffer_count; i++) {
+    IBX_TRY(check_split(c, &c->entry->buffers[i]));
+  }
+  return IBX_OK;
+}
+
 // --- tensors -----------------------------------------------------------------
 
 static bool tensor_bytes(const ibx_tensor_decl *tensor, uint64_t *out) {
@@ -106,12 +150,20 @@ static ibx_status check_tensor(const checker *c, const ibx_tensor_decl *tensor,
   }
   const ibx_buffer_decl *buffer = &entry->buffers[tensor->buffer];
   if ((buffer->kind != kind && buffer->kind != IBX_BUFFER_STATE) ||
-      buffer->place.bytes != bytes) {
+      ibx_buffer_bytes(entry, buffer) != bytes) {
     return IBX_FAIL(c->err, INVALID_PROGRAM,
                     "entry %s: tensor %s has %" PRIu64
                     " bytes, its buffer %s has %" PRIu64 " and kind %u",
                     entry->name, tensor->name, bytes, buffer->name,
-                    buffer->place.bytes, (unsigned)buffer->kind);
+                    ibx_buffer_bytes(entry, buffer), (unsigned)buffer->kind);
+  }
+  uint32_t cores = ibx_entry_cores(entry);
+  if (buffer->is_split && cores > 1 &&
+      (tensor->rank == 0 || tensor->shape[0] % cores != 0)) {
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: the first dimension of tensor %s does not "
+                    "divide into %" PRIu32 " cores",
+                    entry->name, tensor->name, cores);
   }
   return IBX_OK;
 }
@@ -185,6 +237,10 @@ static ibx_status check_stream(const checker *c, ibx_engine engine,
     ibx_status status =
         ibx_insn_check(c->program->machine, engine, &stream->insns[i], places,
                        c->entry->buffer_count, &why);
+    if (status == IBX_OK) {
+      status = ibx_insn_check_cores(&stream->insns[i],
+                                    ibx_entry_cores(c->entry), &why);
+    }
     if (status != IBX_OK) {
       return IBX_FAIL(c->err, INVALID_PROGRAM, "entry %s: %s %zu: %s",
                       c->entry->name, ibx_engine_name(engine), i, why.message);
@@ -236,6 +292,7 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
   for (size_t i = 0; i < c->entry->buffer_count; i++) {
     IBX_TRY(check_buffer(c, &c->entry->buffers[i]));
   }
+  IBX_TRY(check_cores(c));
   IBX_TRY(check_tensors(c));
   return check_streams(c);
 }

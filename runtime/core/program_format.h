@@ -14,7 +14,7 @@
 
 enum {
   IBX_FORMAT_MAJOR = 1, ///< another one is refused
-  IBX_FORMAT_MINOR = 0, ///< a newer one may add sections
+  IBX_FORMAT_MINOR_CORES = 1, ///< the first with section CORES; without it 0
   IBX_SECTION_ALIGN = 64,
   IBX_HEADER_BYTES = 64,
   IBX_HEADER_DIGEST_AT = 24,
@@ -33,6 +33,7 @@ typedef enum ibx_section_id {
   IBX_SECTION_STREAMS = 5, ///< encoded instructions
   IBX_SECTION_DEBUG = 6,   ///< node of each instruction
   IBX_SECTION_WEIGHTS = 7,
+  IBX_SECTION_CORES = 8, ///< entries of several cores; optional
   IBX_SECTION_ID_COUNT
 } ibx_section_id;
 

@@ -200,6 +200,38 @@ static ibx_status parse_entry(parser *p, ibx_entry *entry) {
   return IBX_OK;
 }
 
+// --- cores -------------------------------------------------------------------
+
+static ibx_status parse_split(parser *p, cursor *c, ibx_entry *entry) {
+  uint64_t buffer = take(c, 4);
+  if (buffer >= entry->buffer_count || entry->buffers[buffer].is_split) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s: split buffer %" PRIu64
+                    " is named twice, or not below %zu",
+                    entry->name, buffer, entry->buffer_count);
+  }
+  entry->buffers[buffer].is_split = true;
+  return IBX_OK;
+}
+
+static ibx_status parse_cores(parser *p) {
+  ibx_program_data *data = &p->program->data;
+  ibx_span section = p->sections->at[IBX_SECTION_CORES];
+  if (!section.data) return IBX_OK;
+  cursor c = {section.data, section.size, false};
+  for (size_t i = 0; i < data->entry_count; i++) {
+    ibx_entry *entry = &data->entries[i];
+    entry->cores = (uint32_t)take(&c, 4);
+    uint64_t count = take(&c, 4);
+    for (uint64_t b = 0; b < count && !c.is_past_end; b++) {
+      IBX_TRY(parse_split(p, &c, entry));
+    }
+  }
+  if (!c.is_past_end && c.left == 0) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM,
+                  "the cores do not fill their section exactly");
+}
+
 static ibx_status parse_entries(parser *p) {
   ibx_program_data *data = &p->program->data;
   ibx_span section = p->sections->at[IBX_SECTION_ENTRIES];
@@ -231,11 +263,13 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
                              ibx_error *err) {
   parser p = {.program = program, .sections = sections, .err = err};
   for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    if (sections->at[id].data || id == IBX_SECTION_DEBUG) continue;
+    bool is_optional = id == IBX_SECTION_DEBUG || id == IBX_SECTION_CORES;
+    if (sections->at[id].data || is_optional) continue;
     return IBX_FAIL(err, INVALID_PROGRAM, "section %zu is missing", id);
   }
   program->data.weights = sections->at[IBX_SECTION_WEIGHTS];
   IBX_TRY(parse_target(&p));
   IBX_TRY(parse_nodes(&p));
-  return parse_entries(&p);
+  IBX_TRY(parse_entries(&p));
+  return parse_cores(&p);
 }

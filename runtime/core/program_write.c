@@ -8,6 +8,7 @@
 #include "core/program_format.h"
 #include "imbrex/blob.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ typedef struct writer {
   string_table strings;
   bool is_out_of_memory;
   bool is_too_large;
+  bool has_cores; ///< section CORES is written
 } writer;
 
 // Failures are sticky: one check after all sections stands for every put.
@@ -179,6 +181,29 @@ static ibx_status make_entry(writer *w, const ibx_entry *entry,
   return IBX_OK;
 }
 
+static bool has_cores(const ibx_program_data *program) {
+  for (size_t i = 0; i < program->entry_count; i++) {
+    const ibx_entry *entry = &program->entries[i];
+    if (entry->cores > 1) return true;
+    for (size_t b = 0; b < entry->buffer_count; b++) {
+      if (entry->buffers[b].is_split) return true;
+    }
+  }
+  return false;
+}
+
+static void make_cores(writer *w, const ibx_entry *entry) {
+  size_t split_count = 0;
+  for (size_t b = 0; b < entry->buffer_count; b++) {
+    split_count += entry->buffers[b].is_split;
+  }
+  put(w, IBX_SECTION_CORES, ibx_entry_cores(entry), 4);
+  put_count(w, IBX_SECTION_CORES, split_count, 4);
+  for (size_t b = 0; b < entry->buffer_count; b++) {
+    if (entry->buffers[b].is_split) put(w, IBX_SECTION_CORES, b, 4);
+  }
+}
+
 static ibx_status make_sections(writer *w, ibx_error *err) {
   make_target(w);
   make_nodes(w);
@@ -186,6 +211,9 @@ static ibx_status make_sections(writer *w, ibx_error *err) {
   put(w, IBX_SECTION_ENTRIES, 0, 4);
   for (size_t i = 0; i < w->program->entry_count; i++) {
     IBX_TRY(make_entry(w, &w->program->entries[i], err));
+  }
+  for (size_t i = 0; w->has_cores && i < w->program->entry_count; i++) {
+    make_cores(w, &w->program->entries[i]);
   }
   if (w->is_out_of_memory) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the program's sections");
@@ -209,19 +237,36 @@ static uint64_t section_size(const writer *w, size_t id) {
                                    : w->section[id].size;
 }
 
+// In the order of the file: the weights are last, the optional one before them.
+static const ibx_section_id file_order[] = {
+    IBX_SECTION_TARGET,  IBX_SECTION_STRINGS, IBX_SECTION_NODES,
+    IBX_SECTION_ENTRIES, IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
+    IBX_SECTION_CORES,   IBX_SECTION_WEIGHTS};
+
+// The table has room for the optional section: both sizes round up to the same.
 enum {
-  SECTIONS = IBX_SECTION_ID_COUNT - 1,
+  SECTIONS = IBX_COUNT_OF(file_order),
   FRONT_BYTES = IBX_HEADER_BYTES +
                 (SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN - 1) /
                     IBX_SECTION_ALIGN * IBX_SECTION_ALIGN
 };
+static_assert((SECTIONS - 1) * IBX_SECTION_ROW_BYTES +
+                      IBX_SECTION_ALIGN >
+                  FRONT_BYTES - IBX_HEADER_BYTES,
+              "a file without the optional section has as long a table");
+
+static bool is_written(const writer *w, ibx_section_id id) {
+  return id != IBX_SECTION_CORES || w->has_cores;
+}
 
 // Header and section table. The digest covers all of both but itself.
 static uint64_t make_front(const writer *w, uint8_t front[FRONT_BYTES]) {
   memset(front, 0, FRONT_BYTES);
   uint64_t offset = FRONT_BYTES;
-  for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    uint8_t *row = front + IBX_HEADER_BYTES + (id - 1) * IBX_SECTION_ROW_BYTES;
+  uint8_t *row = front + IBX_HEADER_BYTES;
+  for (size_t i = 0; i < SECTIONS; i++) {
+    ibx_section_id id = file_order[i];
+    if (!is_written(w, id)) continue;
     bool is_weights = id == IBX_SECTION_WEIGHTS;
     uint64_t size = section_size(w, id);
     ibx_put_le(row, id, 4);
@@ -232,11 +277,13 @@ static uint64_t make_front(const writer *w, uint8_t front[FRONT_BYTES]) {
       ibx_put_le(row + 24, ibx_digest_bytes(w->section[id].data, size), 8);
     }
     offset += align_up(size);
+    row += IBX_SECTION_ROW_BYTES;
   }
   memcpy(front, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES);
   ibx_put_le(front + 8, IBX_FORMAT_MAJOR, 2);
-  ibx_put_le(front + 10, IBX_FORMAT_MINOR, 2);
-  ibx_put_le(front + 12, SECTIONS, 4);
+  // The oldest version that has all that is written.
+  ibx_put_le(front + 10, w->has_cores ? IBX_FORMAT_MINOR_CORES : 0, 2);
+  ibx_put_le(front + 12, w->has_cores ? SECTIONS : SECTIONS - 1, 4);
   ibx_put_le(front + 16, offset + IBX_TRAILER_BYTES, 8);
   uint64_t digest = ibx_digest_bytes(front, FRONT_BYTES);
   ibx_put_le(front + IBX_HEADER_DIGEST_AT, digest, 8);
@@ -291,8 +338,8 @@ static bool write_padding(uint64_t size, ibx_write_fn write, void *user) {
 static bool write_front(const writer *w, const uint8_t *front,
                         ibx_write_fn write, void *user) {
   if (!write(user, front, FRONT_BYTES)) return false;
-  for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    const ibx_blob *section = &w->section[id];
+  for (size_t i = 0; i < SECTIONS; i++) {
+    const ibx_blob *section = &w->section[file_order[i]];
     if (section->size == 0) continue;
     if (!write(user, section->data, section->size)) return false;
     if (!write_padding(section->size, write, user)) return false;
@@ -313,7 +360,7 @@ ibx_status ibx_program_write(
     const ibx_program_data *program, ibx_write_fn write, void *user,
     bool (*weight_write)(void *weight_user, ibx_write_fn write, void *user),
     void *weight_user, ibx_error *err) {
-  writer w = {.program = program};
+  writer w = {.program = program, .has_cores = has_cores(program)};
   weight_tap tap = {.write = write,
                     .user = user,
                     .digest = ibx_digest_create(),

@@ -6,6 +6,9 @@
 // semaphores allow, the entry ends, leaves the semaphores at 0, and computes
 // the same bytes.
 //
+// Of an entry of several cores that holds for all of them together: what a core
+// does depends on the others in nothing but what meetings bring (prove_meet.c).
+//
 // The streams are run in one such order, loops expanded, without data. Clocks
 // (prove_order.c) say which accesses are ordered in all of them; a shadow of
 // memory (prove_shadow.c) finds the accesses that are not.
@@ -34,6 +37,7 @@ typedef struct prover {
   ibx_shadow shadow;
   array_row array[IBX_PARTITIONS];
   uint64_t accumulators[IBX_ENGINE_COUNT][2]; ///< masks of those that are set
+  ibx_meet meet;
   ibx_proof proof;
   ibx_error *err;
 } prover;
@@ -415,6 +419,10 @@ static ibx_status do_insn(prover *p, ibx_engine engine) {
                        .time = clock->at[engine],
                        .insn = (uint32_t)flow->pc,
                        .clock = clock};
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE &&
+      ibx_meet_join(&p->meet, engine, access.insn, clock, &why) != IBX_OK) {
+    return locate(p, engine, flow->pc, why.status, &why);
+  }
   if (ibx_insn_get(insn->opcode)->format == IBX_FORMAT_dma) {
     IBX_TRY(issue_dma(p, access, insn));
   } else {
@@ -530,20 +538,40 @@ static ibx_status prove(prover *p) {
   return IBX_OK;
 }
 
-ibx_status ibx_prove_entry(const ibx_program_data *program,
-                           const ibx_entry *entry, ibx_proof *proof,
-                           ibx_error *err) {
+// One of the cores. `meet` tells which meetings the others have come to.
+static ibx_status prove_core(const ibx_program_data *program,
+                             const ibx_entry *entry, uint32_t rank,
+                             ibx_meet *meet, ibx_proof *proof, ibx_error *err) {
   prover *p = calloc(1, sizeof *p);
   if (!p) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
   p->program = program;
   p->entry = entry;
   p->err = err;
+  p->meet = *meet;
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
+    p->flows[e].rank = rank;
+  }
   ibx_order_init(&p->order);
   ibx_status status = prove(p);
+  if (status == IBX_OK) *meet = p->meet;
   if (status == IBX_OK && proof) *proof = p->proof;
   ibx_shadow_fini(&p->shadow);
   ibx_order_fini(&p->order);
   ibx_pool_fini(&p->pool);
   free(p);
   return status;
+}
+
+ibx_status ibx_prove_entry(const ibx_program_data *program,
+                           const ibx_entry *entry, ibx_proof *proof,
+                           ibx_error *err) {
+  ibx_meet meet = {.depends_on_rank = ibx_meet_depends_on_rank(entry)};
+  // Cores that do not ask for their rank are all alike.
+  uint32_t cores = meet.depends_on_rank ? ibx_entry_cores(entry) : 1;
+  if (cores > program->machine->chip_cores) cores = 1; // refused by then
+  for (uint32_t rank = 0; rank < cores; rank++) {
+    IBX_TRY(prove_core(program, entry, rank, &meet, proof, err));
+    IBX_TRY(ibx_meet_end(&meet, rank, err));
+  }
+  return IBX_OK;
 }

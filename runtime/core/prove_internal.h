@@ -11,6 +11,7 @@
 ///   prove_shadow.c  all buffers: shared addresses, reads of nothing
 ///   prove_caller.c  buffers that belong to the caller
 ///   prove_psum.c    accumulation groups
+///   prove_meet.c    meetings of cores
 ///   prove.c         runs the streams and reports
 /// docs/prover.md has the rules and why they suffice.
 
@@ -54,6 +55,7 @@ typedef struct ibx_flow {
   bool loop_active[IBX_LOOP_REGISTERS];
   uint32_t reg[IBX_REGISTERS];
   bool reg_known[IBX_REGISTERS]; ///< constant, not from memory
+  uint32_t rank;                 ///< of the core that is proved
 } ibx_flow;
 
 /// Checks that loops nest and match and stores their ends. `flow->partner` has
@@ -255,6 +257,27 @@ bool ibx_shadow_is_complete(const ibx_shadow_buffer *buffer);
 /// anything else lies there.
 ibx_status ibx_prove_caller_buffers(const ibx_entry *entry, ibx_pool *pool,
                                     ibx_error *err);
+
+// --- meetings ----------------------------------------------------------------
+
+/// The meetings that a core has come to.
+typedef struct ibx_meet {
+  bool depends_on_rank; ///< a core may come to others than its neighbours
+  uint64_t digest;      ///< of them, in their order
+  uint64_t first_digest; ///< that of core 0
+  uint8_t last_engine;   ///< of the last one
+  uint32_t last_time;    ///< 0: there was none
+} ibx_meet;
+
+/// Whether an entry has cores that differ.
+bool ibx_meet_depends_on_rank(const ibx_entry *entry);
+/// `engine` comes to a meeting at its instruction `insn`. Fails with UNPROVEN
+/// where it is not certain which one the core comes to next.
+ibx_status ibx_meet_join(ibx_meet *meet, ibx_engine engine, uint32_t insn,
+                         const ibx_clock *clock, ibx_error *err);
+/// The core of that rank has ended. Fails with UNPROVEN where it came to other
+/// meetings than core 0.
+ibx_status ibx_meet_end(ibx_meet *meet, uint32_t rank, ibx_error *err);
 
 // --- psum --------------------------------------------------------------------
 

@@ -27,6 +27,17 @@ static ibx_status check_target(const ibx_session *session, ibx_error *err) {
                   needed, target, target);
 }
 
+static ibx_status check_cores(const ibx_session *session, ibx_error *err) {
+  uint32_t cores = ibx_device_query(session->device).cores;
+  uint32_t needed = ibx_entry_cores(session->entry);
+  if (needed <= cores) return IBX_OK;
+  return IBX_FAIL(err, MISMATCH,
+                  "entry %.60s needs %u cores, the device has %u; open it with "
+                  "more, as sim:%s?cores=%u",
+                  session->entry->name, needed, cores,
+                  session->program->machine->name, needed);
+}
+
 static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
   size_t count = session->entry->buffer_count + 1;
   uint64_t bytes = count * sizeof(*session->bound);
@@ -36,6 +47,7 @@ static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu buffers", count);
   }
   IBX_TRY(check_target(session, err));
+  IBX_TRY(check_cores(session, err));
   IBX_TRY(ibx_prove_entry(session->program, session->entry, NULL, err));
   const ibx_device_program loaded = {
       .program = session->program, .entry = session->entry, .file = file};

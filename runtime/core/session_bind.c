@@ -45,9 +45,10 @@ static ibx_buffer_kind kind_of(const ibx_session *session,
 ibx_status ibx_session_own(ibx_session *session, size_t buffer,
                            ibx_error *err) {
   if (session->owned[buffer] != NULL) return IBX_OK;
+  const ibx_buffer_decl *decl = &session->entry->buffers[buffer];
   void *memory = NULL;
   IBX_TRY(ibx_device_memory_alloc(session->device,
-                                  session->entry->buffers[buffer].place.bytes,
+                                  ibx_buffer_bytes(session->entry, decl),
                                   &memory, err));
   session->owned[buffer] = memory;
   return IBX_OK;
@@ -58,7 +59,7 @@ static bool can_lend(const ibx_session *session,
                      const ibx_tensor_decl *tensor) {
   const ibx_buffer_decl *buffer = &session->entry->buffers[tensor->buffer];
   return buffer->kind != IBX_BUFFER_STATE &&
-         buffer->place.bytes == ibx_tensor_bytes(tensor);
+         ibx_buffer_bytes(session->entry, buffer) == ibx_tensor_bytes(tensor);
 }
 
 static ibx_status bind_input(ibx_session *session, const ibx_binding *binding,

@@ -130,7 +130,7 @@ static int add_buffer(ibx_asm_parser *p, const ibx_buffer_decl *buffer) {
   return (int)entry->buffer_count++;
 }
 
-// .buffer NAME SPACE [KIND] [partition= partitions= offset= bytes=]
+// .buffer NAME SPACE [KIND] [split] [partition= partitions= offset= bytes=]
 void ibx_asm_read_buffer_decl(ibx_asm_parser *p) {
   static const char *const spaces[] = {"hbm", "sbuf", "psum"};
   static const char *const kinds[] = {"scratch", "input", "output", "state",
@@ -145,6 +145,7 @@ void ibx_asm_read_buffer_decl(ibx_asm_parser *p) {
   buffer.place.space = (ibx_space)space;
   buffer.place.partitions = space == IBX_SPACE_HBM ? 1 : IBX_PARTITIONS;
   buffer.kind = kind < 0 ? IBX_BUFFER_SCRATCH : (ibx_buffer_kind)kind;
+  buffer.is_split = ibx_asm_take_name(p, "split");
   while (read_place_word(p, &buffer.place, &has_offset)) {
     continue;
   }
@@ -192,8 +193,21 @@ static void add_tensor(ibx_asm_parser *p, ibx_tensor_decl **tensors,
   (*tensors)[(*count)++] = *tensor;
 }
 
-// .input|.output|.state NAME dtype[shape] [in BUFFER]; without a buffer it gets
-// one of its own name.
+// The part that each core has of a split tensor.
+static uint64_t part_bytes(ibx_asm_parser *p, const ibx_token *at,
+                           const ibx_tensor_decl *tensor, uint64_t bytes) {
+  uint32_t cores = ibx_entry_cores(&p->entry->decl);
+  if (cores == 1) return bytes;
+  if (tensor->rank == 0 || tensor->shape[0] % cores != 0) {
+    ibx_asm_fail(p, at, "the first dimension does not divide into %u cores",
+                 (unsigned)cores);
+    return 0;
+  }
+  return bytes / cores;
+}
+
+// .input|.output|.state NAME dtype[shape] [split | in BUFFER]; without a buffer
+// it gets one of its own name, of which each core has a part.
 static void read_tensor(ibx_asm_parser *p, ibx_buffer_kind kind) {
   ibx_token at = p->token;
   ibx_tensor_decl tensor = {.name = ibx_asm_read_name(p, "a tensor name")};
@@ -204,6 +218,8 @@ static void read_tensor(ibx_asm_parser *p, ibx_buffer_kind kind) {
     tensor.buffer = ibx_asm_read_buffer(p);
   } else {
     ibx_buffer_decl buffer = {.name = tensor.name, .kind = kind};
+    buffer.is_split = ibx_asm_take_name(p, "split");
+    if (buffer.is_split) bytes = part_bytes(p, &at, &tensor, bytes);
     buffer.place = (ibx_buffer_place){
         .space = IBX_SPACE_HBM, .partitions = 1, .bytes = bytes};
     place_buffer(p, &buffer, false);

@@ -193,6 +193,18 @@ static void read_entry(ibx_asm_parser *p) {
   p->next_semaphore = 0;
 }
 
+// .cores N: before the tensors that they split.
+static void read_cores(ibx_asm_parser *p) {
+  ibx_token at = p->token;
+  int64_t cores = ibx_asm_read_range(p, 1, UINT16_MAX, "the number of cores");
+  if (p->status != IBX_OK) return;
+  if (p->entry->decl.buffer_count > 0) {
+    ibx_asm_fail(p, &at, ".cores stands before the buffers of its entry");
+    return;
+  }
+  p->entry->decl.cores = (uint32_t)cores;
+}
+
 static void read_engine(ibx_asm_parser *p) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     if (!ibx_asm_take_name(p, ibx_engine_name((ibx_engine)e))) continue;
@@ -253,6 +265,7 @@ static const directive directives[] = {
     {"data", read_data, false},
     {"entry", read_entry, false},
     {"bounds", read_bounds, true},
+    {"cores", read_cores, true},
     {"buffer", ibx_asm_read_buffer_decl, true},
     {"input", ibx_asm_read_input, true},
     {"output", ibx_asm_read_output, true},

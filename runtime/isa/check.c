@@ -381,6 +381,7 @@ static ibx_status check_control(const ibx_check_ctx *ctx) {
   switch (ctx->insn->opcode) {
   case IBX_OP_loop: return check_loop(ctx);
   case IBX_OP_register_move:
+  case IBX_OP_rank_id:
     return check_register(ctx, ctx->insn->reg[0], IBX_REGISTERS);
   case IBX_OP_register_load: return check_register_load(ctx);
   default: return IBX_OK;

@@ -54,4 +54,7 @@ ibx_status ibx_check_start(const ibx_check_ctx *ctx, size_t index);
 /// Rules of DMAs.
 ibx_status ibx_check_dma(const ibx_check_ctx *ctx);
 
+/// Rules of DMAs between cores (check_collective.c).
+ibx_status ibx_check_collective(const ibx_check_ctx *ctx);
+
 #endif

@@ -221,6 +221,9 @@ ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
   if (is_gather) IBX_TRY(check_gather(ctx));
   if (transfer.combine != IBX_TRANSFER_COPY) IBX_TRY(check_sum(ctx, transfer));
   if (transfer.rate == IBX_TRANSFER_TRANSPOSE) IBX_TRY(check_transpose(ctx));
+  if (ibx_insn_collective(ctx->insn->opcode) != IBX_COLLECTIVE_NONE) {
+    IBX_TRY(ibx_check_collective(ctx));
+  }
   IBX_TRY(check_queue(ctx));
   return check_signal(ctx);
 }

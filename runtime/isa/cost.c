@@ -330,6 +330,17 @@ static work cost_DMA(const cost_ctx *ctx) {
   return (work){.issue = cycles, .stream = cycles};
 }
 
+// What happens between the cores is ibx_collective_ps().
+static work cost_COLLECTIVE(const cost_ctx *ctx) { return cost_DMA(ctx); }
+
+static work cost_BARRIER(const cost_ctx *ctx) {
+  const ibx_machine *machine = ctx->machine;
+  uint64_t mhz = ibx_machine_clock_mhz(machine, ctx->engine);
+  uint64_t cycles = machine->control_cycles +
+                    div_up(machine->collective_hop_ps * mhz, 1000000);
+  return (work){.issue = cycles, .stream = cycles};
+}
+
 static work cost_CONTROL(const cost_ctx *ctx) {
   uint64_t cycles = ctx->machine->control_cycles;
   return (work){.issue = cycles, .stream = cycles};

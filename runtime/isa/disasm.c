@@ -64,6 +64,7 @@ static void add_entry_head(ibx_text *t, const void *what) {
       "\n.bounds flops=%" PRIu64 " tensor_ps=%" PRIu64 " hbm_min_bytes=%" PRIu64
       " hbm_ps=%" PRIu64 " engine_ps=%" PRIu64,
       b->flops, b->tensor_ps, b->hbm_min_bytes, b->hbm_ps, b->engine_ps);
+  if (entry->cores > 1) ibx_text_add(t, "\n.cores %" PRIu32, entry->cores);
 }
 
 static void add_buffer_decl(ibx_text *t, const void *what) {
@@ -76,7 +77,8 @@ static void add_buffer_decl(ibx_text *t, const void *what) {
   const ibx_buffer_place *place = &buffer->place;
   ibx_text_add(t, ".buffer ");
   ibx_text_add_string(t, buffer->name);
-  ibx_text_add(t, " %s %s", ibx_space_name(place->space), kinds[buffer->kind]);
+  ibx_text_add(t, " %s %s%s", ibx_space_name(place->space),
+               kinds[buffer->kind], buffer->is_split ? " split" : "");
   if (place->space != IBX_SPACE_HBM || place->partition != 0 ||
       place->partitions != 1) {
     ibx_text_add(t, " partition=%u partitions=%u", place->partition,

@@ -115,8 +115,24 @@ static void cut_runs(const ibx_machine *machine, const run_shape *shape,
   }
 }
 
+// A collective is one piece: the cores meet once.
+static size_t take_whole(const ibx_insn *insn, ibx_dma_piece *pieces) {
+  if (!pieces) return 1;
+  uint64_t elements = 1;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    elements *= insn->num[d];
+  }
+  size_t bytes = ibx_dtype_bytes((ibx_dtype)insn->operand[0].dtype);
+  pieces[0] = (ibx_dma_piece){
+      .descriptors = 1, .bytes = elements * bytes, .elements = elements};
+  return 1;
+}
+
 size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
                      const ibx_buffer_place *buffers, ibx_dma_piece *pieces) {
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
+    return take_whole(insn, pieces);
+  }
   run_shape shape = find_runs(machine, insn, buffers);
   uint64_t run_bytes = shape.elements * shape.element_bytes;
   uint64_t limit = machine->dma_descriptor_bytes;

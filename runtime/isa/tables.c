@@ -231,6 +231,15 @@ ibx_transfer ibx_insn_transfer(uint8_t opcode) {
   }
 }
 
+ibx_collective ibx_insn_collective(uint8_t opcode) {
+  switch (opcode) {
+#define IBX_COLLECTIVE(insn, kind)                                             \
+  case IBX_OP_##insn: return IBX_COLLECTIVE_##kind;
+#include "imbrex/isa.def"
+  default: return IBX_COLLECTIVE_NONE;
+  }
+}
+
 ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index) {
   return index < IBX_OPERATORS ? (ibx_operator_kind)operators[opcode][index]
                                : IBX_OPERATOR_NONE;

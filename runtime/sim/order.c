@@ -11,7 +11,9 @@
 //                can go on, the newest first
 //
 // An instruction is one step: it reads, computes and writes. Pieces of
-// different DMAs are not ordered, not even on one queue.
+// different DMAs are not ordered, not even on one queue. Meetings of cores are
+// taken when nothing else can go on (meeting.h tells why), the first or the last
+// or any of those that were joined before.
 
 #include "sim/state.h"
 
@@ -29,6 +31,10 @@ static bool is_dma(const ibx_insn *insn) {
   return ibx_insn_get(insn->opcode)->format == IBX_FORMAT_dma;
 }
 
+static bool is_meeting(const ibx_insn *insn) {
+  return ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE;
+}
+
 static bool waits(const ibx_sim *sim, const ibx_insn *insn) {
   return insn->wait_value > sim->semaphores[insn->wait_semaphore];
 }
@@ -36,6 +42,9 @@ static bool waits(const ibx_sim *sim, const ibx_insn *insn) {
 static bool is_ready(const ibx_sim *sim, ibx_engine engine) {
   const ibx_insn *insn = next_insn(sim, engine);
   if (insn == NULL || waits(sim, insn)) return false;
+  const ibx_sim_meetings *m = &sim->meetings;
+  if (m->in_barrier[engine]) return false;
+  if (is_meeting(insn)) return m->open[engine] < IBX_SIM_MEETINGS;
   if (sim->order == IBX_SIM_ORDER_PROGRAM || !is_dma(insn)) return true;
   return sim->flights.queue_used[insn->queue] < sim->machine->dma_in_flight;
 }
@@ -77,7 +86,8 @@ static ibx_status step(ibx_sim *sim, ibx_engine engine, ibx_error *err) {
   ibx_exec x = {
       .sim = sim, .insn = insn, .seq = seq, .engine = engine, .err = err};
   if (ibx_sim_execute(&x) != IBX_OK) return locate(sim, engine, index, err);
-  bool later = sim->order != IBX_SIM_ORDER_PROGRAM && is_dma(insn);
+  bool later = is_meeting(insn) ||
+               (sim->order != IBX_SIM_ORDER_PROGRAM && is_dma(insn));
   if (!later) sim->semaphores[insn->signal_semaphore] += insn->signal_value;
   return IBX_OK;
 }
@@ -118,7 +128,7 @@ static ibx_status run_program_order(ibx_sim *sim, ibx_error *err) {
       }
     }
   }
-  return is_finished(sim) ? IBX_OK : fail_deadlock(sim, err);
+  return IBX_OK;
 }
 
 static ibx_status make_flights(ibx_sim *sim, ibx_error *err) {
@@ -212,7 +222,7 @@ static ibx_status run_random_order(ibx_sim *sim, ibx_error *err) {
       run_piece(sim, choice - count);
     }
   }
-  return is_finished(sim) ? IBX_OK : fail_deadlock(sim, err);
+  return IBX_OK;
 }
 
 // Whether an engine that cannot go on waits for what `insn` signals.
@@ -248,12 +258,54 @@ static ibx_status run_adversarial_order(ibx_sim *sim, ibx_error *err) {
       break;
     }
   }
+  return IBX_OK;
+}
+
+// All that this core can do without the others.
+static ibx_status run_alone(ibx_sim *sim, ibx_error *err) {
+  switch (sim->order) {
+  case IBX_SIM_ORDER_PROGRAM: return run_program_order(sim, err);
+  case IBX_SIM_ORDER_RANDOM: return run_random_order(sim, err);
+  case IBX_SIM_ORDER_ADVERSARIAL: break;
+  }
+  return run_adversarial_order(sim, err);
+}
+
+// Of the meetings that are pending one of those that were when the batch began.
+static void pick_meeting(ibx_sim *sim) {
+  ibx_sim_meetings *m = &sim->meetings;
+  if (m->picked != IBX_SIM_NOT_PICKED) return;
+  if (m->batch == 0) m->batch = m->count;
+  m->picked = sim->order == IBX_SIM_ORDER_PROGRAM  ? 0
+              : sim->order == IBX_SIM_ORDER_RANDOM ? next_random(sim) % m->batch
+                                                   : m->batch - 1;
+}
+
+static bool take_picked(ibx_sim *sim) {
+  ibx_sim_meetings *m = &sim->meetings;
+  if (m->mutex != NULL) pthread_mutex_lock(m->mutex);
+  bool is_complete = ibx_sim_is_complete(m, m->picked);
+  if (m->mutex != NULL) pthread_mutex_unlock(m->mutex);
+  if (!is_complete) return false;
+  ibx_sim_take(sim, m->picked);
+  m->picked = IBX_SIM_NOT_PICKED;
+  m->batch--;
+  return true;
+}
+
+ibx_status ibx_sim_advance(ibx_sim *sim, bool *out_waits, ibx_error *err) {
+  *out_waits = false;
+  for (;;) {
+    IBX_TRY(run_alone(sim, err));
+    if (sim->meetings.count == 0) break;
+    pick_meeting(sim);
+    if (take_picked(sim)) continue;
+    *out_waits = true;
+    return IBX_OK;
+  }
   return is_finished(sim) ? IBX_OK : fail_deadlock(sim, err);
 }
 
-ibx_status ibx_sim_run_order(ibx_sim *sim, ibx_error *err) {
-  if (sim->order == IBX_SIM_ORDER_PROGRAM) return run_program_order(sim, err);
-  IBX_TRY(make_flights(sim, err));
-  return sim->order == IBX_SIM_ORDER_RANDOM ? run_random_order(sim, err)
-                                            : run_adversarial_order(sim, err);
+ibx_status ibx_sim_begin_order(ibx_sim *sim, ibx_error *err) {
+  return sim->order == IBX_SIM_ORDER_PROGRAM ? IBX_OK : make_flights(sim, err);
 }

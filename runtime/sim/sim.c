@@ -185,6 +185,8 @@ static ibx_status check_stream(ibx_sim *sim, ibx_engine engine,
   for (size_t i = 0; i < stream->count; i++) {
     IBX_TRY(ibx_insn_check(sim->machine, engine, &stream->insns[i], sim->places,
                            sim->entry->buffer_count, err));
+    IBX_TRY(ibx_insn_check_cores(&stream->insns[i],
+                                 ibx_entry_cores(sim->entry), err));
   }
   return match_loops(sim, engine, err);
 }
@@ -207,6 +209,9 @@ ibx_status ibx_sim_create(const ibx_program_data *program,
   sim->program = program;
   sim->entry = entry;
   sim->machine = program->machine;
+  sim->self = sim;
+  sim->meetings.peers = &sim->self;
+  sim->meetings.cores = 1;
   ibx_status status = init(sim, err);
   if (status != IBX_OK) {
     ibx_sim_destroy(sim);
@@ -218,6 +223,7 @@ ibx_status ibx_sim_create(const ibx_program_data *program,
 
 void ibx_sim_destroy(ibx_sim *sim) {
   if (sim == NULL) return;
+  ibx_sim_leave(&sim->meetings);
   free(sim->flights.split);
   free(sim->flights.pieces);
   free(sim->flights.free);
@@ -261,8 +267,8 @@ static void poison(ibx_sim *sim) {
   memset(sim->accumulator, 0xff, sizeof(sim->accumulator));
 }
 
-ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
-                       const ibx_sim_memory *memory, ibx_error *err) {
+ibx_status ibx_sim_begin(ibx_sim *sim, const ibx_sim_options *options,
+                         const ibx_sim_memory *memory, ibx_error *err) {
   IBX_TRY(bind_memory(sim, memory, err));
   memset(sim->accumulator, 0, sizeof(sim->accumulator));
   ibx_generator_seed(sim, IBX_ENGINE_VECTOR, 0);
@@ -276,7 +282,20 @@ ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
   sim->work_left = MOST_WORK;
   memset(sim->semaphores, 0, sizeof(sim->semaphores));
   memset(sim->engines, 0, sizeof(sim->engines));
-  return ibx_sim_run_order(sim, err);
+  ibx_sim_leave(&sim->meetings);
+  return ibx_sim_begin_order(sim, err);
+}
+
+ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
+                       const ibx_sim_memory *memory, ibx_error *err) {
+  bool waits;
+  if (sim->meetings.cores != ibx_entry_cores(sim->entry)) {
+    return IBX_FAIL(err, INVALID_ARGUMENT, "the entry has %u cores, run a chip",
+                    (unsigned)ibx_entry_cores(sim->entry));
+  }
+  IBX_TRY(ibx_sim_begin(sim, options, memory, err));
+  // Alone, every meeting is complete when it is joined.
+  return ibx_sim_advance(sim, &waits, err);
 }
 
 ibx_exec_fn ibx_sim_find_fast(uint8_t opcode) {

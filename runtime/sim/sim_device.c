@@ -12,18 +12,21 @@ typedef struct sim_device {
   ibx_allocator allocator;
   ibx_sim_options options;
   const ibx_machine *machine; ///< the only target it runs, or NULL for all
+  uint32_t cores;
 } sim_device;
 
 typedef struct sim_executable {
   const sim_device *device;
   const ibx_program_data *program;
   const ibx_entry *entry;
-  ibx_sim *sim;
+  ibx_sim_chip *chip;
 } sim_executable;
 
 typedef struct setting {
   ibx_str name, value;
 } setting;
+
+enum { MOST_CORES = 8 };
 
 static bool is_text(ibx_str a, const char *b) {
   return strlen(b) == a.len && memcmp(a.data, b, a.len) == 0;
@@ -53,6 +56,16 @@ static bool parse_number(ibx_str value, uint64_t *out) {
   return value.len != 0;
 }
 
+// From 1 to what the largest chip has: there are no others to run on.
+static bool parse_cores(ibx_str value, uint32_t *out) {
+  uint64_t number;
+  if (!parse_number(value, &number) || number < 1 || number > MOST_CORES) {
+    return false;
+  }
+  *out = (uint32_t)number;
+  return true;
+}
+
 static bool apply(sim_device *device, setting s) {
   if (is_text(s.name, "order")) {
     return parse_order(s.value, &device->options.order);
@@ -63,6 +76,10 @@ static bool apply(sim_device *device, setting s) {
   if (is_text(s.name, "exec")) {
     device->options.specification = is_text(s.value, "spec");
     return device->options.specification || is_text(s.value, "fast");
+  }
+  if (is_text(s.name, "cores")) return parse_cores(s.value, &device->cores);
+  if (is_text(s.name, "threads")) {
+    return parse_cores(s.value, &device->options.threads);
   }
   if (is_text(s.name, "poison")) {
     device->options.poison = is_text(s.value, "1");
@@ -103,16 +120,22 @@ static ibx_status parse(sim_device *device, const char *rest, ibx_error *err) {
     if (apply(device, s)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT,
                     "sim:%s: '%.*s' is not order=program|random|adversarial, "
-                    "seed=N, poison=0|1, exec=fast|spec",
+                    "seed=N, poison=0|1, exec=fast|spec, cores=1..8, "
+                    "threads=1..8",
                     rest, (int)s.name.len, s.name.data);
   }
-  return IBX_OK;
+  if (device->machine == NULL || device->cores <= device->machine->chip_cores) {
+    return IBX_OK;
+  }
+  return IBX_FAIL(err, INVALID_ARGUMENT, "sim:%s: a chip of %s has %u cores",
+                  rest, device->machine->name,
+                  (unsigned)device->machine->chip_cores);
 }
 
 static ibx_status sim_open(const char *rest, const ibx_allocator *allocator,
                            void **out_device, ibx_error *err) {
   *out_device = NULL;
-  sim_device settings = {.allocator = *allocator};
+  sim_device settings = {.allocator = *allocator, .cores = 1};
   IBX_TRY(parse(&settings, rest, err));
   sim_device *device = allocator->alloc(allocator->user, sizeof(*device));
   if (device == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
@@ -131,7 +154,7 @@ static ibx_device_info sim_query(void *handle) {
   return (ibx_device_info){
       .name = "sim",
       .target = device->machine == NULL ? "" : device->machine->name,
-      .cores = 1};
+      .cores = device->cores};
 }
 
 static ibx_status sim_load(void *handle, const ibx_device_program *loaded,
@@ -145,7 +168,7 @@ static ibx_status sim_load(void *handle, const ibx_device_program *loaded,
   *executable = (sim_executable){
       .device = device, .program = loaded->program, .entry = loaded->entry};
   ibx_status status =
-      ibx_sim_create(loaded->program, loaded->entry, &executable->sim, err);
+      ibx_sim_chip_create(loaded->program, loaded->entry, &executable->chip, err);
   if (status != IBX_OK) {
     allocator->free(allocator->user, executable);
     return status;
@@ -157,7 +180,7 @@ static ibx_status sim_load(void *handle, const ibx_device_program *loaded,
 static void sim_unload(void *handle) {
   sim_executable *executable = handle;
   const ibx_allocator *allocator = &executable->device->allocator;
-  ibx_sim_destroy(executable->sim);
+  ibx_sim_chip_destroy(executable->chip);
   allocator->free(allocator->user, executable);
 }
 
@@ -166,7 +189,8 @@ static ibx_status sim_run(void *handle, uint8_t *const *memory,
   sim_executable *executable = handle;
   // The array is only read.
   const ibx_sim_memory all = {.hbm = (uint8_t **)(uintptr_t)memory};
-  return ibx_sim_run(executable->sim, &executable->device->options, &all, err);
+  return ibx_sim_chip_run(executable->chip, &executable->device->options, &all,
+                          err);
 }
 
 static ibx_status sim_time(void *handle, ibx_sim_event_fn on_event, void *user,

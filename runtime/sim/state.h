@@ -10,6 +10,7 @@
 
 #include "imbrex/sim.h"
 #include "sim/dma_plan.h"
+#include "sim/meeting.h"
 
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
@@ -17,6 +18,7 @@ enum {
   IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
   IBX_SIM_LOOP_DEPTH = 8,
+  IBX_SIM_CORES = 8, ///< of a run: chip_cores of no machine is more
   IBX_SIM_GENERATOR_WORDS = 24, ///< of a partition, on Vector
   IBX_ARRAY = 128,              ///< rows and columns of the tensor engine
   IBX_ARRAY_PLANES = 4 ///< values that one of its cells multiplies at most
@@ -106,6 +108,8 @@ struct ibx_sim {
   ibx_sim_sequencer engines[IBX_ENGINE_COUNT];
 
   ibx_sim_flights flights;
+  ibx_sim_meetings meetings;
+  struct ibx_sim *self; ///< the peers of a core that is alone
 };
 
 /// One instruction being executed.
@@ -117,8 +121,14 @@ typedef struct ibx_exec {
   ibx_error *err;
 } ibx_exec;
 
-/// Runs the entry in the order that `sim->order` asks for, memories prepared.
-ibx_status ibx_sim_run_order(ibx_sim *sim, ibx_error *err);
+/// Prepares memories and registers for a run.
+ibx_status ibx_sim_begin(ibx_sim *sim, const ibx_sim_options *options,
+                         const ibx_sim_memory *memory, ibx_error *err);
+/// Prepares the order that `sim->order` asks for.
+ibx_status ibx_sim_begin_order(ibx_sim *sim, ibx_error *err);
+/// Runs on in that order, to the end or until other cores must come to a meeting
+/// first, of which `*out_waits` tells.
+ibx_status ibx_sim_advance(ibx_sim *sim, bool *out_waits, ibx_error *err);
 
 /// Puts a DMA among those under way.
 ibx_status ibx_sim_launch(const ibx_exec *x);

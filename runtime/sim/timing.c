@@ -148,10 +148,10 @@ static ibx_status init_extents(ibx_timer *t, const ibx_entry *entry,
 ibx_status ibx_timer_init(ibx_timer *t, const ibx_program_data *program,
                           const ibx_entry *entry,
                           const ibx_sim_time_options *options, ibx_error *err) {
-  const ibx_machine *machine = program->machine;
   *t = (ibx_timer){
-      .machine = machine,
+      .share = ibx_machine_share(program->machine, ibx_entry_cores(entry)),
       .events = {.deliver = options->on_event, .user = options->user}};
+  const ibx_machine *machine = t->machine = &t->share;
   t->half_words = machine->fetch_bytes / 2 / IBX_WORD_BYTES;
   t->dependent_ps = ibx_machine_cycles_to_ps(machine, IBX_ENGINE_SCALAR,
                                              machine->scalar_dependent);

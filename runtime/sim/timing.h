@@ -49,6 +49,7 @@ typedef struct ibx_timed_transfer {
   uint64_t ring_bytes;              ///< descriptors read from HBM
   size_t first_piece;               ///< index into piece_ps of the plan
   uint8_t piece_count;
+  bool is_collective; ///< carried out by the collective cores
 } ibx_timed_transfer;
 
 /// Everything that a step reads of an instruction, in one cache line.
@@ -131,6 +132,7 @@ typedef struct ibx_timed_dma {
   uint64_t active_until_ps;
   uint64_t active_ps, busy_ps;
   size_t next_engine; ///< where a DMA of few pieces starts
+  uint64_t collective_free_ps; ///< end of the last collective
 } ibx_timed_dma;
 
 bool ibx_timed_dma_init(ibx_timed_dma *dma, const ibx_machine *machine);
@@ -150,6 +152,10 @@ typedef struct ibx_timed_piece {
 uint64_t ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps,
                               unsigned queue, const uint64_t *piece_ps,
                               size_t count, ibx_timed_piece *out);
+/// The same for a collective of `time_ps`, behind the collectives before it. Its
+/// engine is the one behind the last DMA engine.
+uint64_t ibx_timed_dma_meet(ibx_timed_dma *dma, uint64_t now_ps, unsigned queue,
+                            uint64_t time_ps, ibx_timed_piece *out);
 /// Reads instructions ahead of all descriptors; returns when they are there.
 uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,
                              uint64_t bytes);
@@ -237,7 +243,8 @@ typedef struct ibx_sequencer {
 } ibx_sequencer;
 
 typedef struct ibx_timer {
-  const ibx_machine *machine;
+  const ibx_machine *machine; ///< `share`
+  ibx_machine share;          ///< of one of the cores that run
   uint64_t candidate_ps[IBX_ENGINE_COUNT]; ///< earliest next step of each
   uint16_t awaits[IBX_ENGINE_COUNT];       ///< semaphore, or IBX_NO_SEMAPHORE
   ibx_timing_plan plan;

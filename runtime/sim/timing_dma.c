@@ -13,6 +13,10 @@
 // (hardware.md 4.2, "model that fits"). Instruction fetch shares the engines:
 // a fetch takes the next engine in turn for its bytes, ahead of the pieces
 // that wait there, and so delays them; itself it takes the start-up only.
+//
+// Collectives belong to cores of the chip that do nothing else, with rings of
+// their own: they do not occupy the DMA engines of this core, and follow each
+// other [C].
 
 #include "timing.h"
 
@@ -49,6 +53,14 @@ static void count_active(ibx_timed_dma *dma, uint64_t now_ps,
   dma->active_until_ps = until_ps;
 }
 
+static void take_room(ibx_timed_dma *dma, unsigned queue,
+                      uint64_t complete_ps) {
+  size_t ring = dma->machine->dma_in_flight;
+  size_t *next = &dma->complete_next[queue];
+  dma->complete_ps[queue * ring + *next] = complete_ps;
+  *next = (*next + 1) % ring;
+}
+
 uint64_t ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps,
                               unsigned queue, const uint64_t *piece_ps,
                               size_t count, ibx_timed_piece *out) {
@@ -71,11 +83,24 @@ uint64_t ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps,
   }
   if (count < engines) dma->next_engine = engine;
   count_active(dma, now_ps, last_ps);
-  size_t ring = dma->machine->dma_in_flight;
-  size_t *next = &dma->complete_next[queue];
-  dma->complete_ps[queue * ring + *next] = last_ps;
-  *next = (*next + 1) % ring;
+  take_room(dma, queue, last_ps);
   return last_ps;
+}
+
+uint64_t ibx_timed_dma_meet(ibx_timed_dma *dma, uint64_t now_ps, unsigned queue,
+                            uint64_t time_ps, ibx_timed_piece *out) {
+  uint64_t start_ps = ibx_timed_later(now_ps, dma->collective_free_ps);
+  uint64_t end_ps = start_ps + time_ps;
+  uint64_t complete_ps =
+      ibx_timed_later(end_ps, now_ps + dma->machine->dma_startup_ps);
+  dma->collective_free_ps = end_ps;
+  *out = (ibx_timed_piece){.start_ps = start_ps,
+                           .end_ps = end_ps,
+                           .complete_ps = complete_ps,
+                           .engine = dma->machine->dma_engines};
+  count_active(dma, now_ps, complete_ps);
+  take_room(dma, queue, complete_ps);
+  return complete_ps;
 }
 
 uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,

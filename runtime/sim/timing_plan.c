@@ -225,8 +225,13 @@ static uint64_t hbm_bytes(const ibx_planner *p, const ibx_insn *insn,
   uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
   bool is_sum =
       ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_SUM && slot == 0;
+  bool is_gather =
+      ibx_insn_transfer(insn->opcode).index != IBX_TRANSFER_NONE;
+  // Of a table only as many rows are read as there are indices.
+  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
+  const uint32_t *num = is_gather ? insn->num : shape.num;
   for (size_t d = is_sum ? 1 : 0; d < IBX_DIMS; d++) {
-    bytes = ibx_plan_mul(bytes, insn->num[d]);
+    bytes = ibx_plan_mul(bytes, num[d]);
   }
   return bytes;
 }
@@ -242,6 +247,16 @@ static uint64_t piece_time(const ibx_planner *p, const ibx_dma_piece *piece,
 static bool is_like(const ibx_dma_piece *a, const ibx_dma_piece *b) {
   return a->descriptors == b->descriptors && a->bytes == b->bytes &&
          a->percent == b->percent;
+}
+
+// All cores run the same streams at the same times, so a collective keeps nobody
+// waiting for another core: it costs its own time only. So do barriers.
+static void plan_collective(const ibx_planner *p, const ibx_insn *insn,
+                            ibx_timed_transfer *transfer) {
+  uint32_t cores = ibx_entry_cores(p->entry);
+  transfer->is_collective = true;
+  p->plan->piece_ps[p->plan->piece_count++] =
+      ibx_collective_ps(p->machine, cores, insn);
 }
 
 static ibx_status plan_dma(const ibx_planner *p, const ibx_insn *insn,
@@ -263,6 +278,10 @@ static ibx_status plan_dma(const ibx_planner *p, const ibx_insn *insn,
                                    .piece_count = (uint8_t)count,
                                    .read_bytes = hbm_bytes(p, insn, 1),
                                    .write_bytes = hbm_bytes(p, insn, 0)};
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
+    plan_collective(p, insn, transfer);
+    return IBX_OK;
+  }
   uint64_t ring = timed->is_made ? machine->ring_descriptor_bytes : 0;
   for (size_t i = 0; i < count; i++) {
     const ibx_dma_piece *piece = &p->pieces[i];
@@ -282,6 +301,10 @@ static ibx_status plan_dma(const ibx_planner *p, const ibx_insn *insn,
 static void plan_control(ibx_planner *p, const ibx_insn *insn,
                          ibx_timed_insn *timed) {
   timed->count = insn->count;
+  // The last core has the most to do.
+  if (insn->opcode == IBX_OP_rank_id) {
+    timed->count = ibx_entry_cores(p->entry) - 1;
+  }
   timed->reg[0] = insn->reg[0];
   timed->reg[1] = insn->reg[1];
   if (timed->kind == IBX_TIMED_LOOP) p->loop_count++;

@@ -318,9 +318,13 @@ void ibx_timed_arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   const ibx_timed_insn *timed = &s->timed[s->arriving];
   const ibx_timed_transfer *transfer = &t->plan.transfers[timed->other];
   size_t count = transfer->piece_count;
-  uint64_t complete_ps = ibx_timed_dma_arrive(
-      &t->dma, now_ps, timed->queue, t->plan.piece_ps + transfer->first_piece,
-      count, t->pieces);
+  const uint64_t *piece_ps = t->plan.piece_ps + transfer->first_piece;
+  uint64_t complete_ps =
+      transfer->is_collective
+          ? ibx_timed_dma_meet(&t->dma, now_ps, timed->queue, *piece_ps,
+                               t->pieces)
+          : ibx_timed_dma_arrive(&t->dma, now_ps, timed->queue, piece_ps, count,
+                                 t->pieces);
   t->time.total_ps = ibx_timed_later(t->time.total_ps, complete_ps);
   if (t->events.deliver) send_pieces(t, engine, count);
   s->arrived++;

@@ -84,16 +84,16 @@ static ibx_insn random_insn(uint8_t opcode) {
 // --- programs around them ------------------------------------------------------
 
 static ibx_buffer_decl buffers[BUFFERS] = {
-    {{IBX_SPACE_HBM, 0, 1, 0, 4096}, "x", IBX_BUFFER_INPUT},
+    {{IBX_SPACE_HBM, 0, 1, 0, 4096}, "x", IBX_BUFFER_INPUT, false},
     {{IBX_SPACE_HBM, 0, 1, 4096, 4096},
      "/block.0/Add_output_0",
-     IBX_BUFFER_OUTPUT},
-    {{IBX_SPACE_HBM, 0, 1, 0, 64}, "a \"quoted\" \\ name\n", IBX_BUFFER_WEIGHT},
-    {{IBX_SPACE_SBUF, 0, 128, 0, 64}, "twin", IBX_BUFFER_SCRATCH},
-    {{IBX_SPACE_SBUF, 32, 32, 64, 64}, "twin", IBX_BUFFER_SCRATCH},
-    {{IBX_SPACE_PSUM, 0, 128, 2048, 2048}, "wait", IBX_BUFFER_SCRATCH},
-    {{IBX_SPACE_SBUF, 0, 1, 128, 4}, "", IBX_BUFFER_SCRATCH},
-    {{IBX_SPACE_HBM, 0, 1, 8192, 128}, "s12", IBX_BUFFER_STATE},
+     IBX_BUFFER_OUTPUT, false},
+    {{IBX_SPACE_HBM, 0, 1, 0, 64}, "a \"quoted\" \\ name\n", IBX_BUFFER_WEIGHT, false},
+    {{IBX_SPACE_SBUF, 0, 128, 0, 64}, "twin", IBX_BUFFER_SCRATCH, false},
+    {{IBX_SPACE_SBUF, 32, 32, 64, 64}, "twin", IBX_BUFFER_SCRATCH, false},
+    {{IBX_SPACE_PSUM, 0, 128, 2048, 2048}, "wait", IBX_BUFFER_SCRATCH, false},
+    {{IBX_SPACE_SBUF, 0, 1, 128, 4}, "", IBX_BUFFER_SCRATCH, false},
+    {{IBX_SPACE_HBM, 0, 1, 8192, 128}, "s12", IBX_BUFFER_STATE, true},
 };
 
 typedef struct holder {
