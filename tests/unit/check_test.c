@@ -504,6 +504,75 @@ static issue good_register_load(void) {
   return it;
 }
 
+static issue good_core_barrier(void) {
+  return (issue){ibx_insn_make(IBX_OP_core_barrier), IBX_ENGINE_TENSOR, NULL};
+}
+
+static issue good_rank_id(void) {
+  issue it = {ibx_insn_make(IBX_OP_rank_id), IBX_ENGINE_GPSIMD, NULL};
+  it.insn.reg[0] = 63;
+  return it;
+}
+
+// Four cores, [4, 16, 8] of fp32 in HBM.
+static issue good_collective(ibx_opcode opcode) {
+  issue it = {ibx_insn_make(opcode), IBX_ENGINE_SYNC, NULL};
+  it.insn.num[0] = 4;
+  it.insn.num[3] = 16;
+  it.insn.num[4] = 8;
+  it.insn.signal_value = 1;
+  for (size_t i = 0; i < 2; i++) {
+    it.insn.operand[i] = (ibx_operand){.buffer = HBM,
+                                       .dtype = IBX_DTYPE_F32,
+                                       .step = {128, 0, 0, 8, 1},
+                                       .offset = i * 65536};
+  }
+  return it;
+}
+
+static issue good_sendrecv(void) {
+  issue it = good_collective(IBX_OP_sendrecv);
+  it.engine = IBX_ENGINE_GPSIMD;
+  it.insn.dge = IBX_DGE_SOFTWARE;
+  it.insn.num[0] = 1;
+  for (size_t i = 0; i < 2; i++) {
+    it.insn.operand[i].buffer = SBUF;
+    it.insn.operand[i].offset = i * 4096;
+    it.insn.operand[i].step[3] = 0;
+    it.insn.operand[i].partition_step[3] = 1;
+  }
+  return it;
+}
+
+static issue good_all_reduce(void) {
+  issue it = good_collective(IBX_OP_all_reduce);
+  it.insn.op[0] = IBX_ALU_MIN;
+  return it;
+}
+
+static issue good_all_gather(void) {
+  issue it = good_collective(IBX_OP_all_gather);
+  it.insn.operand[1].step[0] = 0;
+  return it;
+}
+
+static issue good_reduce_scatter(void) {
+  issue it = good_collective(IBX_OP_reduce_scatter);
+  it.insn.operand[0].step[0] = 0;
+  it.insn.op[0] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_all_to_all(void) {
+  return good_collective(IBX_OP_all_to_all);
+}
+
+static issue good_permute(void) {
+  issue it = good_collective(IBX_OP_collective_permute);
+  it.insn.count = 1;
+  return it;
+}
+
 typedef issue (*make_fn)(void);
 
 static const make_fn goods[] = {
@@ -566,6 +635,14 @@ static const make_fn goods[] = {
     good_loop_end,
     good_register_move,
     good_register_load,
+    good_core_barrier,
+    good_rank_id,
+    good_sendrecv,
+    good_all_reduce,
+    good_all_gather,
+    good_reduce_scatter,
+    good_all_to_all,
+    good_permute,
 };
 
 static ibx_status check(const issue *it, const char *target, ibx_error *err) {
@@ -611,6 +688,19 @@ typedef struct rule {
   }
 
 // clang-format off
+BREAK(reduces_integers,   i->operand[0].dtype = i->operand[1].dtype = IBX_DTYPE_I32)
+BREAK(reduces_or,         i->op[0] = IBX_ALU_MULTIPLY)
+BREAK(gather_moves,       i->operand[1].step[0] = 1)
+BREAK(scatter_moves,      i->operand[0].step[0] = 1)
+BREAK(collective_casts,   i->operand[0].dtype = IBX_DTYPE_BF16)
+BREAK(collective_mixes,   i->operand[0].buffer = SBUF)
+BREAK(collective_repeats, i->num[2] = 4096)
+BREAK(collective_counts,  i->count = 1)
+BREAK(collective_signals, i->signal_value = 4)
+BREAK(permute_far,        i->count = 8)
+BREAK(exchange_hbm,       i->operand[0].buffer = i->operand[1].buffer = HBM; i->operand[0].partition_step[3] = i->operand[1].partition_step[3] = 0)
+BREAK(exchange_much,      i->num[4] = 257)
+BREAK(rank_register,      i->reg[0] = 64)
 BREAK(table_in_sbuf,      i->operand[0].buffer = SBUF)
 BREAK(add_integers,       i->operand[0].dtype = IBX_DTYPE_I32)
 BREAK(sources_17,         i->num[0] = 17)
@@ -803,6 +893,19 @@ static const rule rules[] = {
     {good_dma,               src_psum,          "no DMA reaches"},
     {good_scatter,           table_in_sbuf,     "destination must be in hbm"},
     {good_scatter_add,       add_integers,      "floats of at most 32 bits are added"},
+    {good_all_reduce,        reduces_integers,  "floats of at most 32 bits are reduced"},
+    {good_reduce_scatter,    reduces_or,        "use add, max or min"},
+    {good_all_gather,        gather_moves,      "source moves from rank to rank"},
+    {good_reduce_scatter,    scatter_moves,     "destination moves from rank to rank"},
+    {good_all_to_all,        collective_casts,  "does not convert"},
+    {good_all_to_all,        collective_mixes,  "from hbm to sbuf"},
+    {good_all_to_all,        collective_repeats, "its buffer 1048576"},
+    {good_all_reduce,        collective_counts, "count is 1; the most is 0"},
+    {good_all_reduce,        collective_signals, "signal 1"},
+    {good_permute,           permute_far,       "the most is"},
+    {good_sendrecv,          exchange_hbm,      "only sbuf is exchanged"},
+    {good_sendrecv,          exchange_much,     "257 elements a partition"},
+    {good_rank_id,           rank_register,     "register 64"},
     {good_accumulate,        add_integers,      "floats of at most 32 bits are added"},
     {good_compute,           sources_17,        "17 sources; the most is 16"},
     {good_compute,           sum_moves,         "moves from source to source"},

@@ -395,7 +395,8 @@ static void unknown_sections_are_skipped_but_digested(void **state) {
 
 static void missing_and_repeated_sections_are_refused(void **state) {
   (void)state;
-  for (size_t i = 0; i + 1 < IBX_SECTION_ID_COUNT; i++) {
+  const size_t sections = IBX_SECTION_ID_COUNT - 2; // no cores
+  for (size_t i = 0; i < sections; i++) {
     tiny_pipe p;
     make_rich(&p);
     ibx_blob blob = write_blob(&p.t.program);
