@@ -87,10 +87,10 @@ static void make_collective(cores_program *p, const collective *c,
   unsigned lane_step = c->in_sbuf ? 0 : COLUMNS;
   snprintf(size, sizeof size, "size(%u, 1, 1, 128, %d)", ranks, COLUMNS);
   snprintf(from, sizeof from, "step(%u, 0, 0, %u, 1) %s",
-           in > 1 || ranks == 1 ? rank_step : 0, lane_step,
+           in > 1 ? rank_step : 0, lane_step,
            c->in_sbuf ? "pstep(0, 0, 0, 1, 0)" : "");
   snprintf(to, sizeof to, "step(%u, 0, 0, %u, 1) %s",
-           out > 1 || ranks == 1 ? rank_step : 0, lane_step,
+           out > 1 ? rank_step : 0, lane_step,
            c->in_sbuf ? "pstep(0, 0, 0, 1, 0)" : "");
   if (!c->in_sbuf) {
     cores_make(p,
