@@ -50,7 +50,10 @@ IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
                                              ibx_error *err);
 
 typedef struct ibx_sim_event {
-  uint64_t start_ps, end_ps;
+  uint64_t start_ps, end_ps; ///< occupies its agent
+  uint64_t done_ps;          ///< complete: what it did can be seen
+  uint64_t signal_ps; ///< its signal reaches the waiter; 0 where it sends none
+  uint64_t dma;   ///< of a DMA and its pieces: number among those of `issuer`
   uint32_t index; ///< instruction in the stream of `issuer`
   uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine
   uint8_t issuer; ///< ibx_engine that issued it

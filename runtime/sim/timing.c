@@ -276,16 +276,20 @@ static void issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   if (!is_control(timed) && timed->kind != IBX_TIMED_DMA) {
     t->time.total_ps = larger(t->time.total_ps, s->done_ps);
   }
+  unsigned semaphore = insn->signal_semaphore;
+  bool signals = insn->signal_value != 0 && timed->kind != IBX_TIMED_DMA;
+  uint64_t signal_ps = signals ? s->done_ps + t->signal_ps[semaphore] : 0;
   ibx_sim_event event = {.start_ps = now_ps,
                          .end_ps = end_ps,
+                         .done_ps = larger(end_ps, s->done_ps),
+                         .signal_ps = signal_ps,
+                         .dma = s->arrived,
                          .index = (uint32_t)index,
                          .agent = (uint8_t)engine,
                          .issuer = (uint8_t)engine};
   send_event(t, &event);
-  if (insn->signal_value != 0 && timed->kind != IBX_TIMED_DMA) {
-    unsigned semaphore = insn->signal_semaphore;
-    rise(t, semaphore, now_ps, s->done_ps + t->signal_ps[semaphore],
-         insn->signal_value);
+  if (signals) {
+    rise(t, semaphore, now_ps, signal_ps, insn->signal_value);
     refresh_waiters(t, semaphore);
   }
   if (insn->wait_value != 0) refresh_waiters(t, insn->wait_semaphore);
@@ -303,16 +307,23 @@ static void arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   for (size_t i = 0; i < timed->piece_count; i++) {
     const ibx_timed_piece *piece = &t->pieces[i];
     t->time.total_ps = larger(t->time.total_ps, piece->complete_ps);
+    uint64_t signal_ps =
+        insn->signal_value != 0
+            ? piece->complete_ps + t->machine->dma_completion_ps
+            : 0;
     ibx_sim_event event = {.start_ps = piece->start_ps,
                            .end_ps = piece->end_ps,
+                           .done_ps = piece->complete_ps,
+                           .signal_ps = signal_ps,
+                           .dma = s->arrived,
                            .index = (uint32_t)s->arriving,
                            .agent = (uint8_t)(IBX_ENGINE_COUNT + piece->engine),
                            .issuer = (uint8_t)engine};
     send_event(t, &event);
     if (insn->signal_value == 0) continue;
-    rise(t, insn->signal_semaphore, now_ps,
-         piece->complete_ps + t->machine->dma_completion_ps, 1);
+    rise(t, insn->signal_semaphore, now_ps, signal_ps, 1);
   }
+  s->arrived++;
   t->time.dma_count++;
   t->time.hbm_read_bytes += timed->read_bytes;
   t->time.hbm_write_bytes += timed->write_bytes;

@@ -189,6 +189,7 @@ typedef struct ibx_sequencer {
   uint64_t done_ps; ///< all before is complete
   bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
   size_t arriving;  ///< its index
+  uint64_t arrived; ///< DMAs before it
   uint64_t arrive_ps;
   ibx_loop_frame *frames;
   size_t depth;
