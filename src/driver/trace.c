@@ -64,6 +64,7 @@ typedef struct trace {
   dma_list dmas[IBX_ENGINE_COUNT];
   counter in_flight;
   uint64_t serial; ///< of the next instruction
+  uint64_t open;   ///< DMAs of the window that are not complete
   bool is_cut;     ///< the window is over
   bool is_short;   ///< of memory
 } trace;
@@ -152,12 +153,24 @@ static void change_in_flight(trace *t, uint64_t time_ps, int64_t by) {
 
 // --- signals -----------------------------------------------------------------------
 
+static bool is_outside(const trace *t, const ibx_trace_item *item) {
+  bool is_seen = !t->is_cut && item->time_ps >= t->window->from_ps;
+  return !is_seen && !item->from.is_shown;
+}
+
 static void send_signal(trace *t, const ibx_insn *insn,
                         const ibx_sim_event *event, int64_t value,
                         const ibx_trace_slice *from) {
+  ibx_trace_queue *signals = &t->signals[insn->signal_semaphore];
   ibx_trace_item item = {
       .time_ps = event->signal_ps, .count = value, .from = *from};
-  if (!ibx_trace_queue_add(&t->signals[insn->signal_semaphore], &item)) {
+  // A signaller may be ahead by any number. Of what is seen before the window
+  // begins, or after its end, only the sum matters.
+  ibx_trace_item *last =
+      signals->len > signals->head ? &signals->items[signals->len - 1] : NULL;
+  if (last && is_outside(t, last) && is_outside(t, &item)) {
+    last->count += value;
+  } else if (!ibx_trace_queue_add(signals, &item)) {
     t->is_short = true;
   }
 }
@@ -237,6 +250,7 @@ static void open_slice(trace *t, const ibx_sim_event *event,
       .left = row->pieces};
   snprintf(name, sizeof(name), "queue %u", insn->queue);
   if (issue->is_shown) {
+    t->open++;
     dma->lane = take_lane(t, &t->queues[insn->queue], &dma->slice, name);
   }
   change_in_flight(t, arrive_ps, 1);
@@ -246,6 +260,7 @@ static void close_slice(trace *t, const ibx_sim_event *event,
                         const ibx_insn *insn, const open_dma *dma) {
   change_in_flight(t, dma->slice.end_ps, -1);
   if (!dma->slice.is_shown) return;
+  t->open--;
   const ibx_trace_insn *row =
       ibx_trace_insns_get(&t->insns, (ibx_engine)event->issuer, event->index);
   ibx_trace_lanes_end(&t->queues[insn->queue], dma->lane, dma->slice.end_ps);
@@ -355,7 +370,7 @@ static void on_insn(trace *t, const ibx_sim_event *event,
 
 static void on_event(void *user, const ibx_sim_event *event) {
   trace *t = user;
-  if (t->is_short) return;
+  if (t->is_short || (t->is_cut && t->open == 0)) return;
   const ibx_insn *insn = &t->entry->streams[event->issuer].insns[event->index];
   flush_in_flight(t, event->start_ps);
   if (event->agent < IBX_ENGINE_COUNT) {

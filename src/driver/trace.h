@@ -27,7 +27,7 @@ typedef struct ibx_trace_summary {
 } ibx_trace_summary;
 
 /// Times the entry, which has been proved, twice and writes the trace in one
-/// pass; memory does not grow with the length of the run. Nothing is written
+/// pass; memory grows with the program, not with the run. Nothing is written
 /// when the first run fails. Fails with DEVICE_ERROR on a deadlock,
 /// OUT_OF_MEMORY; errors of `out` stay in it.
 IBX_NODISCARD ibx_status ibx_trace_write(const ibx_program_data *program,
