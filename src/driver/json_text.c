@@ -5,8 +5,9 @@
 
 #include "driver/json_text.h"
 
+#include "imbrex/base.h"
+
 #include <stdint.h>
-#include <string.h>
 
 /// A length of UTF-8: lead bytes [low, high] and the range of the second byte,
 /// which keeps out overlong forms, surrogates and what lies past U+10FFFF.
@@ -25,7 +26,7 @@ static const utf8_row rows[] = {
 // is no continuation, so nothing is read behind it.
 static size_t utf8_length(const uint8_t *text) {
   if (text[0] < 0x80) return 1;
-  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
     const utf8_row *row = &rows[i];
     if (text[0] < row->low || text[0] > row->high) continue;
     if (text[1] < row->second_low || text[1] > row->second_high) return 0;

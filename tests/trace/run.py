@@ -11,11 +11,14 @@ that this script writes. properties.py tells what each trace must have.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 from program import Program
 from properties import (DMA_TRACKS, ENGINE_TRACKS, PS, QUEUE_TRACKS, Trace,
@@ -226,6 +229,50 @@ def window(runner):
     assert not late.tracks and not late.arrows
 
 
+def mutate(text, random):
+    """One number of one instruction becomes another."""
+    lines = text.split(b"\n")
+    places = [(i, match) for i, line in enumerate(lines)
+              if line.startswith(b"  ")
+              for match in re.finditer(rb"(?<![\w%.])\d+|(?<=[+=])\d+", line)]
+    i, match = random.choice(places)
+    old = int(match[0])
+    new = random.choice([0, 1, 2, 3, 16, 64, 128, old + 1, old - 1, old * 2])
+    lines[i] = lines[i][:match.start()] + b"%d" % new + lines[i][match.end():]
+    return b"\n".join(lines)
+
+
+def mutated(runner):
+    """Damaged programs are refused without a file, or traced as they are."""
+    random = Random(1)
+    source = ROOT / "examples" / "kernels" / "matmul_1_naive.s"
+    originals = [runner.assemble_text(MIXED).read_bytes(),
+                 runner.assemble(source, "M=128", "N=1024",
+                                 "K=3072").read_bytes()]
+    path, results = runner.folder / "mutated.json", Counter()
+    for number in range(120):
+        program = runner.folder / "original.ibx"
+        program.write_bytes(originals[number % 2])
+        text = runner.run("dump", "--asm", program).stdout
+        (runner.folder / "mutated.s").write_bytes(mutate(text, random))
+        program = runner.folder / "mutated.ibx"
+        assembled = subprocess.run(
+            [runner.imbrex, "asm", runner.folder / "mutated.s", "-o", program],
+            capture_output=True)
+        if assembled.returncode != 0:
+            results["not assembled"] += 1
+            continue
+        done = subprocess.run([runner.imbrex, "trace", program, "-o", path],
+                              capture_output=True)
+        assert done.returncode in (0, 1), f"exit code {done.returncode}"
+        assert (done.returncode == 0) == path.exists()
+        results[done.returncode] += 1
+        if done.returncode == 0:
+            path.unlink()
+            runner.check(program)
+    assert results[0] > 10 and results[1] > 10, dict(results)
+
+
 def peak_kib(arguments):
     child = subprocess.Popen([str(word) for word in arguments],
                              stderr=subprocess.DEVNULL)
@@ -279,7 +326,8 @@ def all_cases(digits, models):
                             "K=4096"),
         "sweep": sweep, "hostile": hostile, "empty": empty, "mixed": mixed,
         "rounding": rounding, "window": window,
-        "long_run": long_run, "refusals": refusals,
+        "long_run": long_run, "mutated": mutated,
+        "refusals": refusals,
     }
     if digits:
         for target in ("ibx2", "ibx3", "ibx4"):
