@@ -39,9 +39,9 @@ static size_t utf8_length(const uint8_t *text) {
 }
 
 void ibx_json_text_write(FILE *out, const char *text) {
-  const uint8_t *at = (const uint8_t *)(text ? text : "");
+  const uint8_t *at = (const uint8_t *)text;
   fputc('"', out);
-  while (*at != 0) {
+  while (at && *at != 0) {
     size_t length = utf8_length(at);
     if (length == 0) {
       fputs("\\ufffd", out);
