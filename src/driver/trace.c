@@ -332,7 +332,7 @@ static bool is_in_window(trace *t, const ibx_sim_event *event) {
 static void write_insn(trace *t, const ibx_sim_event *event,
                        const ibx_insn *insn, ibx_trace_slice *slice) {
   ibx_engine engine = (ibx_engine)event->issuer;
-  bool is_stationary = insn->opcode == IBX_OP_load_stationary;
+  bool is_stationary = ibx_insn_get(insn->opcode)->kind == IBX_KIND_STATIONARY;
   ibx_trace_lanes *lanes = is_stationary ? &t->stationary : &t->lanes[engine];
   slice->thread = THREADS * (engine + 1u) + (is_stationary ? THREADS / 2u : 0u);
   size_t lane = take_lane(
@@ -365,7 +365,7 @@ static void on_insn(trace *t, const ibx_sim_event *event,
     send_signal(t, insn, event, insn->signal_value, &slice);
   }
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
-  if (info->format == IBX_FORMAT_dma) open_slice(t, event, insn, &slice);
+  if (info->kind == IBX_KIND_DMA) open_slice(t, event, insn, &slice);
 }
 
 static void on_event(void *user, const ibx_sim_event *event) {

@@ -149,6 +149,6 @@ const ibx_trace_insn *ibx_trace_insns_get(ibx_trace_insns *insns,
   const ibx_node_decl *node = node_of(insns, engine, index);
   if (!row->head && !make_head(row, info->name, node)) return NULL;
   if (!make_text(row, insns->entry, insn, index, node)) return NULL;
-  if (info->format == IBX_FORMAT_dma) count_pieces(insns, row, insn);
+  if (info->kind == IBX_KIND_DMA) count_pieces(insns, row, insn);
   return row;
 }

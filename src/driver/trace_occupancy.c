@@ -46,7 +46,7 @@ void ibx_trace_occupancy_touch(void *user, const ibx_sim_event *event) {
   const ibx_insn *insn =
       &occupancy->entry->streams[event->issuer].insns[event->index];
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
-  bool is_dma = info && info->format == IBX_FORMAT_dma;
+  bool is_dma = info && info->kind == IBX_KIND_DMA;
   if (is_dma != (event->agent >= IBX_ENGINE_COUNT)) return;
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     uint16_t buffer = insn->operand[i].buffer;
