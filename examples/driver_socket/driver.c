@@ -114,7 +114,8 @@ static ibx_status make_staging(executable *x, int *out_fd, ibx_error *err) {
   bool fits = round_up(slot_bytes(entry), &bytes);
   for (size_t i = 0; i < entry->buffer_count; i++) {
     if (!wire_is_bound(&entry->buffers[i])) continue;
-    fits = fits && round_up(entry->buffers[i].place.bytes, &bytes);
+    fits =
+        fits && round_up(ibx_buffer_bytes(entry, &entry->buffers[i]), &bytes);
   }
   *out_fd =
       fits && bytes <= SIZE_MAX ? memory_make((size_t)bytes, &memory) : -1;
@@ -214,7 +215,7 @@ static ibx_status fill_slots(executable *x, uint8_t *const *memory,
   uint64_t at = first_staged(x);
   for (size_t i = 0; i < x->entry->buffer_count; i++) {
     const ibx_buffer_decl *buffer = &x->entry->buffers[i];
-    uint64_t bytes = buffer->place.bytes;
+    uint64_t bytes = ibx_buffer_bytes(x->entry, buffer);
     if (!wire_is_bound(buffer)) continue;
     x->slots[i] = (wire_slot){.id = 0, .offset = at};
     (void)round_up(bytes, &at); // make_staging() has seen that it fits
@@ -236,7 +237,7 @@ static void copy_out(const executable *x, uint8_t *const *memory) {
     const ibx_buffer_decl *buffer = &x->entry->buffers[i];
     bool is_result =
         buffer->kind == IBX_BUFFER_OUTPUT || buffer->kind == IBX_BUFFER_STATE;
-    size_t bytes = (size_t)buffer->place.bytes;
+    size_t bytes = (size_t)ibx_buffer_bytes(x->entry, buffer);
     if (!is_result || x->slots[i].id != 0 || bytes == 0) continue;
     memcpy(memory[i], x->staging + x->slots[i].offset, bytes);
   }

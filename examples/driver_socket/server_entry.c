@@ -60,7 +60,8 @@ static bool resolve(entry_thread *t, size_t i) {
     bytes = t->held[i]->bytes;
   }
   uint64_t offset = t->slots[i].offset;
-  if (offset > bytes || buffer->place.bytes > bytes - offset) return false;
+  uint64_t needed = ibx_buffer_bytes(t->entry, buffer);
+  if (offset > bytes || needed > bytes - offset) return false;
   t->memory[i] = base + offset;
   return true;
 }

@@ -64,9 +64,9 @@ IBX_API void ibx_sim_chip_destroy(ibx_sim_chip *chip);
 /// Runs all cores once and returns when the last has ended. Fails as
 /// ibx_sim_run(), with the error of the lowest rank that has one, and with
 /// DEVICE_ERROR where a core waits for others that do not come.
-IBX_API IBX_NODISCARD ibx_status ibx_sim_chip_run(
-    ibx_sim_chip *chip, const ibx_sim_options *options,
-    const ibx_sim_memory *memory, ibx_error *err);
+IBX_API IBX_NODISCARD ibx_status
+ibx_sim_chip_run(ibx_sim_chip *chip, const ibx_sim_options *options,
+                 const ibx_sim_memory *memory, ibx_error *err);
 
 typedef struct ibx_sim_event {
   uint64_t start_ps, end_ps; ///< occupies its agent

@@ -13,7 +13,7 @@
 #include "imbrex/program.h"
 
 enum {
-  IBX_FORMAT_MAJOR = 1, ///< another one is refused
+  IBX_FORMAT_MAJOR = 1,       ///< another one is refused
   IBX_FORMAT_MINOR_CORES = 1, ///< the first with section CORES; without it 0
   IBX_SECTION_ALIGN = 64,
   IBX_HEADER_BYTES = 64,

@@ -250,8 +250,7 @@ enum {
                 (SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN - 1) /
                     IBX_SECTION_ALIGN * IBX_SECTION_ALIGN
 };
-static_assert((SECTIONS - 1) * IBX_SECTION_ROW_BYTES +
-                      IBX_SECTION_ALIGN >
+static_assert((SECTIONS - 1) * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN >
                   FRONT_BYTES - IBX_HEADER_BYTES,
               "a file without the optional section has as long a table");
 

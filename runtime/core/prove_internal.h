@@ -196,7 +196,7 @@ typedef struct ibx_access {
   uint8_t agent, engine;
   uint32_t time, insn;
   bool is_write;
-  bool is_matmul; ///< a write by multiply_moving
+  bool is_matmul;   ///< a write by multiply_moving
   bool is_combined; ///< a DMA's read of what its same piece then writes
   bool is_accumulating;
   bool is_group_end;
@@ -262,8 +262,8 @@ ibx_status ibx_prove_caller_buffers(const ibx_entry *entry, ibx_pool *pool,
 
 /// The meetings that a core has come to.
 typedef struct ibx_meet {
-  bool depends_on_rank; ///< a core may come to others than its neighbours
-  uint64_t digest;      ///< of them, in their order
+  bool depends_on_rank;  ///< a core may come to others than its neighbours
+  uint64_t digest;       ///< of them, in their order
   uint64_t first_digest; ///< that of core 0
   uint8_t last_engine;   ///< of the last one
   uint32_t last_time;    ///< 0: there was none

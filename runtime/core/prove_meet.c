@@ -38,8 +38,7 @@ static void digest_meeting(ibx_meet *meet, ibx_engine engine, uint32_t insn) {
 ibx_status ibx_meet_join(ibx_meet *meet, ibx_engine engine, uint32_t insn,
                          const ibx_clock *clock, ibx_error *err) {
   if (!meet->depends_on_rank) return IBX_OK;
-  if (meet->last_time != 0 &&
-      clock->at[meet->last_engine] < meet->last_time) {
+  if (meet->last_time != 0 && clock->at[meet->last_engine] < meet->last_time) {
     return IBX_FAIL(err, UNPROVEN,
                     "meets other cores, unordered with the meeting before on "
                     "%s; where ranks decide, order all meetings",

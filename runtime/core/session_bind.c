@@ -47,9 +47,8 @@ ibx_status ibx_session_own(ibx_session *session, size_t buffer,
   if (session->owned[buffer] != NULL) return IBX_OK;
   const ibx_buffer_decl *decl = &session->entry->buffers[buffer];
   void *memory = NULL;
-  IBX_TRY(ibx_device_memory_alloc(session->device,
-                                  ibx_buffer_bytes(session->entry, decl),
-                                  &memory, err));
+  IBX_TRY(ibx_device_memory_alloc(
+      session->device, ibx_buffer_bytes(session->entry, decl), &memory, err));
   session->owned[buffer] = memory;
   return IBX_OK;
 }

@@ -55,8 +55,7 @@ static ibx_status check_spaces(const ibx_check_ctx *ctx, ibx_collective kind) {
 static ibx_status check_bytes(const ibx_check_ctx *ctx, size_t slot) {
   const ibx_buffer_place *place = ibx_check_place(ctx, slot);
   ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
-  uint64_t bytes =
-      ibx_dtype_bytes((ibx_dtype)ctx->insn->operand[slot].dtype);
+  uint64_t bytes = ibx_dtype_bytes((ibx_dtype)ctx->insn->operand[slot].dtype);
   uint64_t room;
   if (!ibx_mul_size(place->bytes, place->partitions, &room)) room = UINT64_MAX;
   for (size_t d = 0; d < IBX_DIMS; d++) {
@@ -85,8 +84,9 @@ static ibx_status check_gpsimd(const ibx_check_ctx *ctx) {
 static ibx_status check_still(const ibx_check_ctx *ctx, size_t slot) {
   const ibx_operand *operand = &ctx->insn->operand[slot];
   if (operand->step[0] == 0 && operand->partition_step[0] == 0) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "the %s moves from rank to rank; set its steps of "
-                             "dimension 0 to 0",
+  return IBX_CHECK_FAIL(ctx,
+                        "the %s moves from rank to rank; set its steps of "
+                        "dimension 0 to 0",
                         ibx_check_slot_name(slot));
 }
 
@@ -137,8 +137,7 @@ ibx_status ibx_insn_check_cores(const ibx_insn *insn, uint32_t cores,
   }
   if (kind == IBX_COLLECTIVE_PERMUTE && insn->count >= cores) {
     return IBX_FAIL(err, INVALID_PROGRAM,
-                    "%s: count is %" PRIu32 ", the entry has %" PRIu32
-                    " cores",
+                    "%s: count is %" PRIu32 ", the entry has %" PRIu32 " cores",
                     name, insn->count, cores);
   }
   return IBX_OK;

@@ -41,8 +41,8 @@ static uint64_t step_ps(const ibx_machine *machine, uint64_t bytes) {
 }
 
 static uint64_t adding_step_ps(const ibx_machine *machine, uint64_t bytes) {
-  return machine->collective_hop_ps + bytes_ps(machine, bytes) * 100 /
-                                          machine->dma_accumulate_percent;
+  return machine->collective_hop_ps +
+         bytes_ps(machine, bytes) * 100 / machine->dma_accumulate_percent;
 }
 
 uint64_t ibx_collective_ps(const ibx_machine *machine, uint32_t cores,

@@ -77,8 +77,8 @@ static void add_buffer_decl(ibx_text *t, const void *what) {
   const ibx_buffer_place *place = &buffer->place;
   ibx_text_add(t, ".buffer ");
   ibx_text_add_string(t, buffer->name);
-  ibx_text_add(t, " %s %s%s", ibx_space_name(place->space),
-               kinds[buffer->kind], buffer->is_split ? " split" : "");
+  ibx_text_add(t, " %s %s%s", ibx_space_name(place->space), kinds[buffer->kind],
+               buffer->is_split ? " split" : "");
   if (place->space != IBX_SPACE_HBM || place->partition != 0 ||
       place->partitions != 1) {
     ibx_text_add(t, " partition=%u partitions=%u", place->partition,

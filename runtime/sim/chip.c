@@ -99,8 +99,8 @@ static core *find_ready(ibx_sim_chip *chip) {
   for (uint32_t r = 0; r < chip->count; r++) {
     core *c = &chip->cores[r];
     const ibx_sim_meetings *m = &c->sim->meetings;
-    if (c->state == CORE_READY || (c->state == CORE_WAITING &&
-                                   ibx_sim_is_complete(m, m->picked))) {
+    if (c->state == CORE_READY ||
+        (c->state == CORE_WAITING && ibx_sim_is_complete(m, m->picked))) {
       return c;
     }
   }

@@ -124,8 +124,7 @@ bool ibx_sim_is_complete(const ibx_sim_meetings *m, size_t pending) {
 // Frees what this core was the last to need.
 static void let_go(const ibx_sim_meetings *m, const ibx_sim_pending *p) {
   for (uint32_t r = 0; r < m->cores; r++) {
-    ibx_sim_part *part =
-        part_of(&m->peers[r]->meetings, p->engine, p->number);
+    ibx_sim_part *part = part_of(&m->peers[r]->meetings, p->engine, p->number);
     if (++part->taken < m->cores) continue;
     free(part->data);
     part->data = NULL;

@@ -53,8 +53,8 @@ typedef struct ibx_sim_meetings {
   uint32_t open[IBX_ENGINE_COUNT]; ///< joined and not taken
   bool in_barrier[IBX_ENGINE_COUNT];
   ibx_sim_pending pending[IBX_ENGINE_COUNT * IBX_SIM_MEETINGS];
-  size_t count; ///< of pending, in the order in which they were joined
-  size_t batch; ///< the first so many were there when the last batch was taken
+  size_t count;  ///< of pending, in the order in which they were joined
+  size_t batch;  ///< the first so many were there when the last batch was taken
   size_t picked; ///< the one that is waited for, or IBX_SIM_NOT_PICKED
 } ibx_sim_meetings;
 

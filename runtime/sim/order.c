@@ -86,8 +86,8 @@ static ibx_status step(ibx_sim *sim, ibx_engine engine, ibx_error *err) {
   ibx_exec x = {
       .sim = sim, .insn = insn, .seq = seq, .engine = engine, .err = err};
   if (ibx_sim_execute(&x) != IBX_OK) return locate(sim, engine, index, err);
-  bool later = is_meeting(insn) ||
-               (sim->order != IBX_SIM_ORDER_PROGRAM && is_dma(insn));
+  bool later =
+      is_meeting(insn) || (sim->order != IBX_SIM_ORDER_PROGRAM && is_dma(insn));
   if (!later) sim->semaphores[insn->signal_semaphore] += insn->signal_value;
   return IBX_OK;
 }

@@ -185,8 +185,8 @@ static ibx_status check_stream(ibx_sim *sim, ibx_engine engine,
   for (size_t i = 0; i < stream->count; i++) {
     IBX_TRY(ibx_insn_check(sim->machine, engine, &stream->insns[i], sim->places,
                            sim->entry->buffer_count, err));
-    IBX_TRY(ibx_insn_check_cores(&stream->insns[i],
-                                 ibx_entry_cores(sim->entry), err));
+    IBX_TRY(ibx_insn_check_cores(&stream->insns[i], ibx_entry_cores(sim->entry),
+                                 err));
   }
   return match_loops(sim, engine, err);
 }

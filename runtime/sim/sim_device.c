@@ -167,8 +167,8 @@ static ibx_status sim_load(void *handle, const ibx_device_program *loaded,
   if (executable == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
   *executable = (sim_executable){
       .device = device, .program = loaded->program, .entry = loaded->entry};
-  ibx_status status =
-      ibx_sim_chip_create(loaded->program, loaded->entry, &executable->chip, err);
+  ibx_status status = ibx_sim_chip_create(loaded->program, loaded->entry,
+                                          &executable->chip, err);
   if (status != IBX_OK) {
     allocator->free(allocator->user, executable);
     return status;

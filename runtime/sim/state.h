@@ -18,7 +18,7 @@ enum {
   IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
   IBX_SIM_LOOP_DEPTH = 8,
-  IBX_SIM_CORES = 8, ///< of a run: chip_cores of no machine is more
+  IBX_SIM_CORES = 8,            ///< of a run: chip_cores of no machine is more
   IBX_SIM_GENERATOR_WORDS = 24, ///< of a partition, on Vector
   IBX_ARRAY = 128,              ///< rows and columns of the tensor engine
   IBX_ARRAY_PLANES = 4 ///< values that one of its cells multiplies at most

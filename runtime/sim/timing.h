@@ -131,7 +131,7 @@ typedef struct ibx_timed_dma {
   size_t *complete_next; ///< oldest in each queue's ring
   uint64_t active_until_ps;
   uint64_t active_ps, busy_ps;
-  size_t next_engine; ///< where a DMA of few pieces starts
+  size_t next_engine;          ///< where a DMA of few pieces starts
   uint64_t collective_free_ps; ///< end of the last collective
 } ibx_timed_dma;
 
@@ -243,8 +243,8 @@ typedef struct ibx_sequencer {
 } ibx_sequencer;
 
 typedef struct ibx_timer {
-  const ibx_machine *machine; ///< `share`
-  ibx_machine share;          ///< of one of the cores that run
+  const ibx_machine *machine;              ///< `share`
+  ibx_machine share;                       ///< of one of the cores that run
   uint64_t candidate_ps[IBX_ENGINE_COUNT]; ///< earliest next step of each
   uint16_t awaits[IBX_ENGINE_COUNT];       ///< semaphore, or IBX_NO_SEMAPHORE
   ibx_timing_plan plan;

@@ -225,8 +225,7 @@ static uint64_t hbm_bytes(const ibx_planner *p, const ibx_insn *insn,
   uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
   bool is_sum =
       ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_SUM && slot == 0;
-  bool is_gather =
-      ibx_insn_transfer(insn->opcode).index != IBX_TRANSFER_NONE;
+  bool is_gather = ibx_insn_transfer(insn->opcode).index != IBX_TRANSFER_NONE;
   // Of a table only as many rows are read as there are indices.
   ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   const uint32_t *num = is_gather ? insn->num : shape.num;

@@ -135,6 +135,7 @@ static json_t *figures_json(const figures *f) {
   json_object_set_new(root, "model", json_string(f->program->model));
   json_object_set_new(root, "target", json_string(f->program->machine->name));
   json_object_set_new(root, "entry", json_string(f->entry->name));
+  json_object_set_new(root, "cores", json_integer(ibx_entry_cores(f->entry)));
   json_object_set_new(root, "extents", extents_json(f));
   add_times(root, f);
   json_object_set_new(root, "engines", engines_json(f));
@@ -205,6 +206,10 @@ static void print_sizes(const figures *f) {
 static void print_figures(const figures *f) {
   printf("%s, entry %s, %s\n", f->program->model, f->entry->name,
          f->program->machine->name);
+  if (f->entry->cores > 1) {
+    printf("cores      %" PRIu32 " alike; all figures are of one\n",
+           f->entry->cores);
+  }
   for (size_t i = 0; i < f->extents.count; i++) {
     printf("extent     %s = %" PRIu32 "\n", f->extents.items[i].name,
            f->extents.items[i].value);

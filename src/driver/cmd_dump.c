@@ -122,11 +122,12 @@ static void print_tensor(const char *label, const ibx_tensor_decl *tensor,
   for (size_t d = 0; d < tensor->rank; d++) {
     printf("%s%" PRIu64, d > 0 ? "," : "", tensor->shape[d]);
   }
-  printf("]\n");
+  printf("]%s\n", entry->buffers[tensor->buffer].is_split ? " split" : "");
 }
 
 static void print_entry(const ibx_entry *entry) {
   printf("entry %s\n", entry->name);
+  if (entry->cores > 1) printf("  cores  %" PRIu32 "\n", entry->cores);
   for (size_t i = 0; i < entry->input_count; i++) {
     print_tensor("input", &entry->inputs[i], entry);
   }
@@ -171,10 +172,12 @@ static json_t *tensors_json(const ibx_tensor_decl *tensors, size_t count,
     }
     const ibx_buffer_decl *buffer = &entry->buffers[tensors[i].buffer];
     json_array_append_new(
-        list, json_pack("{s:s, s:s, s:o, s:I, s:b}", "name", tensors[i].name,
-                        "dtype", dtype_name(tensors[i].dtype), "shape", shape,
-                        "bytes", (json_int_t)buffer->place.bytes, "state",
-                        buffer->kind == IBX_BUFFER_STATE));
+        list,
+        json_pack("{s:s, s:s, s:o, s:I, s:b, s:b}", "name", tensors[i].name,
+                  "dtype", dtype_name(tensors[i].dtype), "shape", shape,
+                  "bytes", (json_int_t)ibx_buffer_bytes(entry, buffer), "state",
+                  buffer->kind == IBX_BUFFER_STATE, "split",
+                  (int)buffer->is_split));
   }
   return list;
 }
@@ -186,7 +189,8 @@ static json_t *entry_json(const ibx_entry *entry) {
                         json_integer((json_int_t)entry->streams[e].count));
   }
   return json_pack(
-      "{s:s, s:o, s:o, s:I, s:o}", "name", entry->name, "inputs",
+      "{s:s, s:I, s:o, s:o, s:I, s:o}", "name", entry->name, "cores",
+      (json_int_t)ibx_entry_cores(entry), "inputs",
       tensors_json(entry->inputs, entry->input_count, entry), "outputs",
       tensors_json(entry->outputs, entry->output_count, entry), "buffers",
       (json_int_t)entry->buffer_count, "instructions", instructions);

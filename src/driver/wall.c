@@ -54,13 +54,13 @@ static double now_us(void) {
   return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
 }
 
-static ibx_status time_runs(ibx_sim *sim, const ibx_sim_memory *memory,
+static ibx_status time_runs(ibx_sim_chip *chip, const ibx_sim_memory *memory,
                             double *out_us, ibx_error *err) {
   const ibx_sim_options options = {.order = IBX_SIM_ORDER_PROGRAM};
-  IBX_TRY(ibx_sim_run(sim, &options, memory, err));
+  IBX_TRY(ibx_sim_chip_run(chip, &options, memory, err));
   for (int i = 0; i < COUNTED_RUNS; i++) {
     double start_us = now_us();
-    IBX_TRY(ibx_sim_run(sim, &options, memory, err));
+    IBX_TRY(ibx_sim_chip_run(chip, &options, memory, err));
     double took_us = now_us() - start_us;
     if (i == 0 || took_us < *out_us) *out_us = took_us;
   }
@@ -71,7 +71,7 @@ static ibx_status make_memory(const ibx_entry *entry, uint8_t **hbm,
                               ibx_error *err) {
   for (size_t i = 0; i < entry->buffer_count; i++) {
     if (!is_outside(&entry->buffers[i])) continue;
-    uint64_t bytes = entry->buffers[i].place.bytes;
+    uint64_t bytes = ibx_buffer_bytes(entry, &entry->buffers[i]);
     hbm[i] = bytes < SIZE_MAX ? calloc((size_t)bytes + 1, 1) : NULL;
     if (!hbm[i]) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for tensors");
   }
@@ -84,14 +84,15 @@ static ibx_status make_memory(const ibx_entry *entry, uint8_t **hbm,
 ibx_status ibx_wall_measure(const ibx_program_data *program,
                             const ibx_entry *entry, double *out_us,
                             ibx_error *err) {
-  ibx_sim *sim = NULL;
+  ibx_sim_chip *chip = NULL;
   uint8_t **hbm = calloc(entry->buffer_count + 1, sizeof(*hbm));
   if (!hbm) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for tensors");
   ibx_sim_memory memory = {.hbm = hbm};
   ibx_status status = make_memory(entry, hbm, err);
-  if (status == IBX_OK) status = ibx_sim_create(program, entry, &sim, err);
-  if (status == IBX_OK) status = time_runs(sim, &memory, out_us, err);
-  ibx_sim_destroy(sim);
+  if (status == IBX_OK)
+    status = ibx_sim_chip_create(program, entry, &chip, err);
+  if (status == IBX_OK) status = time_runs(chip, &memory, out_us, err);
+  ibx_sim_chip_destroy(chip);
   for (size_t i = 0; i < entry->buffer_count; i++)
     free(hbm[i]);
   free(hbm);

@@ -89,9 +89,8 @@ static void make_collective(cores_program *p, const collective *c,
   snprintf(from, sizeof from, "step(%u, 0, 0, %u, 1) %s",
            in > 1 ? rank_step : 0, lane_step,
            c->in_sbuf ? "pstep(0, 0, 0, 1, 0)" : "");
-  snprintf(to, sizeof to, "step(%u, 0, 0, %u, 1) %s",
-           out > 1 ? rank_step : 0, lane_step,
-           c->in_sbuf ? "pstep(0, 0, 0, 1, 0)" : "");
+  snprintf(to, sizeof to, "step(%u, 0, 0, %u, 1) %s", out > 1 ? rank_step : 0,
+           lane_step, c->in_sbuf ? "pstep(0, 0, 0, 1, 0)" : "");
   if (!c->in_sbuf) {
     cores_make(p,
                ".target %s\n.entry main\n.cores %u\n"
@@ -145,7 +144,8 @@ static float combine(const char *op, float a, float b) {
 static void define(const collective *c, unsigned cores, unsigned rank,
                    unsigned row, size_t e, const uint8_t *x, uint8_t *y) {
   size_t bytes = ibx_dtype_bytes(c->dtype), rows = src_rows(c, cores);
-#define AT(core, its_row) (x + (((core)*rows + (its_row)) * ELEMENTS + e) * bytes)
+#define AT(core, its_row)                                                      \
+  (x + (((core) * rows + (its_row)) * ELEMENTS + e) * bytes)
   switch (c->pattern) {
   case EXCHANGE: memcpy(y, AT(rank ^ 1u, 0), bytes); return;
   case GATHER: memcpy(y, AT(row, 0), bytes); return;
@@ -289,7 +289,7 @@ static void any_order_and_any_threads_give_the_same_bytes(void **state) {
       memset(y1, 0, sizeof y1);
       memset(y2, 0, sizeof y2);
       run_as(&p, (ibx_sim_order)(round % 3), round % 5, tensors, 4);
-      const float(*flat)[64] = (const float(*)[64])y0;
+      const float (*flat)[64] = (const float (*)[64])y0;
       for (unsigned r = 0; r < cores; r++) {
         float sum = 0.0f;
         for (unsigned s = 0; s < cores; s++) {
@@ -383,8 +383,9 @@ static void a_core_that_does_not_come_is_a_deadlock(void **state) {
   (void)state;
   const char *text = LOADS "loop r0 r8 count=3\ncore_barrier\nloop_end\n";
   expect(text, (uint32_t[]){2, 2, 2, 2}, NULL);
-  expect(text, (uint32_t[]){3, 3, 2, 3}, "deadlock: core 0 waits in "
-                                         "core_barrier of sync");
+  expect(text, (uint32_t[]){3, 3, 2, 3},
+         "deadlock: core 0 waits in "
+         "core_barrier of sync");
   expect(text, (uint32_t[]){0, 1, 0, 0}, "deadlock: core 1 waits");
 }
 
