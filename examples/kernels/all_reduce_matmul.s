@@ -27,6 +27,7 @@
 .require ROWS % 128 == 0 "every core has a multiple of 128 rows of K"
 .require M % 128 == 0 && M <= 512 "M is a multiple of 128 up to 512: a bank for each"
 .require M % CORES == 0 "M divides into the cores"
+.require ROWS/128*(M + N)*4 + M/128*N*4 <= 212984 "operands and result fit SBUF: fewer rows of K a core"
 .require N <= 512 "N is one bank: up to 512 columns"
 
 .target ibx3

@@ -24,6 +24,7 @@ static void assemble(cores_program *p, ibx_str text, const char *name,
   }
   p->data = ibx_asm_get(p->assembled);
   p->entry = p->data->entries;
+  p->chip = NULL;
 }
 
 void cores_make(cores_program *p, const char *format, ...) {
@@ -46,7 +47,10 @@ void cores_make_file(cores_program *p, const char *path,
   assemble(p, (ibx_str){text, len}, "file.s", defines, count);
 }
 
-void cores_fini(cores_program *p) { ibx_asm_destroy(p->assembled); }
+void cores_fini(cores_program *p) {
+  ibx_sim_chip_destroy(p->chip);
+  ibx_asm_destroy(p->assembled);
+}
 
 void cores_prove(const cores_program *p) {
   ibx_error err = {0};
@@ -63,7 +67,7 @@ void cores_refuse(const cores_program *p, const char *words) {
   }
 }
 
-ibx_status cores_run(const cores_program *p, const ibx_sim_options *options,
+ibx_status cores_run(cores_program *p, const ibx_sim_options *options,
                      const cores_tensor *tensors, size_t count,
                      ibx_error *err) {
   uint8_t *hbm[64] = {NULL};
@@ -75,10 +79,9 @@ ibx_status cores_run(const cores_program *p, const ibx_sim_options *options,
       }
     }
   }
-  ibx_sim_chip *chip = NULL;
   const ibx_sim_memory memory = {.hbm = hbm};
-  IBX_TRY(ibx_sim_chip_create(p->data, p->entry, &chip, err));
-  ibx_status status = ibx_sim_chip_run(chip, options, &memory, err);
-  ibx_sim_chip_destroy(chip);
-  return status;
+  if (!p->chip) {
+    IBX_TRY(ibx_sim_chip_create(p->data, p->entry, &p->chip, err));
+  }
+  return ibx_sim_chip_run(p->chip, options, &memory, err);
 }

@@ -12,6 +12,7 @@ typedef struct cores_program {
   ibx_asm_program *assembled;
   const ibx_program_data *data;
   const ibx_entry *entry;
+  ibx_sim_chip *chip; ///< of the first run
 } cores_program;
 
 /// Assembles a text (printf format); fails the test with the message.
@@ -32,8 +33,8 @@ typedef struct cores_tensor {
   void *data;
 } cores_tensor;
 
-/// Runs on a new chip; tensors by name.
-ibx_status cores_run(const cores_program *p, const ibx_sim_options *options,
+/// Runs on the program's chip; tensors by name.
+ibx_status cores_run(cores_program *p, const ibx_sim_options *options,
                      const cores_tensor *tensors, size_t count, ibx_error *err);
 
 #endif

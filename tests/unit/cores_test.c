@@ -182,9 +182,8 @@ static uint8_t *define_all(const collective *c, unsigned cores,
   return y;
 }
 
-static void run_as(const cores_program *p, ibx_sim_order order,
-                   uint32_t threads, const cores_tensor *tensors,
-                   size_t count) {
+static void run_as(cores_program *p, ibx_sim_order order, uint32_t threads,
+                   const cores_tensor *tensors, size_t count) {
   const ibx_sim_options options = {
       .order = order, .seed = 5 + threads, .threads = threads};
   ibx_error err = {0};
@@ -207,7 +206,9 @@ static void check_collective(const collective *c, unsigned cores,
   uint8_t *expected = define_all(c, cores, x);
   const cores_tensor tensors[] = {{"x", x}, {"y", y}};
   const uint32_t threads[] = {0, 1, 3};
-  for (size_t i = 0; i < IBX_COUNT_OF(threads); i++) {
+  // Poisoning all memories of eight cores takes longer than the rest.
+  size_t orders = IBX_COUNT_OF(threads) - (cores == MOST);
+  for (size_t i = 0; i < orders; i++) {
     memset(y, 0x5a, y_bytes);
     run_as(&p, (ibx_sim_order)i, threads[i], tensors, 2);
     assert_memory_equal(y, expected, y_bytes);
