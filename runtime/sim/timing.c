@@ -138,6 +138,7 @@ static ibx_status init_extents(ibx_timer *t, const ibx_entry *entry,
                                        options->extent_count, counts, err);
   for (int e = 0; e < IBX_ENGINE_COUNT && status == IBX_OK; e++) {
     for (size_t i = 0; counts[e] && i < entry->streams[e].count; i++) {
+      if (entry->streams[e].insns[i].opcode != IBX_OP_register_load) continue;
       t->plan.insns[e][i].count = counts[e][i];
     }
   }

@@ -62,6 +62,10 @@ static void on_event(void *user, const ibx_sim_event *event) {
   timeline *t = user;
   if (!is_work(t, event)) return;
   if (event->agent >= IBX_ENGINE_COUNT) {
+    const ibx_insn *insn =
+        &t->entry->streams[event->issuer].insns[event->index];
+    // Collectives occupy no DMA engine.
+    if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) return;
     fill(t, IBX_ENGINE_COUNT, event->start_ps, event->end_ps);
     return;
   }
