@@ -90,7 +90,11 @@ static inline float log_one(float x) {
   return x < 0.0f ? NAN : result;
 }
 
-static inline float sigmoid_one(float x) { return 1.0f / (1.0f + exp_one(-x)); }
+// With e = exp(-|x|), which does not overflow: 1 / (1 + e), or e / (1 + e).
+static inline float sigmoid_one(float x) {
+  float e = exp_one(-fabsf(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
 
 static inline float tanh_one(float x) {
   float a = fabsf(x);
@@ -131,7 +135,7 @@ static inline float erf_one(float x) {
 }
 
 static inline float gelu_one(float x) {
-  return x * (1.0f + erf_one(x * 0x1.6a09e6p-1f)) * 0.5f;
+  return x * (0.5f * (1.0f + erf_one(x * 0x1.6a09e6p-1f)));
 }
 
 static inline float gelu_tanh_one(float x) {
@@ -164,7 +168,7 @@ static inline float sin_one(float x) {
   p = p * u + 0x1.11110cp-7f;
   p = p * u - 0x1.555556p-3f;
   float inside = y + y * u * p;
-  float outside = y - y * u * (1.0f / 6.0f);
+  float outside = y - y * (u * (1.0f / 6.0f));
   float magnitude = a > pi_high ? outside : inside;
   return x < 0.0f ? -magnitude : magnitude;
 }
@@ -200,7 +204,7 @@ static inline float sign_one(float x) {
 #define ACT_PRELU(x) ((x) > 0.0f ? (x) : (x) * slope)
 #define ACT_EXP(x) exp_one(x)
 #define ACT_SIGMOID(x) sigmoid_one(x)
-#define ACT_SILU(x) ((x) / (1.0f + exp_one(-(x))))
+#define ACT_SILU(x) ((x) * sigmoid_one(x))
 #define ACT_TANH(x) tanh_one(x)
 #define ACT_SOFTPLUS(x) softplus_one(x)
 #define ACT_MISH(x) mish_one(x)
@@ -215,22 +219,35 @@ static inline float sign_one(float x) {
 #define ACT_ARCTAN(x) arctan_one(x)
 
 #define IBX_ACT(NAME, number, table, sentence)                                 \
-  static void act_##NAME(const float *restrict a, float slope,                 \
-                         float *restrict out, size_t n) {                      \
+  IBX_CPU_CLONES static void act_##NAME(const float *restrict a,               \
+                                        ibx_sim_act_terms terms,               \
+                                        float *restrict out, size_t n) {       \
+    const float slope = terms.slope;                                           \
     (void)slope;                                                               \
-    for (size_t i = 0; i < n; i++)                                             \
-      out[i] = ACT_##NAME(a[i]);                                               \
+    for (size_t i = 0; i < n; i++) {                                           \
+      float x = a[i] * terms.scale + terms.bias;                               \
+      out[i] = ACT_##NAME(x);                                                  \
+    }                                                                          \
   }
 #include "imbrex/isa.def"
 
-typedef void (*act_loop)(const float *restrict, float, float *restrict, size_t);
+typedef void (*act_loop)(const float *restrict, ibx_sim_act_terms,
+                         float *restrict, size_t);
 
 static const act_loop loops[IBX_ACT_COUNT] = {
 #define IBX_ACT(name, number, table, sentence) [number] = act_##name,
 #include "imbrex/isa.def"
 };
 
-void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
-                     size_t n) {
-  loops[act](a, slope, out, n);
+void ibx_sim_row_act(uint8_t act, const float *a, ibx_sim_act_terms terms,
+                     float *out, size_t n) {
+  loops[act](a, terms, out, n);
+}
+
+IBX_CPU_CLONES
+void ibx_sim_row_reciprocal(const float *restrict a, float *restrict out,
+                            size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    out[i] = 1.0f / a[i];
+  }
 }

@@ -152,6 +152,14 @@ ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
   return view_make(x, slot, shape, dtype, out);
 }
 
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out) {
+  const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
+  ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
+  return view_make(x, slot, ibx_sim_shape_of_slot(x->insn, slot), dtype, out);
+}
+
 ibx_status ibx_sim_view_make_column(const ibx_exec *x, unsigned slot,
                                     uint32_t partitions, ibx_sim_view *out) {
   ibx_sim_shape shape = {.num = {1, 1, 1}, .partitions = partitions};
@@ -265,10 +273,10 @@ enum { BLOCK = 512 };
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch) {
   if (view->dense) {
+    const float *row = ibx_sim_view_row(view, partition, start);
+    if (row != NULL) return row;
     const void *at = view->base + partition * view->partition_bytes +
                      start * view->element_bytes;
-    bool aligned = (uintptr_t)at % _Alignof(float) == 0;
-    if (view->dtype == IBX_DTYPE_F32 && aligned) return at;
     ibx_dtype_load_f32(view->dtype, at, scratch, n);
     return scratch;
   }
@@ -283,6 +291,15 @@ const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
     ibx_dtype_load_f32(view->dtype, raw, scratch + i, count);
   }
   return scratch;
+}
+
+float *ibx_sim_view_row(const ibx_sim_view *view, size_t partition,
+                        size_t start) {
+  void *at = view->base + partition * view->partition_bytes +
+             start * view->element_bytes;
+  bool aligned = (uintptr_t)at % _Alignof(float) == 0;
+  bool values = view->dense && view->dtype == IBX_DTYPE_F32;
+  return values && aligned ? at : NULL;
 }
 
 void ibx_sim_view_store(const ibx_sim_view *view, size_t partition,
