@@ -45,13 +45,12 @@ static ibx_buffer_kind kind_of(const ibx_session *session,
 ibx_status ibx_session_own(ibx_session *session, size_t buffer,
                            ibx_error *err) {
   if (session->owned[buffer] != NULL) return IBX_OK;
-  uint64_t bytes = session->entry->buffers[buffer].place.bytes;
-  if (bytes <= SIZE_MAX) {
-    session->owned[buffer] = ibx_device_alloc(session->device, (size_t)bytes);
-  }
-  if (session->owned[buffer] != NULL) return IBX_OK;
-  return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %llu bytes",
-                  (unsigned long long)bytes);
+  void *memory = NULL;
+  IBX_TRY(ibx_device_memory_alloc(session->device,
+                                  session->entry->buffers[buffer].place.bytes,
+                                  &memory, err));
+  session->owned[buffer] = memory;
+  return IBX_OK;
 }
 
 // The caller's memory itself where it can stand for the buffer, otherwise ours.
@@ -78,7 +77,6 @@ static ibx_status bind_input(ibx_session *session, const ibx_binding *binding,
     return IBX_OK;
   }
   IBX_TRY(ibx_session_own(session, tensor->buffer, err));
-  memcpy(session->owned[tensor->buffer], binding->data, binding->size_bytes);
   session->bound[tensor->buffer] = session->owned[tensor->buffer];
   return IBX_OK;
 }
@@ -114,6 +112,23 @@ static ibx_status bind_rest(ibx_session *session, ibx_error *err) {
   return IBX_OK;
 }
 
+// Inputs that are not where the caller has them, once nothing can be refused any
+// more: a refused run changes no state.
+static ibx_status copy_inputs(ibx_session *session, const ibx_run *run,
+                              ibx_error *err) {
+  const ibx_entry *entry = session->entry;
+  for (size_t i = 0; i < run->input_count; i++) {
+    const ibx_binding *binding = &run->inputs[i];
+    const ibx_tensor_decl *tensor = NULL;
+    IBX_TRY(find_binding(binding, "input", entry->inputs, entry->input_count,
+                         &tensor, err));
+    uint8_t *to = session->bound[tensor->buffer];
+    if (to == binding->data || binding->size_bytes == 0) continue;
+    memcpy(to, binding->data, binding->size_bytes);
+  }
+  return IBX_OK;
+}
+
 // Outputs that are not where the caller wants them: state, and tensors that
 // share a buffer with another one.
 static ibx_status copy_outputs(ibx_session *session, const ibx_run *run,
@@ -142,7 +157,9 @@ ibx_status ibx_session_run_bound(ibx_session *session, const ibx_run *run,
     IBX_TRY(bind_output(session, &run->outputs[i], err));
   }
   IBX_TRY(bind_rest(session, err));
-  ibx_sim_memory memory = {.hbm = session->bound};
-  IBX_TRY(session->device->table->run(session->executable, &memory, err));
+  IBX_TRY(copy_inputs(session, run, err));
+  ibx_status status =
+      session->device->table.run(session->executable, session->bound, err);
+  IBX_TRY(ibx_device_status(session->device, status, err));
   return copy_outputs(session, run, err);
 }
