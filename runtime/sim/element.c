@@ -61,22 +61,19 @@ static ibx_status copy_aside(const ibx_exec *x, unsigned slot,
   return IBX_OK;
 }
 
-ibx_status ibx_open_read(const ibx_exec *x, unsigned slot, ibx_sim_shape shape,
-                         ibx_sim_view *out) {
-  IBX_TRY(ibx_sim_view_make(x, slot, shape, out));
+ibx_status ibx_open_read(const ibx_exec *x, unsigned slot, ibx_sim_view *out) {
+  IBX_TRY(ibx_sim_view_open(x, slot, out));
   return copy_aside(x, slot, out);
 }
 
-ibx_status ibx_open_write(const ibx_exec *x, unsigned slot, ibx_sim_shape shape,
-                          ibx_sim_view *out) {
-  return ibx_sim_view_make(x, slot, shape, out);
+ibx_status ibx_open_write(const ibx_exec *x, unsigned slot, ibx_sim_view *out) {
+  return ibx_sim_view_open(x, slot, out);
 }
 
 ibx_status ibx_open_scalar(const ibx_exec *x, unsigned slot, float immediate,
                            ibx_sim_view *out) {
   if (x->insn->operand[slot].buffer != IBX_NO_BUFFER) {
-    IBX_TRY(ibx_sim_view_make_column(x, slot, x->insn->partitions, out));
-    return copy_aside(x, slot, out);
+    return ibx_open_read(x, slot, out);
   }
   uint8_t *copy = NULL;
   IBX_TRY(take_room(x, slot, sizeof(immediate), &copy));
@@ -88,11 +85,6 @@ ibx_status ibx_open_scalar(const ibx_exec *x, unsigned slot, float immediate,
   point_at_copy(out, copy);
   out->partition_bytes = 0; // the same in every partition
   return IBX_OK;
-}
-
-ibx_status ibx_open_column(const ibx_exec *x, unsigned slot,
-                           ibx_sim_view *out) {
-  return ibx_sim_view_make_column(x, slot, x->insn->partitions, out);
 }
 
 float ibx_load(const ibx_sim_view *view, size_t p, size_t i) {

@@ -11,7 +11,7 @@
 
 ibx_status ibx_exec_load_stationary(const ibx_exec *x) {
   ibx_sim_view src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   size_t row = ibx_sim_array_row(x, 1);
   for (size_t p = 0; p < src.partitions; p++) {
     for (size_t i = 0; i < src.elements; i++) {
@@ -34,12 +34,10 @@ static float multiply(const ibx_exec *x, const ibx_sim_view *src, size_t c,
 
 // dst[c, i] = sum over p of array[p, c] * src[p, i], added to dst or not.
 ibx_status ibx_exec_multiply_moving(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src, old;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  shape.partitions = x->insn->columns;
-  IBX_TRY(ibx_open_read(x, 0, shape, &old));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_read(x, 0, &old));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool accumulate = (x->insn->flags & IBX_FLAG_ACCUMULATE) != 0;
   for (size_t c = 0; c < dst.partitions; c++) {
     for (size_t i = 0; i < dst.elements; i++) {
@@ -53,8 +51,8 @@ ibx_status ibx_exec_multiply_moving(const ibx_exec *x) {
 // dst[f, p] = src[p, f], bit for bit.
 static ibx_status transpose(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t f = 0; f < dst.partitions; f++) {
     for (size_t p = 0; p < dst.elements; p++) {
       ibx_store_bits(&dst, f, p, ibx_load_bits(&src, p, f));

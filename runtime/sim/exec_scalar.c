@@ -20,12 +20,11 @@ static float default_scale(const ibx_insn *insn) {
 
 ibx_status ibx_exec_activation(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, bias, scale;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &bias));
   IBX_TRY(ibx_open_scalar(x, 3, default_scale(insn), &scale));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       ibx_store(&dst, p, i,
@@ -39,12 +38,11 @@ ibx_status ibx_exec_activation(const ibx_exec *x) {
 // As above, and the sum of each partition before the conversion.
 ibx_status ibx_exec_activation_reduce(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, bias, result;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &bias));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
-  IBX_TRY(ibx_open_column(x, 3, &result));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
+  IBX_TRY(ibx_open_write(x, 3, &result));
   float sums[IBX_PARTITIONS];
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_fold sum = {.alu = IBX_ALU_ADD};

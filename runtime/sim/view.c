@@ -28,12 +28,6 @@ ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group) {
   return outer;
 }
 
-ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot) {
-  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
-  return (ibx_sim_shape){.num = {shape.num[2], shape.num[3], shape.num[4]},
-                         .partitions = shape.partitions};
-}
-
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot) {
   const ibx_operand *operand = &x->insn->operand[slot];
   return (size_t)x->sim->places[operand->buffer].partition + operand->partition;
@@ -149,6 +143,17 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
 ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
                              ibx_sim_shape shape, ibx_sim_view *out) {
   ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  return view_make(x, slot, shape, dtype, out);
+}
+
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out) {
+  const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
+  ibx_operand_shape space = ibx_insn_shape(x->insn, slot);
+  ibx_sim_shape shape = {.num = {space.num[2], space.num[3], space.num[4]},
+                         .partitions = space.partitions};
+  ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
   return view_make(x, slot, shape, dtype, out);
 }
 
