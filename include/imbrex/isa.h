@@ -41,6 +41,13 @@ typedef enum ibx_act {
   IBX_ACT_COUNT
 } ibx_act;
 
+/// Kernels of the GpSimd library.
+typedef enum ibx_call_number {
+#define IBX_CALL(name, number, ...) IBX_CALL_##name = number,
+#include "imbrex/gpsimd_calls.def"
+  IBX_CALL_COUNT
+} ibx_call_number;
+
 typedef enum ibx_format {
 #define IBX_FORMAT(name, ...) IBX_FORMAT_##name,
 #include "imbrex/isa.def"
@@ -94,7 +101,7 @@ typedef struct ibx_insn {
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
   float imm[IBX_IMMEDIATES];
   int32_t pattern[3];    ///< wide: steps of an affine expression over num[2..4]
-  uint32_t count;        ///< loop trips, register value, rows of a gather
+  uint32_t count;        ///< loop trips, register value, elements of a gather
   uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
   uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
@@ -129,7 +136,8 @@ typedef enum ibx_operator_kind {
   IBX_OPERATOR_ALU,
   IBX_OPERATOR_ARITH,     ///< an ALU operator that is not on bits
   IBX_OPERATOR_REDUCIBLE, ///< an ALU operator that reduces
-  IBX_OPERATOR_ACT
+  IBX_OPERATOR_ACT,
+  IBX_OPERATOR_CALL ///< a kernel of the GpSimd library
 } ibx_operator_kind;
 
 typedef enum ibx_slot_kind {
@@ -181,6 +189,7 @@ IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
 IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
+IBX_API const char *ibx_call_name(uint8_t call); ///< "top"; NULL past the last
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
 
@@ -204,10 +213,12 @@ static inline bool ibx_slot_writes(ibx_slot_kind kind) {
          kind == IBX_SLOT_SCALAR_WRITE;
 }
 
-/// The space that an operand walks: `partitions` partitions one by one, times
-/// num[d] places at distance step[d] (and, in a DMA, partition_step[d]).
+/// The space that an operand walks: `partitions` partitions, each `distance`
+/// behind the one before, times num[d] places at distance step[d] (and, in a
+/// DMA, partition_step[d]).
 typedef struct ibx_operand_shape {
   uint32_t partitions;
+  uint32_t distance; ///< 1 but where IBX_SPREAD says more
   uint32_t num[IBX_DIMS];
 } ibx_operand_shape;
 
@@ -216,10 +227,15 @@ typedef struct ibx_operand_shape {
 /// table. Counts may be 0 where the instruction was not checked.
 IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 
+/// Whether the instruction runs a kernel of the GpSimd library, whose operands
+/// may lie in HBM and be integers of 64 bits.
+IBX_API bool ibx_insn_is_call(uint8_t opcode);
 /// What op[index] of an instruction is.
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
 /// The name of the operator `value`, or NULL when that kind has none such.
 IBX_API const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value);
+/// Whether `mode` is one of the instruction's.
+IBX_API bool ibx_insn_has_mode(uint8_t opcode, uint8_t mode);
 /// The flags that an instruction takes, IBX_FLAG_LOOPED included.
 IBX_API uint8_t ibx_insn_flags(uint8_t opcode);
 IBX_API const char *ibx_flag_name(uint8_t bit);      ///< "accumulate", or NULL

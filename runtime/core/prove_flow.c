@@ -133,7 +133,7 @@ static void make_operand(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
   }
   if (shape.partitions == 1) return;
   p->stride[0] = 0;
-  p->partition_step[0] = 1;
+  p->partition_step[0] = (int32_t)shape.distance;
   p->count[0] = shape.partitions;
 }
 

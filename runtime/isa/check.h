@@ -3,9 +3,9 @@
 #define IBX_ISA_CHECK_H
 
 /// \file
-/// What the three files of the checker share. check.c holds the rules of every
+/// What the files of the checker share. check.c holds the rules of every
 /// instruction, check_engine.c those of single engine instructions,
-/// check_dma.c those of DMAs.
+/// check_gpsimd.c those of GpSimd's own, check_dma.c those of DMAs.
 
 #include "imbrex/isa.h"
 
@@ -35,6 +35,15 @@ const ibx_buffer_place *ibx_check_place(const ibx_check_ctx *ctx, size_t slot);
 
 /// Rules of one engine instruction: operators, dtypes, sizes.
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx);
+
+/// Rules of the instructions that only GpSimd has; OK for others.
+ibx_status ibx_check_gpsimd_insn(const ibx_check_ctx *ctx);
+
+/// imm[index] is a whole number of 32 bits.
+ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index);
+
+/// Both operands, which are tensors, have one type.
+ibx_status ibx_check_same_dtype(const ibx_check_ctx *ctx, size_t a, size_t b);
 
 /// Rules of DMAs.
 ibx_status ibx_check_dma(const ibx_check_ctx *ctx);

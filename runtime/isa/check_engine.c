@@ -28,8 +28,7 @@ static uint64_t free_size(const ibx_check_ctx *ctx) {
   return (uint64_t)insn->num[2] * insn->num[3] * insn->num[4];
 }
 
-static ibx_status check_same_dtype(const ibx_check_ctx *ctx, size_t a,
-                                   size_t b) {
+ibx_status ibx_check_same_dtype(const ibx_check_ctx *ctx, size_t a, size_t b) {
   if (dtype_of(ctx, a) == dtype_of(ctx, b)) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "%s is %s, %s is %s; they must be equal",
                         ibx_check_slot_name(a), dtype_info(ctx, a)->name,
@@ -56,7 +55,7 @@ static bool is_whole(float value) {
   return value >= -0x1p31f && value < 0x1p32f && value == (float)(int64_t)value;
 }
 
-static ibx_status check_whole(const ibx_check_ctx *ctx, size_t index) {
+ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index) {
   if (is_whole(ctx->insn->imm[index])) return IBX_OK;
   return IBX_CHECK_FAIL(ctx,
                         "imm%zu is %g; a whole number of 32 bits is "
@@ -79,7 +78,7 @@ static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
   }
   for (size_t i = 0; i < 2; i++) {
     if (!is_bits[i]) continue;
-    IBX_TRY(check_whole(ctx, i));
+    IBX_TRY(ibx_check_whole(ctx, i));
     if (ctx->insn->operand[2 + i].buffer == IBX_NO_BUFFER) continue;
     return IBX_CHECK_FAIL(ctx,
                           "%s is a tensor; bit operators take an "
@@ -131,7 +130,7 @@ static ibx_status check_select(const ibx_check_ctx *ctx) {
     return IBX_CHECK_FAIL(ctx, "the predicate is %s; an integer is needed",
                           dtype_info(ctx, 2)->name);
   }
-  return check_same_dtype(ctx, 0, 1);
+  return ibx_check_same_dtype(ctx, 0, 1);
 }
 
 static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
@@ -143,7 +142,7 @@ static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
                           ctx->insn->partitions, columns, VECTOR_BLOCK,
                           VECTOR_BLOCK);
   }
-  return check_same_dtype(ctx, 0, 1);
+  return ibx_check_same_dtype(ctx, 0, 1);
 }
 
 // Documented as unsafe on v2, where Scalar copies through fp32 (ARCH2).
@@ -159,13 +158,16 @@ static ibx_status check_copy(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_iota(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_whole(ctx, 0));
-  return check_whole(ctx, 1);
+  IBX_TRY(ibx_check_whole(ctx, 0));
+  return ibx_check_whole(ctx, 1);
 }
 
 // ISA tensor_partition_reduce: add, max, bitwise or, bitwise and.
 static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[0];
+  if (ctx->insn->mode != 0 && op != IBX_ALU_ADD) {
+    return IBX_CHECK_FAIL(ctx, "op0 is %s; an average adds", ibx_alu_name(op));
+  }
   if (op == IBX_ALU_BITWISE_OR || op == IBX_ALU_BITWISE_AND) {
     return check_bit_types(ctx);
   }
@@ -251,7 +253,7 @@ static ibx_status check_multiply_moving(const ibx_check_ctx *ctx) {
 static ibx_status check_nc_transpose(const ibx_check_ctx *ctx) {
   const uint32_t num[IBX_DIMS] = {1, 1, 1, 1, ctx->insn->partitions};
   IBX_TRY(check_columns_match(ctx));
-  IBX_TRY(check_same_dtype(ctx, 0, 1));
+  IBX_TRY(ibx_check_same_dtype(ctx, 0, 1));
   if (dtype_info(ctx, 1)->bits == 8) {
     return IBX_CHECK_FAIL(ctx,
                           "source is %s; the array transposes 16 and 32 "

@@ -5,7 +5,7 @@
 // rows of isa.def. Checker, prover, time model, simulator and code generator all
 // ask here, so none of them knows an instruction by its name.
 
-#include "imbrex/isa.h"
+#include "isa/calls.h"
 
 // Counts that the checker has not seen yet may overflow: they saturate.
 static uint32_t product(uint64_t a, uint64_t b, uint64_t c) {
@@ -15,7 +15,7 @@ static uint32_t product(uint64_t a, uint64_t b, uint64_t c) {
 }
 
 static ibx_operand_shape whole_space(const ibx_insn *insn) {
-  ibx_operand_shape shape = {.partitions = insn->partitions};
+  ibx_operand_shape shape = {.partitions = insn->partitions, .distance = 1};
   for (size_t d = 0; d < IBX_DIMS; d++) {
     shape.num[d] = insn->num[d];
   }
@@ -53,6 +53,18 @@ static void apply_rows(const ibx_insn *insn, size_t slot,
   }
 }
 
+static void apply_spread(const ibx_insn *insn, size_t slot,
+                         ibx_operand_shape *shape) {
+  switch ((unsigned)insn->opcode * IBX_OPERANDS + slot) {
+#define IBX_SPREAD(name, slot, row_distance)                                   \
+  case IBX_OP_##name *IBX_OPERANDS + (slot):                                   \
+    shape->distance = (row_distance);                                          \
+    break;
+#include "imbrex/isa.def"
+  default: break;
+  }
+}
+
 ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   ibx_operand_shape shape = whole_space(insn);
@@ -65,5 +77,8 @@ ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   }
   if (ibx_slot_is_scalar(info->slot[slot])) set_elements(&shape, 1);
   apply_rows(insn, slot, &shape);
+  apply_spread(insn, slot, &shape);
+  uint32_t elements = ibx_call_elements(insn, slot);
+  if (elements != ALL) set_elements(&shape, elements);
   return shape;
 }

@@ -110,6 +110,29 @@ void ibx_store_bits(const ibx_sim_view *view, size_t p, size_t i,
   memcpy(address(view, p, i), &bits, view->element_bytes);
 }
 
+int64_t ibx_load_integer(const ibx_sim_view *view, size_t p, size_t i) {
+  uint64_t bits = 0;
+  memcpy(&bits, address(view, p, i), view->element_bytes); // little endian
+  uint64_t sign = UINT64_C(1) << (8 * view->element_bytes - 1);
+  return (int64_t)(ibx_is_signed(view) && bits & sign ? bits | (0 - sign)
+                                                      : bits);
+}
+
+void ibx_store_integer(const ibx_sim_view *view, size_t p, size_t i,
+                       int64_t value) {
+  if (view->dtype == IBX_DTYPE_BOOL) value = value != 0;
+  memcpy(address(view, p, i), &value, view->element_bytes);
+}
+
+void ibx_copy_element(const ibx_sim_view *dst, size_t p, size_t j,
+                      const ibx_sim_view *src, size_t i) {
+  memcpy(address(dst, p, j), address(src, p, i), dst->element_bytes);
+}
+
+bool ibx_is_float(const ibx_sim_view *view) {
+  return ibx_dtype_get(view->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+}
+
 bool ibx_is_int32(const ibx_sim_view *view) {
   return view->dtype == IBX_DTYPE_I32 || view->dtype == IBX_DTYPE_U32;
 }

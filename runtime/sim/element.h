@@ -65,6 +65,19 @@ uint32_t ibx_load_bits(const ibx_sim_view *view, size_t p, size_t i);
 void ibx_store_bits(const ibx_sim_view *view, size_t p, size_t i,
                     uint32_t bits);
 
+/// The element as an integer of 64 bits, of unsigned ones the same bits. The
+/// elements are integers or truth values.
+int64_t ibx_load_integer(const ibx_sim_view *view, size_t p, size_t i);
+/// Stores the low bits; of a truth value whether it is not 0.
+void ibx_store_integer(const ibx_sim_view *view, size_t p, size_t i,
+                       int64_t value);
+
+/// dst[j] = src[i], bit for bit; the elements have one type.
+void ibx_copy_element(const ibx_sim_view *dst, size_t p, size_t j,
+                      const ibx_sim_view *src, size_t i);
+
+/// Whether the elements are floats.
+bool ibx_is_float(const ibx_sim_view *view);
 /// Whether the elements are integers of 32 bits, signed or not.
 bool ibx_is_int32(const ibx_sim_view *view);
 bool ibx_is_signed(const ibx_sim_view *view);

@@ -83,7 +83,7 @@ ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
   return IBX_OK;
 }
 
-// dst[0, i] = src[0, i] op src[1, i] op ...
+// dst[0, i] = src[0, i] op src[1, i] op ..., or the average in mode 1
 ibx_status ibx_exec_partition_reduce(const ibx_exec *x) {
   uint8_t alu = x->insn->op[0];
   ibx_sim_view dst, src;
@@ -97,6 +97,7 @@ ibx_status ibx_exec_partition_reduce(const ibx_exec *x) {
       bits = ibx_sim_bits_one(alu, bits, ibx_load_bits(&src, p, i), width);
       value = ibx_arith_one(alu, value, ibx_load(&src, p, i));
     }
+    if (x->insn->mode == 1) value /= (float)src.partitions;
     if (ibx_alu_is_bitwise(alu)) {
       ibx_store_bits(&dst, 0, i, bits);
     } else {

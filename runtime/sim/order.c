@@ -13,6 +13,7 @@
 // An instruction is one step: it reads, computes and writes. Pieces of
 // different DMAs are not ordered, not even on one queue.
 
+#include "isa/calls.h"
 #include "sim/state.h"
 
 #include <stdio.h>
@@ -57,9 +58,16 @@ static ibx_status locate(const ibx_sim *sim, ibx_engine engine, size_t index,
 
 // In units of one instruction.
 static uint64_t work_of(const ibx_insn *insn) {
-  uint64_t elements = 1;
-  for (size_t d = 0; d < IBX_DIMS; d++)
+  ibx_operand_shape written = ibx_insn_shape(insn, 0);
+  uint64_t elements = 1, results = 1;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
     elements *= insn->num[d];
+    results *= written.num[d];
+  }
+  if (results > elements) elements = results;
+  if (ibx_insn_is_call(insn->opcode)) {
+    elements = ibx_call_work(insn, elements) * insn->partitions;
+  }
   return 1 + elements / 64;
 }
 

@@ -272,6 +272,8 @@ static void issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   s->index++;
   s->hold_ps = 0;
   t->time.instructions++;
+  t->time.hbm_read_bytes += timed->read_bytes;
+  t->time.hbm_write_bytes += timed->write_bytes;
   if (!is_array(timed)) t->time.busy_ps[engine] += timed->busy_ps;
   if (!is_control(timed) && timed->kind != IBX_TIMED_DMA) {
     t->time.total_ps = larger(t->time.total_ps, s->done_ps);
@@ -314,8 +316,6 @@ static void arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
          piece->complete_ps + t->machine->dma_completion_ps, 1);
   }
   t->time.dma_count++;
-  t->time.hbm_read_bytes += timed->read_bytes;
-  t->time.hbm_write_bytes += timed->write_bytes;
   t->time.fetch_bytes += timed->ring_bytes;
   s->is_arriving = false;
   if (insn->signal_value != 0) refresh_waiters(t, insn->signal_semaphore);

@@ -38,7 +38,7 @@ typedef struct ibx_timed_box {
 typedef struct ibx_timed_insn {
   ibx_timed_box box[IBX_OPERANDS];
   uint64_t issue_ps, result_ps, busy_ps;
-  uint64_t read_bytes, write_bytes; ///< DMA: of tensors in HBM
+  uint64_t read_bytes, write_bytes; ///< of tensors in HBM
   uint64_t ring_bytes;              ///< DMA: descriptors read from HBM
   size_t first_piece;               ///< DMA: index into piece_ps of the plan
   size_t partner;                   ///< index of a loop's end, or of its start

@@ -95,7 +95,7 @@ static reach reach_of_partitions(const ibx_operand *operand,
   for (size_t d = 0; d < IBX_DIMS; d++) {
     reach_add(&r, operand->partition_step[d], shape->num[d]);
   }
-  reach_add(&r, 1, shape->partitions);
+  reach_add(&r, (int32_t)shape->distance, shape->partitions);
   return r;
 }
 
@@ -188,6 +188,23 @@ static uint64_t hbm_bytes(const planner *p, const ibx_insn *insn, size_t slot) {
   return bytes;
 }
 
+// What a library call moves itself; its cost has the time.
+static void add_traffic(const planner *p, const ibx_insn *insn,
+                        const ibx_insn_info *info, ibx_timed_insn *timed) {
+  for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
+    const ibx_operand *operand = &insn->operand[slot];
+    if (!ibx_slot_is_tensor(info->slot[slot])) continue;
+    if (p->places[operand->buffer].space != IBX_SPACE_HBM) continue;
+    ibx_operand_shape shape = ibx_insn_shape(insn, slot);
+    uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
+    for (size_t d = 0; d < IBX_DIMS; d++) {
+      bytes = cut_mul(bytes, shape.num[d]);
+    }
+    *(ibx_slot_writes(info->slot[slot]) ? &timed->write_bytes
+                                        : &timed->read_bytes) += bytes;
+  }
+}
+
 // Static rings lie in HBM: the engine reads each descriptor before it moves the
 // bytes (hardware.md section 6, "Issuing DMAs").
 static ibx_status plan_dma(const planner *p, const ibx_insn *insn,
@@ -244,6 +261,9 @@ static ibx_status plan_insn(const planner *p, const ibx_insn *insn,
       return refuse(p, "no such DMA queue");
     }
     return plan_dma(p, insn, timed);
+  case IBX_TIMED_WORK:
+    if (ibx_insn_is_call(insn->opcode)) add_traffic(p, insn, info, timed);
+    return IBX_OK;
   default: return IBX_OK;
   }
 }

@@ -4,7 +4,8 @@
 
 /// \file
 /// An operand of an engine instruction, resolved and checked against its
-/// buffer: in each of its partitions a row of elements, in iteration order.
+/// buffer: in each of its partitions a row of elements, in iteration order. HBM
+/// is one partition, which library calls reach.
 
 #include "sim/state.h"
 
@@ -12,6 +13,7 @@
 typedef struct ibx_sim_shape {
   uint32_t num[3]; ///< outermost first
   uint32_t partitions;
+  uint32_t distance; ///< of partitions; 0 stands for 1
 } ibx_sim_shape;
 
 typedef struct ibx_sim_view {

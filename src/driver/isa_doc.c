@@ -84,6 +84,39 @@ static const struct {
 };
 
 static const struct {
+  const char *name, *insn, *count, *lanes, *work, *sentence;
+  int number;
+} calls[] = {
+#define IBX_CALL(row_name, row_number, row_insn, row_count, row_lanes,         \
+                 row_work, row_sentence)                                       \
+  {.name = #row_name,                                                          \
+   .insn = #row_insn,                                                          \
+   .count = #row_count,                                                        \
+   .lanes = #row_lanes,                                                        \
+   .work = #row_work,                                                          \
+   .sentence = (row_sentence),                                                 \
+   .number = (row_number)},
+#include "imbrex/gpsimd_calls.def"
+};
+
+static const struct {
+  const char *call, *elements, *types;
+  int slot;
+} call_operands[] = {
+#define IBX_CALL_OPERAND(name, slot, elements, types)                          \
+  {#name, #elements, #types, slot},
+#include "imbrex/gpsimd_calls.def"
+};
+
+static const struct {
+  const char *insn, *sentence;
+  int number;
+} modes[] = {
+#define IBX_MODE(insn, number, sentence) {#insn, sentence, number},
+#include "imbrex/isa.def"
+};
+
+static const struct {
   const char *sentence;
   int number;
 } reduces[] = {
@@ -98,6 +131,14 @@ static const struct {
 #define IBX_SHAPE(insn, slot, partitions, elements)                            \
   {#insn, #partitions, #elements, slot},
 #define IBX_TABLE(insn, slot) {#insn, NULL, NULL, slot},
+#include "imbrex/isa.def"
+};
+
+static const struct {
+  const char *insn;
+  int slot, distance;
+} spreads[] = {
+#define IBX_SPREAD(insn, slot, distance) {#insn, slot, distance},
 #include "imbrex/isa.def"
 };
 
@@ -248,6 +289,21 @@ static void print_shapes_md(FILE *out, const char *insn) {
   }
 }
 
+static void print_spreads_md(FILE *out, const char *insn) {
+  for (size_t i = 0; i < IBX_COUNT_OF(spreads); i++) {
+    if (strcmp(spreads[i].insn, insn) != 0) continue;
+    fprintf(out, "- operand %d: every %dth partition\n", spreads[i].slot,
+            spreads[i].distance);
+  }
+}
+
+static void print_modes_md(FILE *out, const char *insn) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (strcmp(modes[i].insn, insn) != 0) continue;
+    fprintf(out, "- mode %d: %s\n", modes[i].number, modes[i].sentence);
+  }
+}
+
 static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fprintf(out, "\n### %s\n\n%s.\n\n", row->name, row->sentence);
   fprintf(out, "- opcode 0x%02x, format [%s](#%s)\n- engines: ", row->opcode,
@@ -259,6 +315,8 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   print_slots(out, row);
   fputc('\n', out);
   print_shapes_md(out, row->name);
+  print_spreads_md(out, row->name);
+  print_modes_md(out, row->name);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {
     fprintf(out, "- limit: %s\n", rule);
@@ -321,6 +379,42 @@ static void print_acts_md(FILE *out) {
     fprintf(out, "| %s | %d | %d ", ibx_act_name((uint8_t)acts[i].number),
             acts[i].number, acts[i].table);
     print_cell(out, acts[i].sentence);
+    fputs("|\n", out);
+  }
+}
+
+static void print_call_operands_md(FILE *out, const char *call) {
+  const char *separator = "";
+  fputs("| ", out);
+  for (size_t i = 0; i < IBX_COUNT_OF(call_operands); i++) {
+    if (strcmp(call_operands[i].call, call) != 0) continue;
+    fprintf(out, "%s%d: %s %s", separator, call_operands[i].slot,
+            call_operands[i].elements, call_operands[i].types);
+    separator = "; ";
+  }
+  fputc(' ', out);
+}
+
+static void print_calls_md(FILE *out) {
+  fputs("\n## The library of GpSimd\n\n"
+        "Kernels that the `gpsimd_call` instructions run, all our own [C]. "
+        "`count` is K: NONE it\nis 0, SOME 1 to N, MANY any number. An "
+        "operand has so many elements a partition (ALL\nwalks the space of "
+        "the instruction), of these types: VALUE all but f64, INDEX i32 or\n"
+        "i64, LOGICAL bool or u8, SAME that of operand 1. Integers wrap; NaN "
+        "is greater than\nevery number and equal to NaN. `work` is in elements "
+        "a lane, LOG that of N to base 2;\nEACH computes every element by "
+        "itself, so that the lanes share what lies in HBM.\n\n"
+        "| kernel | number | run by | count | operands | lanes | work | "
+        "result |\n|---|---|---|---|---|---|---|---|\n",
+        out);
+  for (size_t i = 0; i < IBX_COUNT_OF(calls); i++) {
+    fprintf(out, "| %s | %d | %s | %s ",
+            ibx_call_name((uint8_t)calls[i].number), calls[i].number,
+            calls[i].insn, calls[i].count);
+    print_call_operands_md(out, calls[i].name);
+    fprintf(out, "| %s | %s ", calls[i].lanes, calls[i].work);
+    print_cell(out, calls[i].sentence);
     fputs("|\n", out);
   }
 }
@@ -410,6 +504,7 @@ void ibx_isa_print_md(FILE *out) {
   print_costs_md(out);
   print_alus_md(out);
   print_acts_md(out);
+  print_calls_md(out);
   print_reduces_md(out);
   print_flags_md(out);
   print_formats_md(out);

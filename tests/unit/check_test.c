@@ -200,6 +200,143 @@ static issue good_partition_reduce(void) {
   return it;
 }
 
+static issue good_average(void) {
+  issue it = good_partition_reduce();
+  it.insn.mode = 1;
+  return it;
+}
+
+static issue good_iota_affine(void) {
+  issue it = make(IBX_OP_iota_affine, IBX_ENGINE_GPSIMD);
+  it.insn.count = (uint32_t)-7;
+  it.insn.imm[0] = -5.0f;
+  it.insn.pattern[0] = INT32_MIN;
+  it.insn.pattern[2] = 3;
+  return it;
+}
+
+static issue good_affine_select(void) {
+  issue it = make(IBX_OP_affine_select, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_ALU_LESS_EQUAL;
+  it.insn.imm[1] = 0.5f;
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  return it;
+}
+
+static void set_row(ibx_insn *insn, size_t slot, ibx_dtype dtype) {
+  insn->operand[slot].dtype = (uint8_t)dtype;
+  memset(insn->operand[slot].step, 0, sizeof insn->operand[slot].step);
+  insn->operand[slot].step[4] = 1;
+}
+
+static issue good_local_gather(void) {
+  issue it = make(IBX_OP_local_gather, IBX_ENGINE_GPSIMD);
+  it.insn.columns = 8;
+  it.insn.count = 4096;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_U16);
+  return it;
+}
+
+static issue good_n_gather(void) {
+  issue it = make(IBX_OP_nc_n_gather, IBX_ENGINE_GPSIMD);
+  it.insn.count = 65536;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_U32);
+  return it;
+}
+
+static issue good_bounds(void) {
+  issue it = make(IBX_OP_sequence_bounds, IBX_ENGINE_GPSIMD);
+  it.insn.partitions = 1;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  return it;
+}
+
+static issue good_nonzero(void) {
+  issue it = make(IBX_OP_nonzero_with_count, IBX_ENGINE_GPSIMD);
+  it.target = "ibx3";
+  it.insn.pattern[0] = 4;
+  it.insn.pattern[1] = -1;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  return it;
+}
+
+static issue good_topk(void) {
+  issue it = make(IBX_OP_topk, IBX_ENGINE_GPSIMD);
+  it.target = "ibx3";
+  it.insn.pattern[0] = 512;
+  it.insn.count = 512;
+  set_row(&it.insn, 0, IBX_DTYPE_BF16);
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  set_row(&it.insn, 2, IBX_DTYPE_U32);
+  return it;
+}
+
+static issue good_call(void) {
+  issue it = make(IBX_OP_gpsimd_call1, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_CUMULATIVE_SUM;
+  it.insn.operand[0].dtype = IBX_DTYPE_I64;
+  it.insn.operand[1].dtype = IBX_DTYPE_I64;
+  return it;
+}
+
+static issue good_call2(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_LESS;
+  it.insn.operand[0].dtype = IBX_DTYPE_U8;
+  return it;
+}
+
+static issue good_call_gather(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_GATHER;
+  it.insn.count = 7;
+  set_row(&it.insn, 2, IBX_DTYPE_I64);
+  return it;
+}
+
+static issue good_suppress(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_SUPPRESS;
+  it.insn.count = 32;
+  it.insn.imm[0] = 0.5f;
+  it.insn.imm[1] = -1.0f;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  set_row(&it.insn, 1, IBX_DTYPE_F32);
+  return it;
+}
+
+static issue good_call3(void) {
+  issue it = make(IBX_OP_gpsimd_call3, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_SELECT;
+  it.insn.operand[3].dtype = IBX_DTYPE_BOOL;
+  return it;
+}
+
+static issue good_call_pair(void) {
+  issue it = make(IBX_OP_gpsimd_call_pair, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_TOP;
+  it.insn.count = 32;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_I64);
+  return it;
+}
+
+// Whole buffers in HBM: 128 lanes share them.
+static issue good_call_hbm(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_DIVIDE;
+  it.insn.partitions = 1;
+  it.insn.num[3] = 1024;
+  it.insn.num[4] = 16384;
+  for (size_t slot = 0; slot < 3; slot++) {
+    it.insn.operand[slot].buffer = HBM;
+    it.insn.operand[slot].dtype = IBX_DTYPE_I64;
+  }
+  return it;
+}
+
 // 128 partitions of 32 elements: 16 pieces of 8 runs.
 static issue good_dma(void) {
   issue it = {ibx_insn_make(IBX_OP_dma_copy), IBX_ENGINE_SYNC, NULL};
@@ -294,6 +431,21 @@ static const make_fn goods[] = {
     good_activation_reduce,
     good_iota,
     good_partition_reduce,
+    good_average,
+    good_iota_affine,
+    good_affine_select,
+    good_local_gather,
+    good_n_gather,
+    good_bounds,
+    good_nonzero,
+    good_topk,
+    good_call,
+    good_call2,
+    good_call_gather,
+    good_suppress,
+    good_call3,
+    good_call_pair,
+    good_call_hbm,
     good_dma,
     good_hardware_dma,
     good_gather,
@@ -441,6 +593,47 @@ BREAK(reg_64,             i->reg[0] = 64)
 BREAK(reg1_64,            i->reg[1] = 64)
 BREAK(reg_unset,          i->reg[0] = IBX_NO_REGISTER)
 BREAK(trips_0,            i->count = 0)
+BREAK(mode_1,             i->mode = 1)
+BREAK(mode_2,             i->mode = 2)
+BREAK(op0_max,            i->op[0] = IBX_ALU_MAX)
+BREAK(unused_imm0,        i->imm[0] = 1.0f)
+BREAK(unused_imm1,        i->imm[1] = 1.0f)
+BREAK(unused_imm2,        i->imm[2] = 1.0f)
+BREAK(unused_imm3,        i->imm[3] = NAN)
+BREAK(unused_pattern0,    i->pattern[0] = 1)
+BREAK(unused_pattern1,    i->pattern[1] = 1)
+BREAK(unused_pattern2,    i->pattern[2] = -1)
+BREAK(unused_count,       i->count = 1)
+BREAK(unused_columns,     i->columns = 2)
+BREAK(p_120,              i->partitions = 120)
+BREAK(elements_3,         i->columns = 3)
+BREAK(elements_64,        i->columns = 64; i->count = 1)
+BREAK(count_4097,         i->count = 4097)
+BREAK(count_65537,        i->count = 65537)
+BREAK(count_0,            i->count = 0)
+BREAK(count_33,           i->count = 33)
+BREAK(dst_u8,             i->operand[0].dtype = IBX_DTYPE_U8)
+BREAK(dst_f32,            i->operand[0].dtype = IBX_DTYPE_F32)
+BREAK(index_i16,          i->operand[2].dtype = IBX_DTYPE_I16)
+BREAK(index_f32,          i->operand[2].dtype = IBX_DTYPE_F32)
+BREAK(p_2,                i->partitions = 2)
+BREAK(p_113_at_32,        i->partitions = 97; i->operand[1].partition = 32)
+BREAK(bounds_long,        i->num[3] = 1; i->num[4] = 32769)
+BREAK(topk_7,             i->pattern[0] = 7)
+BREAK(topk_negative,      i->pattern[0] = -1)
+BREAK(topk_513,           i->pattern[0] = 513)
+BREAK(topk_more,          i->count = 513)
+BREAK(on_ibx2,            it->target = "ibx2")
+BREAK(call_unknown,       i->op[0] = IBX_CALL_COUNT)
+BREAK(call_other,         i->op[0] = IBX_CALL_ADD)
+BREAK(src_f64,            i->operand[1].dtype = i->operand[0].dtype = IBX_DTYPE_F64)
+BREAK(src_bool,           i->operand[1].dtype = i->operand[0].dtype = IBX_DTYPE_BOOL)
+BREAK(src_f16,            i->operand[1].dtype = IBX_DTYPE_F16)
+BREAK(condition_i32,      i->operand[3].dtype = IBX_DTYPE_I32)
+BREAK(hbm_two,            i->partitions = 2)
+BREAK(hbm_at_1,           i->operand[1].partition = 1)
+BREAK(hbm_huge,           i->num[3] = 1025)
+BREAK(row_long,           i->partitions = 1; i->num[3] = 2; i->num[4] = 32769; i->operand[0].buffer = i->operand[1].buffer = HBM)
 
 static const rule rules[] = {
     {good_copy,              no_opcode,         "opcode 0xee does not exist"},
@@ -570,6 +763,74 @@ static const rule rules[] = {
     {good_register_move,     reg_64,            "register 64; there are 64"},
     {good_register_move,     reg_unset,         "register 255"},
     {good_register_load,     reg_64,            "register 64; there are 64"},
+    {good_copy,              mode_1,            "it has no mode 1"},
+    {good_partition_reduce,  mode_2,            "it has no mode 2"},
+    {good_average,           op0_max,           "an average adds"},
+    {good_iota_affine,       imm_fraction,      "whole number"},
+    {good_iota_affine,       unused_imm1,       "imm1 has no meaning here"},
+    {good_iota_affine,       unused_imm2,       "imm2 has no meaning here"},
+    {good_iota_affine,       unused_imm3,       "imm3 has no meaning here"},
+    {good_iota_affine,       unused_columns,    "columns has no meaning here"},
+    {good_affine_select,     op0_max,           "max, which does not compare"},
+    {good_affine_select,     op0_bits,          "only arithmetic"},
+    {good_affine_select,     imm_nan,           "whole number"},
+    {good_affine_select,     src_hbm,           "only a DMA reaches"},
+    {good_affine_select,     src_psum,          "gpsimd does not reach"},
+    {good_local_gather,      p_120,             "120 partitions; whole groups of 16"},
+    {good_local_gather,      elements_3,        "3 elements an index"},
+    {good_local_gather,      elements_64,       "64 elements an index"},
+    {good_local_gather,      count_4097,        "count is 4097; 1 to 4096"},
+    {good_local_gather,      count_0,           "count is 0"},
+    {good_local_gather,      src_bf16,          "they must be equal"},
+    {good_local_gather,      index_i16,         "u16 is needed"},
+    {good_local_gather,      unused_imm0,       "imm0 has no meaning here"},
+    {good_local_gather,      unused_pattern0,   "pattern0 has no meaning here"},
+    {good_n_gather,          count_65537,       "65537 elements a partition"},
+    {good_n_gather,          count_0,           "count is 0"},
+    {good_n_gather,          index_f32,         "u32 is needed"},
+    {good_n_gather,          dst_u8,            "they must be equal"},
+    {good_bounds,            p_2,               "2 partitions; it works on one"},
+    {good_bounds,            bounds_long,       "65538 elements a partition"},
+    {good_bounds,            dst_u8,            "i32 or f32 is needed"},
+    {good_bounds,            src_bf16,          "i32 or f32 is needed"},
+    {good_bounds,            unused_count,      "count has no meaning here"},
+    {good_nonzero,           on_ibx2,           "ibx2 does not have it"},
+    {good_nonzero,           dst_f32,           "i32 is needed"},
+    {good_nonzero,           src_bf16,          "i32 or f32 is needed"},
+    {good_nonzero,           unused_pattern2,   "pattern2 has no meaning here"},
+    {good_nonzero,           p_113_at_32,       "97 partitions from 32"},
+    {good_topk,              on_ibx2,           "ibx2 does not have it"},
+    {good_topk,              topk_7,            "pattern0 is 7; 8 to 65535"},
+    {good_topk,              topk_negative,     "pattern0 is -1"},
+    {good_topk,              topk_513,          "pattern0 is 513; 1 to 512"},
+    {good_topk,              topk_more,         "count is 513; 1 to 512"},
+    {good_topk,              count_0,           "count is 0"},
+    {good_topk,              p_120,             "whole groups of 16"},
+    {good_topk,              dst_f32,           "bf16 is needed"},
+    {good_topk,              src_f16,           "bf16 is needed"},
+    {good_topk,              index_f32,         "u32 is needed"},
+    {good_topk,              unused_pattern1,   "pattern1 has no meaning here"},
+    {good_call,              call_unknown,      "op0 is 23, the last is 22"},
+    {good_call,              call_other,        "add is run by gpsimd_call2"},
+    {good_call,              unused_count,      "count is 1; 0 to 0"},
+    {good_call,              unused_imm0,       "imm0 has no meaning here"},
+    {good_call,              src_bool,          "integers are needed"},
+    {good_call,              dst_u8,            "the source's type is needed"},
+    {good_call,              src_psum,          "gpsimd does not reach"},
+    {good_call,              row_long,          "the number of elements is 65538"},
+    {good_call2,             dst_f32,           "bool or u8 is needed"},
+    {good_call_gather,       src_f64,           "any type but f64 is needed"},
+    {good_call2,             src_f16,           "the source's type is needed"},
+    {good_call_gather,       count_0,           "count is 0; 1 to 65536"},
+    {good_call_gather,       index_i16,         "i32 or i64 is needed"},
+    {good_suppress,          src_f16,           "f32 is needed"},
+    {good_suppress,          count_33,          "count is 33; 1 to 32"},
+    {good_call3,             condition_i32,     "bool or u8 is needed"},
+    {good_call_pair,         count_33,          "count is 33; 1 to 32"},
+    {good_call_pair,         index_f32,         "i32 or i64 is needed"},
+    {good_call_hbm,          hbm_two,           "hbm, which has one partition"},
+    {good_call_hbm,          hbm_at_1,          "hbm, which has one partition"},
+    {good_call_hbm,          hbm_huge,          "hbm allows 16777216"},
     {good_register_load,     src_float,         "not a 32-bit integer"},
 };
 // clang-format on
