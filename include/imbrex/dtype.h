@@ -21,7 +21,8 @@ typedef enum ibx_dtype_kind {
   IBX_DTYPE_KIND_FLOAT,
   IBX_DTYPE_KIND_SINT,
   IBX_DTYPE_KIND_UINT,
-  IBX_DTYPE_KIND_BOOL
+  IBX_DTYPE_KIND_BOOL,
+  IBX_DTYPE_KIND_PACKED
 } ibx_dtype_kind;
 
 typedef struct ibx_dtype_info {
@@ -37,13 +38,17 @@ typedef struct ibx_dtype_info {
 /// Lends the row of `dtype`; NULL when it is not one of the enumerators.
 IBX_API const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype);
 
+/// Whether the type is PACKED; false where there is no such type.
+IBX_API bool ibx_dtype_is_packed(ibx_dtype dtype);
+
 /// Bytes of one element; 0 for NONE and for values outside of the table.
 IBX_API size_t ibx_dtype_bytes(ibx_dtype dtype);
 
 /// IBX_DTYPE_NONE where ONNX's number has no row.
 IBX_API ibx_dtype ibx_dtype_from_onnx(int onnx);
 
-/// Converts `count` contiguous elements to fp32: exact for FLOAT types but F64
+/// Converts `count` contiguous elements to fp32 (PACKED types have no value of
+/// their own and give nothing): exact for FLOAT types but F64
 /// and for integers below 2^24, otherwise rounded to nearest even.
 IBX_API void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
                                 size_t count);
@@ -51,9 +56,14 @@ IBX_API void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
 /// Converts `count` fp32 values to contiguous elements. Floating destinations
 /// round to nearest even; F8E4M3FN saturates (it has no infinity), the others
 /// overflow to infinity. Integers round to nearest even and saturate, NaN gives
-/// 0. BOOL stores value != 0.
+/// 0. BOOL stores value != 0, PACKED nothing.
 IBX_API void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
                                  size_t count);
+
+/// The four values of an element of a type x4.
+IBX_API void ibx_dtype_unpack4(ibx_dtype dtype, uint32_t bits, float out[4]);
+/// The element whose values are `in`, rounded to nearest even and saturated.
+IBX_API uint32_t ibx_dtype_pack4(ibx_dtype dtype, const float in[4]);
 
 IBX_C_END
 #endif

@@ -20,6 +20,8 @@ enum {
   IBX_OPERANDS = 4,
   IBX_OPERATORS = 4,
   IBX_IMMEDIATES = 4,
+  IBX_QUADRANT = 32, ///< partitions that a shuffle stays within
+  IBX_SHUFFLE_LEAVE = 255,
   IBX_NO_BUFFER = 0xffff,
   IBX_NO_REGISTER = 0xff
 };
@@ -54,6 +56,12 @@ typedef enum ibx_format {
   IBX_FORMAT_COUNT
 } ibx_format;
 
+/// Values of the member `mode`, as IBX_MODE_load_stationary_DOUBLE_ROW.
+enum {
+#define IBX_MODE(insn, name, number, ...) IBX_MODE_##insn##_##name = (number),
+#include "imbrex/isa.def"
+};
+
 /// Bits of an instruction's `flags`; isa.def tells what they do.
 enum {
 #define IBX_FLAG(name, bit, sentence) IBX_FLAG_##name = (bit),
@@ -67,6 +75,12 @@ typedef enum ibx_reduce {
 #include "imbrex/isa.def"
   IBX_REDUCE_COUNT
 } ibx_reduce;
+
+/// States of an engine that no operand shows, one bit each.
+enum {
+  IBX_STATE_ACCUMULATORS = 1,
+  IBX_STATE_GENERATOR = 2 ///< of random numbers
+};
 
 /// Where a DMA's descriptors come from.
 typedef enum ibx_dge {
@@ -116,6 +130,7 @@ typedef struct ibx_insn {
   uint8_t reg[2];     ///< control
   uint8_t reduce;     ///< ibx_reduce: accumulators of Scalar and Vector
   uint8_t mode;       ///< of the instruction; isa.def tells which there are
+  uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
 /// What time, prover and simulator must know of an instruction.
@@ -190,6 +205,7 @@ IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
 IBX_API const char *ibx_call_name(uint8_t call); ///< "top"; NULL past the last
+IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
 
@@ -213,12 +229,13 @@ static inline bool ibx_slot_writes(ibx_slot_kind kind) {
          kind == IBX_SLOT_SCALAR_WRITE;
 }
 
-/// The space that an operand walks: `partitions` partitions, each `distance`
-/// behind the one before, times num[d] places at distance step[d] (and, in a
-/// DMA, partition_step[d]).
+/// The space that an operand walks: `groups` groups, `group_step` partitions
+/// apart, of `partitions` partitions, times num[d] places at distance step[d]
+/// (and, in a DMA, partition_step[d]). More than one group has only an operand
+/// of an engine instruction, whose num[0] and num[1] are 1.
 typedef struct ibx_operand_shape {
+  uint32_t groups, group_step;
   uint32_t partitions;
-  uint32_t distance; ///< 1 but where IBX_SPREAD says more
   uint32_t num[IBX_DIMS];
 } ibx_operand_shape;
 
@@ -234,10 +251,19 @@ IBX_API bool ibx_insn_is_call(uint8_t opcode);
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
 /// The name of the operator `value`, or NULL when that kind has none such.
 IBX_API const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value);
-/// Whether `mode` is one of the instruction's.
-IBX_API bool ibx_insn_has_mode(uint8_t opcode, uint8_t mode);
 /// The flags that an instruction takes, IBX_FLAG_LOOPED included.
 IBX_API uint8_t ibx_insn_flags(uint8_t opcode);
+/// Whether operand `slot` has a PACKED type.
+IBX_API bool ibx_slot_is_packed(uint8_t opcode, size_t slot);
+/// "double_row", or NULL where the instruction has no such mode.
+IBX_API const char *ibx_mode_name(uint8_t opcode, uint8_t mode);
+/// The targets that have a mode, bit per ibx_target number; all have mode 0.
+IBX_API uint8_t ibx_mode_targets(uint8_t opcode, uint8_t mode);
+/// The commands of `reduce` that an instruction takes, one bit each.
+IBX_API uint8_t ibx_insn_reduces(uint8_t opcode);
+/// The states of its engine that an instruction uses: IBX_STATE_ bits. One with
+/// the command IDLE does not use the accumulators.
+IBX_API uint8_t ibx_insn_state(const ibx_insn *insn);
 IBX_API const char *ibx_flag_name(uint8_t bit);      ///< "accumulate", or NULL
 IBX_API const char *ibx_reduce_name(uint8_t number); ///< "reset", or NULL
 

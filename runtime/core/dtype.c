@@ -18,17 +18,18 @@ enum { BLOCK = 64 };
 
 // Character `i` of a literal, 0 past its end. Both compilers take it for a
 // constant, as C17 6.6 allows.
-#define CHAR(s, i) ((s "\0\0\0\0\0\0\0\0")[i])
+#define CHAR(s, i) ((s "\0\0\0\0\0\0\0\0\0\0\0\0")[i])
 #define LOWER(c) ((char)((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c)))
 #define LOWER_CHAR(s, i) LOWER(CHAR(s, i))
 
-// Rows name types in upper case, with at most 8 letters; text is lower case.
+// Rows name types in upper case, with at most 10 letters; text is lower case.
 static const char names[][12] = {
 #define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
   [number] = {                                                                 \
       LOWER_CHAR(#name, 0), LOWER_CHAR(#name, 1), LOWER_CHAR(#name, 2),        \
       LOWER_CHAR(#name, 3), LOWER_CHAR(#name, 4), LOWER_CHAR(#name, 5),        \
-      LOWER_CHAR(#name, 6), LOWER_CHAR(#name, 7)},
+      LOWER_CHAR(#name, 6), LOWER_CHAR(#name, 7), LOWER_CHAR(#name, 8),        \
+      LOWER_CHAR(#name, 9)},
 #include "imbrex/dtype.def"
 };
 
@@ -48,6 +49,11 @@ static const ibx_dtype_info infos[] = {
 const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype) {
   size_t index = (size_t)dtype;
   return index < IBX_COUNT_OF(infos) ? &infos[index] : NULL;
+}
+
+bool ibx_dtype_is_packed(ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  return info && info->kind == IBX_DTYPE_KIND_PACKED;
 }
 
 size_t ibx_dtype_bytes(ibx_dtype dtype) {
@@ -133,6 +139,19 @@ static uint8_t store_mini(float value, mini_format format) {
   }
   uint32_t limit = saturates ? format.largest : format.infinity;
   return (uint8_t)(sign | (code > limit ? limit : code));
+}
+
+// Ten bits of mantissa: the lower thirteen are not there.
+static inline float load_tf32(uint32_t code) {
+  uint32_t nan = (code & 0x7fffffff) > 0x7f800000 ? 0x00400000 : 0;
+  return float_of((code & 0xffffe000) | nan);
+}
+
+static inline uint32_t store_tf32(float value) {
+  uint32_t bits = bits_of(value);
+  uint32_t rounded = (bits + 0xfff + (bits >> 13 & 1)) & 0xffffe000;
+  uint32_t nan = (bits | 0x00400000) & 0xffffe000;
+  return pick((bits & 0x7fffffff) > 0x7f800000, nan, rounded);
 }
 
 static inline float load_bf16(uint16_t code) {
@@ -257,6 +276,7 @@ static uint64_t store_u64(float value) {
   }
 
 LOAD_LOOP(load_all_bf16, uint16_t, load_bf16(element))
+LOAD_LOOP(load_all_tf32, uint32_t, load_tf32(element))
 LOAD_LOOP(load_all_f16, uint16_t, load_f16(element))
 LOAD_LOOP(load_all_e4m3, uint8_t, load_mini(element, e4m3))
 LOAD_LOOP(load_all_e4m3fn, uint8_t, load_mini(element, e4m3fn))
@@ -273,6 +293,7 @@ LOAD_LOOP(load_all_u64, uint64_t, (float)element)
 LOAD_LOOP(load_all_bool, uint8_t, element != 0 ? 1.0f : 0.0f)
 
 STORE_LOOP(store_all_bf16, uint16_t, store_bf16(value))
+STORE_LOOP(store_all_tf32, uint32_t, store_tf32(value))
 STORE_LOOP(store_all_f16, uint16_t, store_f16(value))
 STORE_LOOP(store_all_e4m3, uint8_t, store_mini(value, e4m3))
 STORE_LOOP(store_all_e4m3fn, uint8_t, store_mini(value, e4m3fn))
@@ -295,6 +316,7 @@ void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
     if (count != 0) memcpy(dst, src, count * sizeof *dst);
     return;
   case IBX_DTYPE_BF16: load_all_bf16(src, dst, count); return;
+  case IBX_DTYPE_TF32: load_all_tf32(src, dst, count); return;
   case IBX_DTYPE_F16: load_all_f16(src, dst, count); return;
   case IBX_DTYPE_F8E4M3: load_all_e4m3(src, dst, count); return;
   case IBX_DTYPE_F8E4M3FN: load_all_e4m3fn(src, dst, count); return;
@@ -310,6 +332,10 @@ void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
   case IBX_DTYPE_U64: load_all_u64(src, dst, count); return;
   case IBX_DTYPE_BOOL: load_all_bool(src, dst, count); return;
   case IBX_DTYPE_NONE:
+  case IBX_DTYPE_F8E8M0:
+  case IBX_DTYPE_F8E5M2X4:
+  case IBX_DTYPE_F8E4M3FNX4:
+  case IBX_DTYPE_F4E2M1FNX4:
   case IBX_DTYPE_COUNT: break;
   }
 }
@@ -321,6 +347,7 @@ void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
     if (count != 0) memcpy(dst, src, count * sizeof *src);
     return;
   case IBX_DTYPE_BF16: store_all_bf16(src, dst, count); return;
+  case IBX_DTYPE_TF32: store_all_tf32(src, dst, count); return;
   case IBX_DTYPE_F16: store_all_f16(src, dst, count); return;
   case IBX_DTYPE_F8E4M3: store_all_e4m3(src, dst, count); return;
   case IBX_DTYPE_F8E4M3FN: store_all_e4m3fn(src, dst, count); return;
@@ -336,6 +363,69 @@ void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
   case IBX_DTYPE_U64: store_all_u64(src, dst, count); return;
   case IBX_DTYPE_BOOL: store_all_bool(src, dst, count); return;
   case IBX_DTYPE_NONE:
+  case IBX_DTYPE_F8E8M0:
+  case IBX_DTYPE_F8E5M2X4:
+  case IBX_DTYPE_F8E4M3FNX4:
+  case IBX_DTYPE_F4E2M1FNX4:
   case IBX_DTYPE_COUNT: break;
   }
+}
+
+// --- types x4 -----------------------------------------------------------------
+
+// Magnitudes of the eight codes of e2m1 (OCP Microscaling Formats 1.0, 5.3.3).
+static const float e2m1[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+
+static float load_e2m1(uint32_t code) {
+  return code & 8 ? -e2m1[code & 7] : e2m1[code & 7];
+}
+
+// The nearest magnitude, of two equally near ones that with an even code. NaN
+// has no code: it saturates [C].
+static uint32_t store_e2m1(float value) {
+  uint32_t sign = bits_of(value) >> 28 & 8;
+  float magnitude = float_of(bits_of(value) & 0x7fffffff);
+  uint32_t code = 7;
+  while (code > 0) {
+    float middle = (e2m1[code] + e2m1[code - 1]) / 2;
+    bool is_even = code % 2 == 0;
+    if (!(magnitude < middle || (magnitude == middle && !is_even))) break;
+    code--;
+  }
+  return sign | code;
+}
+
+// MX elements saturate: what exceeds the largest finite value becomes it.
+static uint32_t store_e5m2_saturated(float value) {
+  uint8_t code = store_mini(value, e5m2);
+  return (code & 0x7f) == e5m2.infinity ? code - 1u : code;
+}
+
+void ibx_dtype_unpack4(ibx_dtype dtype, uint32_t bits, float out[4]) {
+  for (unsigned i = 0; i < 4; i++) {
+    uint8_t byte = (uint8_t)(bits >> 8 * i);
+    switch (dtype) {
+    case IBX_DTYPE_F8E5M2X4: out[i] = load_mini(byte, e5m2); break;
+    case IBX_DTYPE_F8E4M3FNX4: out[i] = load_mini(byte, e4m3fn); break;
+    case IBX_DTYPE_F4E2M1FNX4: out[i] = load_e2m1(bits >> 4 * i & 15); break;
+    default: out[i] = 0.0f; break;
+    }
+  }
+}
+
+uint32_t ibx_dtype_pack4(ibx_dtype dtype, const float in[4]) {
+  uint32_t bits = 0;
+  for (unsigned i = 0; i < 4; i++) {
+    switch (dtype) {
+    case IBX_DTYPE_F8E5M2X4:
+      bits |= store_e5m2_saturated(in[i]) << 8 * i;
+      break;
+    case IBX_DTYPE_F8E4M3FNX4:
+      bits |= (uint32_t)store_mini(in[i], e4m3fn) << 8 * i;
+      break;
+    case IBX_DTYPE_F4E2M1FNX4: bits |= store_e2m1(in[i]) << 4 * i; break;
+    default: break;
+    }
+  }
+  return bits;
 }

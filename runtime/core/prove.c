@@ -18,6 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/// What a row of the array was loaded with.
+typedef struct array_row {
+  uint8_t opcode, mode, dtype;
+  uint8_t columns; ///< 0: nothing
+} array_row;
+
 typedef struct prover {
   const ibx_program_data *program;
   const ibx_entry *entry;
@@ -26,7 +32,8 @@ typedef struct prover {
   ibx_flow flows[IBX_ENGINE_COUNT];
   ibx_order order;
   ibx_shadow shadow;
-  uint8_t array_columns[IBX_PARTITIONS]; ///< loaded, of each row of the array
+  array_row array[IBX_PARTITIONS];
+  uint64_t accumulators[IBX_ENGINE_COUNT][2]; ///< masks of those that are set
   ibx_proof proof;
   ibx_error *err;
 } prover;
@@ -221,27 +228,105 @@ static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
   return do_access(p, &access, &pattern);
 }
 
+static ibx_status refuse_row(const prover *p, const ibx_access *access,
+                             size_t row, const char *what) {
+  char where[WHERE_BYTES];
+  describe(p, (ibx_engine)access->engine, access->insn, where);
+  return IBX_FAIL(p->err, UNPROVEN, "%s uses row %zu of the array, %s", where,
+                  row, what);
+}
+
+static bool is_wide_float(uint8_t dtype) {
+  return dtype == IBX_DTYPE_F32 || dtype == IBX_DTYPE_TF32;
+}
+
+// Whether the array can multiply what a row holds with what is streamed
+// (ISA nc_matmul, nc_matmul_mx); NULL, or why not.
+static const char *find_mismatch(const array_row *row, const ibx_insn *insn) {
+  uint8_t dtype = insn->operand[1].dtype;
+  bool is_mx = insn->opcode == IBX_OP_multiply_moving_mx;
+  bool is_double = !is_mx && insn->mode == IBX_MODE_multiply_moving_DOUBLE_ROW;
+  if (is_mx != (row->opcode == IBX_OP_load_stationary_mx) ||
+      is_double != (row->mode == IBX_MODE_load_stationary_DOUBLE_ROW)) {
+    return "which was loaded for another kind of product";
+  }
+  if (is_wide_float(dtype) != is_wide_float(row->dtype)) {
+    return "f32 and tf32 multiply only f32 and tf32";
+  }
+  bool is_mixed =
+      (dtype == IBX_DTYPE_F8E4M3FN) != (row->dtype == IBX_DTYPE_F8E4M3FN);
+  bool is_legacy = dtype == IBX_DTYPE_F8E4M3 || row->dtype == IBX_DTYPE_F8E4M3;
+  return is_mixed && is_legacy ? "f8e4m3 and f8e4m3fn never meet" : NULL;
+}
+
 // The array of the tensor engine is memory, too: what is multiplied must have
-// been loaded.
+// been loaded, and fit.
 static ibx_status check_array(prover *p, const ibx_access *access,
                               const ibx_insn *insn) {
   ibx_insn_kind kind = ibx_insn_get(insn->opcode)->kind;
-  bool is_load = kind == IBX_KIND_STATIONARY;
-  if (!is_load && kind != IBX_KIND_PRODUCT) return IBX_OK;
+  if (kind != IBX_KIND_STATIONARY && kind != IBX_KIND_PRODUCT) return IBX_OK;
   const ibx_operand *src = &insn->operand[1];
   size_t first = (size_t)p->places[src->buffer].partition + src->partition;
   for (size_t i = 0; i < insn->partitions; i++) {
-    uint8_t *columns = &p->array_columns[first + i];
-    if (is_load) {
-      *columns = insn->columns;
-    } else if (*columns < insn->columns) {
-      char where[WHERE_BYTES];
-      describe(p, (ibx_engine)access->engine, access->insn, where);
-      return IBX_FAIL(p->err, UNPROVEN,
-                      "%s uses %u columns of row %zu of the array, %u were "
-                      "loaded",
-                      where, insn->columns, first + i, *columns);
+    array_row *row = &p->array[first + i];
+    if (kind == IBX_KIND_STATIONARY) {
+      *row = (array_row){.opcode = insn->opcode,
+                         .mode = insn->mode,
+                         .dtype = src->dtype,
+                         .columns = insn->columns};
+      continue;
     }
+    if (row->columns < insn->columns) {
+      char what[64];
+      snprintf(what, sizeof what, "%u columns of it, %u were loaded",
+               insn->columns, row->columns);
+      return refuse_row(p, access, first + i, what);
+    }
+    const char *mismatch = find_mismatch(row, insn);
+    if (mismatch) return refuse_row(p, access, first + i, mismatch);
+  }
+  return IBX_OK;
+}
+
+// The partitions of dst, whose accumulators the instruction uses.
+static void accumulator_mask(const prover *p, const ibx_insn *insn,
+                             uint64_t mask[2]) {
+  const ibx_operand *dst = &insn->operand[0];
+  ibx_buffer_place place = p->places[dst->buffer];
+  place.partition = (uint8_t)(place.partition + dst->partition);
+  place.partitions = insn->partitions;
+  ibx_region lanes = ibx_region_of_place(&place);
+  mask[0] = lanes.mask[0];
+  mask[1] = lanes.mask[1];
+}
+
+static bool needs_accumulators(const ibx_insn *insn) {
+  return insn->opcode == IBX_OP_read_accumulator ||
+         insn->reduce == IBX_REDUCE_REDUCE;
+}
+
+// The accumulators of an engine are memory, too: what is read from them must
+// have been set by this program.
+static ibx_status check_accumulators(prover *p, const ibx_access *access,
+                                     const ibx_insn *insn) {
+  bool is_user = (ibx_insn_state(insn) & IBX_STATE_ACCUMULATORS) != 0;
+  if (!is_user && ibx_insn_reduces(insn->opcode) == 0) return IBX_OK;
+  uint64_t lanes[2], *set = p->accumulators[access->engine];
+  accumulator_mask(p, insn, lanes);
+  bool is_set = (lanes[0] & ~set[0]) == 0 && (lanes[1] & ~set[1]) == 0;
+  if (needs_accumulators(insn)) {
+    if (is_set) return IBX_OK;
+    char where[WHERE_BYTES];
+    describe(p, (ibx_engine)access->engine, access->insn, where);
+    return IBX_FAIL(p->err, UNPROVEN,
+                    "%s uses accumulators of %s that nothing has set; start "
+                    "with reset_reduce",
+                    where, ibx_engine_name((ibx_engine)access->engine));
+  }
+  // ISA: with IDLE Scalar's stay as they are, Vector's may change.
+  if (!is_user && access->engine != IBX_ENGINE_VECTOR) return IBX_OK;
+  for (size_t i = 0; i < 2; i++) {
+    set[i] = is_user ? set[i] | lanes[i] : set[i] & ~lanes[i];
   }
   return IBX_OK;
 }
@@ -256,6 +341,7 @@ static ibx_status do_accesses(prover *p, const ibx_access *access,
     IBX_TRY(touch(p, *access, insn, slot, false));
   }
   IBX_TRY(check_array(p, access, insn));
+  IBX_TRY(check_accumulators(p, access, insn));
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
     if (!has_buffer(insn, info, slot) || !ibx_slot_writes(info->slot[slot]))
       continue;

@@ -131,9 +131,14 @@ static void make_operand(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
     p->partition_step[d] = operand->partition_step[d];
     p->count[d] = shape.num[d];
   }
+  if (shape.groups != 1) {
+    p->stride[1] = 0;
+    p->partition_step[1] = shape.group_step;
+    p->count[1] = shape.groups;
+  }
   if (shape.partitions == 1) return;
   p->stride[0] = 0;
-  p->partition_step[0] = (int32_t)shape.distance;
+  p->partition_step[0] = 1;
   p->count[0] = shape.partitions;
 }
 

@@ -76,6 +76,7 @@ static unsigned dtype_group(ibx_dtype dtype) {
   switch (ibx_dtype_get(dtype)->kind) {
   case IBX_DTYPE_KIND_FLOAT: return FLOATS;
   case IBX_DTYPE_KIND_BOOL: return BOOLS;
+  case IBX_DTYPE_KIND_PACKED: return 0;
   case IBX_DTYPE_KIND_SINT:
   case IBX_DTYPE_KIND_UINT: break;
   }

@@ -256,6 +256,22 @@ static bool read_register(line *l) {
   return true;
 }
 
+// shuffle(1, 0, 3, 2, ...): a source for each of 32 partitions.
+static void read_shuffle(line *l) {
+  ibx_asm_parser *p = l->p;
+  if (!ibx_asm_find_field(l->info->format, "shuffle[0]", 10)) {
+    ibx_asm_fail(p, &p->token, "%s has no shuffle", l->info->name);
+    return;
+  }
+  ibx_asm_expect_punct(p, "(");
+  for (size_t i = 0; i < IBX_QUADRANT && p->status == IBX_OK; i++) {
+    if (i > 0) ibx_asm_expect_punct(p, ",");
+    l->insn.shuffle[i] =
+        (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX, "the source");
+  }
+  ibx_asm_expect_punct(p, ")");
+}
+
 static void read_member(line *l) {
   ibx_asm_parser *p = l->p;
   if (ibx_asm_take_name(p, "size")) {
@@ -264,6 +280,8 @@ static void read_member(line *l) {
     read_wait(l);
   } else if (ibx_asm_take_name(p, "signal")) {
     read_signal(l);
+  } else if (ibx_asm_take_name(p, "shuffle")) {
+    read_shuffle(l);
   } else if (ibx_asm_take_name(p, "field")) {
     read_field(l);
   } else if (!read_word(l) && !read_flag(l) && !read_register(l)) {

@@ -29,7 +29,7 @@ static const char *const dges[] = {
 };
 
 static const char *const keywords[] = {"size",   "step",  "pstep", "wait",
-                                       "signal", "field", "bits"};
+                                       "signal", "field", "bits",  "shuffle"};
 
 static bool same(const char *name, const char *text, size_t len) {
   return strlen(name) == len && memcmp(name, text, len) == 0;
@@ -129,6 +129,7 @@ const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
     return number < IBX_DGE_COUNT ? dges[number] : NULL;
   }
   if (strcmp(member, "reduce") == 0) return ibx_reduce_name(number);
+  if (strcmp(member, "mode") == 0) return ibx_mode_name(insn->opcode, number);
   if (strncmp(member, "op[", 3) != 0) return NULL;
   ibx_operator_kind kind =
       ibx_insn_operator(insn->opcode, (size_t)(member[3] - '0'));
@@ -138,11 +139,11 @@ const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
 
 int ibx_asm_find_value(const ibx_insn *insn, const char *member,
                        const char *name, size_t len) {
-  for (int value = 0;; value++) {
+  for (int value = 0; value <= UINT8_MAX; value++) {
     const char *candidate = ibx_asm_value_name(insn, member, value);
-    if (!candidate) return -1;
-    if (same(candidate, name, len)) return value;
+    if (candidate && same(candidate, name, len)) return value;
   }
+  return -1;
 }
 
 static bool has_steps(const ibx_insn_info *info, size_t slot) {

@@ -47,17 +47,23 @@ static ibx_status check_engine(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
+static ibx_status check_mode(const ibx_check_ctx *ctx) {
+  uint8_t mode = ctx->insn->mode;
+  uint8_t targets = ibx_mode_targets(ctx->insn->opcode, mode);
+  if (targets >> (unsigned)ctx->machine->target & 1) return IBX_OK;
+  const char *name = ibx_mode_name(ctx->insn->opcode, mode);
+  if (name) {
+    return IBX_CHECK_FAIL(ctx, "target %s does not have mode %s",
+                          ctx->machine->name, name);
+  }
+  return IBX_CHECK_FAIL(ctx, "mode %u does not exist", mode);
+}
+
 static ibx_status check_flags(const ibx_check_ctx *ctx) {
   unsigned extra = ctx->insn->flags & ~ibx_insn_flags(ctx->insn->opcode);
   if (extra == 0) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "flags 0x%02x have no meaning here; clear them",
                         extra);
-}
-
-static ibx_status check_mode(const ibx_check_ctx *ctx) {
-  uint8_t mode = ctx->insn->mode;
-  if (ibx_insn_has_mode(ctx->insn->opcode, mode)) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "it has no mode %u", mode);
 }
 
 static unsigned last_operator(ibx_operator_kind kind) {
@@ -89,6 +95,16 @@ static ibx_status check_operators(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
+static ibx_status check_reduce(const ibx_check_ctx *ctx) {
+  uint8_t reduce = ctx->insn->reduce;
+  unsigned taken = ibx_insn_reduces(ctx->insn->opcode);
+  if (taken == 0) taken = 1u << IBX_REDUCE_IDLE;
+  if (reduce < IBX_REDUCE_COUNT && (taken >> reduce & 1)) return IBX_OK;
+  const char *name = ibx_reduce_name(reduce);
+  return IBX_CHECK_FAIL(ctx, "it does not take the command %u (%s)", reduce,
+                        name ? name : "unknown");
+}
+
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
   uint16_t buffer = ctx->insn->operand[slot].buffer;
   const char *name = ibx_check_slot_name(slot);
@@ -115,6 +131,12 @@ static ibx_status check_buffers(const ibx_check_ctx *ctx) {
   return IBX_OK;
 }
 
+// ISA memset: packed types take zero only.
+static bool takes_packed(const ibx_check_ctx *ctx, size_t slot) {
+  return ibx_slot_is_packed(ctx->insn->opcode, slot) ||
+         (ctx->insn->opcode == IBX_OP_memset && ctx->insn->imm[0] == 0.0f);
+}
+
 static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
   ibx_dtype dtype = (ibx_dtype)ctx->insn->operand[slot].dtype;
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
@@ -131,6 +153,12 @@ static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
   if (info->bits > 32 && !ibx_insn_is_call(ctx->insn->opcode)) {
     return IBX_CHECK_FAIL(ctx, "%s is %s; only a DMA moves 64-bit types", name,
                           info->name);
+  }
+  if (info->kind == IBX_DTYPE_KIND_PACKED && !takes_packed(ctx, slot)) {
+    return IBX_CHECK_FAIL(ctx,
+                          "%s is %s, which only DMAs and the "
+                          "instructions that name it take",
+                          name, info->name);
   }
   if (dtype == IBX_DTYPE_F8E4M3FN && ctx->machine->target < IBX_TARGET_ibx4) {
     return IBX_CHECK_FAIL(ctx,
@@ -239,9 +267,27 @@ static unsigned partition_grain(const ibx_check_ctx *ctx, size_t slot,
   return grain;
 }
 
+// Groups stand side by side inside of what separates them (MXFP: the scales of
+// four tensors share each quadrant).
+static ibx_status check_groups(const ibx_check_ctx *ctx, size_t slot,
+                               const ibx_operand_shape *shape) {
+  unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
+                   ctx->insn->operand[slot].partition;
+  unsigned inside = start % shape->group_step;
+  if (inside % shape->partitions == 0 && inside / shape->partitions < 4 &&
+      start < IBX_PARTITIONS) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx,
+                        "%s starts at partition %u; groups of %u start at the "
+                        "first four places of a quadrant",
+                        ibx_check_slot_name(slot), start, shape->partitions);
+}
+
 static ibx_status check_partition(const ibx_check_ctx *ctx, size_t slot) {
   ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
-  unsigned count = (shape.partitions - 1) * shape.distance + 1;
+  if (shape.groups != 1) return check_groups(ctx, slot, &shape);
+  unsigned count = shape.partitions;
   unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
                    ctx->insn->operand[slot].partition;
   unsigned grain = partition_grain(ctx, slot, count);
@@ -373,6 +419,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_mode(&ctx));
   IBX_TRY(check_buffers(&ctx));
   IBX_TRY(check_operators(&ctx));
+  IBX_TRY(check_reduce(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

@@ -4,8 +4,9 @@
 
 /// \file
 /// What the files of the checker share. check.c holds the rules of every
-/// instruction, check_engine.c those of single engine instructions,
-/// check_gpsimd.c those of GpSimd's own, check_dma.c those of DMAs.
+/// instruction, check_engine.c and check_vector.c those of single engine
+/// instructions, check_gpsimd.c those of GpSimd's own, check_tensor.c those of
+/// the tensor engine, check_dma.c those of DMAs.
 
 #include "imbrex/isa.h"
 
@@ -44,6 +45,20 @@ ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index);
 
 /// Both operands, which are tensors, have one type.
 ibx_status ibx_check_same_dtype(const ibx_check_ctx *ctx, size_t a, size_t b);
+
+/// Rules of one instruction of the tensor engine.
+ibx_status ibx_check_tensor_insn(const ibx_check_ctx *ctx);
+
+/// Those of Vector's accumulators, generators and searches (check_vector.c).
+ibx_status ibx_check_vector_insn(const ibx_check_ctx *ctx);
+
+/// An operator with one side has no scalar (ISA): where op[index] is one, slot
+/// `slot` is absent, imm[index] 0, and the flag `reverse` not set.
+ibx_status ibx_check_unary(const ibx_check_ctx *ctx, size_t index, size_t slot,
+                           uint8_t reverse);
+
+/// imm[index], where accumulators start, is given with LOAD_REDUCE only.
+ibx_status ibx_check_start(const ibx_check_ctx *ctx, size_t index);
 
 /// Rules of DMAs.
 ibx_status ibx_check_dma(const ibx_check_ctx *ctx);

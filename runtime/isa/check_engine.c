@@ -63,10 +63,34 @@ ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index) {
                         index, (double)ctx->insn->imm[index]);
 }
 
+ibx_status ibx_check_unary(const ibx_check_ctx *ctx, size_t index, size_t slot,
+                           uint8_t reverse) {
+  const ibx_insn *insn = ctx->insn;
+  if (!ibx_alu_is_unary(insn->op[index])) return IBX_OK;
+  bool is_alone = insn->operand[slot].buffer == IBX_NO_BUFFER &&
+                  insn->imm[index] == 0.0f && !(insn->flags & reverse);
+  if (is_alone) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "op%zu is %s, which takes no scalar; leave %s and "
+                        "imm%zu out",
+                        index, ibx_alu_name(insn->op[index]),
+                        ibx_check_slot_name(slot), index);
+}
+
+static ibx_status check_binary(const ibx_check_ctx *ctx, size_t index) {
+  uint8_t op = ctx->insn->op[index];
+  if (!ibx_alu_is_unary(op)) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "op%zu is %s, which has one side; use tensor_scalar",
+                        index, ibx_alu_name(op));
+}
+
 // ISA tensor_scalar: both operators are of one class. Those on bits have
 // immediates, as a [P,1] operand is fp32.
 static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
   const uint8_t *op = ctx->insn->op;
+  IBX_TRY(ibx_check_unary(ctx, 0, 2, IBX_FLAG_REVERSE0));
+  IBX_TRY(ibx_check_unary(ctx, 1, 3, IBX_FLAG_REVERSE1));
   bool is_bits[2] = {ibx_alu_is_bitwise(op[0]), ibx_alu_is_bitwise(op[1])};
   if (!is_bits[0] && !is_bits[1]) return IBX_OK;
   bool both = is_bits[0] && (is_bits[1] || op[1] == IBX_ALU_BYPASS);
@@ -89,7 +113,18 @@ static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_tensor_tensor(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_binary(ctx, 0));
   return ibx_alu_is_bitwise(ctx->insn->op[0]) ? check_bit_types(ctx) : IBX_OK;
+}
+
+static ibx_status check_scalar_tensor(const ibx_check_ctx *ctx) {
+  IBX_TRY(ibx_check_unary(ctx, 0, 3, 0));
+  return check_binary(ctx, 1);
+}
+
+static ibx_status check_scan(const ibx_check_ctx *ctx) {
+  IBX_TRY(check_binary(ctx, 0));
+  return check_binary(ctx, 1);
 }
 
 // Reduced dimensions are the innermost ones: once the destination stands still,
@@ -117,6 +152,8 @@ static ibx_status check_tensor_reduce(const ibx_check_ctx *ctx) {
 
 static ibx_status check_scalar_reduce(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[1];
+  IBX_TRY(ibx_check_unary(ctx, 0, 2, 0));
+  IBX_TRY(ibx_check_start(ctx, 1));
   if (op == IBX_ALU_ADD || op == IBX_ALU_MULTIPLY || op == IBX_ALU_MAX ||
       op == IBX_ALU_MIN) {
     return IBX_OK;
@@ -178,105 +215,24 @@ static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
                         ibx_alu_name(op));
 }
 
-static ibx_status check_columns(const ibx_check_ctx *ctx) {
-  unsigned columns = ctx->insn->columns;
-  if (columns >= 1 && columns <= IBX_PARTITIONS) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "%u columns; 1 to %d are allowed", columns,
-                        IBX_PARTITIONS);
-}
-
-static ibx_status check_columns_match(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_columns(ctx));
-  if (free_size(ctx) == ctx->insn->columns) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "%u columns, but the source has %" PRIu64,
-                        ctx->insn->columns, free_size(ctx));
-}
-
-static ibx_status check_matmul_source(const ibx_check_ctx *ctx) {
-  if (!is_integer(ctx, 1)) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx,
-                        "source is %s; the array multiplies floats, "
-                        "convert it to bf16",
-                        dtype_info(ctx, 1)->name);
-}
-
-static ibx_status check_load_stationary(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_matmul_source(ctx));
-  return check_columns_match(ctx);
-}
-
-// A tensor-engine instruction writes inside one PSUM bank.
-static ibx_status check_bank(const ibx_check_ctx *ctx, const uint32_t *num) {
-  const ibx_operand *dst = &ctx->insn->operand[0];
-  int64_t low = 0;
-  int64_t high = 0;
-  for (size_t d = 2; d < IBX_DIMS; d++) {
-    int64_t reach = (int64_t)dst->step[d] * (num[d] - 1);
-    low += reach < 0 ? reach : 0;
-    high += reach > 0 ? reach : 0;
-  }
-  // Offsets within a bank, so that no file's numbers can overflow the sum.
-  int64_t bank = ctx->machine->psum_bank_bytes;
-  int64_t bytes = (int64_t)ibx_dtype_bytes(dtype_of(ctx, 0));
-  int64_t start = (int64_t)((ibx_check_place(ctx, 0)->offset % (uint64_t)bank +
-                             dst->offset % (uint64_t)bank) %
-                            (uint64_t)bank);
-  if (start + low * bytes >= 0 && start + (high + 1) * bytes <= bank) {
-    return IBX_OK;
-  }
-  return IBX_CHECK_FAIL(ctx,
-                        "destination covers bytes %" PRId64 " to %" PRId64
-                        " of a psum bank of %" PRId64 "; stay inside one bank",
-                        start + low * bytes, start + (high + 1) * bytes, bank);
-}
-
-static ibx_status check_multiply_moving(const ibx_check_ctx *ctx) {
-  ibx_dtype dst = dtype_of(ctx, 0);
-  bool bf16 = dst == IBX_DTYPE_BF16 && ctx->machine->target >= IBX_TARGET_ibx4;
-  IBX_TRY(check_matmul_source(ctx));
-  IBX_TRY(check_columns(ctx));
-  if (dst != IBX_DTYPE_F32 && !bf16) {
-    return IBX_CHECK_FAIL(ctx,
-                          "destination is %s; the array writes f32, and "
-                          "bf16 from ibx4 on",
-                          dtype_info(ctx, 0)->name);
-  }
-  if (free_size(ctx) > ctx->machine->moving_max) {
-    return IBX_CHECK_FAIL(ctx,
-                          "the moving tensor has %" PRIu64 " columns, "
-                          "the most is %" PRIu32 "; use several instructions",
-                          free_size(ctx), ctx->machine->moving_max);
-  }
-  return check_bank(ctx, ctx->insn->num);
-}
-
-static ibx_status check_nc_transpose(const ibx_check_ctx *ctx) {
-  const uint32_t num[IBX_DIMS] = {1, 1, 1, 1, ctx->insn->partitions};
-  IBX_TRY(check_columns_match(ctx));
-  IBX_TRY(ibx_check_same_dtype(ctx, 0, 1));
-  if (dtype_info(ctx, 1)->bits == 8) {
-    return IBX_CHECK_FAIL(ctx,
-                          "source is %s; the array transposes 16 and 32 "
-                          "bits, convert it first",
-                          dtype_info(ctx, 1)->name);
-  }
-  return check_bank(ctx, num);
-}
-
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   switch (ctx->insn->opcode) {
-  case IBX_OP_load_stationary: return check_load_stationary(ctx);
-  case IBX_OP_multiply_moving: return check_multiply_moving(ctx);
-  case IBX_OP_nc_transpose: return check_nc_transpose(ctx);
+  case IBX_OP_load_stationary:
+  case IBX_OP_multiply_moving:
+  case IBX_OP_nc_transpose:
+  case IBX_OP_load_stationary_mx:
+  case IBX_OP_multiply_moving_mx: return ibx_check_tensor_insn(ctx);
   case IBX_OP_tensor_copy: return check_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
+  case IBX_OP_scalar_tensor_tensor: return check_scalar_tensor(ctx);
+  case IBX_OP_tensor_scan: return check_scan(ctx);
   case IBX_OP_tensor_reduce: return check_tensor_reduce(ctx);
   case IBX_OP_tensor_scalar_reduce: return check_scalar_reduce(ctx);
   case IBX_OP_select: return check_select(ctx);
   case IBX_OP_vector_transpose: return check_vector_transpose(ctx);
   case IBX_OP_iota: return check_iota(ctx);
   case IBX_OP_partition_reduce: return check_partition_reduce(ctx);
-  default: return IBX_OK;
+  default: return ibx_check_vector_insn(ctx);
   }
 }

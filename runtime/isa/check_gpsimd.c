@@ -149,8 +149,26 @@ static ibx_status check_sequence_bounds(const ibx_check_ctx *ctx) {
                      MOST_BOUNDS);
 }
 
+// The operands are the first partitions of cores, and of the cores that other
+// instructions of so many partitions could start at.
+static ibx_status check_core_start(const ibx_check_ctx *ctx, size_t slot) {
+  unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
+                   ctx->insn->operand[slot].partition;
+  unsigned grain = ctx->insn->partitions > 64   ? IBX_PARTITIONS
+                   : ctx->insn->partitions > 32 ? 64
+                                                : 32;
+  if (start % grain == 0) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "%s has %u partitions from %u; they start at a "
+                        "multiple of %u",
+                        ibx_check_slot_name(slot), ctx->insn->partitions, start,
+                        grain);
+}
+
 static ibx_status check_nonzero(const ibx_check_ctx *ctx) {
   IBX_TRY(check_unused(ctx, USES_PATTERN0 | USES_PATTERN1));
+  IBX_TRY(check_core_start(ctx, 0));
+  IBX_TRY(check_core_start(ctx, 1));
   IBX_TRY(check_number(ctx, 1));
   return check_dtype(ctx, 0, IBX_DTYPE_I32);
 }

@@ -108,8 +108,14 @@ static work gpsimd_work(const cost_ctx *ctx, uint64_t stream) {
   return (work){.issue = cycles, .stream = cycles};
 }
 
+// ISA nc_matmul: a promise of zeros and ones on one operand gives up to 2x.
 static uint64_t fp32_passes(const cost_ctx *ctx) {
-  return dtype_of(ctx, 1) == IBX_DTYPE_F32 ? ctx->machine->fp32_passes : 1;
+  bool is_one_zero = ctx->insn->opcode == IBX_OP_load_stationary
+                         ? ctx->insn->mode == IBX_MODE_load_stationary_ONE_ZERO
+                         : ctx->insn->mode == IBX_MODE_multiply_moving_ONE_ZERO;
+  if (dtype_of(ctx, 1) != IBX_DTYPE_F32) return 1;
+  return is_one_zero ? ctx->machine->fp32_passes / 2
+                     : ctx->machine->fp32_passes;
 }
 
 // ARCH2: up to four times faster than a multiply_moving of the same size.
@@ -122,7 +128,10 @@ static work cost_LOAD_STATIONARY(const cost_ctx *ctx) {
 
 // ISA nc_matmul: the moving free size, at least 64; four passes for fp32.
 static work cost_MULTIPLY_MOVING(const cost_ctx *ctx) {
-  uint64_t columns = max_u64(ctx->n, ctx->machine->min_interval);
+  bool is_double = ctx->insn->opcode == IBX_OP_multiply_moving &&
+                   ctx->insn->mode == IBX_MODE_multiply_moving_DOUBLE_ROW;
+  uint64_t moved = is_double ? ctx->n / 2 : ctx->n;
+  uint64_t columns = max_u64(moved, ctx->machine->min_interval);
   uint64_t cycles = columns * fp32_passes(ctx);
   return (work){.issue = cycles, .stream = cycles};
 }
@@ -148,7 +157,11 @@ static work cost_COPY(const cost_ctx *ctx) {
 
 // ISA tensor_scalar: one or two operators cost the same.
 static work cost_SCALAR_OP(const cost_ctx *ctx) {
-  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, ctx->n);
+  const uint8_t *op = ctx->insn->op;
+  bool is_slow = op[0] == IBX_ALU_RSQRT || op[1] == IBX_ALU_RSQRT; // SHARED
+  if (ctx->engine == IBX_ENGINE_GPSIMD) {
+    return gpsimd_work(ctx, is_slow ? 4 * ctx->n : ctx->n);
+  }
   return lane_work(ctx, div_up(ctx->n, vector_rate(ctx)));
 }
 
@@ -245,6 +258,36 @@ static work cost_ACTIVATION(const cost_ctx *ctx) {
 
 static work cost_ACTIVATION_REDUCE(const cost_ctx *ctx) {
   return with_accumulator(ctx, cost_ACTIVATION(ctx));
+}
+
+static work cost_READ_ACCUMULATOR(const cost_ctx *ctx) {
+  return lane_work(ctx, ctx->machine->min_interval);
+}
+
+static work cost_STREAM(const cost_ctx *ctx) { return lane_work(ctx, ctx->n); }
+
+static work cost_CUMULATIVE(const cost_ctx *ctx) {
+  return lane_work(ctx, 2 * ctx->n);
+}
+
+static work cost_EXPONENTIAL(const cost_ctx *ctx) {
+  return lane_work(ctx, div_up(ctx->n, ctx->machine->exponential_rate));
+}
+
+static work cost_BN_AGGR(const cost_ctx *ctx) {
+  return lane_work(ctx, 13 * ctx->n / 3);
+}
+
+static work cost_SEARCH8(const cost_ctx *ctx) { return lane_work(ctx, ctx->n); }
+
+static work cost_RANDOM(const cost_ctx *ctx) {
+  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, ctx->n);
+  return lane_work(ctx, div_up(ctx->n, ctx->machine->random_rate));
+}
+
+static work cost_STATE(const cost_ctx *ctx) {
+  if (ctx->engine == IBX_ENGINE_GPSIMD) return gpsimd_work(ctx, 0);
+  return lane_work(ctx, ctx->machine->min_interval);
 }
 
 static work cost_GPSIMD(const cost_ctx *ctx) {

@@ -201,6 +201,16 @@ static void add_space(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
   ibx_text_add(t, ")");
 }
 
+static void add_shuffle(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
+  if (memcmp(insn->shuffle, shown->shuffle, sizeof(insn->shuffle)) == 0) return;
+  ibx_text_add(t, " shuffle(");
+  for (size_t i = 0; i < IBX_QUADRANT; i++) {
+    ibx_text_add(t, "%s%u", i == 0 ? "" : ", ", insn->shuffle[i]);
+  }
+  ibx_text_add(t, ")");
+  memcpy(shown->shuffle, insn->shuffle, sizeof(insn->shuffle));
+}
+
 static void add_value(ibx_text *t, const ibx_insn *insn,
                       const ibx_field_info *field) {
   int64_t value = ibx_asm_get_member(insn, field);
@@ -288,6 +298,7 @@ void ibx_text_add_insn(ibx_text *t, const ibx_naming *names,
   add_operands(t, names, insn, &shown);
   add_registers(t, insn, &shown);
   add_space(t, insn, &shown);
+  add_shuffle(t, insn, &shown);
   add_words(t, insn, &shown);
   add_flags(t, insn, &shown);
   add_semaphores(t, insn, &shown);

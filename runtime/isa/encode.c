@@ -15,11 +15,11 @@
 enum {
   OPERAND_BYTES = offsetof(ibx_operand, partition_step) + IBX_DIMS,
   TAIL_OFFSET = offsetof(ibx_insn, num),
-  TAIL_BYTES = offsetof(ibx_insn, mode) + 1 - TAIL_OFFSET
+  TAIL_BYTES = offsetof(ibx_insn, shuffle) + IBX_QUADRANT - TAIL_OFFSET
 };
 static_assert(OPERAND_BYTES == 8 + 20 + 16 + 2 + 1 + 1 + 5,
               "operand has no padding inside");
-static_assert(TAIL_BYTES == 20 + 16 + 12 + 4 + 2 + 2 + 16,
+static_assert(TAIL_BYTES == 20 + 16 + 12 + 4 + 2 + 2 + 16 + 32,
               "instruction has no padding inside");
 static_assert(TAIL_OFFSET == IBX_OPERANDS * sizeof(ibx_operand),
               "operands come first");

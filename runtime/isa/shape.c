@@ -15,7 +15,7 @@ static uint32_t product(uint64_t a, uint64_t b, uint64_t c) {
 }
 
 static ibx_operand_shape whole_space(const ibx_insn *insn) {
-  ibx_operand_shape shape = {.partitions = insn->partitions, .distance = 1};
+  ibx_operand_shape shape = {.groups = 1, .partitions = insn->partitions};
   for (size_t d = 0; d < IBX_DIMS; d++) {
     shape.num[d] = insn->num[d];
   }
@@ -46,20 +46,16 @@ static void apply_rows(const ibx_insn *insn, size_t slot,
     if ((row_elements) != ALL) set_elements(shape, (row_elements));            \
     break;
 #include "imbrex/isa.def"
-#define IBX_TABLE(name, slot)                                                  \
-  case IBX_OP_##name *IBX_OPERANDS + (slot): shape->num[0] = COUNT; break;
-#include "imbrex/isa.def"
   default: break;
   }
-}
-
-static void apply_spread(const ibx_insn *insn, size_t slot,
-                         ibx_operand_shape *shape) {
   switch ((unsigned)insn->opcode * IBX_OPERANDS + slot) {
-#define IBX_SPREAD(name, slot, row_distance)                                   \
+#define IBX_GROUPS(name, slot, row_groups, row_step)                           \
   case IBX_OP_##name *IBX_OPERANDS + (slot):                                   \
-    shape->distance = (row_distance);                                          \
+    shape->groups = (row_groups);                                              \
+    shape->group_step = (row_step);                                            \
     break;
+#define IBX_TABLE(name, slot)                                                  \
+  case IBX_OP_##name *IBX_OPERANDS + (slot): shape->num[0] = COUNT; break;
 #include "imbrex/isa.def"
   default: break;
   }
@@ -77,7 +73,6 @@ ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   }
   if (ibx_slot_is_scalar(info->slot[slot])) set_elements(&shape, 1);
   apply_rows(insn, slot, &shape);
-  apply_spread(insn, slot, &shape);
   uint32_t elements = ibx_call_elements(insn, slot);
   if (elements != ALL) set_elements(&shape, elements);
   return shape;

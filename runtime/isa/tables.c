@@ -64,6 +64,11 @@ static const struct {
 #include "imbrex/isa.def"
 };
 
+static const bool unary_alus[IBX_ALU_COUNT] = {
+#define IBX_UNARY(name) [IBX_ALU_##name] = true,
+#include "imbrex/isa.def"
+};
+
 static const uint8_t act_tables[] = {
 #define IBX_ACT(name, number, table, sentence) [number] = (table),
 #include "imbrex/isa.def"
@@ -211,6 +216,10 @@ bool ibx_alu_is_bitwise(uint8_t alu) {
   return alu < IBX_ALU_COUNT && alus[alu].klass == CLASS_BITS;
 }
 
+bool ibx_alu_is_unary(uint8_t alu) {
+  return alu < IBX_ALU_COUNT && unary_alus[alu];
+}
+
 uint8_t ibx_act_table(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_tables[act] : 0;
 }
@@ -228,19 +237,6 @@ bool ibx_insn_is_call(uint8_t opcode) {
   return ibx_insn_operator(opcode, 0) == IBX_OPERATOR_CALL;
 }
 
-bool ibx_insn_has_mode(uint8_t opcode, uint8_t mode) {
-  static const struct {
-    uint8_t opcode, mode;
-  } rows[] = {
-#define IBX_MODE(insn, number, sentence) {IBX_OP_##insn, number},
-#include "imbrex/isa.def"
-  };
-  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
-    if (rows[i].opcode == opcode && rows[i].mode == mode) return true;
-  }
-  return mode == 0;
-}
-
 const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   switch (kind) {
   case IBX_OPERATOR_NONE: return NULL;
@@ -253,6 +249,49 @@ const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   case IBX_OPERATOR_CALL: return ibx_call_name(value);
   }
   return NULL;
+}
+
+bool ibx_slot_is_packed(uint8_t opcode, size_t slot) {
+  static const struct {
+    uint8_t opcode, slot;
+  } packed[] = {
+#define IBX_PACKED(insn, slot) {IBX_OP_##insn, slot},
+#include "imbrex/isa.def"
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(packed); i++) {
+    if (packed[i].opcode == opcode && packed[i].slot == slot) return true;
+  }
+  return false;
+}
+
+static const struct {
+  char name[NAME_BYTES];
+  uint8_t opcode, number, targets;
+} modes[] = {
+#define IBX_MODE(insn, row_name, row_number, row_targets, sentence)            \
+  {.name = LOWER_NAME(#row_name),                                              \
+   .opcode = IBX_OP_##insn,                                                    \
+   .number = (row_number),                                                     \
+   .targets = TARGET_MASK(row_targets)},
+#include "imbrex/isa.def"
+};
+
+const char *ibx_mode_name(uint8_t opcode, uint8_t mode) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (modes[i].opcode == opcode && modes[i].number == mode) {
+      return modes[i].name;
+    }
+  }
+  return NULL;
+}
+
+uint8_t ibx_mode_targets(uint8_t opcode, uint8_t mode) {
+  for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
+    if (modes[i].opcode == opcode && modes[i].number == mode) {
+      return modes[i].targets;
+    }
+  }
+  return mode == 0 ? UINT8_MAX : 0;
 }
 
 const char *ibx_flag_name(uint8_t bit) {
@@ -279,6 +318,34 @@ uint8_t ibx_insn_flags(uint8_t opcode) {
     if (taken[i].opcode == opcode) sum = (uint8_t)(sum | taken[i].bit);
   }
   return sum;
+}
+
+uint8_t ibx_insn_reduces(uint8_t opcode) {
+  static const struct {
+    uint8_t opcode, command;
+  } taken[] = {
+#define IBX_REDUCES(insn, command) {IBX_OP_##insn, IBX_REDUCE_##command},
+#include "imbrex/isa.def"
+  };
+  unsigned sum = 0;
+  for (size_t i = 0; i < IBX_COUNT_OF(taken); i++) {
+    if (taken[i].opcode == opcode) sum |= 1u << taken[i].command;
+  }
+  return (uint8_t)sum;
+}
+
+uint8_t ibx_insn_state(const ibx_insn *insn) {
+  static const struct {
+    uint8_t opcode, state;
+  } states[] = {
+#define IBX_STATE(insn, state) {IBX_OP_##insn, IBX_STATE_##state},
+#include "imbrex/isa.def"
+  };
+  unsigned sum = insn->reduce != IBX_REDUCE_IDLE ? IBX_STATE_ACCUMULATORS : 0;
+  for (size_t i = 0; i < IBX_COUNT_OF(states); i++) {
+    if (states[i].opcode == insn->opcode) sum |= states[i].state;
+  }
+  return (uint8_t)sum;
 }
 
 ibx_insn ibx_insn_make(ibx_opcode opcode) {

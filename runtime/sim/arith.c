@@ -39,11 +39,17 @@ float ibx_arith_one(uint8_t alu, float a, float b) {
   case IBX_ALU_POWER: return powf(a, b);
   case IBX_ALU_ABS_MAX: return larger(fabsf(a), fabsf(b));
   case IBX_ALU_ABS_MIN: return smaller(fabsf(a), fabsf(b));
+  case IBX_ALU_ABS: return fabsf(a);
+  case IBX_ALU_SQUARE: return a * a;
+  case IBX_ALU_RELU: return a < 0.0f ? 0.0f : a;
+  case IBX_ALU_RSQRT: return (float)(1.0 / sqrt((double)a));
+  case IBX_ALU_RECIPROCAL: return 1.0f / a;
   case IBX_ALU_BITWISE_AND:
   case IBX_ALU_BITWISE_OR:
   case IBX_ALU_BITWISE_XOR:
   case IBX_ALU_SHIFT_LEFT:
   case IBX_ALU_SHIFT_RIGHT:
+  case IBX_ALU_INVERT:
   case IBX_ALU_COUNT: break;
   }
   return a;

@@ -13,6 +13,7 @@ uint32_t ibx_sim_bits_one(uint8_t alu, uint32_t a, uint32_t b, unsigned width) {
   case IBX_ALU_BITWISE_XOR: return a ^ b;
   case IBX_ALU_SHIFT_LEFT: return b < width ? (a & mask) << b & mask : 0;
   case IBX_ALU_SHIFT_RIGHT: return b < width ? (a & mask) >> b : 0;
+  case IBX_ALU_INVERT: return ~a & mask;
   default: return a; // BYPASS
   }
 }
@@ -67,6 +68,12 @@ uint32_t ibx_sim_integer_one(uint8_t alu, uint32_t a, uint32_t b,
   case IBX_ALU_BITWISE_XOR:
   case IBX_ALU_SHIFT_LEFT:
   case IBX_ALU_SHIFT_RIGHT: return ibx_sim_bits_one(alu, a, b, 32);
+  case IBX_ALU_ABS: // unary ones do not stand between two tensors
+  case IBX_ALU_SQUARE:
+  case IBX_ALU_RELU:
+  case IBX_ALU_RSQRT:
+  case IBX_ALU_RECIPROCAL:
+  case IBX_ALU_INVERT:
   case IBX_ALU_COUNT: break;
   }
   return a;

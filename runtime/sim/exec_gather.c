@@ -97,7 +97,7 @@ ibx_status ibx_exec_nonzero_with_count(const ibx_exec *x) {
   IBX_TRY(ibx_open_write(x, 0, &dst));
   uint32_t offset = (uint32_t)x->insn->pattern[0];
   uint32_t padding = (uint32_t)x->insn->pattern[1];
-  for (size_t p = 0; p < dst.partitions; p++) {
+  for (size_t p = 0; p < dst.partitions; p += CORE) {
     uint32_t found = 0;
     for (size_t j = 0; j < src.elements; j++) {
       if (is_zero(&src, p, j)) continue;

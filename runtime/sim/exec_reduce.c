@@ -3,6 +3,7 @@
 // Reductions: one value for each group of elements, as element.h and arith.h
 // say; integers in ascending order.
 
+#include "sim/accumulator.h"
 #include "sim/arith.h"
 #include "sim/bits.h"
 #include "sim/element.h"
@@ -58,7 +59,7 @@ ibx_status ibx_exec_tensor_reduce(const ibx_exec *x) {
 }
 
 // dst = src op0 s0, and of these values, before their conversion, op1 over each
-// partition.
+// partition, through the accumulators unless the command is IDLE.
 ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
   ibx_sim_view dst, src, s0, result;
@@ -76,6 +77,9 @@ ibx_status ibx_exec_tensor_scalar_reduce(const ibx_exec *x) {
       ibx_fold_take(&all, value);
     }
     reduced[p] = ibx_fold_end(&all);
+    if (insn->reduce == IBX_REDUCE_IDLE) continue;
+    ibx_accumulate(x, insn->op[1], p, reduced[p], insn->imm[1]);
+    reduced[p] = *ibx_accumulator(x, p);
   }
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_store(&result, p, 0, reduced[p]);
@@ -97,7 +101,7 @@ ibx_status ibx_exec_partition_reduce(const ibx_exec *x) {
       bits = ibx_sim_bits_one(alu, bits, ibx_load_bits(&src, p, i), width);
       value = ibx_arith_one(alu, value, ibx_load(&src, p, i));
     }
-    if (x->insn->mode == 1) value /= (float)src.partitions;
+    if (x->insn->mode == IBX_MODE_partition_reduce_AVERAGE) value /= (float)src.partitions;
     if (ibx_alu_is_bitwise(alu)) {
       ibx_store_bits(&dst, 0, i, bits);
     } else {

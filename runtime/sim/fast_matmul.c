@@ -9,7 +9,9 @@
 
 #include <string.h>
 
+// Modes are rare: what they do stands in the specification alone.
 ibx_status ibx_fast_load_stationary(const ibx_exec *x) {
+  if (x->insn->mode != 0) return ibx_exec_load_stationary(x);
   ibx_sim_view src;
   IBX_TRY(ibx_sim_view_open(x, 1, &src));
   float *to = x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY;
@@ -72,6 +74,7 @@ static void multiply(const ibx_exec *x, const ibx_sim_view *dst, ibx_gemm *g) {
 }
 
 ibx_status ibx_fast_multiply_moving(const ibx_exec *x) {
+  if (x->insn->mode != 0) return ibx_exec_multiply_moving(x);
   ibx_sim_view src, dst;
   IBX_TRY(ibx_sim_view_open(x, 1, &src));
   IBX_TRY(ibx_sim_view_open(x, 0, &dst));
@@ -103,6 +106,28 @@ static ibx_status transpose(const ibx_exec *x) {
   return IBX_OK;
 }
 
-ibx_status ibx_fast_nc_transpose(const ibx_exec *x) { return transpose(x); }
+// On ibx2 floats that are not finite, or minus zero, come out changed.
+static bool is_plain(const ibx_exec *x) {
+  ibx_sim_view src;
+  if (ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src) != IBX_OK) {
+    return false;
+  }
+  float *room = x->sim->scratch[0]->f32;
+  for (size_t p = 0; p < src.partitions; p++) {
+    const float *row = ibx_sim_view_fetch(&src, p, 0, src.elements, room);
+    for (size_t i = 0; i < src.elements; i++) {
+      uint32_t bits;
+      memcpy(&bits, &row[i], sizeof bits);
+      bool is_special = (bits & 0x7f800000) == 0x7f800000 || bits == 0x80000000;
+      if (is_special) return false;
+    }
+  }
+  return true;
+}
+
+ibx_status ibx_fast_nc_transpose(const ibx_exec *x) {
+  bool is_product = x->sim->machine->target == IBX_TARGET_ibx2;
+  return is_product && !is_plain(x) ? ibx_exec_nc_transpose(x) : transpose(x);
+}
 
 ibx_status ibx_fast_vector_transpose(const ibx_exec *x) { return transpose(x); }

@@ -144,6 +144,8 @@ static void tensor_scalar_reduce_row(ibx_sim_row *row) {
 }
 
 ibx_status ibx_fast_tensor_scalar_reduce(const ibx_exec *x) {
+  bool is_plain = x->insn->reduce == IBX_REDUCE_IDLE;
+  if (!is_plain) return ibx_exec_tensor_scalar_reduce(x);
   return ibx_sim_map(x, tensor_scalar_reduce_row);
 }
 

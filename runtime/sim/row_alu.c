@@ -42,6 +42,11 @@ static inline float truth(bool condition) { return condition ? 1.0f : 0.0f; }
 #define OP_POWER(x, y) powf(x, y)
 #define OP_ABS_MAX(x, y) larger(fabsf(x), fabsf(y))
 #define OP_ABS_MIN(x, y) smaller(fabsf(x), fabsf(y))
+#define OP_ABS(x, y) ((void)(y), fabsf(x))
+#define OP_SQUARE(x, y) ((void)(y), (x) * (x))
+#define OP_RELU(x, y) ((void)(y), (x) < 0.0f ? 0.0f : (x))
+#define OP_RSQRT(x, y) ((void)(y), (float)(1.0 / sqrt((double)(x))))
+#define OP_RECIPROCAL(x, y) ((void)(y), 1.0f / (x))
 
 #define LOOPS(NAME)                                                            \
   static void vv_##NAME(const float *restrict a, const float *restrict b,      \

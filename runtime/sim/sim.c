@@ -7,6 +7,7 @@
 
 #include "imbrex/sim.h"
 
+#include "sim/generator.h"
 #include "sim/state.h"
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 enum {
   ALIGNMENT = 64,
-  ARRAY_BYTES = IBX_ARRAY * IBX_ARRAY * (int)sizeof(float)
+  ARRAY_BYTES = IBX_ARRAY_PLANES * IBX_ARRAY * IBX_ARRAY * (int)sizeof(float)
 };
 
 // Instructions, or 64 elements each of what they move: minutes, far more than
@@ -257,11 +258,15 @@ static void poison(ibx_sim *sim) {
     memset(sim->memory[i], 0xff, (size_t)sim->memory_bytes[i]);
   }
   memset(sim->array, 0xff, ARRAY_BYTES);
+  memset(sim->accumulator, 0xff, sizeof(sim->accumulator));
 }
 
 ibx_status ibx_sim_run(ibx_sim *sim, const ibx_sim_options *options,
                        const ibx_sim_memory *memory, ibx_error *err) {
   IBX_TRY(bind_memory(sim, memory, err));
+  memset(sim->accumulator, 0, sizeof(sim->accumulator));
+  ibx_generator_seed(sim, IBX_ENGINE_VECTOR, 0);
+  ibx_generator_seed(sim, IBX_ENGINE_GPSIMD, 0);
   if (options->poison || options->order == IBX_SIM_ORDER_ADVERSARIAL) {
     poison(sim);
   }

@@ -18,7 +18,9 @@ enum {
   IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
   IBX_SIM_LOOP_DEPTH = 8,
-  IBX_ARRAY = 128 ///< rows and columns of the tensor engine
+  IBX_SIM_GENERATOR_WORDS = 24, ///< of a partition, on Vector
+  IBX_ARRAY = 128,              ///< rows and columns of the tensor engine
+  IBX_ARRAY_PLANES = 4 ///< values that one of its cells multiplies at most
 };
 
 typedef struct ibx_sim_loop {
@@ -90,8 +92,9 @@ struct ibx_sim {
   ibx_buffer_place *places;
   uint8_t **bases;                     ///< first byte of each buffer
   uint32_t *partner[IBX_ENGINE_COUNT]; ///< loop of a loop_end and back
-  float *array;                        ///< [row][column], fp32
+  float *array; ///< [plane][row][column], fp32; mostly plane 0 alone
   float accumulator[IBX_ENGINE_COUNT][IBX_PARTITIONS]; ///< see IBX_REDUCE
+  uint32_t generator[IBX_ENGINE_COUNT][IBX_PARTITIONS][IBX_SIM_GENERATOR_WORDS];
   ibx_sim_scratch *scratch[IBX_SIM_SCRATCHES];
   ibx_sim_shadow shadow[IBX_SIM_SHADOWS];
 

@@ -95,7 +95,8 @@ static reach reach_of_partitions(const ibx_operand *operand,
   for (size_t d = 0; d < IBX_DIMS; d++) {
     reach_add(&r, operand->partition_step[d], shape->num[d]);
   }
-  reach_add(&r, (int32_t)shape->distance, shape->partitions);
+  reach_add(&r, 1, shape->partitions);
+  reach_add(&r, shape->group_step, shape->groups);
   return r;
 }
 

@@ -131,8 +131,7 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
   int64_t offset = loop_offset(operand, x->seq);
   offset += operand->offset > (uint64_t)1 << 60 ? INT64_C(1) << 60
                                                 : (int64_t)operand->offset;
-  uint32_t distance = shape.distance > 1 ? shape.distance : 1;
-  uint32_t last = operand->partition + (shape.partitions - 1) * distance + 1;
+  uint32_t last = (uint32_t)operand->partition + shape.partitions;
   if (last > place->partitions || offset + low < 0 ||
       (uint64_t)(offset + high) > place->bytes) {
     return fail_range(x, slot, offset + low, offset + high);
@@ -140,7 +139,6 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
   out->partition_bytes = x->sim->partition_bytes[place->space];
   out->base = x->sim->bases[operand->buffer] +
               operand->partition * out->partition_bytes + offset;
-  out->partition_bytes *= distance;
   out->partitions = shape.partitions;
   out->low = (ptrdiff_t)low;
   out->high = (ptrdiff_t)high;
@@ -161,8 +159,8 @@ ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
   const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
   ibx_operand_shape space = ibx_insn_shape(x->insn, slot);
   ibx_sim_shape shape = {.num = {space.num[2], space.num[3], space.num[4]},
-                         .partitions = space.partitions,
-                         .distance = space.distance};
+                         .partitions = space.partitions};
+  shape.partitions += (space.groups - 1) * space.group_step;
   ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
   if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
   return view_make(x, slot, shape, dtype, out);

@@ -13,7 +13,6 @@
 typedef struct ibx_sim_shape {
   uint32_t num[3]; ///< outermost first
   uint32_t partitions;
-  uint32_t distance; ///< of partitions; 0 stands for 1
 } ibx_sim_shape;
 
 typedef struct ibx_sim_view {
@@ -40,7 +39,8 @@ ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group);
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot);
 
 /// Resolves operand `slot`, whose space is that of ibx_insn_shape(); those of
-/// slots s and w are fp32. Fails as ibx_sim_view_make().
+/// slots s and w are fp32. Of groups, all partitions from the first to the last,
+/// those between them included. Fails as ibx_sim_view_make().
 ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
                              ibx_sim_view *out);
 

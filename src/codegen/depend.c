@@ -400,6 +400,10 @@ static ibx_status add_insn(builder *b, const ibx_insn *insn, access *list,
       (insn->flags & IBX_FLAG_LOOPED)) {
     return refuse(b, "loops are scheduled by whoever writes them", err);
   }
+  // Steps are ordered through memory, which does not show such states.
+  if (ibx_insn_state(insn) != 0) {
+    return refuse(b, "it uses accumulators or the random generator", err);
+  }
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     if (info->slot[i] == IBX_SLOT_NONE) continue;
     IBX_TRY(add_operand(b, insn, i, info->slot[i], list, count, err));

@@ -22,7 +22,6 @@ typedef struct pattern {
   int32_t partition_step[IBX_DIMS];
   uint32_t num[IBX_DIMS];
   uint32_t partitions; ///< walked by the instruction itself
-  uint32_t distance;   ///< of these
 } pattern;
 
 static pattern pattern_of(const ibx_insn *insn, size_t slot,
@@ -31,13 +30,17 @@ static pattern pattern_of(const ibx_insn *insn, size_t slot,
   ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   pattern p = {.base = (int64_t)(place->offset + operand->offset),
                .element = (int64_t)ibx_dtype_bytes((ibx_dtype)operand->dtype),
-               .partitions = shape.partitions,
-               .distance = shape.distance};
+               .partitions = shape.partitions};
   if (p.element == 0) p.element = sizeof(float); // [P,1] operands
   for (size_t d = 0; d < IBX_DIMS; d++) {
     p.num[d] = shape.num[d];
     p.stride[d] = operand->step[d] * p.element;
     p.partition_step[d] = operand->partition_step[d];
+  }
+  if (shape.groups != 1) {
+    p.num[1] = shape.groups;
+    p.stride[1] = 0;
+    p.partition_step[1] = (int32_t)shape.group_step;
   }
   return p;
 }
@@ -82,12 +85,6 @@ static void find_partitions(const pattern *p, int64_t first, uint64_t mask[2]) {
   }
   // Nearly all DMAs walk the partitions one by one.
   if (is_plain && simple < IBX_DIMS) count = p->num[simple];
-  if (p->distance > 1) {
-    for (int64_t i = 0; i < count; i++) {
-      set_range(mask, first + i * p->distance, 1);
-    }
-    return;
-  }
   set_range(mask, first, count);
   for (size_t d = 0; d < IBX_DIMS && !is_plain; d++) {
     if (p->num[d] > 1 && p->partition_step[d] != 0) walk_partitions(p, d, mask);

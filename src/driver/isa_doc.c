@@ -109,14 +109,6 @@ static const struct {
 };
 
 static const struct {
-  const char *insn, *sentence;
-  int number;
-} modes[] = {
-#define IBX_MODE(insn, number, sentence) {#insn, sentence, number},
-#include "imbrex/isa.def"
-};
-
-static const struct {
   const char *sentence;
   int number;
 } reduces[] = {
@@ -135,10 +127,11 @@ static const struct {
 };
 
 static const struct {
-  const char *insn;
-  int slot, distance;
-} spreads[] = {
-#define IBX_SPREAD(insn, slot, distance) {#insn, slot, distance},
+  const char *insn, *targets, *sentence;
+  uint8_t opcode, number;
+} modes[] = {
+#define IBX_MODE(insn, name, number, targets, sentence)                        \
+  {#insn, targets, sentence, IBX_OP_##insn, number},
 #include "imbrex/isa.def"
 };
 
@@ -289,18 +282,13 @@ static void print_shapes_md(FILE *out, const char *insn) {
   }
 }
 
-static void print_spreads_md(FILE *out, const char *insn) {
-  for (size_t i = 0; i < IBX_COUNT_OF(spreads); i++) {
-    if (strcmp(spreads[i].insn, insn) != 0) continue;
-    fprintf(out, "- operand %d: every %dth partition\n", spreads[i].slot,
-            spreads[i].distance);
-  }
-}
-
 static void print_modes_md(FILE *out, const char *insn) {
   for (size_t i = 0; i < IBX_COUNT_OF(modes); i++) {
     if (strcmp(modes[i].insn, insn) != 0) continue;
-    fprintf(out, "- mode %d: %s\n", modes[i].number, modes[i].sentence);
+    fprintf(out, "- mode %d, `%s` (", modes[i].number,
+            ibx_mode_name(modes[i].opcode, modes[i].number));
+    print_targets(out, modes[i].targets);
+    fprintf(out, "): %s\n", modes[i].sentence);
   }
 }
 
@@ -315,7 +303,6 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   print_slots(out, row);
   fputc('\n', out);
   print_shapes_md(out, row->name);
-  print_spreads_md(out, row->name);
   print_modes_md(out, row->name);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {

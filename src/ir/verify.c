@@ -182,6 +182,7 @@ static reach reach_of(const ibx_insn *insn, size_t slot) {
              .first = operand->partition,
              .last = operand->partition + 1};
   walk(&r, shape.partitions, 0, 1);
+  walk(&r, shape.groups, 0, shape.group_step);
   for (size_t d = 0; d < IBX_DIMS; d++) {
     walk(&r, shape.num[d], operand->step[d] * bytes,
          operand->partition_step[d]);

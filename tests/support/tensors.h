@@ -175,6 +175,7 @@ static inline double half_step(ibx_dtype dtype, double value) {
   switch (dtype) {
   case IBX_DTYPE_F32: mantissa = 23, smallest = -149; break;
   case IBX_DTYPE_BF16: mantissa = 7, smallest = -133; break;
+  case IBX_DTYPE_TF32: mantissa = 10, smallest = -136; break;
   case IBX_DTYPE_F16: mantissa = 10, smallest = -24; break;
   case IBX_DTYPE_F8E4M3:
   case IBX_DTYPE_F8E4M3FN: mantissa = 3, smallest = -9; break;

@@ -105,6 +105,7 @@ static void unary_follows_its_formula(void **state) {
   uint64_t seed = 1;
   for (size_t i = 0; i < IBX_COUNT_OF(unary_cases); i++) {
     for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+      if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
       if (!is_float((ibx_dtype)dtype)) continue;
       check_unary(&unary_cases[i], (ibx_dtype)dtype, &seed);
     }
@@ -203,6 +204,7 @@ static void binary_follows_its_formula(void **state) {
   uint64_t seed = 2;
   for (size_t i = 0; i < IBX_COUNT_OF(binary_ops); i++) {
     for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+      if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
       if (!is_float((ibx_dtype)dtype)) continue;
       check_real_binary(binary_ops[i], (ibx_dtype)dtype, &seed);
     }
@@ -297,6 +299,7 @@ static void integers_are_exact_and_wrap(void **state) {
   uint64_t seed = 3;
   for (size_t i = 0; i < IBX_COUNT_OF(binary_ops); i++) {
     for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+      if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
       if (!is_integer((ibx_dtype)dtype)) continue;
       for (int round = 0; round < 4; round++) {
         check_int_binary(binary_ops[i], (ibx_dtype)dtype, &seed);
@@ -327,6 +330,7 @@ static void integer_unaries_are_exact(void **state) {
   ibx_params params = {.alpha = -2, .beta = 5};
   for (size_t i = 0; i < IBX_COUNT_OF(ops); i++) {
     for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+      if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
       if (!is_integer((ibx_dtype)dtype)) continue;
       ibx_type type = {.rank = 1, .dtype = (ibx_dtype)dtype, .dims = {MOST}};
       ibx_tensor x = random_tensor(&seed, type, 0, 1);
@@ -380,6 +384,7 @@ static void comparisons_follow_the_order(void **state) {
   (void)state;
   uint64_t seed = 5;
   for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+    if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
     if (dtype != IBX_DTYPE_BOOL) check_compare((ibx_dtype)dtype, &seed);
   }
 }
@@ -411,6 +416,7 @@ static void select_picks_bit_for_bit(void **state) {
   (void)state;
   uint64_t seed = 6;
   for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+    if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
     ibx_type type = random_type(&seed, (ibx_dtype)dtype, 0, 4, 6);
     ibx_type flags = type;
     flags.dtype = IBX_DTYPE_BOOL;

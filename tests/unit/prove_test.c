@@ -634,7 +634,7 @@ static void the_array_is_loaded_before_it_multiplies(void **state) {
   matmul_init(&m);
   m.stationary->columns = 64;
   m.stationary->num[4] = 64;
-  REFUSE(&m.t, "uses 128 columns");
+  REFUSE(&m.t, "128 columns of it");
   m.first->columns = 64;
   m.last->columns = 64;
   m.copy->partitions = 64;

@@ -638,6 +638,7 @@ static void elementwise(ibx_engine engine, ibx_opcode opcode,
     insn.op[0] = pick_alu(b, opcode);
     insn.op[1] = pick_alu(b, opcode);
     if (opcode == IBX_OP_tensor_tensor) insn.op[1] = 0;
+    if (opcode == IBX_OP_tensor_scalar_reduce) insn.imm[1] = 0;
     if (info->slot[1] == IBX_SLOT_NONE || opcode == IBX_OP_reciprocal ||
         opcode == IBX_OP_tensor_copy) {
       insn.op[0] = insn.op[1] = 0;
