@@ -359,6 +359,7 @@ static ibx_status check_compute(const ibx_check_ctx *ctx) {
   IBX_TRY(check_spaces(ctx));
   IBX_TRY(check_free_sizes(ctx));
   IBX_TRY(ibx_check_engine_insn(ctx));
+  IBX_TRY(ibx_check_scalar_insn(ctx));
   IBX_TRY(ibx_check_gpsimd_insn(ctx));
   return check_partitions(ctx);
 }

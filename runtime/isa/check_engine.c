@@ -63,6 +63,31 @@ ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index) {
                         index, (double)ctx->insn->imm[index]);
 }
 
+ibx_status ibx_check_unused(const ibx_check_ctx *ctx, unsigned used) {
+  const ibx_insn *insn = ctx->insn;
+  const struct {
+    const char *name;
+    unsigned bit;
+    bool is_set;
+  } members[] = {
+      {"imm0", IBX_USES_IMM0, insn->imm[0] != 0.0f},
+      {"imm1", IBX_USES_IMM1, insn->imm[1] != 0.0f},
+      {"imm2", IBX_USES_IMM2, insn->imm[2] != 0.0f},
+      {"imm3", 0, insn->imm[3] != 0.0f},
+      {"pattern0", IBX_USES_PATTERN0, insn->pattern[0] != 0},
+      {"pattern1", IBX_USES_PATTERN1, insn->pattern[1] != 0},
+      {"pattern2", IBX_USES_PATTERN2, insn->pattern[2] != 0},
+      {"count", IBX_USES_COUNT, insn->count != 0},
+      {"columns", IBX_USES_COLUMNS, insn->columns > 1},
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(members); i++) {
+    if (!members[i].is_set || (used & members[i].bit)) continue;
+    return IBX_CHECK_FAIL(ctx, "%s has no meaning here; leave it 0",
+                          members[i].name);
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_check_unary(const ibx_check_ctx *ctx, size_t index, size_t slot,
                            uint8_t reverse) {
   const ibx_insn *insn = ctx->insn;

@@ -23,43 +23,6 @@ enum {
   MOST_ROW = 65536 // gpsimd_calls.def
 };
 
-// What an instruction of format wide uses beside operands, space and operators.
-enum {
-  USES_IMM0 = 1,
-  USES_IMM1 = 2,
-  USES_PATTERN0 = 4,
-  USES_PATTERN1 = 8,
-  USES_PATTERN2 = 16,
-  USES_COUNT = 32,
-  USES_COLUMNS = 64
-};
-
-static ibx_status check_unused(const ibx_check_ctx *ctx, unsigned used) {
-  const ibx_insn *insn = ctx->insn;
-  const struct {
-    const char *name;
-    unsigned bit;
-    bool is_set;
-  } members[] = {
-      {"imm0", USES_IMM0, insn->imm[0] != 0.0f},
-      {"imm1", USES_IMM1, insn->imm[1] != 0.0f},
-      {"imm2", 0, insn->imm[2] != 0.0f},
-      {"imm3", 0, insn->imm[3] != 0.0f},
-      {"pattern0", USES_PATTERN0, insn->pattern[0] != 0},
-      {"pattern1", USES_PATTERN1, insn->pattern[1] != 0},
-      {"pattern2", USES_PATTERN2, insn->pattern[2] != 0},
-      {"count", USES_COUNT, insn->count != 0},
-      {"columns", USES_COLUMNS, insn->columns > 1},
-      {"reduce", 0, insn->reduce != 0},
-  };
-  for (size_t i = 0; i < IBX_COUNT_OF(members); i++) {
-    if (!members[i].is_set || (used & members[i].bit)) continue;
-    return IBX_CHECK_FAIL(ctx, "%s has no meaning here; leave it 0",
-                          members[i].name);
-  }
-  return IBX_OK;
-}
-
 static ibx_dtype dtype_of(const ibx_check_ctx *ctx, size_t slot) {
   return (ibx_dtype)ctx->insn->operand[slot].dtype;
 }
@@ -99,15 +62,17 @@ static uint64_t free_size(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_iota_affine(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_unused(ctx, USES_IMM0 | USES_COUNT | USES_PATTERN0 |
-                                USES_PATTERN1 | USES_PATTERN2));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_IMM0 | IBX_USES_COUNT |
+                                    IBX_USES_PATTERN0 | IBX_USES_PATTERN1 |
+                                    IBX_USES_PATTERN2));
   return ibx_check_whole(ctx, 0);
 }
 
 static ibx_status check_affine_select(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[0];
-  IBX_TRY(check_unused(ctx, USES_IMM0 | USES_IMM1 | USES_COUNT | USES_PATTERN0 |
-                                USES_PATTERN1 | USES_PATTERN2));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_IMM0 | IBX_USES_IMM1 | IBX_USES_COUNT |
+                                    IBX_USES_PATTERN0 | IBX_USES_PATTERN1 |
+                                    IBX_USES_PATTERN2));
   if (op < IBX_ALU_EQUAL || op > IBX_ALU_LESS_EQUAL) {
     return IBX_CHECK_FAIL(ctx, "op0 is %s, which does not compare",
                           ibx_alu_name(op));
@@ -117,7 +82,7 @@ static ibx_status check_affine_select(const ibx_check_ctx *ctx) {
 
 static ibx_status check_local_gather(const ibx_check_ctx *ctx) {
   unsigned e = ctx->insn->columns;
-  IBX_TRY(check_unused(ctx, USES_COUNT | USES_COLUMNS));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_COUNT | IBX_USES_COLUMNS));
   IBX_TRY(check_cores(ctx));
   IBX_TRY(check_dtype(ctx, 2, IBX_DTYPE_U16));
   IBX_TRY(ibx_check_same_dtype(ctx, 0, 1));
@@ -131,14 +96,14 @@ static ibx_status check_local_gather(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_nc_n_gather(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_unused(ctx, USES_COUNT));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_COUNT));
   IBX_TRY(check_dtype(ctx, 2, IBX_DTYPE_U32));
   IBX_TRY(ibx_check_same_dtype(ctx, 0, 1));
   return check_range(ctx, "count", ctx->insn->count, 1, MOST_GATHER);
 }
 
 static ibx_status check_sequence_bounds(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_unused(ctx, 0));
+  IBX_TRY(ibx_check_unused(ctx, 0));
   IBX_TRY(check_number(ctx, 0));
   IBX_TRY(check_number(ctx, 1));
   if (ctx->insn->partitions != 1) {
@@ -166,7 +131,7 @@ static ibx_status check_core_start(const ibx_check_ctx *ctx, size_t slot) {
 }
 
 static ibx_status check_nonzero(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_unused(ctx, USES_PATTERN0 | USES_PATTERN1));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_PATTERN0 | IBX_USES_PATTERN1));
   IBX_TRY(check_core_start(ctx, 0));
   IBX_TRY(check_core_start(ctx, 1));
   IBX_TRY(check_number(ctx, 1));
@@ -175,7 +140,7 @@ static ibx_status check_nonzero(const ibx_check_ctx *ctx) {
 
 static ibx_status check_topk(const ibx_check_ctx *ctx) {
   int64_t n = ctx->insn->pattern[0];
-  IBX_TRY(check_unused(ctx, USES_PATTERN0 | USES_COUNT));
+  IBX_TRY(ibx_check_unused(ctx, IBX_USES_PATTERN0 | IBX_USES_COUNT));
   IBX_TRY(check_cores(ctx));
   IBX_TRY(check_dtype(ctx, 0, IBX_DTYPE_BF16));
   IBX_TRY(check_dtype(ctx, 1, IBX_DTYPE_BF16));
@@ -251,8 +216,8 @@ static ibx_status check_call(const ibx_check_ctx *ctx) {
     return IBX_CHECK_FAIL(ctx, "%s is run by %s", ibx_call_name(call),
                           ibx_insn_get(row->opcode)->name);
   }
-  unsigned used = call == IBX_CALL_SUPPRESS ? USES_IMM0 | USES_IMM1 : 0;
-  IBX_TRY(check_unused(ctx, used | USES_COUNT));
+  unsigned used = call == IBX_CALL_SUPPRESS ? IBX_USES_IMM0 | IBX_USES_IMM1 : 0;
+  IBX_TRY(ibx_check_unused(ctx, used | IBX_USES_COUNT));
   IBX_TRY(check_call_count(ctx, row));
   if (row->lanes == IBX_LANES_ROW) {
     IBX_TRY(check_range(ctx, "the number of elements", (int64_t)free_size(ctx),

@@ -162,6 +162,9 @@ static work cost_SCALAR_OP(const cost_ctx *ctx) {
   if (ctx->engine == IBX_ENGINE_GPSIMD) {
     return gpsimd_work(ctx, is_slow ? 4 * ctx->n : ctx->n);
   }
+  if (ctx->engine == IBX_ENGINE_SCALAR) {
+    return lane_work(ctx, div_up(ctx->n, scalar_rate(ctx)));
+  }
   return lane_work(ctx, div_up(ctx->n, vector_rate(ctx)));
 }
 
@@ -253,6 +256,14 @@ static work cost_TRANSPOSE32(const cost_ctx *ctx) {
 static work cost_ACTIVATION(const cost_ctx *ctx) {
   work result = lane_work(ctx, div_up(ctx->n, scalar_rate(ctx)));
   result.table = ibx_act_table(ctx->insn->op[0]);
+  return result;
+}
+
+// No cost is published: as activation, with two elements a cycle of 16-bit types
+// (HW neuron-core-v4) [C].
+static work cost_ACTIVATE2(const cost_ctx *ctx) {
+  work result = lane_work(ctx, div_up(ctx->n, scalar_rate(ctx)));
+  result.table = ibx_act_table(ctx->insn->op[2]);
   return result;
 }
 

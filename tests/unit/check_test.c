@@ -361,6 +361,62 @@ static issue good_activation_reduce(void) {
   return it;
 }
 
+static issue good_accumulating(void) {
+  issue it = good_activation();
+  it.insn.reduce = IBX_REDUCE_RESET;
+  return it;
+}
+
+static issue good_constant_bias(void) {
+  issue it = good_activation();
+  it.target = "ibx3";
+  it.insn.operand[2].buffer = IBX_NO_BUFFER;
+  it.insn.operand[2].offset = 0;
+  it.insn.imm[0] = 0.5f;
+  return it;
+}
+
+static issue good_no_bias(void) {
+  issue it = good_constant_bias();
+  it.target = NULL;
+  it.insn.imm[0] = 0.0f;
+  return it;
+}
+
+static issue good_scalar_on_scalar(void) {
+  issue it = make(IBX_OP_tensor_scalar, IBX_ENGINE_SCALAR);
+  it.target = "ibx3";
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_activate2(void) {
+  issue it = make(IBX_OP_activate2, IBX_ENGINE_SCALAR);
+  it.target = "ibx4";
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_SUBTRACT;
+  it.insn.op[2] = IBX_ACT_PRELU;
+  it.insn.op[3] = IBX_ALU_ABS_MAX;
+  it.insn.imm[2] = 0.25f;
+  it.insn.reduce = IBX_REDUCE_REDUCE;
+  it.insn.flags = IBX_FLAG_REVERSE0 | IBX_FLAG_REVERSE1;
+  return it;
+}
+
+static issue good_activate2_alone(void) {
+  issue it = good_activate2();
+  memset(it.insn.op, 0, sizeof it.insn.op);
+  it.insn.op[2] = IBX_ACT_SILU_DX;
+  it.insn.imm[2] = 0.0f;
+  it.insn.reduce = IBX_REDUCE_IDLE;
+  it.insn.flags = 0;
+  for (size_t slot = 2; slot < 4; slot++) {
+    it.insn.operand[slot] = (ibx_operand){.buffer = IBX_NO_BUFFER};
+  }
+  return it;
+}
+
 static issue good_iota(void) {
   issue it = make(IBX_OP_iota, IBX_ENGINE_GPSIMD);
   it.insn.imm[0] = -5.0f;
@@ -625,6 +681,12 @@ static const make_fn goods[] = {
     good_dropout,
     good_activation,
     good_activation_reduce,
+    good_accumulating,
+    good_constant_bias,
+    good_no_bias,
+    good_scalar_on_scalar,
+    good_activate2,
+    good_activate2_alone,
     good_iota,
     good_partition_reduce,
     good_average,
@@ -794,6 +856,20 @@ BREAK(reg_64,             i->reg[0] = 64)
 BREAK(reg1_64,            i->reg[1] = 64)
 BREAK(reg_unset,          i->reg[0] = IBX_NO_REGISTER)
 BREAK(trips_0,            i->count = 0)
+BREAK(bias_on_ibx2,       it->target = "ibx2")
+BREAK(reduce_load,        i->reduce = IBX_REDUCE_LOAD_REDUCE)
+BREAK(reduce_row,         i->reduce = IBX_REDUCE_REDUCE)
+BREAK(op0_max_alone,      i->op[0] = IBX_ALU_MAX; i->op[1] = IBX_ALU_BYPASS)
+BREAK(op0_add,            i->op[0] = IBX_ALU_ADD)
+BREAK(op1_bypass,         i->op[1] = IBX_ALU_BYPASS)
+BREAK(op0_bypass,         i->op[0] = i->op[1] = IBX_ALU_BYPASS; i->operand[3].buffer = IBX_NO_BUFFER; i->flags = 0)
+BREAK(bypass_imm,         i->imm[0] = 1.0f)
+BREAK(bypass_reverse,     i->flags = IBX_FLAG_REVERSE0)
+BREAK(op3_bypass,         i->op[3] = IBX_ALU_BYPASS)
+BREAK(op3_multiply,       i->op[3] = IBX_ALU_MULTIPLY)
+BREAK(op3_add,            i->op[3] = IBX_ALU_ADD)
+BREAK(act2_unknown,       i->op[2] = IBX_ACT_COUNT)
+BREAK(act2_exp,           i->op[2] = IBX_ACT_EXP)
 BREAK(mode_1,             i->mode = 1)
 BREAK(mode_2,             i->mode = 2)
 BREAK(op0_max,            i->op[0] = IBX_ALU_MAX)
@@ -840,7 +916,6 @@ BREAK(two_psum,           i->operand[1].buffer = i->operand[2].buffer = PSUM)
 BREAK(reduce_idle,        i->reduce = IBX_REDUCE_IDLE)
 BREAK(reduce_reset,       i->reduce = IBX_REDUCE_RESET)
 BREAK(reduce_go_on,       i->reduce = IBX_REDUCE_REDUCE)
-BREAK(reduce_load,        i->reduce = IBX_REDUCE_LOAD_REDUCE)
 BREAK(reduce_unknown,     i->reduce = IBX_REDUCE_COUNT)
 BREAK(reduce_start,       i->reduce = IBX_REDUCE_REDUCE; i->imm[1] = 2.0f; i->operand[3].buffer = IBX_NO_BUFFER)
 BREAK(reduce_start_nan,   i->reduce = IBX_REDUCE_RESET_REDUCE; i->imm[1] = NAN)
@@ -936,8 +1011,8 @@ static const rule rules[] = {
     {good_select,            op0_unused,        "op0 is 1"},
     {good_reciprocal,        op0_unused,        "op0 is 1"},
     {good_moving,            op0_unused,        "op0 is 1"},
-    {good_activation,        act_unknown,       "op0 is 21"},
-    {good_activation_reduce, act_unknown,       "op0 is 21"},
+    {good_activation,        act_unknown,       "op0 is 26"},
+    {good_activation_reduce, act_unknown,       "op0 is 26"},
     {good_tensor_tensor,     op0_bits,          "integers of one width"},
     {good_scan,              op0_bits,          "only arithmetic"},
     {good_scalar_tensor,     op1_bits,          "only arithmetic"},
@@ -1008,6 +1083,27 @@ static const rule rules[] = {
     {good_register_move,     reg_64,            "register 64; there are 64"},
     {good_register_move,     reg_unset,         "register 255"},
     {good_register_load,     reg_64,            "register 64; there are 64"},
+    {good_constant_bias,     bias_on_ibx2,      "the bias is 0.5; on ibx2 only 0"},
+    {good_activation,        reduce_load,       "does not take the command 4"},
+    {good_activation_reduce, reduce_row,        "does not take the command 2"},
+    {good_copy,              reduce_row,        "does not take the command 2"},
+    {good_scalar_on_scalar,  on_ibx2,           "engine scalar of ibx2 cannot run it"},
+    {good_scalar_on_scalar,  op0_add,           "op0 is add, op1 is add; scalar computes"},
+    {good_scalar_on_scalar,  op0_max_alone,     "scalar computes multiply and add"},
+    {good_scalar_on_scalar,  op1_subtract,      "scalar computes multiply and add"},
+    {good_activate2,         on_ibx3,           "ibx3 does not have it"},
+    {good_activate2,         op0_add,           "op0 is add, op1 is subtract, which is no pair"},
+    {good_activate2,         op1_bypass,        "op1 is bypass; leave operand 3"},
+    {good_activate2,         op0_bypass,        "op0 is bypass; leave operand 2"},
+    {good_activate2_alone,   bypass_imm,        "op0 is bypass"},
+    {good_activate2_alone,   bypass_reverse,    "op0 is bypass"},
+    {good_activate2,         op3_bypass,        "op3 is bypass; add, max, min"},
+    {good_activate2,         op3_multiply,      "op3 is multiply; add, max, min"},
+    {good_activate2_alone,   op3_add,           "op3 is add; idle reduces nothing"},
+    {good_activate2,         act2_unknown,      "op2 is 26, the last is 25"},
+    {good_activate2,         act2_exp,          "imm2 has no meaning here"},
+    {good_activate2,         unused_imm3,       "imm3 has no meaning here"},
+    {good_activate2,         unused_count,      "count has no meaning here"},
     {good_copy,              mode_1,            "mode 1 does not exist"},
     {good_partition_reduce,  mode_2,            "mode 2 does not exist"},
     {good_average,           op0_max,           "an average adds"},

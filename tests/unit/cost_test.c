@@ -78,6 +78,11 @@ static const row rows[] = {
     {IBX_OP_activation,      S, 512, { 512,  512,  256}, {SBUF, F16, 0},  {PSUM, BF16, 0}, {0}, {IBX_ACT_EXP}},
     {IBX_OP_activation,      S,   1, {  64,   64,   64}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ACT_EXP}},
     {IBX_OP_activation_reduce, S, 512, {576,  576,  576}, {SBUF, F32, 0}, {SBUF, F32, 0},  {0}, {IBX_ACT_EXP}},
+    {IBX_OP_tensor_scalar,   S, 512, { 512,  512,  512}, {SBUF, F32, 0},  {PSUM, F32, 0},  {0}, {MUL, ADD}},
+    {IBX_OP_tensor_scalar,   S, 512, { 512,  512,  256}, {SBUF, BF16, 0}, {SBUF, F16, 0},  {0}, {MUL}},
+    {IBX_OP_activate2,       S, 512, { 512,  512,  512}, {SBUF, F32, 0},  {PSUM, F32, 0},  {0}, {MUL, ADD}},
+    {IBX_OP_activate2,       S, 512, { 512,  512,  256}, {SBUF, BF16, 0}, {PSUM, BF16, 0}, {0}, {MUL, ADD}},
+    {IBX_OP_activate2,       S,   1, {  64,   64,   64}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
     // GpSimd: 150 + N; partition_reduce is our guess.
     {IBX_OP_tensor_copy,     G, 512, { 662,  662,  662}, {SBUF, BF16, 0}, {SBUF, BF16, 0}, {0}, {0}},
     {IBX_OP_tensor_scalar,   G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {ADD}},
