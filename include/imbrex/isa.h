@@ -155,6 +155,31 @@ typedef enum ibx_operator_kind {
   IBX_OPERATOR_CALL ///< a kernel of the GpSimd library
 } ibx_operator_kind;
 
+typedef enum ibx_transfer_index {
+  IBX_TRANSFER_NONE = -1,
+  IBX_TRANSFER_DST = 0, ///< the slot that goes through the index tensor
+  IBX_TRANSFER_SRC = 1
+} ibx_transfer_index;
+
+typedef enum ibx_transfer_combine {
+  IBX_TRANSFER_COPY,
+  IBX_TRANSFER_ADD, ///< to what dst holds
+  IBX_TRANSFER_SUM  ///< of num[0] sources
+} ibx_transfer_combine;
+
+typedef enum ibx_transfer_rate {
+  IBX_TRANSFER_FULL,
+  IBX_TRANSFER_CCE, ///< dma_accumulate_percent and its like
+  IBX_TRANSFER_TRANSPOSE
+} ibx_transfer_rate;
+
+/// What a DMA does with the elements that it moves.
+typedef struct ibx_transfer {
+  ibx_transfer_index index;
+  ibx_transfer_combine combine;
+  ibx_transfer_rate rate;
+} ibx_transfer;
+
 typedef enum ibx_slot_kind {
   IBX_SLOT_NONE,
   IBX_SLOT_READ,
@@ -247,6 +272,9 @@ IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 /// Whether the instruction runs a kernel of the GpSimd library, whose operands
 /// may lie in HBM and be integers of 64 bits.
 IBX_API bool ibx_insn_is_call(uint8_t opcode);
+/// What a DMA does. The opcode is one of kind DMA.
+IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
+
 /// What op[index] of an instruction is.
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);
 /// The name of the operator `value`, or NULL when that kind has none such.
@@ -316,13 +344,16 @@ IBX_API ibx_insn_cost ibx_insn_cost_get(const ibx_machine *machine,
 typedef struct ibx_dma_piece {
   uint64_t descriptors;
   uint64_t bytes; ///< the larger of both sides
-  uint64_t first; ///< element index (in iteration order) it starts at
+  uint64_t first; ///< element index (in iteration order) it starts at; of a
+                  ///< sum, over num[1..4]
   uint64_t elements;
+  uint8_t percent; ///< of the rate at which it runs; 0 means all of it
 } ibx_dma_piece;
 
 /// Cuts a DMA into at most machine->dma_engines pieces, in iteration order, and
 /// returns their number (the value that its signal must have). A descriptor is
-/// a run of elements contiguous on both sides, of at most dma_descriptor_bytes.
+/// a run of elements contiguous on both sides (of a transposition: in the
+/// source, of a sum: for each source), of at most dma_descriptor_bytes.
 /// `pieces` may be NULL, else has room for machine->dma_engines.
 IBX_API size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
                              const ibx_buffer_place *buffers,

@@ -50,7 +50,10 @@ IBX_API IBX_NODISCARD ibx_status ibx_sim_run(ibx_sim *sim,
                                              ibx_error *err);
 
 typedef struct ibx_sim_event {
-  uint64_t start_ps, end_ps;
+  uint64_t start_ps, end_ps; ///< occupies its agent
+  uint64_t done_ps;          ///< complete: what it did can be seen
+  uint64_t signal_ps; ///< its signal reaches the waiter; 0 where it sends none
+  uint64_t dma;   ///< of a DMA and its pieces: number among those of `issuer`
   uint32_t index; ///< instruction in the stream of `issuer`
   uint8_t agent;  ///< ibx_engine, or IBX_ENGINE_COUNT + DMA engine
   uint8_t issuer; ///< ibx_engine that issued it
@@ -79,6 +82,44 @@ IBX_API IBX_NODISCARD ibx_status
 ibx_sim_time_entry(const ibx_program_data *program, const ibx_entry *entry,
                    ibx_sim_event_fn on_event, void *user,
                    ibx_sim_time *out_time, ibx_error *err);
+
+/// What a caller knows of a number that the program loads from memory into a
+/// register (register_load) and that time, which has no data, does not: how
+/// often a loop really runs. Without it, time takes the most that the program
+/// allows.
+typedef struct ibx_sim_extent {
+  /// The buffer that register_load reads, "length"; one word of it,
+  /// "length[4]"; or a tensor of the entry that a DMA copies into that buffer.
+  const char *name;
+  uint32_t value;
+} ibx_sim_extent;
+
+/// All zero: as ibx_sim_time_entry() without events.
+typedef struct ibx_sim_time_options {
+  const ibx_sim_extent *extents;
+  size_t extent_count;
+  ibx_sim_event_fn on_event; ///< may be NULL
+  void *user;
+} ibx_sim_time_options;
+
+/// The same with options. Also fails with NOT_FOUND when no register is loaded
+/// from what an extent names, INVALID_ARGUMENT when it is more than the program
+/// allows.
+IBX_API IBX_NODISCARD ibx_status
+ibx_sim_time_entry_with(const ibx_program_data *program, const ibx_entry *entry,
+                        const ibx_sim_time_options *options,
+                        ibx_sim_time *out_time, ibx_error *err);
+
+/// A copy of the entry in which every register that is loaded from memory holds
+/// its extent from then on, so that what the prover refuses to follow is
+/// constant. `*out_entry` is NULL where nothing is loaded; else the caller owns
+/// it, and the entry must outlive it. Fails as ibx_sim_time_entry_with(), and
+/// with OUT_OF_MEMORY.
+IBX_API IBX_NODISCARD ibx_status
+ibx_sim_fix_extents(const ibx_entry *entry, const ibx_sim_extent *extents,
+                    size_t extent_count, ibx_entry **out_entry, ibx_error *err);
+/// Accepts NULL.
+IBX_API void ibx_sim_free_fixed(ibx_entry *entry);
 
 IBX_C_END
 #endif

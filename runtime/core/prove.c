@@ -218,6 +218,9 @@ static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
   ibx_pattern pattern = ibx_flow_pattern(&p->flows[access.engine], insn, slot);
   access.buffer = insn->operand[slot].buffer;
   access.is_write = is_write;
+  access.is_combined =
+      !is_write && access.agent == IBX_AGENT_DMA &&
+      ibx_insn_get(insn->opcode)->slot[slot] == IBX_SLOT_READ_WRITE;
   if (ibx_insn_get(insn->opcode)->kind == IBX_KIND_PRODUCT) {
     access.is_matmul = true;
     access.is_accumulating = (insn->flags & IBX_FLAG_ACCUMULATE) != 0;

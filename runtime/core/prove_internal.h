@@ -194,7 +194,8 @@ typedef struct ibx_access {
   uint8_t agent, engine;
   uint32_t time, insn;
   bool is_write;
-  bool is_matmul; ///< a write by multiply_moving
+  bool is_matmul;   ///< a write by multiply_moving
+  bool is_combined; ///< a DMA's read of what its same piece then writes
   bool is_accumulating;
   bool is_group_end;
   const ibx_clock *clock; ///< what the agent knows

@@ -260,6 +260,8 @@ static ibx_finding do_read(ibx_shadow *shadow, ibx_shadow_buffer *buffer,
     ibx_finding finding = ibx_psum_read(buffer, access, region, &shadow->work);
     if (finding != IBX_FINDING_NONE) return finding;
   }
+  // The write that follows stands for both.
+  if (access->is_combined) return IBX_FINDING_NONE;
   if (!ibx_records_add(shadow, &buffer->reads, access, region)) {
     return IBX_FINDING_OUT_OF_MEMORY;
   }

@@ -71,12 +71,11 @@ static ibx_status check_gather(const ibx_check_ctx *ctx) {
                           "descriptors gather",
                           insn->dge);
   }
-  if (ibx_check_place(ctx, 1)->space != IBX_SPACE_HBM ||
+  size_t table = (size_t)ibx_insn_transfer(insn->opcode).index;
+  if (ibx_check_place(ctx, table)->space != IBX_SPACE_HBM ||
       ibx_check_place(ctx, 2)->space != IBX_SPACE_SBUF) {
-    return IBX_CHECK_FAIL(ctx,
-                          "%s; the source must be in hbm, the indices "
-                          "in sbuf",
-                          "wrong memory");
+    return IBX_CHECK_FAIL(ctx, "the %s must be in hbm, the indices in sbuf",
+                          ibx_check_slot_name(table));
   }
   if (insn->operand[2].dtype != IBX_DTYPE_U32) {
     return IBX_CHECK_FAIL(
@@ -90,8 +89,68 @@ static ibx_status check_gather(const ibx_check_ctx *ctx) {
                           insn->num[0], IBX_PARTITIONS);
   }
   if (insn->count > 0) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "%s; count must be the rows of the source",
-                        "a table of 0 rows");
+  return IBX_CHECK_FAIL(ctx,
+                        "a table of 0 rows; count must be the rows of the "
+                        "%s",
+                        ibx_check_slot_name(table));
+}
+
+// ISA dma_compute: sums are in fp32, of at most 16 sources.
+static ibx_status check_sum(const ibx_check_ctx *ctx, ibx_transfer transfer) {
+  const ibx_operand *dst = &ctx->insn->operand[0];
+  for (size_t i = 0; i < 2; i++) {
+    const ibx_dtype_info *info =
+        ibx_dtype_get((ibx_dtype)ctx->insn->operand[i].dtype);
+    if (info->kind == IBX_DTYPE_KIND_FLOAT && info->bits <= 32) continue;
+    return IBX_CHECK_FAIL(ctx, "%s is %s; floats of at most 32 bits are added",
+                          ibx_check_slot_name(i), info->name);
+  }
+  if (transfer.combine != IBX_TRANSFER_SUM) return IBX_OK;
+  if (ctx->insn->num[0] > 16) {
+    return IBX_CHECK_FAIL(ctx, "%" PRIu32 " sources; the most is 16",
+                          ctx->insn->num[0]);
+  }
+  if (dst->step[0] == 0 && dst->partition_step[0] == 0) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "the %s moves from source to source; set its steps "
+                        "of dimension 0 to 0",
+                        ibx_check_slot_name(0));
+}
+
+// Whether an operand is contiguous along dimension `d`.
+static bool is_contiguous(const ibx_operand *operand, size_t d) {
+  return operand->step[d] == 1 && operand->partition_step[d] == 0;
+}
+
+// ISA dma_transpose, ARCH3.
+static ibx_status check_transpose(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  size_t bits = ibx_dtype_get((ibx_dtype)insn->operand[0].dtype)->bits;
+  if (insn->operand[0].dtype != insn->operand[1].dtype ||
+      (bits != 16 && bits != 32)) {
+    return IBX_CHECK_FAIL(
+        ctx,
+        "%s to %s; equal types of 16 or 32 bits are "
+        "transposed",
+        ibx_dtype_get((ibx_dtype)insn->operand[1].dtype)->name,
+        ibx_dtype_get((ibx_dtype)insn->operand[0].dtype)->name);
+  }
+  if (insn->num[4] > 128) {
+    return IBX_CHECK_FAIL(ctx, "num[4] is %" PRIu32 "; the most is 128",
+                          insn->num[4]);
+  }
+  if (insn->dge == IBX_DGE_SOFTWARE) {
+    return IBX_CHECK_FAIL(ctx, "%s descriptors; use static or hardware ones",
+                          "software");
+  }
+  if (is_contiguous(&insn->operand[1], 4) &&
+      is_contiguous(&insn->operand[0], 3)) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx,
+                        "the %s must be contiguous in dimension 4, the %s "
+                        "in dimension 3",
+                        ibx_check_slot_name(1), ibx_check_slot_name(0));
 }
 
 // Each source of descriptors has its engine: DGE.
@@ -148,7 +207,8 @@ static ibx_status check_signal(const ibx_check_ctx *ctx) {
 }
 
 ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
-  bool is_gather = ctx->insn->opcode == IBX_OP_dma_gather;
+  ibx_transfer transfer = ibx_insn_transfer(ctx->insn->opcode);
+  bool is_gather = transfer.index != IBX_TRANSFER_NONE;
   IBX_TRY(check_iteration(ctx));
   for (size_t i = 0; i < (is_gather ? 3u : 2u); i++) {
     IBX_TRY(check_place(ctx, i));
@@ -156,6 +216,8 @@ ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
   IBX_TRY(check_types(ctx));
   IBX_TRY(check_dge(ctx));
   if (is_gather) IBX_TRY(check_gather(ctx));
+  if (transfer.combine != IBX_TRANSFER_COPY) IBX_TRY(check_sum(ctx, transfer));
+  if (transfer.rate == IBX_TRANSFER_TRANSPOSE) IBX_TRY(check_transpose(ctx));
   IBX_TRY(check_queue(ctx));
   return check_signal(ctx);
 }

@@ -15,8 +15,11 @@
 
 typedef struct run_shape {
   uint64_t runs;
-  uint64_t elements;      ///< of one run
-  uint64_t element_bytes; ///< the larger of both sides
+  uint64_t elements; ///< of one run
+  uint64_t
+      element_bytes; ///< the larger of both sides; of a sum, of all sources
+  uint64_t sources;  ///< descriptors of each part of a run
+  uint8_t percent;   ///< of the rate
 } run_shape;
 
 static bool continues_run(const ibx_operand *operand, size_t dim,
@@ -25,20 +28,46 @@ static bool continues_run(const ibx_operand *operand, size_t dim,
          (uint64_t)operand->step[dim] == elements;
 }
 
-// The outermost dimension of a gather picks rows by index, so no run spans it.
-static run_shape find_runs(const ibx_insn *insn) {
+static uint8_t percent_of(const ibx_machine *machine, ibx_transfer transfer,
+                          const ibx_insn *insn,
+                          const ibx_buffer_place *buffers) {
+  bool to_sbuf = buffers[insn->operand[0].buffer].space == IBX_SPACE_SBUF;
+  bool from_hbm = buffers[insn->operand[1].buffer].space == IBX_SPACE_HBM;
+  switch (transfer.rate) {
+  case IBX_TRANSFER_FULL: return 0;
+  case IBX_TRANSFER_CCE:
+    return (uint8_t)(to_sbuf ? machine->dma_accumulate_sbuf_percent
+                             : machine->dma_accumulate_percent);
+  case IBX_TRANSFER_TRANSPOSE:
+    return (uint8_t)(to_sbuf && from_hbm ? machine->dma_transpose_percent
+                                         : machine->dma_transpose_sbuf_percent);
+  }
+  return 0;
+}
+
+// The outermost dimension picks rows by index or counts sources where the
+// transfer says so: no run spans it.
+static run_shape find_runs(const ibx_machine *machine, const ibx_insn *insn,
+                           const ibx_buffer_place *buffers) {
   const ibx_operand *dst = &insn->operand[0];
   const ibx_operand *src = &insn->operand[1];
-  size_t last = insn->opcode == IBX_OP_dma_gather ? 1 : 0;
+  ibx_transfer transfer = ibx_insn_transfer(insn->opcode);
+  bool is_sum = transfer.combine == IBX_TRANSFER_SUM;
+  bool is_transposed = transfer.rate == IBX_TRANSFER_TRANSPOSE;
+  size_t last = transfer.index != IBX_TRANSFER_NONE || is_sum ? 1 : 0;
   size_t dst_bytes = ibx_dtype_bytes((ibx_dtype)dst->dtype);
   size_t src_bytes = ibx_dtype_bytes((ibx_dtype)src->dtype);
-  run_shape shape = {.runs = 1, .elements = 1};
+  run_shape shape = {.runs = 1,
+                     .elements = 1,
+                     .sources = is_sum ? insn->num[0] : 1,
+                     .percent = percent_of(machine, transfer, insn, buffers)};
+  src_bytes *= (size_t)shape.sources;
   shape.element_bytes = dst_bytes > src_bytes ? dst_bytes : src_bytes;
   bool is_open = true;
-  for (size_t d = IBX_DIMS; d-- > 0;) {
+  for (size_t d = IBX_DIMS; d-- > (is_sum ? 1u : 0u);) {
     if (insn->num[d] == 1) continue;
-    is_open = is_open && d >= last && continues_run(dst, d, shape.elements) &&
-              continues_run(src, d, shape.elements);
+    is_open = is_open && d >= last && continues_run(src, d, shape.elements) &&
+              (is_transposed || continues_run(dst, d, shape.elements));
     if (is_open) {
       shape.elements *= insn->num[d];
     } else {
@@ -57,7 +86,8 @@ static void deal_runs(const run_shape *shape, size_t count, uint64_t per_run,
   for (size_t i = 0; i < count; i++) {
     uint64_t runs = shape->runs / count + (i < shape->runs % count);
     uint64_t elements = runs * shape->elements;
-    pieces[i] = (ibx_dma_piece){.descriptors = runs * per_run,
+    pieces[i] = (ibx_dma_piece){.percent = shape->percent,
+                                .descriptors = runs * per_run * shape->sources,
                                 .bytes = elements * shape->element_bytes,
                                 .first = first,
                                 .elements = elements};
@@ -74,7 +104,10 @@ static void cut_runs(const ibx_machine *machine, const run_shape *shape,
     uint64_t elements =
         shape->elements / chunks + (i % chunks < shape->elements % chunks);
     uint64_t bytes = elements * shape->element_bytes;
-    pieces[i] = (ibx_dma_piece){.descriptors = (bytes + limit - 1) / limit,
+    uint64_t descriptors = (bytes + limit - 1) / limit;
+    if (descriptors < shape->sources) descriptors = shape->sources;
+    pieces[i] = (ibx_dma_piece){.percent = shape->percent,
+                                .descriptors = descriptors,
                                 .bytes = bytes,
                                 .first = first,
                                 .elements = elements};
@@ -84,9 +117,7 @@ static void cut_runs(const ibx_machine *machine, const run_shape *shape,
 
 size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
                      const ibx_buffer_place *buffers, ibx_dma_piece *pieces) {
-  // Buffers only move the start of an operand, which breaks no run.
-  (void)buffers;
-  run_shape shape = find_runs(insn);
+  run_shape shape = find_runs(machine, insn, buffers);
   uint64_t run_bytes = shape.elements * shape.element_bytes;
   uint64_t limit = machine->dma_descriptor_bytes;
   uint64_t engines = machine->dma_engines;
@@ -109,6 +140,8 @@ uint64_t ibx_dma_piece_ps(const ibx_machine *machine,
   const uint64_t ps_per_us = 1000000;
   uint64_t rate = machine->dma_mb_per_s;
   uint64_t rest = piece->bytes % rate * ps_per_us;
-  return piece->descriptors * machine->dma_descriptor_ps +
-         piece->bytes / rate * ps_per_us + (rest + rate - 1) / rate;
+  uint64_t bytes_ps =
+      piece->bytes / rate * ps_per_us + (rest + rate - 1) / rate;
+  if (piece->percent != 0) bytes_ps = bytes_ps * 100 / piece->percent;
+  return piece->descriptors * machine->dma_descriptor_ps + bytes_ps;
 }

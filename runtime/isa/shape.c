@@ -54,6 +54,8 @@ static void apply_rows(const ibx_insn *insn, size_t slot,
     shape->groups = (row_groups);                                              \
     shape->group_step = (row_step);                                            \
     break;
+#define IBX_ONCE(name, slot)                                                   \
+  case IBX_OP_##name *IBX_OPERANDS + (slot): shape->num[0] = 1; break;
 #define IBX_TABLE(name, slot)                                                  \
   case IBX_OP_##name *IBX_OPERANDS + (slot): shape->num[0] = COUNT; break;
 #include "imbrex/isa.def"

@@ -228,6 +228,18 @@ const char *ibx_reduce_name(uint8_t number) {
   return number < IBX_REDUCE_COUNT ? reduce_names[number] : NULL;
 }
 
+ibx_transfer ibx_insn_transfer(uint8_t opcode) {
+  switch (opcode) {
+#define IBX_TRANSFER(insn, row_index, row_combine, row_rate)                   \
+  case IBX_OP_##insn:                                                          \
+    return (ibx_transfer){.index = IBX_TRANSFER_##row_index,                   \
+                          .combine = IBX_TRANSFER_##row_combine,               \
+                          .rate = IBX_TRANSFER_##row_rate};
+#include "imbrex/isa.def"
+  default: return (ibx_transfer){.index = IBX_TRANSFER_NONE};
+  }
+}
+
 ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index) {
   return index < IBX_OPERATORS ? (ibx_operator_kind)operators[opcode][index]
                                : IBX_OPERATOR_NONE;

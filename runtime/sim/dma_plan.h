@@ -16,11 +16,17 @@ typedef struct ibx_dma_plan {
   ptrdiff_t dst_step[IBX_DIMS];
   uint64_t elements;
   ibx_dtype src_dtype, dst_dtype;
-  bool gather; ///< src_step[0] is multiplied by row[i] instead of i
-  uint32_t row[IBX_PARTITIONS];
+  ibx_transfer transfer;
+  uint64_t sources; ///< of a sum, source_step apart; num[0] is then 1
+  ptrdiff_t source_step;
+  bool skips;                   ///< some rows may be left out
+  uint32_t row[IBX_PARTITIONS]; ///< what transfer.index uses instead of i;
+                                ///< IBX_DMA_SKIPPED: the row is left out
 } ibx_dma_plan;
 
-/// Copies `elements` elements from number `first` on, in iteration order.
+#define IBX_DMA_SKIPPED UINT32_MAX
+
+/// Moves `elements` elements from number `first` on, in iteration order.
 void ibx_dma_plan_run(const ibx_dma_plan *plan, uint64_t first,
                       uint64_t elements);
 /// The same, faster.
@@ -30,7 +36,8 @@ void ibx_dma_plan_run_fast(const ibx_dma_plan *plan, uint64_t first,
 struct ibx_exec;
 /// Resolves the DMA of `x` and checks it against its buffers. Fails with
 /// DEVICE_ERROR on an access outside of a buffer, a write to a weight or an
-/// input, or an index that is not below the count.
+/// input, an index that is not below the count where none are skipped, or two
+/// equal indices of a scatter.
 ibx_status ibx_dma_plan_make(const struct ibx_exec *x, ibx_dma_plan *out);
 
 #endif

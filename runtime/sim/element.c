@@ -129,7 +129,7 @@ void ibx_copy_element(const ibx_sim_view *dst, size_t p, size_t j,
   memcpy(address(dst, p, j), address(src, p, i), dst->element_bytes);
 }
 
-bool ibx_is_float(const ibx_sim_view *view) {
+bool ibx_holds_floats(const ibx_sim_view *view) {
   return ibx_dtype_get(view->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
 }
 

@@ -77,7 +77,7 @@ void ibx_copy_element(const ibx_sim_view *dst, size_t p, size_t j,
                       const ibx_sim_view *src, size_t i);
 
 /// Whether the elements are floats.
-bool ibx_is_float(const ibx_sim_view *view);
+bool ibx_holds_floats(const ibx_sim_view *view);
 /// Whether the elements are integers of 32 bits, signed or not.
 bool ibx_is_int32(const ibx_sim_view *view);
 bool ibx_is_signed(const ibx_sim_view *view);

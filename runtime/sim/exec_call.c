@@ -47,7 +47,7 @@ static int sign_of(bool is_less, bool is_greater) {
 
 int ibx_compare_elements(const ibx_sim_view *a, size_t i, const ibx_sim_view *b,
                          size_t j, size_t p) {
-  if (ibx_is_float(a)) {
+  if (ibx_holds_floats(a)) {
     float x = ibx_load(a, p, i), y = ibx_load(b, p, j);
     if (x != x || y != y) return sign_of(x == x, y == y);
     return sign_of(x<y, x> y);
@@ -58,7 +58,7 @@ int ibx_compare_elements(const ibx_sim_view *a, size_t i, const ibx_sim_view *b,
 }
 
 bool ibx_is_zero(const ibx_sim_view *view, size_t p, size_t i) {
-  return ibx_is_float(view) ? ibx_load(view, p, i) == 0.0f
+  return ibx_holds_floats(view) ? ibx_load(view, p, i) == 0.0f
                             : ibx_load_integer(view, p, i) == 0;
 }
 
@@ -205,8 +205,8 @@ static float integer_as_float(const ibx_sim_view *src, size_t p, size_t i) {
 
 ibx_status ibx_kernel_CONVERT(const ibx_library_call *c, size_t p) {
   const ibx_sim_view *dst = &c->view[0], *src = &c->view[1];
-  bool from_float = ibx_is_float(src);
-  bool to_float = ibx_is_float(dst) || dst->dtype == IBX_DTYPE_BOOL;
+  bool from_float = ibx_holds_floats(src);
+  bool to_float = ibx_holds_floats(dst) || dst->dtype == IBX_DTYPE_BOOL;
   for (size_t i = 0; i < dst->elements; i++) {
     if (dst->dtype == src->dtype) {
       ibx_copy_element(dst, p, i, src, i);

@@ -48,13 +48,6 @@ static int64_t loop_offset(const ibx_operand *operand,
   return sum;
 }
 
-// Index that dimension `d` reaches: of a gather's rows, what the count allows.
-static uint64_t last_index(const ibx_insn *insn, unsigned slot, size_t d) {
-  bool rows = insn->opcode == IBX_OP_dma_gather && slot == 1 && d == 0;
-  uint32_t count = rows ? insn->count : insn->num[d];
-  return count == 0 ? 0 : count - 1;
-}
-
 static reach reach_of(const ibx_exec *x, unsigned slot, int64_t bytes) {
   const ibx_operand *operand = &x->insn->operand[slot];
   int64_t offset =
@@ -64,8 +57,9 @@ static reach reach_of(const ibx_exec *x, unsigned slot, int64_t bytes) {
                  .high = offset + bytes,
                  .partition_low = operand->partition,
                  .partition_high = operand->partition};
+  ibx_operand_shape shape = ibx_insn_shape(x->insn, slot);
   for (size_t d = 0; d < IBX_DIMS; d++) {
-    uint64_t last = last_index(x->insn, slot, d);
+    uint64_t last = shape.num[d] == 0 ? 0 : shape.num[d] - 1;
     extend(span_of(operand->step[d] * bytes, last), &range.low, &range.high);
     extend(span_of(operand->partition_step[d], last), &range.partition_low,
            &range.partition_high);
@@ -119,50 +113,90 @@ static ibx_status side_make(const ibx_exec *x, unsigned slot, side *out) {
   return IBX_OK;
 }
 
+// Whether indices beyond the table leave their rows out.
+static bool skips(const ibx_insn *insn) {
+  return insn->opcode == IBX_OP_dma_gather_skip || insn->mode != 0;
+}
+
+// Rows of a scatter are written by pieces that nobody orders.
+static ibx_status check_rows_differ(const ibx_exec *x,
+                                    const ibx_dma_plan *plan) {
+  uint32_t rows = x->insn->num[0];
+  for (uint32_t i = 0; i < rows; i++) {
+    for (uint32_t j = 0; j < i && plan->row[i] != IBX_DMA_SKIPPED; j++) {
+      if (plan->row[i] != plan->row[j]) continue;
+      return IBX_EXEC_FAIL(x, "index %u stands in partitions %u and %u",
+                           plan->row[i], j, i);
+    }
+  }
+  return IBX_OK;
+}
+
 static ibx_status read_rows(const ibx_exec *x, ibx_dma_plan *plan) {
   ibx_sim_view index;
   uint32_t rows = x->insn->num[0];
   IBX_TRY(ibx_sim_view_make_column(x, 2, rows, &index));
   for (uint32_t i = 0; i < rows; i++) {
     ibx_sim_view_fetch_raw(&index, i, 0, 1, (uint8_t *)&plan->row[i]);
-    if (plan->row[i] >= x->insn->count) {
+    if (plan->row[i] < x->insn->count) continue;
+    if (!skips(x->insn)) {
       return IBX_EXEC_FAIL(x, "index %u in partition %u is not below %u",
                            plan->row[i], i, x->insn->count);
     }
+    plan->row[i] = IBX_DMA_SKIPPED;
   }
-  return IBX_OK;
+  bool is_scatter = plan->transfer.index == IBX_TRANSFER_DST;
+  return is_scatter ? check_rows_differ(x, plan) : IBX_OK;
 }
 
 ibx_status ibx_dma_plan_make(const ibx_exec *x, ibx_dma_plan *out) {
   side dst, src;
   IBX_TRY(side_make(x, 0, &dst));
   IBX_TRY(side_make(x, 1, &src));
-  out->gather = x->insn->opcode == IBX_OP_dma_gather;
-  if (out->gather) IBX_TRY(read_rows(x, out));
-  out->elements = 1;
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    out->elements *= x->insn->num[d];
-  }
-  out->src = src.base;
-  out->dst = dst.base;
-  out->src_dtype = src.dtype;
-  out->dst_dtype = dst.dtype;
+  *out = (ibx_dma_plan){.src = src.base,
+                        .dst = dst.base,
+                        .elements = 1,
+                        .src_dtype = src.dtype,
+                        .dst_dtype = dst.dtype,
+                        .transfer = ibx_insn_transfer(x->insn->opcode),
+                        .sources = 1,
+                        .skips = skips(x->insn)};
   for (size_t d = 0; d < IBX_DIMS; d++) {
     out->num[d] = x->insn->num[d];
     out->src_step[d] = src.step[d];
     out->dst_step[d] = dst.step[d];
   }
-  return IBX_OK;
+  if (out->transfer.combine == IBX_TRANSFER_SUM) {
+    out->sources = out->num[0];
+    out->source_step = out->src_step[0];
+    out->num[0] = 1;
+  }
+  for (size_t d = 0; d < IBX_DIMS; d++) {
+    out->elements *= out->num[d];
+  }
+  return out->transfer.index == IBX_TRANSFER_NONE ? IBX_OK : read_rows(x, out);
 }
 
-static void copy_element(const ibx_dma_plan *plan, const uint8_t *src,
+static float load(ibx_dtype dtype, const uint8_t *at) {
+  float value;
+  ibx_dtype_load_f32(dtype, at, &value, 1);
+  return value;
+}
+
+static void move_element(const ibx_dma_plan *plan, const uint8_t *src,
                          uint8_t *dst) {
-  if (plan->src_dtype == plan->dst_dtype) {
+  bool is_copy = plan->transfer.combine == IBX_TRANSFER_COPY;
+  if (is_copy && plan->src_dtype == plan->dst_dtype) {
     memcpy(dst, src, ibx_dtype_bytes(plan->src_dtype));
     return;
   }
-  float value;
-  ibx_dtype_load_f32(plan->src_dtype, src, &value, 1);
+  float value = load(plan->src_dtype, src);
+  for (uint64_t i = 1; i < plan->sources; i++) {
+    value += load(plan->src_dtype, src + (ptrdiff_t)i * plan->source_step);
+  }
+  if (plan->transfer.combine == IBX_TRANSFER_ADD) {
+    value = load(plan->dst_dtype, dst) + value;
+  }
   float known = value != value ? NAN : value;
   ibx_dtype_store_f32(plan->dst_dtype, &known, dst, 1);
 }
@@ -170,16 +204,23 @@ static void copy_element(const ibx_dma_plan *plan, const uint8_t *src,
 void ibx_dma_plan_run(const ibx_dma_plan *plan, uint64_t first,
                       uint64_t elements) {
   for (uint64_t number = first; number < first + elements; number++) {
-    const uint8_t *src = plan->src;
-    uint8_t *dst = plan->dst;
+    uint64_t index[2][IBX_DIMS]; // of dst and src
     uint64_t left = number;
     for (size_t d = IBX_DIMS; d-- > 0; left /= plan->num[d]) {
-      uint64_t index = left % plan->num[d];
-      uint64_t row = plan->gather && d == 0 ? plan->row[index] : index;
-      src += (ptrdiff_t)row * plan->src_step[d];
-      dst += (ptrdiff_t)index * plan->dst_step[d];
+      index[0][d] = index[1][d] = left % plan->num[d];
     }
-    copy_element(plan, src, dst);
+    if (plan->transfer.index != IBX_TRANSFER_NONE) {
+      uint32_t row = plan->row[index[0][0]];
+      if (row == IBX_DMA_SKIPPED) continue;
+      index[plan->transfer.index][0] = row;
+    }
+    uint8_t *dst = plan->dst;
+    const uint8_t *src = plan->src;
+    for (size_t d = 0; d < IBX_DIMS; d++) {
+      dst += (ptrdiff_t)index[0][d] * plan->dst_step[d];
+      src += (ptrdiff_t)index[1][d] * plan->src_step[d];
+    }
+    move_element(plan, src, dst);
   }
 }
 
@@ -193,6 +234,6 @@ static ibx_status execute(const ibx_exec *x) {
   return IBX_OK;
 }
 
-ibx_status ibx_exec_dma_copy(const ibx_exec *x) { return execute(x); }
-
-ibx_status ibx_exec_dma_gather(const ibx_exec *x) { return execute(x); }
+#define IBX_TRANSFER(name, ...)                                                \
+  ibx_status ibx_exec_##name(const ibx_exec *x) { return execute(x); }
+#include "imbrex/isa.def"

@@ -62,12 +62,12 @@ ibx_status ibx_exec_nc_n_gather(const ibx_exec *x) {
 }
 
 static bool is_zero(const ibx_sim_view *src, size_t p, size_t i) {
-  return ibx_is_float(src) ? ibx_load(src, p, i) == 0.0f
+  return ibx_holds_floats(src) ? ibx_load(src, p, i) == 0.0f
                            : ibx_load_bits(src, p, i) == 0;
 }
 
 static bool is_equal(const ibx_sim_view *src, size_t i, size_t j) {
-  return ibx_is_float(src)
+  return ibx_holds_floats(src)
              ? ibx_load(src, 0, i) == ibx_load(src, 0, j)
              : ibx_load_bits(src, 0, i) == ibx_load_bits(src, 0, j);
 }

@@ -11,7 +11,8 @@
 // out; the rows of a gather stay apart.
 static ibx_dma_plan merge(const ibx_dma_plan *plan) {
   ibx_dma_plan out = *plan;
-  size_t at = IBX_DIMS - 1, first = plan->gather ? 1 : 0;
+  size_t at = IBX_DIMS - 1,
+         first = plan->transfer.index == IBX_TRANSFER_NONE ? 0 : 1;
   for (size_t d = first; d < IBX_DIMS; d++) {
     out.num[d] = 1;
     out.src_step[d] = out.dst_step[d] = 0;
@@ -65,7 +66,8 @@ static void copy_run(const ibx_dma_plan *plan, const uint64_t *index,
   const uint8_t *src = plan->src;
   uint8_t *dst = plan->dst;
   for (size_t d = 0; d < IBX_DIMS; d++) {
-    uint64_t row = plan->gather && d == 0 ? plan->row[index[0]] : index[d];
+    bool is_row = d == 0 && plan->transfer.index == IBX_TRANSFER_SRC;
+    uint64_t row = is_row ? plan->row[index[0]] : index[d];
     src += (ptrdiff_t)row * plan->src_step[d];
     dst += (ptrdiff_t)index[d] * plan->dst_step[d];
   }
@@ -86,8 +88,19 @@ static void advance(const ibx_dma_plan *plan, uint64_t *index, uint64_t n) {
   }
 }
 
+// Copies, plain or gathered whole; the others are rare and stand in the
+// specification alone.
+static bool is_simple(const ibx_dma_plan *plan) {
+  return plan->transfer.combine == IBX_TRANSFER_COPY &&
+         plan->transfer.index != IBX_TRANSFER_DST && !plan->skips;
+}
+
 void ibx_dma_plan_run_fast(const ibx_dma_plan *apart, uint64_t first,
                            uint64_t elements) {
+  if (!is_simple(apart)) {
+    ibx_dma_plan_run(apart, first, elements);
+    return;
+  }
   ibx_dma_plan plan = merge(apart);
   uint64_t index[IBX_DIMS];
   for (size_t d = IBX_DIMS; d-- > 0;) {
@@ -114,3 +127,5 @@ static ibx_status execute(const ibx_exec *x) {
 ibx_status ibx_fast_dma_copy(const ibx_exec *x) { return execute(x); }
 
 ibx_status ibx_fast_dma_gather(const ibx_exec *x) { return execute(x); }
+
+ibx_status ibx_fast_dma_transpose(const ibx_exec *x) { return execute(x); }

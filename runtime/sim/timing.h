@@ -12,6 +12,14 @@
 
 #define IBX_TIME_NEVER UINT64_MAX
 
+static inline uint64_t ibx_timed_later(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
+
+static inline uint64_t ibx_timed_sooner(uint64_t a, uint64_t b) {
+  return a < b ? a : b;
+}
+
 // --- plan: what does not depend on time --------------------------------------
 
 typedef enum ibx_timed_kind {
@@ -29,31 +37,52 @@ typedef enum ibx_timed_kind {
 /// zero: bytes [low, high) of partitions [first, last].
 typedef struct ibx_timed_box {
   int64_t low, high;
-  int32_t loop_step[IBX_LOOP_REGISTERS];
   uint8_t first, last;
   uint8_t space; ///< SBUF or PSUM
+  uint8_t slot;  ///< of the instruction; its operand has the loop steps
   bool written;
 } ibx_timed_box;
 
-typedef struct ibx_timed_insn {
-  ibx_timed_box box[IBX_OPERANDS];
-  uint64_t issue_ps, result_ps, busy_ps;
+/// A DMA, or what a library call moves itself, which has no pieces. Those of one
+/// shape share their pieces.
+typedef struct ibx_timed_transfer {
   uint64_t read_bytes, write_bytes; ///< of tensors in HBM
-  uint64_t ring_bytes;              ///< DMA: descriptors read from HBM
-  size_t first_piece;               ///< DMA: index into piece_ps of the plan
-  size_t partner;                   ///< index of a loop's end, or of its start
+  uint64_t ring_bytes;              ///< descriptors read from HBM
+  size_t first_piece;               ///< index into piece_ps of the plan
   uint8_t piece_count;
+} ibx_timed_transfer;
+
+/// Everything that a step reads of an instruction, in one cache line.
+typedef struct ibx_timed_insn {
+  uint64_t issue_ps, result_ps, busy_ps;
+  uint32_t first_box; ///< index into the plan's boxes
+  uint32_t other;     ///< a loop's end or start; index of the transfer
+  uint32_t count;     ///< a loop's trips, a register's value
+  uint16_t wait_value, signal_value;
+  uint8_t wait_semaphore, signal_semaphore;
   uint8_t box_count;
   uint8_t kind;
   uint8_t words;
-  uint8_t table; ///< activation table set
-  uint8_t rows;  ///< row groups of the array, a bit each
+  uint8_t table;  ///< activation table set
+  uint8_t rows;   ///< row groups of the array, a bit each
+  uint8_t banks;  ///< PSUM banks at loop registers zero, a bit each
+  uint8_t spaces; ///< memories of its boxes, a bit each
+  uint8_t reg[2]; ///< of control instructions
+  uint8_t queue;  ///< of a DMA
+  bool is_made;   ///< a DMA whose descriptors lie in HBM
+  bool is_moving; ///< work with a transfer of its own
+  bool is_looped; ///< its boxes move with the loop registers
 } ibx_timed_insn;
 
 typedef struct ibx_timing_plan {
   ibx_timed_insn *insns[IBX_ENGINE_COUNT];
   size_t loop_depth[IBX_ENGINE_COUNT];
-  uint64_t *piece_ps; ///< DMA engine time of each piece of each DMA
+  bool is_waiter[IBX_ENGINE_COUNT][IBX_SEMAPHORES];
+  ibx_timed_box *boxes;
+  size_t box_count, box_room;
+  ibx_timed_transfer *transfers;
+  size_t transfer_count, transfer_room;
+  uint64_t *piece_ps; ///< DMA engine time of each piece
   size_t piece_count, piece_room;
 } ibx_timing_plan;
 
@@ -64,6 +93,10 @@ ibx_status ibx_timing_plan_init(const ibx_machine *machine,
                                 const ibx_entry *entry, ibx_timing_plan *plan,
                                 ibx_error *err);
 void ibx_timing_plan_fini(ibx_timing_plan *plan);
+
+/// The banks that bytes [low, high) of PSUM lie in, a bit each.
+unsigned ibx_timed_bank_mask(const ibx_machine *machine, int64_t low,
+                             int64_t high);
 
 // --- signals: semaphores with the times at which they rise --------------------
 
@@ -113,11 +146,12 @@ typedef struct ibx_timed_piece {
   unsigned engine;
 } ibx_timed_piece;
 
-/// Puts the pieces of a DMA that arrives now behind all that arrived before.
-/// `out` has room for `count`, at most dma_engines.
-void ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps, unsigned queue,
-                          const uint64_t *piece_ps, size_t count,
-                          ibx_timed_piece *out);
+/// Puts the pieces of a DMA that arrives now behind all that arrived before;
+/// returns when the last is complete. `out` has room for `count`, at most
+/// dma_engines.
+uint64_t ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps,
+                              unsigned queue, const uint64_t *piece_ps,
+                              size_t count, ibx_timed_piece *out);
 /// Reads instructions ahead of all descriptors; returns when they are there.
 uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,
                              uint64_t bytes);
@@ -179,30 +213,35 @@ typedef struct ibx_loop_frame {
   uint64_t trips_left;
 } ibx_loop_frame;
 
+enum { IBX_NO_SEMAPHORE = IBX_SEMAPHORES };
+
 typedef struct ibx_sequencer {
-  const ibx_insn *insns;
   const ibx_timed_insn *timed;
+  const ibx_insn *insns; ///< for the loop steps of operands
   size_t count, index;
-  uint64_t candidate_ps;
-  uint64_t next_ps; ///< when the sequencer comes to its next instruction
-  uint64_t hold_ps; ///< a resource that is taken puts it off until then
-  uint64_t done_ps; ///< all before is complete
-  bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
-  size_t arriving;  ///< its index
+  uint64_t next_ps;       ///< when the sequencer comes to its next instruction
+  uint64_t hold_ps;       ///< a resource that is taken puts it off until then
+  uint64_t done_ps;       ///< all before is complete
+  uint64_t fetched_words; ///< left in the half of the buffer that is in use
+  uint64_t fetch_ps;      ///< when the other half is full
+  size_t arriving;        ///< index of the DMA that arrives
+  uint64_t arrived;       ///< DMAs before it
   uint64_t arrive_ps;
   ibx_loop_frame *frames;
   size_t depth;
-  uint32_t loop_registers[IBX_LOOP_REGISTERS];
-  uint32_t registers[IBX_REGISTERS];
-  uint64_t fetched_words; ///< left in the half of the buffer that is in use
-  uint64_t fetch_ps;      ///< when the other half is full
-  ibx_write_mark marks[IBX_MARKS];
   size_t next_mark;
+  bool is_arriving; ///< a DMA reaches the DMA engines at arrive_ps
   uint8_t table;
+  uint8_t banks; ///< of the next instruction, as ibx_timed_ready() found them
+  uint32_t loop_registers[IBX_LOOP_REGISTERS];
+  ibx_write_mark marks[IBX_MARKS];
+  uint32_t registers[IBX_REGISTERS];
 } ibx_sequencer;
 
 typedef struct ibx_timer {
   const ibx_machine *machine;
+  uint64_t candidate_ps[IBX_ENGINE_COUNT]; ///< earliest next step of each
+  uint16_t awaits[IBX_ENGINE_COUNT];       ///< semaphore, or IBX_NO_SEMAPHORE
   ibx_timing_plan plan;
   ibx_sequencer engines[IBX_ENGINE_COUNT];
   ibx_timed_semaphore semaphores[IBX_SEMAPHORES];
@@ -213,6 +252,7 @@ typedef struct ibx_timer {
   uint64_t dependent_ps; ///< scalar_dependent
   uint64_t interval_ps;  ///< min_interval of Tensor
   uint64_t half_words;   ///< half of a prefetch buffer
+  uint8_t all_rows;      ///< row groups of the whole array
   ibx_timed_dma dma;
   ibx_timed_array array;
   ibx_timed_piece *pieces;
@@ -221,14 +261,28 @@ typedef struct ibx_timer {
   bool is_short; ///< of memory
 } ibx_timer;
 
-/// Bytes by which the loop registers move a box.
+/// Plans the entry. The options' events are delivered by ibx_timer_run().
+/// ibx_timer_fini() is due in either case.
+ibx_status ibx_timer_init(ibx_timer *t, const ibx_program_data *program,
+                          const ibx_entry *entry,
+                          const ibx_sim_time_options *options, ibx_error *err);
+/// Runs once from the first issue to the last completion.
+ibx_status ibx_timer_run(ibx_timer *t, ibx_sim_time *out_time, ibx_error *err);
+void ibx_timer_fini(ibx_timer *t);
+
+/// Bytes by which the loop registers move a box of the next instruction.
 int64_t ibx_timed_loop_offset(const ibx_sequencer *s, const ibx_timed_box *box);
-/// PSUM banks that the instruction touches, a bit each.
-unsigned ibx_timed_banks(const ibx_timer *t, const ibx_sequencer *s,
-                         const ibx_timed_insn *timed);
 /// The earliest time, from `now_ps` on, at which everything that the next
-/// instruction of `engine` needs is free.
-uint64_t ibx_timed_ready(const ibx_timer *t, ibx_engine engine,
-                         uint64_t now_ps);
+/// instruction of `engine` needs is free. Stores the banks that it touches.
+uint64_t ibx_timed_ready(ibx_timer *t, ibx_engine engine, uint64_t now_ps);
+
+/// Finds the candidate of `engine`, which has come to another instruction.
+void ibx_timed_come(ibx_timer *t, ibx_engine engine);
+/// The same where its instruction is as before.
+void ibx_timed_refresh(ibx_timer *t, ibx_engine engine);
+/// Starts the next instruction of `engine`, whose wait is satisfied.
+void ibx_timed_issue(ibx_timer *t, ibx_engine engine, uint64_t now_ps);
+/// The DMA that `engine` issued reaches the DMA engines.
+void ibx_timed_arrive(ibx_timer *t, ibx_engine engine, uint64_t now_ps);
 
 #endif

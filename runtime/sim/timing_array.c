@@ -21,9 +21,6 @@
 
 #include "timing.h"
 
-static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
-static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
 void ibx_timed_array_init(ibx_timed_array *array, const ibx_machine *machine) {
   *array = (ibx_timed_array){.ramp_ps = machine->ramp_ps,
                              .is_warm = machine->ramp_ps == 0};
@@ -33,21 +30,22 @@ uint64_t ibx_timed_array_ready(const ibx_timed_array *array, unsigned rows) {
   uint64_t ready_ps = 0;
   for (unsigned i = 0; i < IBX_ROW_GROUPS; i++) {
     if (!(rows >> i & 1)) continue;
-    ready_ps = larger(ready_ps, array->row_free_ps[i]);
-    ready_ps = larger(ready_ps, array->row_loaded_ps[i]);
+    ready_ps = ibx_timed_later(ready_ps, array->row_free_ps[i]);
+    ready_ps = ibx_timed_later(ready_ps, array->row_loaded_ps[i]);
   }
   return ready_ps;
 }
 
 static void cool(ibx_timed_array *array, uint64_t idle_ps) {
-  array->credit_ps -= smaller(idle_ps, array->credit_ps);
+  array->credit_ps -= ibx_timed_sooner(idle_ps, array->credit_ps);
   if (array->credit_ps == 0) array->is_warm = array->ramp_ps == 0;
 }
 
 // Time that `full_ps` of work takes now; moves the ramp on.
 static uint64_t ramped(ibx_timed_array *array, uint64_t full_ps) {
   if (array->is_warm) {
-    array->credit_ps = smaller(array->credit_ps + full_ps, array->ramp_ps / 2);
+    array->credit_ps =
+        ibx_timed_sooner(array->credit_ps + full_ps, array->ramp_ps / 2);
     return full_ps;
   }
   uint64_t left_ps = array->ramp_ps - array->credit_ps;
@@ -67,7 +65,7 @@ uint64_t ibx_timed_array_stream(ibx_timed_array *array, uint64_t now_ps,
   for (unsigned i = 0; i < IBX_ROW_GROUPS; i++) {
     if (rows >> i & 1) array->row_free_ps[i] = end_ps;
   }
-  array->last_end_ps = larger(array->last_end_ps, end_ps);
+  array->last_end_ps = ibx_timed_later(array->last_end_ps, end_ps);
   array->has_shadow = true;
   array->shadow_ps = now_ps;
   return end_ps;

@@ -39,43 +39,43 @@ uint64_t ibx_timed_dma_room(const ibx_timed_dma *dma, unsigned queue) {
   return dma->complete_ps[queue * ring + dma->complete_next[queue]];
 }
 
-static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
-
 // Arrivals come in order of time, so the union of their intervals grows at its
 // end only.
 static void count_active(ibx_timed_dma *dma, uint64_t now_ps,
                          uint64_t until_ps) {
-  uint64_t from_ps = larger(now_ps, dma->active_until_ps);
+  uint64_t from_ps = ibx_timed_later(now_ps, dma->active_until_ps);
   if (until_ps <= from_ps) return;
   dma->active_ps += until_ps - from_ps;
   dma->active_until_ps = until_ps;
 }
 
-void ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps, unsigned queue,
-                          const uint64_t *piece_ps, size_t count,
-                          ibx_timed_piece *out) {
+uint64_t ibx_timed_dma_arrive(ibx_timed_dma *dma, uint64_t now_ps,
+                              unsigned queue, const uint64_t *piece_ps,
+                              size_t count, ibx_timed_piece *out) {
   size_t engines = dma->machine->dma_engines;
-  size_t first = count < engines ? dma->next_engine : 0;
+  uint64_t started_ps = now_ps + dma->machine->dma_startup_ps;
   uint64_t last_ps = 0;
+  size_t engine = count < engines ? dma->next_engine : 0;
   for (size_t i = 0; i < count; i++) {
-    size_t engine = (first + i) % engines;
-    uint64_t start_ps = larger(now_ps, dma->free_ps[engine]);
+    uint64_t start_ps = ibx_timed_later(now_ps, dma->free_ps[engine]);
     uint64_t end_ps = start_ps + piece_ps[i];
     dma->free_ps[engine] = end_ps;
     dma->busy_ps += piece_ps[i];
-    out[i] = (ibx_timed_piece){
-        .start_ps = start_ps,
-        .end_ps = end_ps,
-        .complete_ps = larger(end_ps, now_ps + dma->machine->dma_startup_ps),
-        .engine = (unsigned)engine};
-    last_ps = larger(last_ps, out[i].complete_ps);
+    out[i] =
+        (ibx_timed_piece){.start_ps = start_ps,
+                          .end_ps = end_ps,
+                          .complete_ps = ibx_timed_later(end_ps, started_ps),
+                          .engine = (unsigned)engine};
+    last_ps = ibx_timed_later(last_ps, out[i].complete_ps);
+    if (++engine == engines) engine = 0;
   }
-  if (count < engines) dma->next_engine = (first + count) % engines;
+  if (count < engines) dma->next_engine = engine;
   count_active(dma, now_ps, last_ps);
   size_t ring = dma->machine->dma_in_flight;
   size_t *next = &dma->complete_next[queue];
   dma->complete_ps[queue * ring + *next] = last_ps;
   *next = (*next + 1) % ring;
+  return last_ps;
 }
 
 uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,
@@ -84,8 +84,8 @@ uint64_t ibx_timed_dma_fetch(ibx_timed_dma *dma, uint64_t now_ps,
   ibx_dma_piece piece = {.descriptors = 1, .bytes = bytes};
   uint64_t occupied_ps = ibx_dma_piece_ps(machine, &piece);
   uint64_t *free_ps = &dma->free_ps[dma->next_engine];
-  *free_ps = larger(*free_ps, now_ps) + occupied_ps;
+  *free_ps = ibx_timed_later(*free_ps, now_ps) + occupied_ps;
   dma->busy_ps += occupied_ps;
   dma->next_engine = (dma->next_engine + 1) % machine->dma_engines;
-  return now_ps + larger(machine->dma_startup_ps, occupied_ps);
+  return now_ps + ibx_timed_later(machine->dma_startup_ps, occupied_ps);
 }

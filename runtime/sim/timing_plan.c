@@ -2,31 +2,19 @@
 //
 // What the time simulator knows of each instruction before the first one runs:
 // costs in picoseconds, the pieces of DMAs, the boxes that operands touch on
-// chip, which loop ends where. In: the decoded streams of an entry, not
-// trusted. Holds afterwards: every operand that time depends on has a buffer
-// and an element type, every loop has its end, and the number of executed
-// instructions has a bound.
+// chip. In: the decoded streams of an entry, not trusted. Holds afterwards: every
+// operand that time depends on has a buffer and an element type, and what
+// timing_loops.c says of loops. Most instructions of a program are like one
+// before them and are planned as its twin.
 
-#include "timing.h"
+#include "timing_plan.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-// A run of more takes minutes to time; below, addresses in loops fit 64 bits.
-static const uint64_t max_executed = UINT64_C(1) << 31;
 // Addresses are cut here; no memory is larger.
 static const int64_t max_address = INT64_C(1) << 40;
-
-typedef struct planner {
-  const ibx_machine *machine;
-  const ibx_entry *entry;
-  const ibx_buffer_place *places;
-  ibx_timing_plan *plan;
-  ibx_error *err;
-  ibx_engine engine;
-  size_t index;
-} planner;
 
 static int64_t clamp(int64_t value) {
   if (value > max_address) return max_address;
@@ -34,12 +22,33 @@ static int64_t clamp(int64_t value) {
   return value;
 }
 
-static uint64_t cut_mul(uint64_t a, uint64_t b) {
-  uint64_t product;
-  return ibx_mul_size(a, b, &product) ? product : UINT64_MAX / 2;
+// Room for `more` elements of `size` bytes behind `count`; indices of them fit
+// 32 bits.
+static bool make_room(void **array, size_t *room, size_t count, size_t more,
+                      size_t size) {
+  if (*room - count >= more) return true;
+  size_t grown = 2 * *room + more + 64;
+  if (grown > UINT32_MAX) return false;
+  void *moved = realloc(*array, grown * size);
+  if (!moved) return false;
+  *array = moved;
+  *room = grown;
+  return true;
 }
 
-static ibx_status refuse(const planner *p, const char *what) {
+static uint64_t to_ps(ibx_planner *p, uint64_t cycles) {
+  // Sizes are round, so the low bits alone would collide.
+  ibx_recent_time *recent =
+      &p->recent[(cycles ^ cycles >> 6) % IBX_RECENT_TIMES];
+  if (recent->cycles != cycles) {
+    *recent = (ibx_recent_time){
+        .cycles = cycles,
+        .ps = ibx_machine_cycles_to_ps(p->machine, p->engine, cycles)};
+  }
+  return recent->ps;
+}
+
+ibx_status ibx_plan_refuse(const ibx_planner *p, const char *what) {
   const ibx_insn *insn = &p->entry->streams[p->engine].insns[p->index];
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   return IBX_FAIL(p->err, INVALID_PROGRAM, "%s instruction %zu (%s): %s",
@@ -49,7 +58,7 @@ static ibx_status refuse(const planner *p, const char *what) {
 
 // --- operands -------------------------------------------------------------------
 
-static ibx_status check_operands(const planner *p, const ibx_insn *insn,
+static ibx_status check_operands(const ibx_planner *p, const ibx_insn *insn,
                                  const ibx_insn_info *info) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     const ibx_operand *operand = &insn->operand[i];
@@ -57,13 +66,13 @@ static ibx_status check_operands(const planner *p, const ibx_insn *insn,
     if (info->slot[i] == IBX_SLOT_NONE) continue;
     if (operand->buffer == IBX_NO_BUFFER) {
       if (is_scalar) continue;
-      return refuse(p, "an operand has no buffer");
+      return ibx_plan_refuse(p, "an operand has no buffer");
     }
     if (operand->buffer >= p->entry->buffer_count) {
-      return refuse(p, "an operand's buffer does not exist");
+      return ibx_plan_refuse(p, "an operand's buffer does not exist");
     }
     if (!is_scalar && ibx_dtype_bytes((ibx_dtype)operand->dtype) == 0) {
-      return refuse(p, "an operand has no element type");
+      return ibx_plan_refuse(p, "an operand has no element type");
     }
   }
   return IBX_OK;
@@ -75,7 +84,8 @@ typedef struct reach {
 } reach;
 
 static void reach_add(reach *r, int64_t step, uint32_t num) {
-  int64_t span = num == 0 ? 0 : step * (int64_t)(num - 1);
+  if (num <= 1 || step == 0) return; // most dimensions
+  int64_t span = step * (int64_t)(num - 1);
   int64_t *side = span < 0 ? &r->low : &r->high;
   *side = clamp(*side + clamp(span));
 }
@@ -105,38 +115,77 @@ static uint8_t partition_of(int64_t value) {
   return value >= IBX_PARTITIONS ? IBX_PARTITIONS - 1 : (uint8_t)value;
 }
 
-static void add_box(const planner *p, ibx_timed_insn *timed,
+static int64_t base_of(const ibx_planner *p, const ibx_operand *operand) {
+  const ibx_buffer_place *place = &p->places[operand->buffer];
+  return clamp((int64_t)(place->offset & INT64_MAX)) +
+         clamp((int64_t)(operand->offset & INT64_MAX));
+}
+
+static ibx_status box_room(const ibx_planner *p) {
+  ibx_timing_plan *plan = p->plan;
+  if (make_room((void **)&plan->boxes, &plan->box_room, plan->box_count,
+                IBX_OPERANDS, sizeof(*plan->boxes))) {
+    return IBX_OK;
+  }
+  return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for operands");
+}
+
+// There is room.
+static void push_box(const ibx_planner *p, ibx_timed_insn *timed,
+                     const ibx_timed_box *box) {
+  if (box->space == IBX_SPACE_PSUM) {
+    timed->banks |=
+        (uint8_t)ibx_timed_bank_mask(p->machine, box->low, box->high);
+  }
+  p->plan->boxes[p->plan->box_count++] = *box;
+}
+
+static void add_box(const ibx_planner *p, ibx_timed_insn *timed,
                     const ibx_insn *insn, size_t slot, ibx_slot_kind kind) {
   const ibx_operand *operand = &insn->operand[slot];
   const ibx_buffer_place *place = &p->places[operand->buffer];
-  if (place->space == IBX_SPACE_HBM) return;
   ibx_operand_shape shape = ibx_insn_shape(insn, slot);
   size_t element = ibx_dtype_bytes((ibx_dtype)operand->dtype);
   if (ibx_slot_is_scalar(kind)) element = sizeof(float);
   reach bytes = reach_of_bytes(operand, &shape, (int64_t)element);
   reach partitions = reach_of_partitions(operand, &shape);
-  int64_t base = clamp((int64_t)(place->offset & INT64_MAX)) +
-                 clamp((int64_t)(operand->offset & INT64_MAX));
+  int64_t base = base_of(p, operand);
   int64_t first = (int64_t)place->partition + operand->partition;
-  ibx_timed_box *box = &timed->box[timed->box_count++];
-  *box = (ibx_timed_box){.low = base + bytes.low,
-                         .high = base + bytes.high,
-                         .first = partition_of(first + partitions.low),
-                         .last = partition_of(first + partitions.high),
-                         .space = (uint8_t)place->space,
-                         .written = ibx_slot_writes(kind)};
-  if (insn->flags & IBX_FLAG_LOOPED) {
-    memcpy(box->loop_step, operand->loop_step, sizeof(box->loop_step));
+  ibx_timed_box box = {.low = base + bytes.low,
+                       .high = base + bytes.high,
+                       .first = partition_of(first + partitions.low),
+                       .last = partition_of(first + partitions.high),
+                       .space = (uint8_t)place->space,
+                       .slot = (uint8_t)slot,
+                       .written = ibx_slot_writes(kind)};
+  timed->spaces |= (uint8_t)(1u << box.space);
+  timed->box_count++;
+  push_box(p, timed, &box);
+}
+
+// Time asks a moving tensor for its banks only, and a stationary one, which the
+// array orders by itself, for nothing.
+static bool has_box(const ibx_planner *p, const ibx_timed_insn *timed,
+                    const ibx_operand *operand) {
+  if (operand->buffer == IBX_NO_BUFFER) return false;
+  ibx_space space = p->places[operand->buffer].space;
+  switch (timed->kind) {
+  case IBX_TIMED_STATIONARY: return false;
+  case IBX_TIMED_MOVING: return space == IBX_SPACE_PSUM;
+  default: return space != IBX_SPACE_HBM;
   }
 }
 
-static void add_boxes(const planner *p, ibx_timed_insn *timed,
-                      const ibx_insn *insn, const ibx_insn_info *info) {
+static ibx_status add_boxes(const ibx_planner *p, ibx_timed_insn *timed,
+                            const ibx_insn *insn, const ibx_insn_info *info) {
+  IBX_TRY(box_room(p));
+  timed->first_box = (uint32_t)p->plan->box_count;
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     if (info->slot[i] == IBX_SLOT_NONE) continue;
-    if (insn->operand[i].buffer == IBX_NO_BUFFER) continue;
+    if (!has_box(p, timed, &insn->operand[i])) continue;
     add_box(p, timed, insn, i, info->slot[i]);
   }
+  return IBX_OK;
 }
 
 // --- kinds ------------------------------------------------------------------------
@@ -154,7 +203,7 @@ static const uint8_t timed_kinds[] = {
 };
 
 // The row groups of a matmul: a tile of more than half of the rows has all.
-static uint8_t rows_of(const planner *p, const ibx_insn *insn) {
+static uint8_t rows_of(const ibx_planner *p, const ibx_insn *insn) {
   unsigned tile = p->machine->row_tile_min;
   unsigned groups = IBX_PARTITIONS / tile;
   unsigned all = (1u << groups) - 1;
@@ -169,29 +218,71 @@ static uint8_t rows_of(const planner *p, const ibx_insn *insn) {
   return (uint8_t)(mask ? mask : all);
 }
 
-static bool piece_room(ibx_timing_plan *plan, size_t count) {
-  if (plan->piece_room - plan->piece_count >= count) return true;
-  size_t room = 2 * plan->piece_room + count + 64;
-  uint64_t *piece_ps = realloc(plan->piece_ps, room * sizeof(*piece_ps));
-  if (!piece_ps) return false;
-  plan->piece_ps = piece_ps;
-  plan->piece_room = room;
-  return true;
-}
-
-static uint64_t hbm_bytes(const planner *p, const ibx_insn *insn, size_t slot) {
+static uint64_t hbm_bytes(const ibx_planner *p, const ibx_insn *insn,
+                          size_t slot) {
   const ibx_operand *operand = &insn->operand[slot];
   if (p->places[operand->buffer].space != IBX_SPACE_HBM) return 0;
   uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
-  for (size_t d = 0; d < IBX_DIMS; d++) {
-    bytes = cut_mul(bytes, insn->num[d]);
+  bool is_sum =
+      ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_SUM && slot == 0;
+  for (size_t d = is_sum ? 1 : 0; d < IBX_DIMS; d++) {
+    bytes = ibx_plan_mul(bytes, insn->num[d]);
   }
   return bytes;
 }
 
-// What a library call moves itself; its cost has the time.
-static void add_traffic(const planner *p, const ibx_insn *insn,
-                        const ibx_insn_info *info, ibx_timed_insn *timed) {
+// Static rings lie in HBM: the engine reads each descriptor before it moves the
+// bytes (hardware.md section 6, "Issuing DMAs").
+static uint64_t piece_time(const ibx_planner *p, const ibx_dma_piece *piece,
+                           uint64_t ring_bytes) {
+  return ibx_dma_piece_ps(p->machine, piece) +
+         ibx_plan_mul(ring_bytes, 1000000) / p->machine->dma_mb_per_s;
+}
+
+static bool is_like(const ibx_dma_piece *a, const ibx_dma_piece *b) {
+  return a->descriptors == b->descriptors && a->bytes == b->bytes;
+}
+
+static ibx_status plan_dma(const ibx_planner *p, const ibx_insn *insn,
+                           ibx_timed_insn *timed) {
+  const ibx_machine *machine = p->machine;
+  ibx_timing_plan *plan = p->plan;
+  if (!make_room((void **)&plan->piece_ps, &plan->piece_room, plan->piece_count,
+                 machine->dma_engines, sizeof(*plan->piece_ps)) ||
+      !make_room((void **)&plan->transfers, &plan->transfer_room,
+                 plan->transfer_count, 1, sizeof(*plan->transfers))) {
+    return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for the pieces of DMAs");
+  }
+  size_t count = ibx_dma_split(machine, insn, p->places, p->pieces);
+  timed->is_made = insn->dge == IBX_DGE_STATIC;
+  timed->queue = insn->queue;
+  timed->other = (uint32_t)plan->transfer_count;
+  ibx_timed_transfer *transfer = &plan->transfers[plan->transfer_count++];
+  *transfer = (ibx_timed_transfer){.first_piece = plan->piece_count,
+                                   .piece_count = (uint8_t)count,
+                                   .read_bytes = hbm_bytes(p, insn, 1),
+                                   .write_bytes = hbm_bytes(p, insn, 0)};
+  uint64_t ring = timed->is_made ? machine->ring_descriptor_bytes : 0;
+  for (size_t i = 0; i < count; i++) {
+    const ibx_dma_piece *piece = &p->pieces[i];
+    uint64_t ring_bytes = ibx_plan_mul(piece->descriptors, ring);
+    uint64_t *out = &plan->piece_ps[plan->piece_count++];
+    *out = i > 0 && is_like(piece, piece - 1)
+               ? out[-1]
+               : piece_time(p, piece, ring_bytes);
+    transfer->ring_bytes += ring_bytes;
+  }
+  if (ibx_insn_transfer(insn->opcode).combine == IBX_TRANSFER_ADD) {
+    transfer->read_bytes += transfer->write_bytes;
+  }
+  return IBX_OK;
+}
+
+// What a library call moves to and from HBM itself; its cost has the time.
+static ibx_status plan_call(const ibx_planner *p, const ibx_insn *insn,
+                            const ibx_insn_info *info, ibx_timed_insn *timed) {
+  ibx_timing_plan *plan = p->plan;
+  ibx_timed_transfer moved = {.piece_count = 0};
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
     const ibx_operand *operand = &insn->operand[slot];
     if (!ibx_slot_is_tensor(info->slot[slot])) continue;
@@ -199,153 +290,129 @@ static void add_traffic(const planner *p, const ibx_insn *insn,
     ibx_operand_shape shape = ibx_insn_shape(insn, slot);
     uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
     for (size_t d = 0; d < IBX_DIMS; d++) {
-      bytes = cut_mul(bytes, shape.num[d]);
+      bytes = ibx_plan_mul(bytes, shape.num[d]);
     }
-    *(ibx_slot_writes(info->slot[slot]) ? &timed->write_bytes
-                                        : &timed->read_bytes) += bytes;
+    *(ibx_slot_writes(info->slot[slot]) ? &moved.write_bytes
+                                        : &moved.read_bytes) += bytes;
   }
-}
-
-// Static rings lie in HBM: the engine reads each descriptor before it moves the
-// bytes (hardware.md section 6, "Issuing DMAs").
-static ibx_status plan_dma(const planner *p, const ibx_insn *insn,
-                           ibx_timed_insn *timed) {
-  const ibx_machine *machine = p->machine;
-  ibx_dma_piece *pieces = calloc(machine->dma_engines, sizeof(*pieces));
-  if (!pieces || !piece_room(p->plan, machine->dma_engines)) {
-    free(pieces);
-    return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for the pieces of DMAs");
+  if (moved.read_bytes == 0 && moved.write_bytes == 0) return IBX_OK;
+  if (!make_room((void **)&plan->transfers, &plan->transfer_room,
+                 plan->transfer_count, 1, sizeof(*plan->transfers))) {
+    return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for library calls");
   }
-  size_t count = ibx_dma_split(machine, insn, p->places, pieces);
-  uint64_t ring =
-      insn->dge == IBX_DGE_STATIC ? machine->ring_descriptor_bytes : 0;
-  timed->first_piece = p->plan->piece_count;
-  timed->piece_count = (uint8_t)count;
-  for (size_t i = 0; i < count; i++) {
-    uint64_t ring_bytes = cut_mul(pieces[i].descriptors, ring);
-    p->plan->piece_ps[p->plan->piece_count++] =
-        ibx_dma_piece_ps(machine, &pieces[i]) +
-        cut_mul(ring_bytes, 1000000) / machine->dma_mb_per_s;
-    timed->ring_bytes += ring_bytes;
-  }
-  timed->write_bytes = hbm_bytes(p, insn, 0);
-  timed->read_bytes = hbm_bytes(p, insn, 1);
-  free(pieces);
+  timed->is_moving = true;
+  timed->other = (uint32_t)plan->transfer_count;
+  plan->transfers[plan->transfer_count++] = moved;
   return IBX_OK;
 }
 
-static ibx_status plan_insn(const planner *p, const ibx_insn *insn,
-                            ibx_timed_insn *timed) {
+static void plan_control(ibx_planner *p, const ibx_insn *insn,
+                         ibx_timed_insn *timed) {
+  timed->count = insn->count;
+  timed->reg[0] = insn->reg[0];
+  timed->reg[1] = insn->reg[1];
+  if (timed->kind == IBX_TIMED_LOOP) p->loop_count++;
+}
+
+static void plan_signals(const ibx_planner *p, const ibx_insn *insn,
+                         ibx_timed_insn *timed) {
+  timed->wait_semaphore = insn->wait_semaphore;
+  timed->wait_value = insn->wait_value;
+  timed->signal_semaphore = insn->signal_semaphore;
+  timed->signal_value = insn->signal_value;
+  if (insn->wait_value == 0) return;
+  p->plan->is_waiter[p->engine][insn->wait_semaphore] = true;
+}
+
+static ibx_status plan_new(ibx_planner *p, const ibx_insn *insn,
+                           ibx_timed_insn *timed) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
-  if (!info) return refuse(p, "no such opcode");
+  if (!info) return ibx_plan_refuse(p, "no such opcode");
   if (!(info->engines >> p->engine & 1)) {
-    return refuse(p, "this engine does not have it");
+    return ibx_plan_refuse(p, "this engine does not have it");
   }
   IBX_TRY(check_operands(p, insn, info));
   ibx_insn_cost cost =
       ibx_insn_cost_get(p->machine, p->engine, insn, p->places);
-  timed->issue_ps =
-      ibx_machine_cycles_to_ps(p->machine, p->engine, cost.issue_cycles);
-  timed->result_ps =
-      ibx_machine_cycles_to_ps(p->machine, p->engine, cost.result_cycles);
-  timed->busy_ps =
-      ibx_machine_cycles_to_ps(p->machine, p->engine, cost.busy_cycles);
+  timed->issue_ps = to_ps(p, cost.issue_cycles);
+  timed->result_ps = to_ps(p, cost.result_cycles);
+  timed->busy_ps = to_ps(p, cost.busy_cycles);
   timed->table = cost.table;
   timed->kind = timed_kinds[info->kind];
   timed->words = (uint8_t)ibx_insn_words(insn);
-  add_boxes(p, timed, insn, info);
-  switch (timed->kind) {
+  timed->is_looped = (insn->flags & IBX_FLAG_LOOPED) != 0;
+  plan_signals(p, insn, timed);
+  IBX_TRY(add_boxes(p, timed, insn, info));
+  switch ((ibx_timed_kind)timed->kind) {
   case IBX_TIMED_STATIONARY:
-  case IBX_TIMED_MOVING: timed->rows = rows_of(p, insn); return IBX_OK;
+  case IBX_TIMED_MOVING: timed->rows = rows_of(p, insn); break;
   case IBX_TIMED_DMA:
     if (insn->queue >= p->machine->dma_queues) {
-      return refuse(p, "no such DMA queue");
+      return ibx_plan_refuse(p, "no such DMA queue");
     }
     return plan_dma(p, insn, timed);
-  case IBX_TIMED_WORK:
-    if (ibx_insn_is_call(insn->opcode)) add_traffic(p, insn, info, timed);
-    return IBX_OK;
-  default: return IBX_OK;
-  }
-}
-
-// --- loops --------------------------------------------------------------------------
-
-static ibx_status check_registers(const planner *p, const ibx_insn *insn,
-                                  const ibx_timed_insn *timed) {
-  bool has_end = insn->reg[1] != IBX_NO_REGISTER;
-  switch (timed->kind) {
   case IBX_TIMED_LOOP:
-    if (insn->reg[0] >= IBX_LOOP_REGISTERS) {
-      return refuse(p, "a loop needs a loop register, r0 to r3");
-    }
-    if (has_end && insn->reg[1] >= IBX_REGISTERS) break;
-    return IBX_OK;
+  case IBX_TIMED_LOOP_END:
   case IBX_TIMED_REGISTER:
-    if (insn->reg[0] >= IBX_REGISTERS) break;
-    return IBX_OK;
-  default: return IBX_OK;
+  case IBX_TIMED_SEMAPHORE: plan_control(p, insn, timed); break;
+  case IBX_TIMED_WORK:
+    if (ibx_insn_is_call(insn->opcode)) return plan_call(p, insn, info, timed);
+    break;
   }
-  return refuse(p, "no such register");
+  return IBX_OK;
 }
 
-typedef struct open_loop {
-  size_t index;
-  uint64_t body; ///< instructions executed in one trip
-} open_loop;
-
-// Walks the stream with a stack of open loops; its caller owns the stack.
-static ibx_status match_loops(planner *p, open_loop *stack) {
-  const ibx_stream *stream = &p->entry->streams[p->engine];
-  ibx_timed_insn *timed = p->plan->insns[p->engine];
-  size_t depth = 0;
-  uint64_t executed = 0;
-  for (p->index = 0; p->index < stream->count; p->index++) {
-    const ibx_insn *insn = &stream->insns[p->index];
-    IBX_TRY(check_registers(p, insn, &timed[p->index]));
-    executed++;
-    if (timed[p->index].kind == IBX_TIMED_LOOP) {
-      stack[depth++] = (open_loop){.index = p->index, .body = executed};
-      executed = 0;
-      if (depth > p->plan->loop_depth[p->engine]) {
-        p->plan->loop_depth[p->engine] = depth;
-      }
-    } else if (timed[p->index].kind == IBX_TIMED_LOOP_END) {
-      if (depth == 0) return refuse(p, "ends no loop");
-      open_loop *loop = &stack[--depth];
-      timed[p->index].partner = loop->index;
-      timed[loop->index].partner = p->index;
-      executed = cut_mul(executed, stream->insns[loop->index].count);
-      executed += loop->body;
-    }
-    if (executed > max_executed) {
-      return refuse(p, "more than 2^31 instructions would run; lower the trip "
-                       "counts");
-    }
+// As its twin, elsewhere: only its boxes lie at other addresses.
+static ibx_status plan_twin(ibx_planner *p, const ibx_insn *insn,
+                            const ibx_twin *twin, ibx_timed_insn *timed) {
+  IBX_TRY(box_room(p));
+  *timed = *twin->timed;
+  timed->first_box = (uint32_t)p->plan->box_count;
+  timed->banks = 0;
+  plan_signals(p, insn, timed);
+  for (size_t b = 0; b < timed->box_count; b++) {
+    ibx_timed_box box = p->plan->boxes[twin->timed->first_box + b];
+    int64_t moved = base_of(p, &insn->operand[box.slot]) -
+                    base_of(p, &twin->insn->operand[box.slot]);
+    box.low += moved;
+    box.high += moved;
+    push_box(p, timed, &box);
   }
-  if (depth == 0) return IBX_OK;
-  p->index = stack[depth - 1].index;
-  return refuse(p, "the loop has no loop_end");
+  return IBX_OK;
 }
 
-static ibx_status plan_stream(planner *p) {
+static ibx_status plan_insn(ibx_planner *p, const ibx_insn *insn,
+                            ibx_timed_insn *timed) {
+  ibx_twin *twin = &p->twins[ibx_plan_twin_place(insn)];
+  if (twin->insn && ibx_plan_is_twin(p, twin->insn, insn)) {
+    return plan_twin(p, insn, twin, timed);
+  }
+  IBX_TRY(plan_new(p, insn, timed));
+  if (timed->kind < IBX_TIMED_LOOP) {
+    *twin = (ibx_twin){.insn = insn, .timed = timed};
+  }
+  return IBX_OK;
+}
+
+// --- streams --------------------------------------------------------------------
+
+static ibx_status plan_stream(ibx_planner *p) {
   const ibx_stream *stream = &p->entry->streams[p->engine];
   if (stream->count == 0) return IBX_OK;
-  ibx_timed_insn *timed = calloc(stream->count, sizeof(*timed));
-  open_loop *stack = calloc(stream->count, sizeof(*stack));
+  ibx_timed_insn *timed =
+      stream->count > UINT32_MAX ? NULL : calloc(stream->count, sizeof(*timed));
   p->plan->insns[p->engine] = timed;
-  if (!timed || !stack) {
-    free(stack);
+  if (!timed) {
     return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory to time %zu instructions",
                     stream->count);
   }
-  ibx_status status = IBX_OK;
-  for (p->index = 0; p->index < stream->count && status == IBX_OK; p->index++) {
-    status = plan_insn(p, &stream->insns[p->index], &timed[p->index]);
+  memset(p->recent, 0, sizeof(p->recent));
+  memset(p->twins, 0, sizeof(p->twins));
+  p->loop_count = 0;
+  for (p->index = 0; p->index < stream->count; p->index++) {
+    IBX_TRY(plan_insn(p, &stream->insns[p->index], &timed[p->index]));
   }
-  if (status == IBX_OK) status = match_loops(p, stack);
-  free(stack);
-  return status;
+  return ibx_plan_loops(p);
 }
 
 ibx_status ibx_timing_plan_init(const ibx_machine *machine,
@@ -354,23 +421,28 @@ ibx_status ibx_timing_plan_init(const ibx_machine *machine,
   *plan = (ibx_timing_plan){0};
   ibx_buffer_place *places =
       calloc(entry->buffer_count + 1, sizeof(ibx_buffer_place));
-  if (!places) {
+  ibx_dma_piece *pieces = calloc(machine->dma_engines, sizeof(*pieces));
+  if (!places || !pieces) {
+    free(places);
+    free(pieces);
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu buffers",
                     entry->buffer_count);
   }
   for (size_t i = 0; i < entry->buffer_count; i++) {
     places[i] = entry->buffers[i].place;
   }
-  planner p = {.machine = machine,
-               .entry = entry,
-               .places = places,
-               .plan = plan,
-               .err = err};
+  ibx_planner p = {.machine = machine,
+                   .entry = entry,
+                   .places = places,
+                   .plan = plan,
+                   .pieces = pieces,
+                   .err = err};
   ibx_status status = IBX_OK;
   for (int e = 0; e < IBX_ENGINE_COUNT && status == IBX_OK; e++) {
     p.engine = (ibx_engine)e;
     status = plan_stream(&p);
   }
+  free(pieces);
   free(places);
   return status;
 }
@@ -379,5 +451,7 @@ void ibx_timing_plan_fini(ibx_timing_plan *plan) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     free(plan->insns[e]);
   }
+  free(plan->boxes);
+  free(plan->transfers);
   free(plan->piece_ps);
 }

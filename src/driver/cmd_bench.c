@@ -5,6 +5,7 @@
 // JSON are those of docs; they never change their meaning.
 
 #include "driver/driver.h"
+#include "driver/extents.h"
 #include "driver/timeline.h"
 #include "driver/wall.h"
 #include "imbrex/prove.h"
@@ -23,12 +24,14 @@ typedef struct bench_args {
   double max_regress; ///< per cent
   double max_time_us; ///< negative: no budget
   uint64_t max_hbm, max_host_segments;
+  ibx_option_list extents;
 } bench_args;
 
 /// Everything that is reported of one entry.
 typedef struct figures {
   const ibx_program_data *program;
   const ibx_entry *entry;
+  ibx_extent_list extents;
   ibx_sim_time time;
   ibx_proof proof;
   double wall_us; ///< negative: not measured
@@ -118,11 +121,21 @@ static void add_counts(json_t *root, const figures *f) {
   }
 }
 
+static json_t *extents_json(const figures *f) {
+  json_t *extents = json_object();
+  for (size_t i = 0; i < f->extents.count; i++) {
+    json_object_set_new(extents, f->extents.items[i].name,
+                        json_integer(f->extents.items[i].value));
+  }
+  return extents;
+}
+
 static json_t *figures_json(const figures *f) {
   json_t *root = json_object();
   json_object_set_new(root, "model", json_string(f->program->model));
   json_object_set_new(root, "target", json_string(f->program->machine->name));
   json_object_set_new(root, "entry", json_string(f->entry->name));
+  json_object_set_new(root, "extents", extents_json(f));
   add_times(root, f);
   json_object_set_new(root, "engines", engines_json(f));
   add_counts(root, f);
@@ -192,6 +205,10 @@ static void print_sizes(const figures *f) {
 static void print_figures(const figures *f) {
   printf("%s, entry %s, %s\n", f->program->model, f->entry->name,
          f->program->machine->name);
+  for (size_t i = 0; i < f->extents.count; i++) {
+    printf("extent     %s = %" PRIu32 "\n", f->extents.items[i].name,
+           f->extents.items[i].value);
+  }
   printf("simulated  %.1f us\n", to_us(f->time.total_ps));
   print_bounds(f);
   print_engines(f);
@@ -246,6 +263,23 @@ static ibx_status check_budgets(const bench_args *args, const figures *f,
 
 // --- the command ----------------------------------------------------------------
 
+static ibx_sim_time_options time_options(const figures *f) {
+  return (ibx_sim_time_options){.extents = f->extents.items,
+                                .extent_count = f->extents.count};
+}
+
+// The prover follows no number from memory: what it sees is the entry at the
+// extents that are timed.
+static ibx_status prove(figures *f, ibx_error *err) {
+  ibx_entry *fixed = NULL;
+  IBX_TRY(ibx_sim_fix_extents(f->entry, f->extents.items, f->extents.count,
+                              &fixed, err));
+  ibx_status status =
+      ibx_prove_entry(f->program, fixed ? fixed : f->entry, &f->proof, err);
+  ibx_sim_free_fixed(fixed);
+  return status;
+}
+
 static ibx_status measure(const bench_args *args, const ibx_program *program,
                           figures *f, ibx_error *err) {
   f->program = ibx_program_get(program);
@@ -255,8 +289,10 @@ static ibx_status measure(const bench_args *args, const ibx_program *program,
     return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
                     args->entry ? args->entry : "");
   }
-  IBX_TRY(ibx_prove_entry(f->program, f->entry, &f->proof, err));
-  IBX_TRY(ibx_sim_time_entry(f->program, f->entry, NULL, NULL, &f->time, err));
+  IBX_TRY(prove(f, err));
+  ibx_sim_time_options options = time_options(f);
+  IBX_TRY(
+      ibx_sim_time_entry_with(f->program, f->entry, &options, &f->time, err));
   if (!args->wall) return IBX_OK;
   return ibx_wall_measure(f->program, f->entry, &f->wall_us, err);
 }
@@ -271,29 +307,37 @@ static int report(const bench_args *args, const figures *f) {
   }
   if (args->timeline) {
     printf("\n");
-    ibx_status status =
-        ibx_timeline_draw(f->program, f->entry, f->time.total_ps, stdout, &err);
+    ibx_sim_time_options options = time_options(f);
+    ibx_status status = ibx_timeline_draw(f->program, f->entry, &options,
+                                          f->time.total_ps, stdout, &err);
     if (status != IBX_OK) return ibx_driver_fail(&err);
   }
   if (exit_code != 0) return exit_code;
   return check_budgets(args, f, &err) == IBX_OK ? 0 : ibx_driver_fail(&err);
 }
 
-static int run(const bench_args *args, const char *path) {
+static int run_at(const bench_args *args, const char *path, figures *f) {
   ibx_error err = {0};
   ibx_compile_request request;
   ibx_loaded loaded;
-  figures f = {0};
   if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }
   ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
   ibx_compile_request_fini(&request);
   if (status != IBX_OK) return ibx_driver_fail(&err);
-  int exit_code = measure(args, loaded.program, &f, &err) == IBX_OK
-                      ? report(args, &f)
+  int exit_code = measure(args, loaded.program, f, &err) == IBX_OK
+                      ? report(args, f)
                       : ibx_driver_fail(&err);
   ibx_loaded_fini(&loaded);
+  return exit_code;
+}
+
+static int run(const bench_args *args, const char *path) {
+  figures f = {0};
+  int exit_code = ibx_extent_list_read("bench", &args->extents, &f.extents);
+  if (exit_code == 0) exit_code = run_at(args, path, &f);
+  ibx_extent_list_fini(&f.extents);
   return exit_code;
 }
 
@@ -310,6 +354,9 @@ int ibx_cmd_bench(int argc, char **argv) {
        "also runs the program and measures the simulator"},
       {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
        "entry of a program with several (the first)"},
+      {"extent", 0, IBX_OPTION_LIST, &args.extents, "NAME=V",
+       "value of a loop limit that the program loads from NAME, a buffer or an "
+       "input, instead of the most that it allows"},
       {"baseline", 0, IBX_OPTION_TEXT, &args.baseline, "FILE",
        "earlier JSON of bench to compare with"},
       {"max-regress", 0, IBX_OPTION_NUMBER, &args.max_regress, "PERCENT",

@@ -123,6 +123,7 @@ static const struct {
 #define IBX_SHAPE(insn, slot, partitions, elements)                            \
   {#insn, #partitions, #elements, slot},
 #define IBX_TABLE(insn, slot) {#insn, NULL, NULL, slot},
+#define IBX_ONCE(insn, slot) {#insn, "1", NULL, slot},
 #include "imbrex/isa.def"
 };
 
@@ -270,7 +271,9 @@ static void print_common_limits_md(FILE *out) {
 static void print_shapes_md(FILE *out, const char *insn) {
   for (size_t i = 0; i < IBX_COUNT_OF(shapes); i++) {
     if (strcmp(shapes[i].insn, insn) != 0) continue;
-    if (!shapes[i].partitions) {
+    if (!shapes[i].elements && shapes[i].partitions) {
+      fprintf(out, "- operand %d: does not walk dimension 0\n", shapes[i].slot);
+    } else if (!shapes[i].partitions) {
       fprintf(out, "- operand %d: any of `count` rows\n", shapes[i].slot);
     } else if (strcmp(shapes[i].elements, "ALL") == 0) {
       fprintf(out, "- operand %d: %s partitions\n", shapes[i].slot,
@@ -292,6 +295,16 @@ static void print_modes_md(FILE *out, const char *insn) {
   }
 }
 
+static void print_commands_md(FILE *out, uint8_t opcode) {
+  const char *separator = "- commands: ";
+  for (uint8_t i = 0; i < IBX_REDUCE_COUNT; i++) {
+    if (!(ibx_insn_reduces(opcode) >> i & 1)) continue;
+    fprintf(out, "%s%s", separator, ibx_reduce_name(i));
+    separator = ", ";
+  }
+  if (ibx_insn_reduces(opcode) != 0) fputc('\n', out);
+}
+
 static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fprintf(out, "\n### %s\n\n%s.\n\n", row->name, row->sentence);
   fprintf(out, "- opcode 0x%02x, format [%s](#%s)\n- engines: ", row->opcode,
@@ -304,6 +317,7 @@ static void print_insn_md(FILE *out, const ibx_isa_row *row) {
   fputc('\n', out);
   print_shapes_md(out, row->name);
   print_modes_md(out, row->name);
+  print_commands_md(out, (uint8_t)row->opcode);
   const char *rule;
   for (size_t i = 0; (rule = ibx_isa_limit(row->name, i)) != NULL; i++) {
     fprintf(out, "- limit: %s\n", rule);

@@ -101,11 +101,15 @@ static void draw_axis(const timeline *t, FILE *out) {
 }
 
 ibx_status ibx_timeline_draw(const ibx_program_data *program,
-                             const ibx_entry *entry, uint64_t total_ps,
-                             FILE *out, ibx_error *err) {
+                             const ibx_entry *entry,
+                             const ibx_sim_time_options *options,
+                             uint64_t total_ps, FILE *out, ibx_error *err) {
   timeline t = {.entry = entry, .total_ps = total_ps};
+  ibx_sim_time_options drawn = *options;
+  drawn.on_event = on_event;
+  drawn.user = &t;
   ibx_sim_time time;
-  IBX_TRY(ibx_sim_time_entry(program, entry, on_event, &t, &time, err));
+  IBX_TRY(ibx_sim_time_entry_with(program, entry, &drawn, &time, err));
   draw_axis(&t, out);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     draw_row(&t, e, ibx_engine_name((ibx_engine)e), 1, out);

@@ -10,9 +10,11 @@
 
 #include <stdio.h>
 
-/// Times the entry again, with `total_ps` known, and draws it.
+/// Times the entry again, with `total_ps` known, and draws it. The extents of
+/// `options` count, its events do not.
 IBX_NODISCARD ibx_status ibx_timeline_draw(const ibx_program_data *program,
                                            const ibx_entry *entry,
+                                           const ibx_sim_time_options *options,
                                            uint64_t total_ps, FILE *out,
                                            ibx_error *err);
 

@@ -33,7 +33,7 @@ typedef struct ibx_kind {
   unsigned number;
 } ibx_kind;
 
-enum { IBX_IR_GROUPS = 20, IBX_IR_GROUP_FIELDS = 16 };
+enum { IBX_IR_GROUPS = 20, IBX_IR_GROUP_FIELDS = 32 };
 
 /// Fields of an instruction format that are one attribute: all of operand 0
 /// (but its buffer), all of `num`, `partitions` alone.

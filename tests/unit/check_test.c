@@ -590,6 +590,67 @@ static issue good_hardware_dma(void) {
   return it;
 }
 
+static issue good_indexed(ibx_opcode opcode, size_t table) {
+  issue it = make(opcode, IBX_ENGINE_GPSIMD);
+  it.insn.partitions = 1;
+  it.insn.dge = IBX_DGE_SOFTWARE;
+  it.insn.num[0] = 16;
+  it.insn.num[3] = 1;
+  it.insn.count = 100;
+  for (size_t i = 0; i < 2; i++) {
+    it.insn.operand[i] = (ibx_operand){.buffer = i == table ? HBM : SBUF,
+                                       .dtype = IBX_DTYPE_F32,
+                                       .step = {[4] = 1}};
+  }
+  it.insn.operand[table].step[0] = 8;
+  it.insn.operand[1 - table].partition_step[0] = 1;
+  it.insn.operand[2] =
+      (ibx_operand){.buffer = SBUF, .offset = 4096, .dtype = IBX_DTYPE_U32};
+  return it;
+}
+
+static issue good_scatter(void) { return good_indexed(IBX_OP_dma_scatter, 0); }
+static issue good_scatter_add(void) {
+  return good_indexed(IBX_OP_dma_scatter_add, 0);
+}
+static issue good_gather_add(void) {
+  return good_indexed(IBX_OP_dma_gather_add, 1);
+}
+static issue good_gather_skip(void) {
+  return good_indexed(IBX_OP_dma_gather_skip, 1);
+}
+
+static issue good_between(ibx_opcode opcode) {
+  issue it = make(opcode, IBX_ENGINE_SYNC);
+  it.insn.partitions = 1;
+  it.insn.num[3] = it.insn.num[4] = 8;
+  for (size_t i = 0; i < 2; i++) {
+    it.insn.operand[i] = (ibx_operand){.buffer = HBM,
+                                       .offset = i * 4096,
+                                       .dtype = IBX_DTYPE_BF16,
+                                       .step = {[3] = 8, [4] = 1}};
+  }
+  return it;
+}
+
+static issue good_dma_transpose(void) {
+  issue it = good_between(IBX_OP_dma_transpose);
+  it.insn.operand[0].step[3] = 1;
+  it.insn.operand[0].step[4] = 8;
+  return it;
+}
+
+static issue good_compute(void) {
+  issue it = good_between(IBX_OP_dma_compute);
+  it.insn.num[0] = 16;
+  it.insn.operand[1].step[0] = 64;
+  return it;
+}
+
+static issue good_accumulate(void) {
+  return good_between(IBX_OP_dma_accumulate);
+}
+
 static issue good_gather(void) {
   issue it = {ibx_insn_make(IBX_OP_dma_gather), IBX_ENGINE_GPSIMD, NULL};
   it.insn.num[0] = 128;
@@ -707,6 +768,13 @@ static const make_fn goods[] = {
     good_dma,
     good_hardware_dma,
     good_gather,
+    good_scatter,
+    good_scatter_add,
+    good_gather_add,
+    good_gather_skip,
+    good_dma_transpose,
+    good_compute,
+    good_accumulate,
     good_semaphore,
     good_loop,
     good_loop_end,
@@ -757,6 +825,14 @@ typedef struct rule {
   }
 
 // clang-format off
+BREAK(table_in_sbuf,      i->operand[0].buffer = SBUF)
+BREAK(add_integers,       i->operand[0].dtype = IBX_DTYPE_I32)
+BREAK(sources_17,         i->num[0] = 17)
+BREAK(sum_moves,          i->operand[0].step[0] = 1)
+BREAK(transpose_bytes,    i->operand[0].dtype = i->operand[1].dtype = IBX_DTYPE_I8)
+BREAK(transpose_casts,    i->operand[0].dtype = IBX_DTYPE_F16)
+BREAK(transpose_wide,     i->num[4] = 129)
+BREAK(transpose_plain,    i->operand[0].step[3] = 8)
 BREAK(no_opcode,          i->opcode = 0xee)
 BREAK(on_sync,            it->engine = IBX_ENGINE_SYNC)
 BREAK(on_nothing,         it->engine = (ibx_engine)9)
@@ -990,6 +1066,15 @@ static const rule rules[] = {
     {good_register_load,     src_psum,          "is in psum"},
     {good_register_load,     src_hbm,           "only a DMA reaches"},
     {good_dma,               src_psum,          "no DMA reaches"},
+    {good_scatter,           table_in_sbuf,     "destination must be in hbm"},
+    {good_scatter_add,       add_integers,      "floats of at most 32 bits are added"},
+    {good_accumulate,        add_integers,      "floats of at most 32 bits are added"},
+    {good_compute,           sources_17,        "17 sources; the most is 16"},
+    {good_compute,           sum_moves,         "moves from source to source"},
+    {good_dma_transpose,     transpose_bytes,   "equal types of 16 or 32 bits"},
+    {good_dma_transpose,     transpose_casts,   "bf16 to f16; equal types"},
+    {good_dma_transpose,     transpose_wide,    "num[4] is 129"},
+    {good_dma_transpose,     transpose_plain,   "contiguous in dimension 4"},
     {good_copy,              p_0,               "0 partitions"},
     {good_copy,              p_129,             "129 partitions"},
     {good_copy,              p_128_at_64,       "destination has 128 partitions from 64"},
@@ -1073,8 +1158,8 @@ static const rule rules[] = {
     {good_dma,               dst_i64,           "move unconverted only"},
     {good_dma,               src_u64,           "move unconverted only"},
     {good_gather,            index_type,        "u32 is needed"},
-    {good_gather,            index_hbm,         "wrong memory"},
-    {good_gather,            table_sbuf,        "wrong memory"},
+    {good_gather,            index_hbm,         "the source must be in hbm"},
+    {good_gather,            table_sbuf,        "the source must be in hbm"},
     {good_gather,            index_129,         "129 indices"},
     {good_gather,            table_empty,       "0 rows"},
     {good_loop,              reg_4,             "register 4; there are 4"},

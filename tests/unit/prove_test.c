@@ -717,6 +717,72 @@ static void loops_nest_and_match(void **state) {
   ACCEPT(&t);
 }
 
+typedef struct folds {
+  tiny t;
+  ibx_insn *first, *second, *read;
+} folds;
+
+// Two exponentials that add to the accumulators, which are read then.
+static void folds_init(folds *f) {
+  tiny_init(&f->t);
+  f->t.program.machine = ibx_machine_get(IBX_TARGET_ibx4);
+  uint16_t a = tiny_sbuf(&f->t, "a", 0, 64);
+  tiny_zero(&f->t, IBX_ENGINE_VECTOR, a, 0, 16);
+  f->first = tiny_copy(&f->t, IBX_ENGINE_VECTOR, a, 0, a, 0, 16);
+  f->second = tiny_copy(&f->t, IBX_ENGINE_VECTOR, a, 0, a, 0, 16);
+  f->read = tiny_zero(&f->t, IBX_ENGINE_VECTOR, a, 0, 1);
+  f->first->opcode = f->second->opcode = IBX_OP_exponential;
+  f->read->opcode = IBX_OP_read_accumulator;
+  f->first->reduce = IBX_REDUCE_RESET_REDUCE;
+  f->second->reduce = IBX_REDUCE_REDUCE;
+}
+
+static void accumulators_are_set_before_they_are_used(void **state) {
+  (void)state;
+  folds f;
+  folds_init(&f);
+  ACCEPT(&f.t);
+  f.first->reduce = IBX_REDUCE_LOAD_REDUCE;
+  ACCEPT(&f.t);
+  f.first->reduce = IBX_REDUCE_REDUCE;
+  REFUSE(&f.t, "uses accumulators of vector that nothing has set");
+  f.first->reduce = IBX_REDUCE_IDLE;
+  f.second->reduce = IBX_REDUCE_IDLE;
+  REFUSE(&f.t, "read_accumulator");
+}
+
+// Each partition has one of its own.
+static void accumulators_of_other_partitions_do_not_count(void **state) {
+  (void)state;
+  folds f;
+  folds_init(&f);
+  f.first->partitions = 64;
+  REFUSE(&f.t, "exponential");
+  f.second->partitions = 32;
+  REFUSE(&f.t, "read_accumulator");
+  f.read->partitions = 64;
+  ACCEPT(&f.t);
+}
+
+// What Vector's hold after IDLE is not documented; Scalar has its own.
+static void idle_forgets_accumulators_of_vector(void **state) {
+  (void)state;
+  folds f;
+  folds_init(&f);
+  f.second->reduce = IBX_REDUCE_IDLE;
+  REFUSE(&f.t, "read_accumulator");
+  f.second->partitions = 64;
+  f.read->partitions = 32;
+  f.read->operand[0].partition = 64;
+  ACCEPT(&f.t);
+  folds_init(&f);
+  f.t.entry.streams[IBX_ENGINE_VECTOR].count--;
+  tiny_signal(f.second, 1, 1);
+  ibx_insn *other = tiny_add(&f.t, IBX_ENGINE_SCALAR, *f.read);
+  tiny_wait(other, 1, 1);
+  REFUSE(&f.t, "accumulators of scalar");
+}
+
 static void a_program_that_takes_forever_is_too_long(void **state) {
   (void)state;
   tiny t;
@@ -845,6 +911,9 @@ int main(void) {
       cmocka_unit_test(groups_of_one_bank_are_apart),
       cmocka_unit_test(the_array_is_loaded_before_it_multiplies),
       cmocka_unit_test(a_psum_tile_is_measured),
+      cmocka_unit_test(accumulators_are_set_before_they_are_used),
+      cmocka_unit_test(accumulators_of_other_partitions_do_not_count),
+      cmocka_unit_test(idle_forgets_accumulators_of_vector),
       cmocka_unit_test(loops_move_addresses),
       cmocka_unit_test(loops_nest_and_match),
       cmocka_unit_test(a_program_that_takes_forever_is_too_long),

@@ -728,6 +728,47 @@ static void events_come_in_order_of_start(void **s) {
   assert_true(log.last_end_ps <= o.time.total_ps);
 }
 
+typedef struct dma_log {
+  uint64_t issued, pieces[20], done_ps, signal_ps;
+  bool is_ordered;
+} dma_log;
+
+static void log_dma(void *user, const ibx_sim_event *event) {
+  dma_log *log = user;
+  if (event->issuer != IBX_ENGINE_SYNC) return;
+  log->is_ordered = log->is_ordered && event->done_ps >= event->end_ps;
+  if (event->agent >= IBX_ENGINE_COUNT) {
+    assert_true(event->dma < log->issued);
+    log->pieces[event->dma]++;
+    log->done_ps = event->done_ps;
+    log->signal_ps = event->signal_ps;
+  } else if (event->index == 1) {
+    assert_int_equal(event->dma, log->issued++);
+    assert_int_equal(event->signal_ps, 0);
+  }
+}
+
+static void pieces_tell_their_dma(void **s) {
+  (void)s;
+  dma_log log = {.is_ordered = true};
+  outcome o = run_with("ibx3",
+                       ".engine sync\n"
+                       "loop r0 count=20\n"
+                       "dma_copy a:f32 pstep(1, 0), x:f32 size(5, 100) "
+                       "signal s1+5\n"
+                       "loop_end\n",
+                       log_dma, &log);
+  assert_int_equal(o.status, IBX_OK);
+  assert_true(log.is_ordered);
+  assert_int_equal(log.issued, 20);
+  for (size_t i = 0; i < 20; i++) {
+    assert_int_equal(log.pieces[i], 5);
+  }
+  // Nothing else runs at the end: the last piece is the end of the run.
+  assert_int_equal(log.done_ps, o.time.total_ps);
+  assert_int_equal(log.signal_ps, log.done_ps + o.machine->dma_completion_ps);
+}
+
 static void a_million_trips_need_no_memory(void **s) {
   (void)s;
   // The signaller never waits: what has risen is one number.
@@ -799,6 +840,7 @@ int main(void) {
       cmocka_unit_test(a_bank_serves_one_side_at_a_time),
       cmocka_unit_test(v2_engines_share_ports),
       cmocka_unit_test(events_come_in_order_of_start),
+      cmocka_unit_test(pieces_tell_their_dma),
       cmocka_unit_test(a_million_trips_need_no_memory),
       cmocka_unit_test(the_same_text_takes_the_same_time),
   };

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef IBX_DRIVER_EXTENTS_H
+#define IBX_DRIVER_EXTENTS_H
+
+/// \file
+/// The option --extent NAME=V: what the user knows of a number that a program
+/// reads from memory.
+
+#include "driver/options.h"
+#include "imbrex/sim.h"
+
+/// Zero at first. Owns its names.
+typedef struct ibx_extent_list {
+  ibx_sim_extent *items;
+  size_t count;
+} ibx_extent_list;
+
+/// Reads every NAME=V of `given`. Returns 0, or an exit code after printing
+/// what is wrong. ibx_extent_list_fini() is due in either case.
+IBX_NODISCARD int ibx_extent_list_read(const char *command,
+                                       const ibx_option_list *given,
+                                       ibx_extent_list *out);
+void ibx_extent_list_fini(ibx_extent_list *list);
+
+#endif

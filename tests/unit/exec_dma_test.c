@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DMAs that do more than copy: transpose, sum, accumulate, scatter, skip. Each
+// runs in every order of pieces and is compared with what its definition says;
+// the prover accepts what is right and refuses what reads unwritten rows.
+
+#include "imbrex/prove.h"
+
+#include "support/sim_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+enum { ROWS = 48, WIDTH = 24, TABLE = 100 };
+
+typedef struct bench {
+  world w;
+  ibx_tensor_decl ports[3]; ///< two inputs and the state, which is both
+  float src[16 * ROWS * WIDTH];
+  float dst[TABLE * WIDTH], before[TABLE * WIDTH];
+  uint32_t index[ROWS];
+  uint64_t seed;
+  uint16_t in, state, indices, chip, index_chip;
+} bench;
+
+static bench *bench_create(ibx_target target, uint64_t seed) {
+  bench *b = calloc(1, sizeof(*b));
+  assert_non_null(b);
+  world_init(&b->w, target);
+  b->seed = seed * 77 + 1;
+  for (size_t i = 0; i < IBX_COUNT_OF(b->src); i++) {
+    b->src[i] = world_float(&b->seed, 8.0f);
+  }
+  for (size_t i = 0; i < IBX_COUNT_OF(b->dst); i++) {
+    b->dst[i] = b->before[i] = world_float(&b->seed, 8.0f);
+  }
+  b->in = world_hbm(&b->w, IBX_BUFFER_INPUT, b->src, sizeof(b->src));
+  b->state = world_hbm(&b->w, IBX_BUFFER_STATE, b->dst, sizeof(b->dst));
+  b->indices = world_hbm(&b->w, IBX_BUFFER_INPUT, b->index, sizeof(b->index));
+  b->chip = world_chip(&b->w, IBX_SPACE_SBUF, 0, 4096);
+  const uint16_t buffers[] = {b->in, b->indices, b->state};
+  const uint64_t counts[] = {IBX_COUNT_OF(b->src), ROWS, IBX_COUNT_OF(b->dst)};
+  const char *const names[] = {"in", "indices", "state"};
+  for (size_t i = 0; i < 3; i++) {
+    b->ports[i] = (ibx_tensor_decl){
+        .name = names[i],
+        .buffer = buffers[i],
+        .rank = 1,
+        .dtype = (uint8_t)(i == 1 ? IBX_DTYPE_U32 : IBX_DTYPE_F32),
+        .shape = {counts[i]}};
+  }
+  b->w.entry.inputs = b->ports;
+  b->w.entry.input_count = 3;
+  b->w.entry.outputs = &b->ports[2];
+  b->w.entry.output_count = 1;
+  b->index_chip = world_chip(&b->w, IBX_SPACE_SBUF, 4096, 64);
+  return b;
+}
+
+// Different rows of the table, in random order.
+static void make_indices(bench *b) {
+  uint32_t all[TABLE];
+  for (uint32_t i = 0; i < TABLE; i++) {
+    uint32_t at = world_below(&b->seed, i + 1);
+    all[i] = all[at];
+    all[at] = i;
+  }
+  memcpy(b->index, all, sizeof(b->index));
+}
+
+static ibx_operand rows_of(uint16_t buffer, int32_t width) {
+  return (ibx_operand){
+      .buffer = buffer, .dtype = IBX_DTYPE_F32, .step = {[0] = width, [4] = 1}};
+}
+
+static ibx_operand lanes_of(uint16_t buffer) {
+  return (ibx_operand){.buffer = buffer,
+                       .dtype = IBX_DTYPE_F32,
+                       .step = {[4] = 1},
+                       .partition_step = {[0] = 1}};
+}
+
+static uint16_t pieces_of(const bench *b, const ibx_insn *insn) {
+  ibx_buffer_place places[WORLD_BUFFERS];
+  for (size_t i = 0; i < b->w.entry.buffer_count; i++) {
+    places[i] = b->w.buffers[i].place;
+  }
+  return (uint16_t)ibx_dma_split(&b->w.machine, insn, places, NULL);
+}
+
+// A DMA after all before it: issued by Sync or GpSimd, waited for by GpSimd.
+static void add(bench *b, ibx_insn insn) {
+  uint16_t pieces = pieces_of(b, &insn);
+  world_add(&b->w, IBX_ENGINE_GPSIMD, world_signal(insn, 0, pieces));
+  ibx_insn wait = ibx_insn_make(IBX_OP_semaphore);
+  world_add(&b->w, IBX_ENGINE_GPSIMD, world_wait(wait, 0, pieces));
+}
+
+static ibx_insn make_dma(ibx_opcode opcode, ibx_operand dst, ibx_operand src) {
+  ibx_insn insn = ibx_insn_make(opcode);
+  insn.num[0] = ROWS;
+  insn.num[4] = WIDTH;
+  insn.operand[0] = dst;
+  insn.operand[1] = src;
+  insn.dge = IBX_DGE_STATIC;
+  return insn;
+}
+
+static void load_index(bench *b) {
+  ibx_insn insn = make_dma(IBX_OP_dma_copy, lanes_of(b->index_chip),
+                           rows_of(b->indices, 1));
+  insn.num[4] = 1;
+  insn.operand[0].dtype = insn.operand[1].dtype = IBX_DTYPE_U32;
+  add(b, insn);
+}
+
+static void load_rows(bench *b) {
+  add(b, make_dma(IBX_OP_dma_copy, lanes_of(b->chip), rows_of(b->in, WIDTH)));
+}
+
+static ibx_insn indexed(const bench *b, ibx_opcode opcode, ibx_operand dst,
+                        ibx_operand src) {
+  ibx_insn insn = make_dma(opcode, dst, src);
+  insn.operand[2] =
+      (ibx_operand){.buffer = b->index_chip, .dtype = IBX_DTYPE_U32};
+  insn.dge = IBX_DGE_SOFTWARE;
+  insn.count = TABLE;
+  return insn;
+}
+
+static void run_all_orders(bench *b, const float *expected) {
+  for (int run = 0; run < 6; run++) {
+    memcpy(b->dst, b->before, sizeof(b->dst));
+    ibx_sim_order order = run == 0   ? IBX_SIM_ORDER_PROGRAM
+                          : run == 1 ? IBX_SIM_ORDER_ADVERSARIAL
+                                     : IBX_SIM_ORDER_RANDOM;
+    if (world_run(&b->w, order, (uint64_t)run) != IBX_OK) {
+      fail_msg("%s", b->w.err.message);
+    }
+    assert_memory_equal(b->dst, expected, sizeof(b->dst));
+  }
+}
+
+static void assert_proved(bench *b) {
+  ibx_proof proof;
+  ibx_error err = {0};
+  if (ibx_prove_entry(&b->w.program, &b->w.entry, &proof, &err) != IBX_OK) {
+    fail_msg("%s", err.message);
+  }
+}
+
+static void scatter_puts_rows_where_the_index_says(void **state) {
+  (void)state;
+  for (int adds = 0; adds < 2; adds++) {
+    bench *b = bench_create(IBX_TARGET_ibx3, 3);
+    make_indices(b);
+    load_index(b);
+    load_rows(b);
+    add(b, indexed(b, adds ? IBX_OP_dma_scatter_add : IBX_OP_dma_scatter,
+                   rows_of(b->state, WIDTH), lanes_of(b->chip)));
+    float expected[TABLE * WIDTH];
+    memcpy(expected, b->before, sizeof(expected));
+    for (size_t i = 0; i < ROWS; i++) {
+      for (size_t j = 0; j < WIDTH; j++) {
+        float *to = &expected[b->index[i] * WIDTH + j];
+        *to = adds ? *to + b->src[i * WIDTH + j] : b->src[i * WIDTH + j];
+      }
+    }
+    assert_proved(b);
+    run_all_orders(b, expected);
+    b->index[7] = b->index[30];
+    assert_int_equal(world_run(&b->w, IBX_SIM_ORDER_PROGRAM, 0),
+                     IBX_DEVICE_ERROR);
+    assert_non_null(strstr(b->w.err.message, "stands in partitions 7 and 30"));
+    b->index[7] = TABLE;
+    assert_int_equal(world_run(&b->w, IBX_SIM_ORDER_RANDOM, 0),
+                     IBX_DEVICE_ERROR);
+    free(b);
+  }
+}
+
+static void skipped_rows_stay_as_they_were(void **state) {
+  (void)state;
+  const ibx_opcode opcodes[] = {IBX_OP_dma_scatter, IBX_OP_dma_gather_skip,
+                                IBX_OP_dma_gather_add};
+  for (size_t k = 0; k < IBX_COUNT_OF(opcodes); k++) {
+    bench *b = bench_create(IBX_TARGET_ibx2, 5);
+    make_indices(b);
+    for (size_t i = 0; i < ROWS; i += 3) {
+      b->index[i] = i % 2 ? UINT32_MAX : TABLE;
+    }
+    load_index(b);
+    load_rows(b);
+    bool is_scatter = opcodes[k] == IBX_OP_dma_scatter;
+    ibx_insn insn = is_scatter
+                        ? indexed(b, opcodes[k], rows_of(b->state, WIDTH),
+                                  lanes_of(b->chip))
+                        : indexed(b, opcodes[k], lanes_of(b->chip),
+                                  rows_of(b->state, WIDTH));
+    if (opcodes[k] != IBX_OP_dma_gather_skip) {
+      insn.mode = IBX_MODE_dma_scatter_SKIP;
+    }
+    add(b, insn);
+    float expected[TABLE * WIDTH];
+    memcpy(expected, b->before, sizeof(expected));
+    if (!is_scatter) { // what was gathered goes to the first rows
+      add(b, make_dma(IBX_OP_dma_copy, rows_of(b->state, WIDTH),
+                      lanes_of(b->chip)));
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+      for (size_t j = 0; j < WIDTH; j++) {
+        bool skipped = i % 3 == 0;
+        float own = b->src[i * WIDTH + j];
+        float row = skipped ? 0.0f : b->before[b->index[i] * WIDTH + j];
+        if (is_scatter) {
+          if (!skipped) expected[b->index[i] * WIDTH + j] = own;
+        } else if (opcodes[k] == IBX_OP_dma_gather_add) {
+          expected[i * WIDTH + j] = skipped ? own : own + row;
+        } else {
+          expected[i * WIDTH + j] = skipped ? own : row;
+        }
+      }
+    }
+    assert_proved(b);
+    run_all_orders(b, expected);
+    free(b);
+  }
+}
+
+static void compute_sums_its_sources_in_order(void **state) {
+  (void)state;
+  for (uint32_t sources = 1; sources <= 16; sources += 5) {
+    bench *b = bench_create(IBX_TARGET_ibx3, sources);
+    ibx_insn insn = make_dma(IBX_OP_dma_compute, lanes_of(b->chip),
+                             rows_of(b->in, ROWS * WIDTH));
+    insn.num[0] = sources;
+    insn.num[3] = ROWS;
+    insn.operand[0].partition_step[0] = 0;
+    insn.operand[0].partition_step[3] = 1;
+    insn.operand[1].step[3] = WIDTH;
+    add(b, insn);
+    add(b, make_dma(IBX_OP_dma_accumulate, rows_of(b->state, WIDTH),
+                    lanes_of(b->chip)));
+    float expected[TABLE * WIDTH];
+    memcpy(expected, b->before, sizeof(expected));
+    for (size_t i = 0; i < (size_t)ROWS * WIDTH; i++) {
+      float sum = b->src[i];
+      for (uint32_t s = 1; s < sources; s++) {
+        sum += b->src[s * ROWS * WIDTH + i];
+      }
+      expected[i] += sum;
+    }
+    assert_proved(b);
+    run_all_orders(b, expected);
+    free(b);
+  }
+}
+
+static void transposition_swaps_two_dimensions(void **state) {
+  (void)state;
+  bench *b = bench_create(IBX_TARGET_ibx4, 9);
+  ibx_insn insn = ibx_insn_make(IBX_OP_dma_transpose);
+  insn.num[3] = ROWS;
+  insn.num[4] = WIDTH;
+  insn.operand[0] = (ibx_operand){.buffer = b->chip,
+                                  .dtype = IBX_DTYPE_F32,
+                                  .step = {[3] = 1},
+                                  .partition_step = {[4] = 1}};
+  insn.operand[1] = (ibx_operand){
+      .buffer = b->in, .dtype = IBX_DTYPE_F32, .step = {[3] = WIDTH, [4] = 1}};
+  add(b, insn);
+  ibx_insn store =
+      make_dma(IBX_OP_dma_copy, rows_of(b->state, ROWS), lanes_of(b->chip));
+  store.num[0] = WIDTH;
+  store.num[4] = ROWS;
+  add(b, store);
+  float expected[TABLE * WIDTH];
+  memcpy(expected, b->before, sizeof(expected));
+  for (size_t i = 0; i < WIDTH; i++) {
+    for (size_t j = 0; j < ROWS; j++) {
+      expected[i * ROWS + j] = b->src[j * WIDTH + i];
+    }
+  }
+  assert_proved(b);
+  run_all_orders(b, expected);
+  free(b);
+}
+
+static void adding_to_what_was_not_written_is_refused(void **state) {
+  (void)state;
+  bench *b = bench_create(IBX_TARGET_ibx3, 1);
+  ibx_insn insn =
+      make_dma(IBX_OP_dma_accumulate, lanes_of(b->chip), rows_of(b->in, WIDTH));
+  add(b, insn);
+  ibx_proof proof;
+  ibx_error err = {0};
+  assert_int_equal(ibx_prove_entry(&b->w.program, &b->w.entry, &proof, &err),
+                   IBX_UNPROVEN);
+  assert_non_null(strstr(err.message, "that were not written"));
+  free(b);
+}
+
+// Rates of ARCH3 and ARCH4: the bytes of a piece, descriptors aside.
+static void slow_transfers_take_their_share_of_the_rate(void **state) {
+  (void)state;
+  const struct {
+    ibx_opcode opcode;
+    ibx_target target;
+    bool from_hbm, to_hbm;
+    uint64_t percent;
+  } cases[] = {
+      {IBX_OP_dma_copy, IBX_TARGET_ibx3, true, false, 100},
+      {IBX_OP_dma_accumulate, IBX_TARGET_ibx2, true, false, 50},
+      {IBX_OP_dma_accumulate, IBX_TARGET_ibx3, true, false, 50},
+      {IBX_OP_dma_accumulate, IBX_TARGET_ibx4, true, false, 100},
+      {IBX_OP_dma_accumulate, IBX_TARGET_ibx4, false, true, 50},
+      {IBX_OP_dma_transpose, IBX_TARGET_ibx3, true, false, 90},
+      {IBX_OP_dma_transpose, IBX_TARGET_ibx3, false, false, 50},
+  };
+  const ibx_buffer_place places[] = {
+      {.space = IBX_SPACE_HBM, .partitions = 1, .bytes = 1 << 20},
+      {.space = IBX_SPACE_SBUF, .partitions = 128, .bytes = 4096}};
+  for (size_t i = 0; i < IBX_COUNT_OF(cases); i++) {
+    const ibx_machine *machine = ibx_machine_get(cases[i].target);
+    ibx_insn insn = ibx_insn_make(cases[i].opcode);
+    insn.num[3] = 16;
+    insn.num[4] = 128;
+    insn.operand[0].buffer = cases[i].to_hbm ? 0 : 1;
+    insn.operand[1].buffer = cases[i].from_hbm ? 0 : 1;
+    insn.operand[0].dtype = insn.operand[1].dtype = IBX_DTYPE_F32;
+    ibx_dma_piece pieces[16], plain;
+    assert_int_equal(ibx_dma_split(machine, &insn, places, pieces), 16);
+    plain = pieces[0];
+    plain.percent = 0;
+    plain.descriptors = 0;
+    uint64_t overhead = pieces[0].descriptors * machine->dma_descriptor_ps;
+    uint64_t bytes_ps = ibx_dma_piece_ps(machine, &pieces[0]) - overhead;
+    assert_int_equal(bytes_ps, ibx_dma_piece_ps(machine, &plain) * 100 /
+                                   cases[i].percent);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(scatter_puts_rows_where_the_index_says),
+      cmocka_unit_test(skipped_rows_stay_as_they_were),
+      cmocka_unit_test(compute_sums_its_sources_in_order),
+      cmocka_unit_test(transposition_swaps_two_dimensions),
+      cmocka_unit_test(adding_to_what_was_not_written_is_refused),
+      cmocka_unit_test(slow_transfers_take_their_share_of_the_rate),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
