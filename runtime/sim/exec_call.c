@@ -59,7 +59,7 @@ int ibx_compare_elements(const ibx_sim_view *a, size_t i, const ibx_sim_view *b,
 
 bool ibx_is_zero(const ibx_sim_view *view, size_t p, size_t i) {
   return ibx_holds_floats(view) ? ibx_load(view, p, i) == 0.0f
-                            : ibx_load_integer(view, p, i) == 0;
+                                : ibx_load_integer(view, p, i) == 0;
 }
 
 // --- integers -------------------------------------------------------------------

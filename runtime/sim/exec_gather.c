@@ -63,7 +63,7 @@ ibx_status ibx_exec_nc_n_gather(const ibx_exec *x) {
 
 static bool is_zero(const ibx_sim_view *src, size_t p, size_t i) {
   return ibx_holds_floats(src) ? ibx_load(src, p, i) == 0.0f
-                           : ibx_load_bits(src, p, i) == 0;
+                               : ibx_load_bits(src, p, i) == 0;
 }
 
 static bool is_equal(const ibx_sim_view *src, size_t i, size_t j) {

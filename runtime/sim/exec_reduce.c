@@ -101,7 +101,8 @@ ibx_status ibx_exec_partition_reduce(const ibx_exec *x) {
       bits = ibx_sim_bits_one(alu, bits, ibx_load_bits(&src, p, i), width);
       value = ibx_arith_one(alu, value, ibx_load(&src, p, i));
     }
-    if (x->insn->mode == IBX_MODE_partition_reduce_AVERAGE) value /= (float)src.partitions;
+    if (x->insn->mode == IBX_MODE_partition_reduce_AVERAGE)
+      value /= (float)src.partitions;
     if (ibx_alu_is_bitwise(alu)) {
       ibx_store_bits(&dst, 0, i, bits);
     } else {

@@ -68,7 +68,8 @@ static void fold_partitions(const ibx_exec *x, const ibx_sim_view *dst,
     total = sum;
     sum = swap;
   }
-  for (size_t i = 0; x->insn->mode == IBX_MODE_partition_reduce_AVERAGE && i < n; i++) {
+  for (size_t i = 0;
+       x->insn->mode == IBX_MODE_partition_reduce_AVERAGE && i < n; i++) {
     total[i] /= (float)src->partitions;
   }
   ibx_sim_row_quiet(total, n);
