@@ -43,6 +43,13 @@ typedef enum ibx_act {
   IBX_ACT_COUNT
 } ibx_act;
 
+/// Kernels of the GpSimd library.
+typedef enum ibx_call_number {
+#define IBX_CALL(name, number, ...) IBX_CALL_##name = number,
+#include "imbrex/gpsimd_calls.def"
+  IBX_CALL_COUNT
+} ibx_call_number;
+
 typedef enum ibx_format {
 #define IBX_FORMAT(name, ...) IBX_FORMAT_##name,
 #include "imbrex/isa.def"
@@ -108,7 +115,7 @@ typedef struct ibx_insn {
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
   float imm[IBX_IMMEDIATES];
   int32_t pattern[3];    ///< wide: steps of an affine expression over num[2..4]
-  uint32_t count;        ///< loop trips, register value, rows of a gather
+  uint32_t count;        ///< loop trips, register value, elements of a gather
   uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
   uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
@@ -144,7 +151,8 @@ typedef enum ibx_operator_kind {
   IBX_OPERATOR_ALU,
   IBX_OPERATOR_ARITH,     ///< an ALU operator that is not on bits
   IBX_OPERATOR_REDUCIBLE, ///< an ALU operator that reduces
-  IBX_OPERATOR_ACT
+  IBX_OPERATOR_ACT,
+  IBX_OPERATOR_CALL ///< a kernel of the GpSimd library
 } ibx_operator_kind;
 
 typedef enum ibx_transfer_index {
@@ -221,6 +229,7 @@ IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
 IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
+IBX_API const char *ibx_call_name(uint8_t call); ///< "top"; NULL past the last
 IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
@@ -268,6 +277,9 @@ typedef struct ibx_operand_shape {
 /// table. Counts may be 0 where the instruction was not checked.
 IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 
+/// Whether the instruction runs a kernel of the GpSimd library, whose operands
+/// may lie in HBM and be integers of 64 bits.
+IBX_API bool ibx_insn_is_call(uint8_t opcode);
 /// What a DMA does. The opcode is one of kind DMA.
 IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
 

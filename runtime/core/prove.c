@@ -313,6 +313,9 @@ static bool needs_accumulators(const ibx_insn *insn) {
 static ibx_status check_accumulators(prover *p, const ibx_access *access,
                                      const ibx_insn *insn) {
   bool is_user = (ibx_insn_state(insn) & IBX_STATE_ACCUMULATORS) != 0;
+  // Nothing of the compiler's reads what this one leaves there, so it is no user
+  // of the state that steps would have to be ordered by.
+  is_user |= insn->opcode == IBX_OP_activation_reduce;
   if (!is_user && ibx_insn_reduces(insn->opcode) == 0) return IBX_OK;
   uint64_t lanes[2], *set = p->accumulators[access->engine];
   accumulator_mask(p, insn, lanes);

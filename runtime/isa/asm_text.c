@@ -133,8 +133,8 @@ const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
   if (strncmp(member, "op[", 3) != 0) return NULL;
   ibx_operator_kind kind =
       ibx_insn_operator(insn->opcode, (size_t)(member[3] - '0'));
-  return ibx_operator_name(kind == IBX_OPERATOR_ACT ? kind : IBX_OPERATOR_ALU,
-                           number);
+  bool is_alu = kind != IBX_OPERATOR_ACT && kind != IBX_OPERATOR_CALL;
+  return ibx_operator_name(is_alu ? IBX_OPERATOR_ALU : kind, number);
 }
 
 int ibx_asm_find_value(const ibx_insn *insn, const char *member,

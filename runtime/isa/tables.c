@@ -34,6 +34,11 @@ static const char act_names[][NAME_BYTES] = {
 #include "imbrex/isa.def"
 };
 
+static const char call_names[][NAME_BYTES] = {
+#define IBX_CALL(name, number, ...) [number] = LOWER_NAME(#name),
+#include "imbrex/gpsimd_calls.def"
+};
+
 static const char reduce_names[][NAME_BYTES] = {
 #define IBX_REDUCE(name, number, sentence) [number] = LOWER_NAME(#name),
 #include "imbrex/isa.def"
@@ -213,6 +218,10 @@ const char *ibx_act_name(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_names[act] : NULL;
 }
 
+const char *ibx_call_name(uint8_t call) {
+  return call < IBX_CALL_COUNT ? call_names[call] : NULL;
+}
+
 bool ibx_alu_is_reducible(uint8_t alu) {
   return alu < IBX_ALU_COUNT && alus[alu].reducible;
 }
@@ -259,6 +268,10 @@ ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index) {
                                : IBX_OPERATOR_NONE;
 }
 
+bool ibx_insn_is_call(uint8_t opcode) {
+  return ibx_insn_operator(opcode, 0) == IBX_OPERATOR_CALL;
+}
+
 const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   switch (kind) {
   case IBX_OPERATOR_NONE: return NULL;
@@ -268,6 +281,7 @@ const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   case IBX_OPERATOR_REDUCIBLE:
     return ibx_alu_is_reducible(value) ? ibx_alu_name(value) : NULL;
   case IBX_OPERATOR_ACT: return ibx_act_name(value);
+  case IBX_OPERATOR_CALL: return ibx_call_name(value);
   }
   return NULL;
 }

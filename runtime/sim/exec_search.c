@@ -32,8 +32,8 @@ static bool is_before(float a, float b) { return a > b || (a == a && b != b); }
 // Keeps the eight first in descending order, of equal ones the earlier first.
 ibx_status ibx_exec_max8(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     float best[VALUES + 1];
     size_t count = 0;
@@ -55,9 +55,9 @@ ibx_status ibx_exec_max8(const ibx_exec *x) {
 
 ibx_status ibx_exec_nc_find_index8(const ibx_exec *x) {
   ibx_sim_view dst, data, values;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     search s = {.data = &data, .p = p};
     for (size_t i = 0; i < VALUES; i++) {
@@ -85,11 +85,10 @@ static void match_replace(const ibx_sim_view *dst, const ibx_sim_view *data,
 }
 
 ibx_status ibx_exec_nc_match_replace8(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, data, values;
-  IBX_TRY(ibx_open_read(x, 1, shape, &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     match_replace(&dst, &data, &values, NULL, p, x->insn->imm[0]);
   }
@@ -97,12 +96,11 @@ ibx_status ibx_exec_nc_match_replace8(const ibx_exec *x) {
 }
 
 ibx_status ibx_exec_nc_match_replace8_index(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, data, values, indices;
-  IBX_TRY(ibx_open_read(x, 1, shape, &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
-  IBX_TRY(ibx_open_write(x, 3, ibx_sim_shape_of_slot(x->insn, 3), &indices));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
+  IBX_TRY(ibx_open_write(x, 3, &indices));
   for (size_t p = 0; p < dst.partitions; p++) {
     match_replace(&dst, &data, &values, &indices, p, x->insn->imm[0]);
   }
@@ -111,10 +109,9 @@ ibx_status ibx_exec_nc_match_replace8_index(const ibx_exec *x) {
 
 // Partition i of each 32 from partition shuffle[i] of the same 32.
 static ibx_status shuffle(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     size_t within = p % IBX_QUADRANT;
     if (x->insn->shuffle[within] == IBX_SHUFFLE_LEAVE) continue;

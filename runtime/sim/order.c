@@ -15,6 +15,8 @@
 
 #include "sim/order.h"
 
+#include "isa/calls.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,9 +59,16 @@ static ibx_status locate(const ibx_sim *sim, ibx_engine engine, size_t index,
 
 // In units of one instruction.
 static uint64_t work_of(const ibx_insn *insn) {
-  uint64_t elements = 1;
-  for (size_t d = 0; d < IBX_DIMS; d++)
+  ibx_operand_shape written = ibx_insn_shape(insn, 0);
+  uint64_t elements = 1, results = 1;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
     elements *= insn->num[d];
+    results *= written.num[d];
+  }
+  if (results > elements) elements = results;
+  if (ibx_insn_is_call(insn->opcode)) {
+    elements = ibx_call_work(insn, elements) * insn->partitions;
+  }
   return 1 + elements / 64;
 }
 

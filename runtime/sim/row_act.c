@@ -191,6 +191,69 @@ static inline float arctan_one(float x) {
   return with_sign(base + (t + t * u * p), x);
 }
 
+// The upper half of the digits: the square of the result is exact.
+static inline float high_half(float x) {
+  return float_of(bits_of(x) & 0xfffff000);
+}
+
+// exp(-x * x * scale), scale a power of two. The square is taken in two parts,
+// as its rounding would be as large as x * x times that of the result.
+static inline float bell_one(float x, float scale) {
+  float a = fabsf(x);
+  float y = a > 16.0f ? 16.0f : a; // from there on the result is 0
+  float high = high_half(y);
+  float low = (y - high) * (y + high);
+  return exp_one(-(high * high * scale)) * exp_one(-(low * scale));
+}
+
+static inline float erf_dx_one(float x) {
+  return 0x1.20dd76p+0f * bell_one(x, 1.0f);
+}
+
+static inline float gelu_dx_one(float x) {
+  float y = x > 16.0f ? 16.0f : x;
+  y = y < -16.0f ? -16.0f : y; // so that infinity times 0 does not arise
+  float slope = y * (0x1.988454p-2f * bell_one(y, 0.5f));
+  return (1.0f + erf_one(y * 0x1.6a09e6p-1f)) * 0.5f + slope;
+}
+
+// exp(-1.702 a), a not negative: what rounding the product loses is put back.
+static inline float decay_1702_one(float a) {
+  const float k = 1.702f, k_high = 0x1.b3ap+0f, k_low = 0x1.645a1cp-12f;
+  float x = a > 100.0f ? 100.0f : a; // from there on the result is 0
+  float y = k * x;
+  float high = high_half(x), low = x - high;
+  float lost =
+      ((high * k_high - y) + high * k_low + low * k_high) + low * k_low;
+  float e = exp_one(-y);
+  return e - e * lost;
+}
+
+// 1 / (1 + exp(-x)), of e = exp(-|x|), which does not overflow.
+static inline float logistic_one(float x, float e) {
+  float top = x < 0.0f ? e : 1.0f;
+  return top / (1.0f + e);
+}
+
+static inline float gelu_sigmoid_one(float x) {
+  return x * logistic_one(x, decay_1702_one(fabsf(x)));
+}
+
+// s + k x s (1 - s), s = 1 / (1 + exp(-k x)), of e = exp(-k |x|).
+static inline float swish_dx_one(float x, float k, float e) {
+  float y = x > 110.0f ? 110.0f : x;
+  y = y < -110.0f ? -110.0f : y; // so that infinity times 0 does not arise
+  return logistic_one(x, e) + k * y * (e / ((1.0f + e) * (1.0f + e)));
+}
+
+static inline float gelu_sigmoid_dx_one(float x) {
+  return swish_dx_one(x, 1.702f, decay_1702_one(fabsf(x)));
+}
+
+static inline float silu_dx_one(float x) {
+  return swish_dx_one(x, 1.0f, exp_one(-fabsf(x)));
+}
+
 static inline float sign_one(float x) {
   float positive = x > 0.0f ? 1.0f : x; // 0 and NaN stay
   return x < 0.0f ? -1.0f : positive;
@@ -217,6 +280,11 @@ static inline float sign_one(float x) {
 #define ACT_RECIPROCAL(x) (1.0f / (x))
 #define ACT_SIN(x) sin_one(x)
 #define ACT_ARCTAN(x) arctan_one(x)
+#define ACT_GELU_DX(x) gelu_dx_one(x)
+#define ACT_GELU_SIGMOID(x) gelu_sigmoid_one(x)
+#define ACT_GELU_SIGMOID_DX(x) gelu_sigmoid_dx_one(x)
+#define ACT_SILU_DX(x) silu_dx_one(x)
+#define ACT_ERF_DX(x) erf_dx_one(x)
 
 #define IBX_ACT(NAME, number, table, sentence)                                 \
   IBX_CPU_CLONES static void act_##NAME(const float *restrict a,               \

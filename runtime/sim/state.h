@@ -14,6 +14,7 @@
 
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
+  IBX_SIM_HBM_ROW = 1 << 24, ///< the same in HBM, of library calls
   IBX_SIM_SCRATCHES = 4,
   IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,

@@ -28,12 +28,6 @@ ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group) {
   return outer;
 }
 
-ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot) {
-  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
-  return (ibx_sim_shape){.num = {shape.num[2], shape.num[3], shape.num[4]},
-                         .partitions = shape.partitions};
-}
-
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot) {
   const ibx_operand *operand = &x->insn->operand[slot];
   return (size_t)x->sim->places[operand->buffer].partition + operand->partition;
@@ -79,11 +73,11 @@ static int64_t loop_offset(const ibx_operand *operand,
   return sum;
 }
 
-static bool count_elements(const uint32_t *num, size_t *out) {
+static bool count_elements(const uint32_t *num, uint32_t most, size_t *out) {
   uint64_t product = 1;
   for (size_t d = 0; d < 3; d++) {
-    product *= num[d] == 0 || num[d] > IBX_SIM_ROW ? IBX_SIM_ROW + 1u : num[d];
-    if (product > IBX_SIM_ROW) return false;
+    product *= num[d] == 0 || num[d] > most ? most + 1u : num[d];
+    if (product > most) return false;
   }
   *out = (size_t)product;
   return true;
@@ -101,12 +95,18 @@ static ibx_status fail_range(const ibx_exec *x, unsigned slot, int64_t from,
       buffer->place.partitions, (unsigned long long)buffer->place.bytes);
 }
 
-// The buffer of an operand on chip, or NULL.
+// The buffer of an operand that an engine reaches, or NULL. What the caller
+// only lends, which may be mapped read-only, is not written.
 static const ibx_buffer_place *find_place(const ibx_exec *x, unsigned slot) {
   uint16_t buffer = x->insn->operand[slot].buffer;
   if (buffer >= x->sim->entry->buffer_count) return NULL;
   const ibx_buffer_place *place = &x->sim->places[buffer];
-  return place->space == IBX_SPACE_HBM ? NULL : place;
+  if (place->space != IBX_SPACE_HBM) return place;
+  ibx_buffer_kind kind = x->sim->entry->buffers[buffer].kind;
+  bool is_lent = kind == IBX_BUFFER_INPUT || kind == IBX_BUFFER_WEIGHT;
+  ibx_slot_kind access = ibx_insn_get(x->insn->opcode)->slot[slot];
+  if (!ibx_insn_is_call(x->insn->opcode)) return NULL;
+  return is_lent && ibx_slot_writes(access) ? NULL : place;
 }
 
 static ibx_status view_make(const ibx_exec *x, unsigned slot,
@@ -115,9 +115,11 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
   const ibx_operand *operand = &x->insn->operand[slot];
   const ibx_buffer_place *place = find_place(x, slot);
   size_t bytes = ibx_dtype_bytes(dtype);
+  bool is_hbm = place != NULL && place->space == IBX_SPACE_HBM;
   if (place == NULL || bytes == 0 || shape.partitions == 0 ||
-      !count_elements(shape.num, &out->elements)) {
-    return IBX_EXEC_FAIL(x, "operand %u is no tensor on chip", slot);
+      !count_elements(shape.num, is_hbm ? IBX_SIM_HBM_ROW : IBX_SIM_ROW,
+                      &out->elements)) {
+    return IBX_EXEC_FAIL(x, "operand %u is no tensor within reach", slot);
   }
   ptrdiff_t step[3];
   int64_t low = 0, high = (int64_t)bytes;
@@ -155,9 +157,13 @@ ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
 ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
                              ibx_sim_view *out) {
   const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
+  ibx_operand_shape space = ibx_insn_shape(x->insn, slot);
+  ibx_sim_shape shape = {.num = {space.num[2], space.num[3], space.num[4]},
+                         .partitions = space.partitions};
+  shape.partitions += (space.groups - 1) * space.group_step;
   ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
   if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
-  return view_make(x, slot, ibx_sim_shape_of_slot(x->insn, slot), dtype, out);
+  return view_make(x, slot, shape, dtype, out);
 }
 
 ibx_status ibx_sim_view_make_column(const ibx_exec *x, unsigned slot,
