@@ -270,6 +270,12 @@ static work cost_CUMULATIVE(const cost_ctx *ctx) {
   return lane_work(ctx, 2 * ctx->n);
 }
 
+// Published for all three engines.
+static work cost_DYNAMIC_COPY(const cost_ctx *ctx) {
+  uint64_t cycles = max_u64(ctx->machine->dynamic_copy, ctx->n);
+  return (work){.issue = cycles, .stream = cycles};
+}
+
 static work cost_EXPONENTIAL(const cost_ctx *ctx) {
   return lane_work(ctx, div_up(ctx->n, ctx->machine->exponential_rate));
 }

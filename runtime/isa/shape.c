@@ -75,5 +75,6 @@ ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   }
   if (ibx_slot_is_scalar(info->slot[slot])) set_elements(&shape, 1);
   apply_rows(insn, slot, &shape);
+  if (ibx_insn_is_indexed(insn, slot)) shape.num[0] = insn->count;
   return shape;
 }

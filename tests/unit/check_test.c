@@ -345,6 +345,14 @@ static issue good_rand2(void) {
   return it;
 }
 
+static issue good_dynamic(void) {
+  issue it = make(IBX_OP_tensor_copy_dynamic, IBX_ENGINE_SCALAR);
+  it.insn.index_register = 64;
+  it.insn.index_slot = 1;
+  it.insn.count = 1;
+  return it;
+}
+
 static issue good_dropout(void) {
   return make(IBX_OP_dropout, IBX_ENGINE_VECTOR);
 }
@@ -547,6 +555,7 @@ static const make_fn goods[] = {
     good_get_state,
     good_rand2,
     good_dropout,
+    good_dynamic,
     good_activation,
     good_activation_reduce,
     good_iota,
@@ -763,6 +772,13 @@ BREAK(state_6,            i->num[3] = 1; i->num[4] = 6)
 BREAK(state_24,           i->num[4] = 24)
 BREAK(vector_state,       it->engine = IBX_ENGINE_VECTOR)
 BREAK(range_empty,        i->imm[0] = 1.0f)
+BREAK(no_register,        i->index_register = 0; i->index_slot = 0)
+BREAK(slot_alone,         i->index_slot = 1)
+BREAK(index_far,          i->index_register = 65)
+BREAK(index_scalar,       i->index_slot = 2)
+BREAK(index_slot_4,       i->index_slot = 4)
+BREAK(index_num,          i->num[0] = 2)
+BREAK(no_places,          i->count = 0)
 BREAK(range_nan,          i->imm[0] = NAN)
 
 static const rule rules[] = {
@@ -982,6 +998,14 @@ static const rule rules[] = {
     {good_rand2,              dst_e4m3fn,        "use f8e4m3"},
     {good_rand2,              range_empty,       "from 1 to 1 there is no range"},
     {good_rand2,              range_nan,         "there is no range"},
+    {good_dynamic,            no_register,       "no register moves an operand"},
+    {good_copy,               slot_alone,        "operand 1 is moved by no register"},
+    {good_dynamic,            index_far,         "register 64; there are 64"},
+    {good_dynamic,            index_scalar,      "operand 2, which a register moves, is no tensor"},
+    {good_dynamic,            index_slot_4,      "operand 4, which a register moves"},
+    {good_dynamic,            index_num,         "belongs to the register"},
+    {good_dynamic,            no_places,         "0 places"},
+    {good_dynamic,            int_on_ibx2,       "through fp32 on ibx2"},
     {good_dropout,            src_bf16,          "must be as the destination"},
 };
 // clang-format on

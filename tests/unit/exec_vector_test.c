@@ -920,6 +920,54 @@ static void invert_turns_every_bit(void **state) {
   bench_destroy(b);
 }
 
+// --- dynamic copies -----------------------------------------------------------
+
+// Row 2 of a table, by a register, from it or to it; row 3 is none of the three.
+static void a_register_picks_the_row(void **state) {
+  (void)state;
+  for (uint32_t row = 2; row < 4; row++) {
+    for (uint8_t slot = 0; slot < 2; slot++) {
+      bench *b = bench_create(IBX_TARGET_ibx3, V, 3);
+      ibx_insn insns[] = {ibx_insn_make(IBX_OP_register_move),
+                          ibx_insn_make(IBX_OP_tensor_copy_dynamic)};
+      insns[0].reg[0] = 5;
+      insns[0].count = row;
+      ibx_insn *copy = &insns[1];
+      copy->partitions = 128;
+      copy->num[4] = 7;
+      copy->index_register = 6;
+      copy->index_slot = slot;
+      copy->count = 3;
+      copy->operand[0] = words_at(4);
+      copy->operand[1] = words_at(1024);
+      copy->operand[slot].step[0] = 10;
+      start(b, insns, 2);
+      ibx_sim_options options = {.order = IBX_SIM_ORDER_PROGRAM};
+      ibx_sim_memory memory = {.hbm = b->w.hbm};
+      ibx_status status = ibx_sim_run(b->sim, &options, &memory, &b->w.err);
+      if (row == 3) {
+        assert_int_equal(status, IBX_DEVICE_ERROR);
+        assert_non_null(strstr(b->w.err.message, "has 3 places"));
+      } else {
+        ibx_insn plain = *copy;
+        plain.opcode = IBX_OP_rng; // so that shapes are those of the space
+        plain.operand[slot].offset += 20 * 4;
+        for (uint32_t p = 0; p < 128; p++) {
+          for (uint32_t i = 0; i < 7; i++) {
+            memcpy(address(b, b->after, &plain, 0, p, i),
+                   b->sim->memory[IBX_SPACE_SBUF] +
+                       (address(b, b->after, &plain, 1, p, i) -
+                        b->after[IBX_SPACE_SBUF]),
+                   4);
+          }
+        }
+        expect_same(b, insns, 2);
+      }
+      bench_destroy(b);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(accumulators_go_through_several_instructions),
@@ -930,6 +978,7 @@ int main(void) {
       cmocka_unit_test(seeds_repeat_and_differ),
       cmocka_unit_test(numbers_are_uniform),
       cmocka_unit_test(statistics_are_those_of_all_elements),
+      cmocka_unit_test(a_register_picks_the_row),
       cmocka_unit_test(unary_operators_see_one_side),
       cmocka_unit_test(invert_turns_every_bit),
   };
