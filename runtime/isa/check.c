@@ -302,7 +302,7 @@ static ibx_status check_groups(const ibx_check_ctx *ctx, size_t slot,
 
 static ibx_status check_partition(const ibx_check_ctx *ctx, size_t slot) {
   ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
-  if (shape.groups != 1) return check_groups(ctx, slot, &shape);
+  if (shape.group_step != 0) return check_groups(ctx, slot, &shape);
   unsigned count = shape.partitions;
   unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
                    ctx->insn->operand[slot].partition;

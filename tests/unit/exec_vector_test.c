@@ -920,6 +920,104 @@ static void invert_turns_every_bit(void **state) {
   bench_destroy(b);
 }
 
+// --- MX types -----------------------------------------------------------------
+
+// The code whose value is nearest, of two the even one.
+static uint8_t nearest_code(ibx_dtype dtype, double value) {
+  int best = 0;
+  double distance = INFINITY;
+  for (int code = 0; code < 256; code++) {
+    uint8_t byte = (uint8_t)code;
+    float known;
+    ibx_dtype_load_f32(dtype, &byte, &known, 1);
+    if (!isfinite(known) || (signbit(known) != 0) != (signbit(value) != 0)) {
+      continue;
+    }
+    double here = fabs((double)known - value);
+    if (here < distance || (here == distance && code % 2 == 0)) best = code;
+    if (here < distance) distance = here;
+  }
+  return (uint8_t)best;
+}
+
+// 8 partitions x 4 elements of one scale.
+static void expect_group(bench *b, const ibx_insn *insn, uint32_t p,
+                         uint32_t i) {
+  bool is_e5m2 = insn->operand[0].dtype == IBX_DTYPE_F8E5M2X4;
+  ibx_dtype dtype = is_e5m2 ? IBX_DTYPE_F8E5M2 : IBX_DTYPE_F8E4M3FN;
+  ibx_insn flat = *insn; // src is a row of 4N
+  flat.num[4] *= 4;
+  double most = 0;
+  bool is_nan = false;
+  for (uint32_t k = 0; k < 32; k++) {
+    double value = (double)get(b, &flat, 1, p + k / 4, 4 * i + k % 4);
+    is_nan = is_nan || !isfinite(value);
+    most = fmax(most, fabs(value));
+  }
+  int power = most > 0 ? (int)floor(log2(most)) - (is_e5m2 ? 14 : 7) : -127;
+  if (power < -127) power = -127;
+  put_bits(b, insn, 2, p / 32 * 32 + p % 32 / 8, i,
+           is_nan ? 255 : (uint32_t)(power + 127));
+  for (uint32_t k = 0; k < 32; k++) {
+    double value = (double)get(b, &flat, 1, p + k / 4, 4 * i + k % 4);
+    uint8_t code = is_nan ? (is_e5m2 ? 0x7e : 0x7f)
+                          : nearest_code(dtype, ldexp(value, -power));
+    address(b, b->after, insn, 0, p + k / 4, i)[k % 4] = code;
+  }
+}
+
+// Numbers of all sizes in groups of alike ones, with zeros and NaNs.
+static void fill_sizes(bench *b, const ibx_insn *insn) {
+  ibx_insn flat = *insn;
+  flat.num[4] *= 4;
+  bool is_f16 = insn->operand[1].dtype == IBX_DTYPE_F16;
+  for (uint32_t i = 0; i < flat.num[4]; i++) {
+    for (uint32_t p = 0; p < insn->partitions; p++) {
+      int size = (int)(i / 4 * 37 + p / 8 * 11) % (is_f16 ? 38 : 250);
+      float value =
+          ldexpf(world_float(&b->random, 1), size - (is_f16 ? 22 : 130));
+      if (i / 4 % 5 == 4) value = 0;
+      if (below(b, 2000) == 0) value = below(b, 2) ? NAN : INFINITY;
+      ibx_dtype_store_f32((ibx_dtype)insn->operand[1].dtype, &value,
+                          address(b, b->sim->memory, &flat, 1, p, i), 1);
+    }
+  }
+}
+
+static void groups_are_scaled_to_mx_types(void **state) {
+  (void)state;
+  static const uint8_t tiles[] = {32, 64, 96, 128};
+  bench *b = bench_create(IBX_TARGET_ibx4, V, 21);
+  for (int t = 0; t < TRIES / 3; t++) {
+    ibx_insn insn = ibx_insn_make(IBX_OP_quantize_mx);
+    insn.partitions = tiles[below(b, 4)];
+    insn.num[4] = 1 + below(b, 20);
+    for (uint16_t slot = 0; slot < 3; slot++) {
+      insn.operand[slot] = words_at(4 * below(b, 100));
+      insn.operand[slot].buffer = (uint16_t)(B_SBUF + slot);
+      insn.operand[slot].step[4] = 1 + (int32_t)below(b, 3);
+    }
+    insn.operand[0].dtype =
+        below(b, 2) ? IBX_DTYPE_F8E5M2X4 : IBX_DTYPE_F8E4M3FNX4;
+    insn.operand[1].dtype = below(b, 2) ? IBX_DTYPE_F16 : IBX_DTYPE_BF16;
+    insn.operand[2].dtype = IBX_DTYPE_F8E8M0;
+    insn.operand[2].partition = (uint8_t)(4 * below(b, 4));
+    start(b, &insn, 1);
+    fill_sizes(b, &insn);
+    size_t size = (size_t)b->sim->memory_bytes[IBX_SPACE_SBUF];
+    memcpy(b->before[IBX_SPACE_SBUF], b->sim->memory[IBX_SPACE_SBUF], size);
+    memcpy(b->after[IBX_SPACE_SBUF], b->sim->memory[IBX_SPACE_SBUF], size);
+    run(b);
+    for (uint32_t p = 0; p < insn.partitions; p += 8) {
+      for (uint32_t i = 0; i < insn.num[4]; i++) {
+        expect_group(b, &insn, p, i);
+      }
+    }
+    expect_same(b, &insn, 1);
+  }
+  bench_destroy(b);
+}
+
 // --- dynamic copies -----------------------------------------------------------
 
 // Row 2 of a table, by a register, from it or to it; row 3 is none of the three.
@@ -978,6 +1076,7 @@ int main(void) {
       cmocka_unit_test(seeds_repeat_and_differ),
       cmocka_unit_test(numbers_are_uniform),
       cmocka_unit_test(statistics_are_those_of_all_elements),
+      cmocka_unit_test(groups_are_scaled_to_mx_types),
       cmocka_unit_test(a_register_picks_the_row),
       cmocka_unit_test(unary_operators_see_one_side),
       cmocka_unit_test(invert_turns_every_bit),
