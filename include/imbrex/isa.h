@@ -115,7 +115,8 @@ typedef struct ibx_insn {
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
   float imm[IBX_IMMEDIATES];
   int32_t pattern[3];    ///< wide: steps of an affine expression over num[2..4]
-  uint32_t count;        ///< loop trips, register value, elements of a gather
+  uint32_t count;        ///< loop trips, register value, rows or elements of a
+                         ///< gather, places of an operand that a register moves
   uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
   uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
@@ -123,13 +124,16 @@ typedef struct ibx_insn {
   uint8_t opcode;            ///< ibx_opcode
   uint8_t flags;             ///< IBX_FLAG_...
   uint8_t op[IBX_OPERATORS]; ///< what IBX_OPERATOR says of each, or 0
-  uint8_t partitions; ///< of the engine operands, 1 to 128; of a matmul: K
-  uint8_t columns;    ///< matmul: partitions of dst, 1 to 128
-  uint8_t queue;      ///< DMA ring, 0 to 15
-  uint8_t dge;        ///< ibx_dge
-  uint8_t reg[2];     ///< control
-  uint8_t reduce;     ///< ibx_reduce: accumulators of Scalar and Vector
-  uint8_t mode;       ///< of the instruction; isa.def tells which there are
+  uint8_t partitions;     ///< of the engine operands, 1 to 128; of a matmul: K
+  uint8_t columns;        ///< matmul: partitions of dst, 1 to 128
+  uint8_t queue;          ///< DMA ring, 0 to 15
+  uint8_t dge;            ///< ibx_dge
+  uint8_t reg[2];         ///< control
+  uint8_t reduce;         ///< ibx_reduce: accumulators of Scalar and Vector
+  uint8_t mode;           ///< of the instruction; isa.def tells which there are
+  uint8_t index_register; ///< 1 + a register that moves operand `index_slot`
+                          ///< by step[0] a unit; 0: none
+  uint8_t index_slot;
   uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
@@ -282,6 +286,11 @@ IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 IBX_API bool ibx_insn_is_call(uint8_t opcode);
 /// What a DMA does. The opcode is one of kind DMA.
 IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
+
+/// Whether a register moves operand `slot`, which then is at one of its places.
+static inline bool ibx_insn_is_indexed(const ibx_insn *insn, size_t slot) {
+  return insn->index_register != 0 && insn->index_slot == slot;
+}
 
 /// What op[index] of an instruction is.
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);

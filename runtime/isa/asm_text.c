@@ -28,8 +28,9 @@ static const char *const dges[] = {
     [IBX_DGE_SOFTWARE] = "software",
 };
 
-static const char *const keywords[] = {"size",   "step",  "pstep", "wait",
-                                       "signal", "field", "bits",  "shuffle"};
+static const char *const keywords[] = {"size", "step",    "pstep",
+                                       "wait", "signal",  "field",
+                                       "bits", "shuffle", "index"};
 
 static bool same(const char *name, const char *text, size_t len) {
   return strlen(name) == len && memcmp(name, text, len) == 0;

@@ -105,6 +105,32 @@ static ibx_status check_reduce(const ibx_check_ctx *ctx) {
                         name ? name : "unknown");
 }
 
+// The operand that a register moves. Dimension 0 is the register's.
+static ibx_status check_index(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  unsigned slot = insn->index_slot;
+  if (insn->index_register == 0) {
+    if (slot == 0) return IBX_OK;
+    return IBX_CHECK_FAIL(ctx, "operand %u is moved by no register", slot);
+  }
+  if (insn->index_register > IBX_REGISTERS) {
+    return IBX_CHECK_FAIL(ctx, "register %u; there are %d",
+                          insn->index_register - 1u, IBX_REGISTERS);
+  }
+  if (slot >= IBX_OPERANDS || !ibx_check_is_tensor(ctx, slot)) {
+    return IBX_CHECK_FAIL(
+        ctx, "operand %u, which a register moves, is no tensor", slot);
+  }
+  if (insn->num[0] != 1) {
+    return IBX_CHECK_FAIL(ctx,
+                          "dimension 0 has %" PRIu32
+                          " elements, but belongs to the register",
+                          insn->num[0]);
+  }
+  if (insn->count >= 1) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%s; the register needs one", "0 places");
+}
+
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
   uint16_t buffer = ctx->insn->operand[slot].buffer;
   const char *name = ibx_check_slot_name(slot);
@@ -286,7 +312,7 @@ static ibx_status check_groups(const ibx_check_ctx *ctx, size_t slot,
 
 static ibx_status check_partition(const ibx_check_ctx *ctx, size_t slot) {
   ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
-  if (shape.groups != 1) return check_groups(ctx, slot, &shape);
+  if (shape.group_step != 0) return check_groups(ctx, slot, &shape);
   unsigned count = shape.partitions;
   unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
                    ctx->insn->operand[slot].partition;
@@ -421,6 +447,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_buffers(&ctx));
   IBX_TRY(check_operators(&ctx));
   IBX_TRY(check_reduce(&ctx));
+  IBX_TRY(check_index(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

@@ -219,6 +219,12 @@ static ibx_status check_copy(const ibx_check_ctx *ctx) {
                         dtype_info(ctx, 1)->name);
 }
 
+static ibx_status check_dynamic_copy(const ibx_check_ctx *ctx) {
+  if (ctx->insn->index_register != 0) return check_copy(ctx);
+  return IBX_CHECK_FAIL(ctx, "%s moves an operand; use tensor_copy",
+                        "no register");
+}
+
 static ibx_status check_iota(const ibx_check_ctx *ctx) {
   IBX_TRY(ibx_check_whole(ctx, 0));
   return ibx_check_whole(ctx, 1);
@@ -248,6 +254,7 @@ ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   case IBX_OP_load_stationary_mx:
   case IBX_OP_multiply_moving_mx: return ibx_check_tensor_insn(ctx);
   case IBX_OP_tensor_copy: return check_copy(ctx);
+  case IBX_OP_tensor_copy_dynamic: return check_dynamic_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
   case IBX_OP_scalar_tensor_tensor: return check_scalar_tensor(ctx);

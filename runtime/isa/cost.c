@@ -281,6 +281,17 @@ static work cost_CUMULATIVE(const cost_ctx *ctx) {
   return lane_work(ctx, 2 * ctx->n);
 }
 
+// Published for all three engines.
+static work cost_DYNAMIC_COPY(const cost_ctx *ctx) {
+  uint64_t cycles = max_u64(ctx->machine->dynamic_copy, ctx->n);
+  return (work){.issue = cycles, .stream = cycles};
+}
+
+// N packed elements of four.
+static work cost_QUANTIZE_MX(const cost_ctx *ctx) {
+  return lane_work(ctx, div_up(4 * ctx->n, ctx->machine->quantize_rate));
+}
+
 static work cost_EXPONENTIAL(const cost_ctx *ctx) {
   return lane_work(ctx, div_up(ctx->n, ctx->machine->exponential_rate));
 }

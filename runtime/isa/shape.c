@@ -77,5 +77,6 @@ ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   apply_rows(insn, slot, &shape);
   uint32_t elements = ibx_call_elements(insn, slot);
   if (elements != ALL) set_elements(&shape, elements);
+  if (ibx_insn_is_indexed(insn, slot)) shape.num[0] = insn->count;
   return shape;
 }

@@ -35,6 +35,11 @@ ibx_status ibx_exec_tensor_copy(const ibx_exec *x) {
   return IBX_OK;
 }
 
+// Opening the operands asks the register.
+ibx_status ibx_exec_tensor_copy_dynamic(const ibx_exec *x) {
+  return ibx_exec_tensor_copy(x);
+}
+
 static uint32_t bits_side(uint8_t alu, uint32_t a, uint32_t s, bool reverse,
                           unsigned width) {
   return reverse ? ibx_sim_bits_one(alu, s, a, width)

@@ -73,6 +73,24 @@ static int64_t loop_offset(const ibx_operand *operand,
   return sum;
 }
 
+// Bytes by which a register moves an operand; fails beyond its places.
+static ibx_status index_offset(const ibx_exec *x, unsigned slot, size_t bytes,
+                               int64_t *out) {
+  *out = 0;
+  if (!ibx_insn_is_indexed(x->insn, slot)) return IBX_OK;
+  uint32_t place = x->seq->reg[x->insn->index_register - 1];
+  if (place >= x->insn->count) {
+    return IBX_EXEC_FAIL(x, "register %u is %lu, operand %u has %lu places",
+                         x->insn->index_register - 1u, (unsigned long)place,
+                         slot, (unsigned long)x->insn->count);
+  }
+  // Far outside of every buffer, it is cut off before it overflows.
+  int64_t most = INT64_C(1) << 28;
+  int64_t step = x->insn->operand[slot].step[0] * (int64_t)bytes;
+  *out = step * (place < most ? (int64_t)place : most);
+  return IBX_OK;
+}
+
 static bool count_elements(const uint32_t *num, uint32_t most, size_t *out) {
   uint64_t product = 1;
   for (size_t d = 0; d < 3; d++) {
@@ -128,7 +146,9 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
     int64_t reach = step[d] * (int64_t)(shape.num[d] - 1);
     *(reach < 0 ? &low : &high) += reach;
   }
-  int64_t offset = loop_offset(operand, x->seq);
+  int64_t offset;
+  IBX_TRY(index_offset(x, slot, bytes, &offset));
+  offset += loop_offset(operand, x->seq);
   offset += operand->offset > (uint64_t)1 << 60 ? INT64_C(1) << 60
                                                 : (int64_t)operand->offset;
   uint32_t last = (uint32_t)operand->partition + shape.partitions;

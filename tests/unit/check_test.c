@@ -345,6 +345,24 @@ static issue good_rand2(void) {
   return it;
 }
 
+static issue good_dynamic(void) {
+  issue it = make(IBX_OP_tensor_copy_dynamic, IBX_ENGINE_SCALAR);
+  it.insn.index_register = 64;
+  it.insn.index_slot = 1;
+  it.insn.count = 1;
+  return it;
+}
+
+static issue good_quantize(void) {
+  issue it = make(IBX_OP_quantize_mx, IBX_ENGINE_VECTOR);
+  it.target = "ibx4";
+  it.insn.operand[0].dtype = IBX_DTYPE_F8E4M3FNX4;
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  it.insn.operand[2].dtype = IBX_DTYPE_F8E8M0;
+  it.insn.operand[2].partition = 12;
+  return it;
+}
+
 static issue good_dropout(void) {
   return make(IBX_OP_dropout, IBX_ENGINE_VECTOR);
 }
@@ -740,6 +758,8 @@ static const make_fn goods[] = {
     good_get_state,
     good_rand2,
     good_dropout,
+    good_quantize,
+    good_dynamic,
     good_activation,
     good_activation_reduce,
     good_accumulating,
@@ -1030,6 +1050,17 @@ BREAK(state_6,            i->num[3] = 1; i->num[4] = 6)
 BREAK(state_24,           i->num[4] = 24)
 BREAK(vector_state,       it->engine = IBX_ENGINE_VECTOR)
 BREAK(range_empty,        i->imm[0] = 1.0f)
+BREAK(p_48,               i->partitions = 48)
+BREAK(scale_u8,           i->operand[2].dtype = IBX_DTYPE_U8)
+BREAK(scale_at_16,        i->operand[2].partition = 16)
+BREAK(dst_x4_fp4,         i->operand[0].dtype = IBX_DTYPE_F4E2M1FNX4)
+BREAK(no_register,        i->index_register = 0; i->index_slot = 0)
+BREAK(slot_alone,         i->index_slot = 1)
+BREAK(index_far,          i->index_register = 65)
+BREAK(index_scalar,       i->index_slot = 2)
+BREAK(index_slot_4,       i->index_slot = 4)
+BREAK(index_num,          i->num[0] = 2)
+BREAK(no_places,          i->count = 0)
 BREAK(range_nan,          i->imm[0] = NAN)
 
 static const rule rules[] = {
@@ -1339,6 +1370,21 @@ static const rule rules[] = {
     {good_rand2,              dst_e4m3fn,        "use f8e4m3"},
     {good_rand2,              range_empty,       "from 1 to 1 there is no range"},
     {good_rand2,              range_nan,         "there is no range"},
+    {good_dynamic,            no_register,       "no register moves an operand"},
+    {good_copy,               slot_alone,        "operand 1 is moved by no register"},
+    {good_dynamic,            index_far,         "register 64; there are 64"},
+    {good_dynamic,            index_scalar,      "operand 2, which a register moves, is no tensor"},
+    {good_dynamic,            index_slot_4,      "operand 4, which a register moves"},
+    {good_dynamic,            index_num,         "belongs to the register"},
+    {good_dynamic,            no_places,         "0 places"},
+    {good_dynamic,            int_on_ibx2,       "through fp32 on ibx2"},
+    {good_quantize,           on_ibx3,           "target ibx3 does not have it"},
+    {good_quantize,           src_psum,          "source is in psum"},
+    {good_quantize,           src_float,         "f16 and bf16 are quantized"},
+    {good_quantize,           dst_x4_fp4,        "f8e5m2x4 or f8e4m3fnx4"},
+    {good_quantize,           scale_u8,          "scales are f8e8m0"},
+    {good_quantize,           scale_at_16,       "first four places of a quadrant"},
+    {good_quantize,           p_48,              "48 partitions are no multiple of 32"},
     {good_dropout,            src_bf16,          "must be as the destination"},
 };
 // clang-format on

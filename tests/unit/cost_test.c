@@ -149,6 +149,9 @@ static const row rows[] = {
     {IBX_OP_dropout,         V, 512, { 512,  512,  512}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
     {IBX_OP_set_rng_seed,    V,   1, {  64,   64,   64}, {0}, {SBUF, F32, 0}, {0}, {0}},
     {IBX_OP_rand_set_state,  G,   6, { 150,  150,  150}, {0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_tensor_copy_dynamic, V, 64, { 600,  600,  600}, {SBUF, F32, 0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_tensor_copy_dynamic, G, 900, {900,  900,  900}, {SBUF, F32, 0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_quantize_mx,     V, 128, { 512,  512,  128}, {SBUF, F32, 0},  {SBUF, F32, 0},  {SBUF, F32, 0}, {0}},
     // GpSimd: rsqrt a quarter as fast as Scalar's.
     {IBX_OP_tensor_scalar,   G, 100, { 550,  550,  550}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ALU_RSQRT}},
     {IBX_OP_tensor_scalar,   G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ALU_ABS}},

@@ -880,6 +880,37 @@ static void sums_of_scalar_are_read(void **state) {
   ACCEPT(&t);
 }
 
+// A register picks one of four places: all are read, or may be written.
+static void a_register_moves_an_operand_within_its_places(void **state) {
+  (void)state;
+  for (uint8_t slot = 0; slot < 2; slot++) {
+    tiny t;
+    tiny_init(&t);
+    uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+    uint16_t b = tiny_sbuf(&t, "b", 64, 16);
+    ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
+    tiny_zero(&t, IBX_ENGINE_VECTOR, b, 0, 4);
+    ibx_insn *copy = tiny_copy(&t, IBX_ENGINE_VECTOR, slot == 0 ? a : b, 0,
+                               slot == 0 ? b : a, 0, 4);
+    copy->opcode = IBX_OP_tensor_copy_dynamic;
+    copy->index_register = 1;
+    copy->index_slot = slot;
+    copy->operand[slot].step[0] = 4;
+    copy->count = 4;
+    ACCEPT(&t);
+    copy->count = 5;
+    REFUSE(&t, "leave the 64 of a");
+    copy->count = 4;
+    zero->num[4] = 12; // the last place is nothing
+    REFUSE(&t, "not written");
+    copy->count = 3;
+    ACCEPT(&t);
+    // Another engine that does not wait.
+    tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 32, 2);
+    REFUSE(&t, "unordered with");
+  }
+}
+
 static void a_program_that_takes_forever_is_too_long(void **state) {
   (void)state;
   tiny t;
@@ -1014,6 +1045,7 @@ int main(void) {
       cmocka_unit_test(cores_touch_their_first_partition),
       cmocka_unit_test(a_library_call_is_seen_in_hbm),
       cmocka_unit_test(sums_of_scalar_are_read),
+      cmocka_unit_test(a_register_moves_an_operand_within_its_places),
       cmocka_unit_test(loops_move_addresses),
       cmocka_unit_test(loops_nest_and_match),
       cmocka_unit_test(a_program_that_takes_forever_is_too_long),
