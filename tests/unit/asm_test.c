@@ -113,7 +113,9 @@ static void operators_and_immediates_have_names(void **s) {
   const ibx_stream *stream =
       parse(VECTOR "tensor_scalar a:f32, b:f32, -, a[16] op0=multiply op1=max "
                    "imm0=-1.5e-3 imm1=bits(0x7fc00001) reverse0\n"
-                   "tensor_scalar a:f32, b:f32 op0=add imm0=-inf imm1=-0\n",
+                   "tensor_scalar a:f32, b:f32 op0=add imm0=-inf imm1=-0\n"
+                   "tensor_scalar a:f32, b:f32 op0=multiply "
+                   "imm0=ratio(1, 3*16) imm1=ratio(-7, 2)\n",
             &program);
   const ibx_insn *insn = &stream->insns[0];
   uint32_t bits;
@@ -129,6 +131,8 @@ static void operators_and_immediates_have_names(void **s) {
   assert_int_equal(bits, 0xff800000);
   memcpy(&bits, &stream->insns[1].imm[1], sizeof(bits));
   assert_int_equal(bits, 0x80000000);
+  assert_true(stream->insns[2].imm[0] == 1.0f / 48.0f);
+  assert_true(stream->insns[2].imm[1] == -3.5f);
   ibx_asm_destroy(program);
 }
 
@@ -300,6 +304,8 @@ static const mistake mistakes[] = {
     {VECTOR "memset a[K]:f32\n", "t.s:7:10: 'K' is no number here; set it"},
     {VECTOR "memset a[(1]:f32\n", "t.s:7:12: expected ')'"},
     {VECTOR "memset a[1/0]:f32\n", "division by 0"},
+    {VECTOR "memset a:f32 imm0=ratio(1, 4 - 4)\n", "a ratio to 0"},
+    {VECTOR "memset a:f32 imm0=ratio(1)\n", "t.s:7:26: expected ','"},
     {VECTOR "memset a[9223372036854775807 + 1]:f32\n", "leaves 64 bits"},
     {VECTOR "memset a[9223372036854775807*3]:f32\n", "leaves 64 bits"},
     {VECTOR "memset a[99999999999999999999]:f32\n", "above 2^63 - 1"},
