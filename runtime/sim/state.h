@@ -53,6 +53,7 @@ typedef struct ibx_sim_shadow {
 /// A DMA under way, in the orders that run its pieces on their own.
 typedef struct ibx_sim_flight {
   ibx_dma_plan plan;
+  uint64_t serial; ///< in the order of issue
   uint8_t queue;
   uint8_t semaphore;
   bool signals;
@@ -71,6 +72,7 @@ typedef struct ibx_sim_flights {
   ibx_sim_flight *flight;
   size_t *free; ///< flights that are not used
   size_t free_count, capacity;
+  uint64_t launched; ///< the next serial
   ibx_sim_flight_piece *pieces;
   size_t piece_count;
   ibx_dma_piece *split; ///< room for the pieces of one DMA

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Physical bounds. For each published kernel that examples/kernels has: the
+// least time that the machine's tables allow for its mathematics, whatever the
+// program, and the time model's figure for ours, which must not be below. A row
+// counts what cannot be avoided:
+//
+//   bytes   inputs read once and outputs written once, by all DMA engines
+//   macs    multiply-adds on an array of 128 x 128, four passes for fp32
+//   lanes   elements that Vector, Scalar and GpSimd must pass through their 128
+//           lanes, each pass once, all three at their clocks side by side
+//
+// The bound is the largest of the three. All times are microseconds.
+
+#include "support/kernel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct row {
+  const char *name; ///< as in hardware.md 5.2 and 5.3
+  const char *file;
+  const char *sizes;
+  const char *target;  ///< the published machine
+  double published_us; ///< 0 where nothing is published
+  double bytes, macs, lanes;
+  bool is_fp32;
+} row;
+
+#define MIB(n) ((n) * 1048576.0)
+
+static const row rows[] = {
+    // One function of each element.
+    {.name = "silu 4096x7168 fp32",
+     .file = "silu.s",
+     .target = "ibx2",
+     .published_us = 1333,
+     .bytes = 2 * 4 * MIB(28),
+     .lanes = MIB(28)},
+    // Out of PSUM, into which the array turns them.
+    {.name = "transpose 4096x4096 fp32",
+     .file = "transpose.s",
+     .target = "ibx3",
+     .published_us = 700,
+     .bytes = 2 * 4 * MIB(16),
+     .lanes = MIB(16)},
+    // x, gain, w and out; a sum of squares, and the results out of PSUM.
+    {.name = "rmsnorm_matmul 4096x2048x1024 fp32",
+     .file = "rms_norm_matmul.s",
+     .target = "ibx2",
+     .published_us = 1056,
+     .bytes = 4 * (MIB(8) + 2048 + MIB(2) + MIB(4)),
+     .macs = MIB(8) * 1024,
+     .lanes = MIB(8) + MIB(4),
+     .is_fp32 = true},
+    // And a residual, which is added.
+    {.name = "add_rmsnorm_matmul 4096x2048x1024 fp32",
+     .file = "rms_norm_matmul.s",
+     .sizes = "ADD=1",
+     .target = "ibx2",
+     .published_us = 1222,
+     .bytes = 4 * (2 * MIB(8) + 2048 + MIB(2) + MIB(4)),
+     .macs = MIB(8) * 1024,
+     .lanes = 2 * MIB(8) + MIB(4),
+     .is_fp32 = true},
+    // A sum of squares, then one product with root and gain.
+    {.name = "RMS norm 2048x8192 fp32",
+     .file = "rms_norm.s",
+     .target = "ibx3",
+     .bytes = 2 * 4 * MIB(16) + 4 * 8192,
+     .lanes = 2 * MIB(16)},
+    // A maximum, an exponential with its sum, a product.
+    {.name = "softmax 2048x8192 fp32",
+     .file = "softmax.s",
+     .target = "ibx3",
+     .bytes = 2 * 4 * MIB(16),
+     .lanes = 3 * MIB(16)},
+    {.name = "matrix product 4096x8192x8192 fp32, naive",
+     .file = "matmul_1_naive.s",
+     .target = "ibx3",
+     .published_us = 39890,
+     .bytes = 4 * (MIB(32) + MIB(64) + MIB(32)),
+     .macs = MIB(32) * 8192,
+     .lanes = MIB(32),
+     .is_fp32 = true},
+    {.name = "matrix product 4096x8192x8192 fp32, blocked",
+     .file = "matmul_4_block_mnk.s",
+     .target = "ibx3",
+     .published_us = 28300,
+     .bytes = 4 * (MIB(32) + MIB(64) + MIB(32)),
+     .macs = MIB(32) * 8192,
+     .lanes = MIB(32),
+     .is_fp32 = true},
+};
+
+static double dma_us(const ibx_machine *m, double bytes) {
+  return bytes / ((double)m->dma_engines * (double)m->dma_mb_per_s);
+}
+
+static double array_us(const ibx_machine *m, const row *r) {
+  double passes = r->is_fp32 ? (double)m->fp32_passes : 1.0;
+  double lanes = (double)IBX_PARTITIONS * IBX_PARTITIONS;
+  return passes * r->macs / lanes / (double)m->tensor_mhz;
+}
+
+// No engine does more than its fastest mode.
+static double lanes_us(const ibx_machine *m, const row *r) {
+  double fast = r->is_fp32 ? 1.0 : (double)m->vector_fast;
+  double narrow = r->is_fp32 ? 1.0 : (double)m->scalar_fast;
+  double rate = (double)m->vector_mhz * fast + (double)m->scalar_mhz * narrow +
+                (double)m->gpsimd_mhz;
+  return r->lanes / IBX_PARTITIONS / rate;
+}
+
+static void open(kernel *k, const char *file, const char *sizes) {
+  ibx_error err;
+  if (kernel_open(k, file, sizes ? sizes : "", &err) != IBX_OK) {
+    fail_msg("%s: %s", file, err.message);
+  }
+}
+
+static double time_us(const kernel *k) {
+  ibx_sim_time time;
+  ibx_error err;
+  if (kernel_time(k, &time, &err) != IBX_OK) fail_msg("%s", err.message);
+  return (double)time.total_ps / 1e6;
+}
+
+static void no_kernel_beats_its_bound(void **s) {
+  (void)s;
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    const row *r = &rows[i];
+    kernel k;
+    open(&k, r->file, r->sizes);
+    const ibx_machine *m = k.data->machine;
+    assert_string_equal(m->name, r->target);
+    double dma = dma_us(m, r->bytes), array = array_us(m, r);
+    double lanes = lanes_us(m, r), us = time_us(&k);
+    double bound = fmax(dma, fmax(array, lanes));
+    print_message("%-45s %s bound %8.1f (dma %8.1f, array %8.1f, lanes %6.1f) "
+                  "ours %8.1f published %8.0f\n",
+                  r->name, r->target, bound, dma, array, lanes, us,
+                  r->published_us);
+    if (us < bound) {
+      fail_msg("%s takes %.1f us, its bound is %.1f", r->name, us, bound);
+    }
+    assert_true(r->published_us == 0 || bound <= r->published_us);
+    kernel_close(&k);
+  }
+}
+
+// What a kernel's text says of its bounds is what its row says.
+static void files_tell_the_same_bounds(void **s) {
+  (void)s;
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    const row *r = &rows[i];
+    kernel k;
+    open(&k, r->file, r->sizes);
+    const ibx_machine *m = k.data->machine;
+    const ibx_bounds *b = &k.entry->bounds;
+    double dma = dma_us(m, r->bytes) * 1e6, array = array_us(m, r) * 1e6;
+    assert_true((double)b->hbm_min_bytes == r->bytes);
+    if (fabs((double)b->hbm_ps - dma) > 1 + dma * 1e-6 ||
+        fabs((double)b->tensor_ps - array) > 1 + array * 1e-6) {
+      fail_msg("%s: its .bounds are not those of the mathematics", r->file);
+    }
+    kernel_close(&k);
+  }
+}
+
+// Small instances have their start-up, large ones their traffic: neither is
+// faster than the bounds of the text, or than its inputs and outputs move.
+static void small_instances_do_not_beat_theirs(void **s) {
+  size_t count;
+  const kernel_row *small = kernel_rows(&count);
+  (void)s;
+  for (size_t i = 0; i < count; i++) {
+    kernel k;
+    double bytes = 0;
+    open(&k, small[i].file, small[i].small);
+    for (size_t b = 0; b < k.entry->buffer_count; b++) {
+      uint8_t kind = k.entry->buffers[b].kind;
+      bool counts = kind == IBX_BUFFER_INPUT || kind == IBX_BUFFER_OUTPUT;
+      if (counts) bytes += (double)k.entry->buffers[b].place.bytes;
+    }
+    const ibx_bounds *bounds = &k.entry->bounds;
+    double us = time_us(&k);
+    assert_true(us >= dma_us(k.data->machine, bytes));
+    assert_true(us >= (double)bounds->hbm_ps / 1e6);
+    assert_true(us >= (double)bounds->tensor_ps / 1e6);
+    assert_true(us >= (double)bounds->engine_ps / 1e6);
+    kernel_close(&k);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(no_kernel_beats_its_bound),
+      cmocka_unit_test(files_tell_the_same_bounds),
+      cmocka_unit_test(small_instances_do_not_beat_theirs),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
