@@ -174,6 +174,23 @@ static void symbols_from_outside_win(void **s) {
   ibx_asm_destroy(outside);
 }
 
+static void a_symbol_may_name_a_type(void **s) {
+  (void)s;
+  const char *text =
+      ".equ T = 2\n.entry e\n.input x T[4]\n.buffer b sbuf bytes=16\n"
+      ".engine vector\nmemset b:T p=1 size(4)\n";
+  const ibx_asm_define define = {.name = "T", .value = IBX_DTYPE_F32};
+  for (size_t i = 0; i < 2; i++) {
+    ibx_asm_program *program = parse_with(text, &define, i);
+    const ibx_entry *entry = &ibx_asm_get(program)->entries[0];
+    int want = i == 0 ? IBX_DTYPE_BF16 : IBX_DTYPE_F32;
+    const ibx_insn *insn = &entry->streams[IBX_ENGINE_VECTOR].insns[0];
+    assert_int_equal(entry->inputs[0].dtype, want);
+    assert_int_equal(insn->operand[0].dtype, want);
+    ibx_asm_destroy(program);
+  }
+}
+
 static void repetitions_nest_and_may_be_empty(void **s) {
   (void)s;
   ibx_asm_program *program;
@@ -386,6 +403,7 @@ int main(void) {
       cmocka_unit_test(operators_and_immediates_have_names),
       cmocka_unit_test(semaphores_are_numbers_names_or_members),
       cmocka_unit_test(symbols_from_outside_win),
+      cmocka_unit_test(a_symbol_may_name_a_type),
       cmocka_unit_test(repetitions_nest_and_may_be_empty),
       cmocka_unit_test(a_line_is_the_node_of_its_instructions),
       cmocka_unit_test(buffers_stand_one_behind_the_other),
