@@ -191,6 +191,18 @@ static void a_symbol_may_name_a_type(void **s) {
   }
 }
 
+static void a_symbol_may_name_a_target(void **s) {
+  (void)s;
+  const char *text = ".equ MACHINE = 3\n.target MACHINE\n";
+  const ibx_asm_define define = {.name = "MACHINE", .value = 2};
+  ibx_asm_program *inside = parse_with(text, NULL, 0);
+  ibx_asm_program *outside = parse_with(text, &define, 1);
+  assert_ptr_equal(ibx_asm_get(inside)->machine, ibx_machine_find("ibx3"));
+  assert_ptr_equal(ibx_asm_get(outside)->machine, ibx_machine_find("ibx2"));
+  ibx_asm_destroy(inside);
+  ibx_asm_destroy(outside);
+}
+
 static void repetitions_nest_and_may_be_empty(void **s) {
   (void)s;
   ibx_asm_program *program;
@@ -303,6 +315,7 @@ typedef struct mistake {
 static const mistake mistakes[] = {
     {"", "t.s:1:1: the program has no entry"},
     {"\n  .foo\n", "t.s:2:3: '.foo' is no directive"},
+    {".equ T = 9\n.target T\n", "t.s:2:9: no such target; there are ibx2"},
     {".target ibx9\n", "t.s:1:9: no such target; there are ibx2"},
     {".engine vector\n", "t.s:1:1: .engine stands in an entry"},
     {".entry e\n.engine foo\n", "t.s:2:9: expected tensor, vector"},
@@ -403,6 +416,7 @@ int main(void) {
       cmocka_unit_test(operators_and_immediates_have_names),
       cmocka_unit_test(semaphores_are_numbers_names_or_members),
       cmocka_unit_test(symbols_from_outside_win),
+      cmocka_unit_test(a_symbol_may_name_a_target),
       cmocka_unit_test(a_symbol_may_name_a_type),
       cmocka_unit_test(repetitions_nest_and_may_be_empty),
       cmocka_unit_test(a_line_is_the_node_of_its_instructions),
