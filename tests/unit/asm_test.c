@@ -193,7 +193,7 @@ static void a_symbol_may_name_a_type(void **s) {
 
 static void a_symbol_may_name_a_target(void **s) {
   (void)s;
-  const char *text = ".equ MACHINE = 3\n.target MACHINE\n";
+  const char *text = ".equ MACHINE = 3\n.target MACHINE\n.entry e\n";
   const ibx_asm_define define = {.name = "MACHINE", .value = 2};
   ibx_asm_program *inside = parse_with(text, NULL, 0);
   ibx_asm_program *outside = parse_with(text, &define, 1);
