@@ -40,8 +40,8 @@
 .equ CHUNK = 8*WIDTH*BYTES              ; bytes a partition
 .equ SLOT = 8*512*BYTES
 .equ STAGE = ROWS*512*BYTES
-.require M % (2*WIDTH) == 0 && M > 0 "M is a multiple of two panels"
 .require WIDTH == 512 || WIDTH == 256 || WIDTH == 128 "a panel has 128, 256 or 512 columns"
+.require M % (2*WIDTH) == 0 && M > 0 "M is a multiple of two panels"
 .require K % 1024 == 0 && K > 0 "K is a multiple of 1024"
 .require N % 1024 == 0 && N >= 2048 "N is a multiple of 1024, at least 2048"
 .require 2*CHUNKS % SLOTS == 0 "two passes over K end with the last slot"
