@@ -80,7 +80,6 @@
 .buffer prob sbuf bytes=4*1024
 .buffer sum  sbuf bytes=16              ; 1 / sum
 .buffer res  sbuf bytes=BLOCKS*1024
-.buffer warm sbuf bytes=4
 .buffer sc   psum bytes=6*2048          ; scores; 4 and 5 of the first pass
 .buffer acc  psum bytes=2*2048          ; [4, 256], of which 129 are used
 
@@ -88,7 +87,7 @@
 .semaphore k_loaded[BLOCKS]
 .semaphore v_loaded
 .semaphore set                          ; ones are there
-.semaphore warm_set
+.semaphore cleared
 .semaphore fp_done[12]                  ; of a bank; 6 more that tell Scalar
 .semaphore fp_free[6]
 .semaphore copied
@@ -123,8 +122,7 @@ semaphore wait stored[c]>=16
 .endrepeat
 
 .engine gpsimd
-memset ones:bf16 imm0=1 p=128 size(128) signal set+1
-memset warm:f32 imm0=0 p=1 size(1) signal warm_set+1
+memset ones:bf16 imm0=0 p=128 size(128) signal cleared+1
 memset vone[256]:bf16 step(129) imm0=1 p=128 size(TILES) signal set+1
 
 ; --- tensor engine ----------------------------------------------------------------
@@ -234,8 +232,8 @@ semaphore wait fp_free[i]>=1
 ; --- scalar engine ------------------------------------------------------------------
 
 .engine scalar
-; The table of exp is loaded while nothing else is to do.
-activation warm:f32, warm:f32 op0=exp imm0=0 imm1=1 p=1 size(1) wait warm_set>=1
+; Ones are exp of zeros: so the table is loaded while nothing else is to do.
+activation ones:bf16, ones:bf16 op0=exp imm0=0 imm1=1 p=128 size(128) wait cleared>=1 signal set+1
 .repeat i, TILES
 .repeat is_copied, IS_V2 || i % SHARED > 0
 tensor_copy copy[i*1024]:bf16, sc[i % 6*2048]:f32 p=128 size(512) wait fp_done[6 + i % 6]>=1 signal copied+1
