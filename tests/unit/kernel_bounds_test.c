@@ -8,7 +8,8 @@
 //   bytes   inputs read once and outputs written once, by all DMA engines
 //   macs    multiply-adds on an array of 128 x 128, four passes for fp32
 //   lanes   elements that Vector, Scalar and GpSimd must pass through their 128
-//           lanes, each pass once, all three at their clocks side by side
+//           lanes, each pass once, all three at their clocks side by side, 16-bit types in the
+//           fastest modes
 //
 // The bound is the largest of the three. All times are microseconds.
 
@@ -40,14 +41,16 @@ static const row rows[] = {
      .target = "ibx2",
      .published_us = 1333,
      .bytes = 2 * 4 * MIB(28),
-     .lanes = MIB(28)},
+     .lanes = MIB(28),
+     .is_fp32 = true},
     // Out of PSUM, into which the array turns them.
     {.name = "transpose 4096x4096 fp32",
      .file = "transpose.s",
      .target = "ibx3",
      .published_us = 700,
      .bytes = 2 * 4 * MIB(16),
-     .lanes = MIB(16)},
+     .lanes = MIB(16),
+     .is_fp32 = true},
     // x, gain, w and out; a sum of squares, and the results out of PSUM.
     {.name = "rmsnorm_matmul 4096x2048x1024 fp32",
      .file = "rms_norm_matmul.s",
@@ -67,18 +70,37 @@ static const row rows[] = {
      .macs = MIB(8) * 1024,
      .lanes = 2 * MIB(8) + MIB(4),
      .is_fp32 = true},
+    // x, w, residual, gain and out; the sum, its squares, the product.
+    {.name = "matmul_add_rmsnorm 4096x2048x2048 fp32",
+     .file = "matmul_add_rms_norm.s",
+     .target = "ibx2",
+     .published_us = 2667,
+     .bytes = 4 * (MIB(8) + MIB(4) + 2 * MIB(8) + 2048),
+     .macs = MIB(8) * 2048,
+     .lanes = 3 * MIB(8),
+     .is_fp32 = true},
+    // x, cos, sin and out; two products and a sum for each element.
+    {.name = "rope H64 N4096 D128 fp32",
+     .file = "rope.s",
+     .target = "ibx2",
+     .published_us = 4333,
+     .bytes = 4 * (2 * MIB(32) + 2 * MIB(0.25)),
+     .lanes = 3 * MIB(32),
+     .is_fp32 = true},
     // A sum of squares, then one product with root and gain.
     {.name = "RMS norm 2048x8192 fp32",
      .file = "rms_norm.s",
      .target = "ibx3",
      .bytes = 2 * 4 * MIB(16) + 4 * 8192,
-     .lanes = 2 * MIB(16)},
+     .lanes = 2 * MIB(16),
+     .is_fp32 = true},
     // A maximum, an exponential with its sum, a product.
     {.name = "softmax 2048x8192 fp32",
      .file = "softmax.s",
      .target = "ibx3",
      .bytes = 2 * 4 * MIB(16),
-     .lanes = 3 * MIB(16)},
+     .lanes = 3 * MIB(16),
+     .is_fp32 = true},
     {.name = "matrix product 4096x8192x8192 fp32, naive",
      .file = "matmul_1_naive.s",
      .target = "ibx3",
