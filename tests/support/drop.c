@@ -64,7 +64,13 @@ static uint64_t count_waits(const ibx_entry *entry) {
   return count;
 }
 
-// Wait number i of n is dropped where i * most / n rises: `most` times.
+// Whether wait `at` of `total`, from 1, is among `most` in the middles of equal
+// stretches: where at * most / total, rounded, rises.
+static bool is_picked(uint64_t at, uint64_t total, uint64_t most) {
+  return (2 * at * most + total) / (2 * total) !=
+         (2 * (at - 1) * most + total) / (2 * total);
+}
+
 static void drop_some(dropper *d, const drop_options *options, drop_fn found,
                       void *user) {
   uint64_t total = count_waits(&d->entry);
@@ -74,8 +80,7 @@ static void drop_some(dropper *d, const drop_options *options, drop_fn found,
     const ibx_stream *stream = &d->entry.streams[e];
     for (size_t i = 0; i < stream->count; i++) {
       if (stream->insns[i].wait_value == 0) continue;
-      at++;
-      if (at * most / total == (at - 1) * most / total) continue;
+      if (!is_picked(++at, total, most)) continue;
       drop_result result = {.engine = (ibx_engine)e, .index = i};
       ibx_insn *insn = &stream->insns[i];
       drop(d, options, insn, &result);

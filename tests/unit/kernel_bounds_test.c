@@ -79,6 +79,15 @@ static const row rows[] = {
      .macs = MIB(8) * 2048,
      .lanes = 3 * MIB(8),
      .is_fp32 = true},
+    // x, three weights and out; SiLU, a product, and the results out of PSUM.
+    {.name = "swiglu 4096x3072x1024 fp32",
+     .file = "swiglu.s",
+     .target = "ibx2",
+     .published_us = 4222,
+     .bytes = 4 * (2 * MIB(4) + 3 * MIB(3)),
+     .macs = 3 * MIB(4) * 3072,
+     .lanes = 2 * MIB(12) + MIB(4),
+     .is_fp32 = true},
     // x, cos, sin and out; two products and a sum for each element.
     {.name = "rope H64 N4096 D128 fp32",
      .file = "rope.s",

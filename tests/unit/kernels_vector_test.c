@@ -141,6 +141,31 @@ static void matmul_add_rms_norm(const kernel *k, double *want) {
   }
 }
 
+static double dot(const float *x, const float *w, uint64_t count,
+                  uint64_t step) {
+  double sum = 0;
+  for (uint64_t i = 0; i < count; i++)
+    sum += (double)x[i] * w[i * step];
+  return sum;
+}
+
+static void swiglu(const kernel *k, double *want) {
+  const uint64_t *xs, *ws;
+  const float *x = kernel_tensor(k, "x", &xs);
+  const float *gate = kernel_tensor(k, "gate", &ws);
+  const float *up = kernel_tensor(k, "up", NULL);
+  const float *down = kernel_tensor(k, "down", NULL);
+  for (uint64_t m = 0; m < xs[0]; m++) {
+    for (uint64_t f = 0; f < ws[1]; f++) {
+      double g = dot(x + m * xs[1], gate + f, xs[1], ws[1]);
+      double u = dot(x + m * xs[1], up + f, xs[1], ws[1]);
+      double h = g / (1.0 + exp(-g)) * u;
+      for (uint64_t n = 0; n < xs[1]; n++)
+        want[m * xs[1] + n] += h * down[f * xs[1] + n];
+    }
+  }
+}
+
 static void rope(const kernel *k, double *want) {
   const uint64_t *shape;
   const float *x = kernel_tensor(k, "x", &shape);
@@ -210,6 +235,13 @@ static const row rows[] = {
      .tolerance = 1e-5,
      .us = 1541.6,
      .published_us = 2667},
+    {.file = "swiglu.s",
+     .sizes = "",
+     .small = "M=1024 INNER=512",
+     .fill = swiglu,
+     .tolerance = 1e-5,
+     .us = 3430.5,
+     .published_us = 4222},
     {.file = "rope.s",
      .sizes = "",
      .small = "POSITIONS=384 HEADS=8 HALF=16 GROUP=2",
@@ -271,7 +303,7 @@ static void full_size_takes_the_time_that_the_readme_tells(void **s) {
     open(&k, r, r->sizes);
     if (kernel_time(&k, &time, &err) != IBX_OK) fail_msg("%s", err.message);
     double us = (double)time.total_ps / 1e6;
-    print_message("%-18s %-6s %7.1f us, published %6.0f\n", r->file, r->sizes,
+    print_message("%-22s %-6s %7.1f us, published %6.0f\n", r->file, r->sizes,
                   us, r->published_us);
     if (fabs(us / r->us - 1.0) > 0.01) {
       fail_msg("%s %s takes %.1f us, the README tells %.1f", r->file, r->sizes,
@@ -296,6 +328,7 @@ static void other_sizes_are_refused(void **s) {
       {"transpose.s", "BLOCK_R=2048", "a strip has 1 to 8 tiles"},
       {"rms_norm_matmul.s", "K=4096", "K is a multiple of 128 from 256"},
       {"matmul_add_rms_norm.s", "N=1024", "N is 2048"},
+      {"swiglu.s", "INNER=4096", "INNER is a multiple of 512 up to"},
       {"rope.s", "GROUP=48", "HEADS is a multiple of GROUP"},
       {"rope.s", "GROUP=32", "do not fit PSUM"},
       {"rms_norm_matmul.s", "ADD=2", "ADD is 0 or 1"},
