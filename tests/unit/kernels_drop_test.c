@@ -6,7 +6,7 @@
 // random, gives other bytes, an error or a deadlock without it; then an
 // adversarial order must be among those. The prover must refuse it, too. What no
 // order shows may only be refused because a semaphore is not 0 in the end, and
-// for nothing that happens before.
+// for nothing that happens before: another wait implies it, or nothing follows.
 
 #include "support/drop.h"
 
@@ -76,6 +76,7 @@ static void adversaries_show_every_wait_that_matters(void **s) {
   const drop_options options = {.most = wants_all ? UINT64_MAX : SHORT_DROPS,
                                 .random = RANDOM_ORDERS,
                                 .stops = !wants_all};
+  uint64_t shown = 0;
   for (size_t i = 0; i < rows; i++) {
     kernel k;
     ibx_error err;
@@ -89,11 +90,12 @@ static void adversaries_show_every_wait_that_matters(void **s) {
     kernel_close(&k);
     print_tally(&t);
     assert_true(t.dropped > 0);
-    assert_true(t.shown > 0);
+    shown += t.shown;
     assert_int_equal(t.missed, 0);
     assert_int_equal(t.overlooked, 0);
     assert_int_equal(t.unexplained, 0);
   }
+  assert_true(shown > 0);
 }
 
 static bool has_row(const char *file) {
