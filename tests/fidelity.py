@@ -437,8 +437,8 @@ def show_reasons(s, section):
 def show_guesses(s):
     rows = [(f"`{name}`", source) for name, (mark, source) in s.sources.items()
             if mark == "C"]
-    rows += [(f"cost {name}", f"{formula}: {source}")
-             for name, formula, source in s.costs if "[C]" in source]
+    rows += [(f"cost {name}", source)
+             for name, _, source in s.costs if "[C]" in source]
     return table(["what", "where it comes from"], rows)
 
 
