@@ -135,6 +135,9 @@ typedef struct ibx_section_info {
 IBX_API bool ibx_program_section(const ibx_program *program, size_t index,
                                  ibx_section_info *out);
 
+/// Lends the bytes of the whole file.
+IBX_API ibx_span ibx_program_bytes(const ibx_program *program);
+
 /// 64-bit digest of the whole file.
 IBX_API uint64_t ibx_program_digest(const ibx_program *program);
 

@@ -38,7 +38,7 @@ IBX_API void ibx_device_close(ibx_device *device);
 IBX_API ibx_device_info ibx_device_query(const ibx_device *device);
 
 /// Allocates `size_bytes` of zeroed memory, aligned to 64 bytes, that the
-/// device reaches.
+/// device reaches: a run need not copy what is bound from here.
 IBX_API IBX_NODISCARD ibx_status ibx_buffer_create(ibx_device *device,
                                                    size_t size_bytes,
                                                    ibx_buffer **out_buffer,
@@ -79,7 +79,8 @@ typedef struct ibx_binding {
 
 /// The tensors of a run. Every input must be bound but those that are state,
 /// where a binding replaces the state; outputs may be left out. A bound state
-/// output receives a copy of the state after the run.
+/// output receives a copy of the state after the run. Outputs overlap no other
+/// binding; after a run that failed, outputs and state are unspecified.
 typedef struct ibx_run {
   const ibx_binding *inputs;
   const ibx_binding *outputs;
@@ -128,7 +129,8 @@ IBX_API IBX_NODISCARD ibx_status ibx_fence_wait(ibx_fence *fence,
 IBX_API bool ibx_fence_query(ibx_fence *fence);
 
 /// The simulated time of a run and, through `on_event` (may be NULL), its
-/// timeline. Fails with UNSUPPORTED where the device has no time model.
+/// timeline. Waits its turn as a run does, so `on_event` must not use the
+/// session. Fails with UNSUPPORTED where the device has no time model.
 IBX_API IBX_NODISCARD ibx_status ibx_session_profile(ibx_session *session,
                                                      ibx_sim_event_fn on_event,
                                                      void *user,

@@ -32,14 +32,12 @@ ibx_status ibx_buffer_create(ibx_device *device, size_t size_bytes,
   if (size_bytes == 0) {
     return IBX_FAIL(err, INVALID_ARGUMENT, "a buffer of %zu bytes", size_bytes);
   }
-  void *memory = ibx_device_alloc(device, size_bytes);
-  if (memory == NULL) {
-    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu bytes", size_bytes);
-  }
+  void *memory = NULL;
+  IBX_TRY(ibx_device_memory_alloc(device, size_bytes, &memory, err));
   ibx_buffer *buffer = NULL;
   ibx_status status = ibx_buffer_wrap(device, memory, size_bytes, &buffer, err);
   if (buffer == NULL) {
-    ibx_device_free(device, memory);
+    ibx_device_memory_free(device, memory);
     return status;
   }
   buffer->is_ours = true;
@@ -54,6 +52,6 @@ void *ibx_buffer_map(ibx_buffer *buffer, size_t *out_size_bytes) {
 
 void ibx_buffer_destroy(ibx_buffer *buffer) {
   if (buffer == NULL) return;
-  if (buffer->is_ours) ibx_device_free(buffer->device, buffer->memory);
+  if (buffer->is_ours) ibx_device_memory_free(buffer->device, buffer->memory);
   ibx_device_free(buffer->device, buffer);
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Devices. In: a URI. Out: a table of functions and the driver's handle: the
-// simulator's, or those of a shared library, whose table has our version.
+// simulator's, or those of a shared library. Holds: the table has our version
+// and layout, every function that must be there, and NULL where the library is
+// older than a function.
 
 #include "core/device.h"
 
@@ -33,13 +35,64 @@ void ibx_device_free(const ibx_device *device, void *memory) {
   if (memory != NULL) device->allocator.free(device->allocator.user, memory);
 }
 
+ibx_status ibx_device_memory_alloc(const ibx_device *device,
+                                   uint64_t size_bytes, void **out_memory,
+                                   ibx_error *err) {
+  *out_memory = NULL;
+  const ibx_device_table *table = &device->table;
+  if (size_bytes > SIZE_MAX) {
+    return IBX_FAIL(err, OUT_OF_MEMORY, "%llu bytes are more than an address",
+                    (unsigned long long)size_bytes);
+  }
+  // A buffer without bytes has an address too.
+  size_t size = size_bytes == 0 ? 1 : (size_t)size_bytes;
+  if (table->memory_alloc != NULL) {
+    IBX_TRY(table->memory_alloc(device->handle, size, out_memory, err));
+  } else {
+    *out_memory = ibx_device_alloc(device, size);
+  }
+  if (*out_memory != NULL) return IBX_OK;
+  return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu bytes", size);
+}
+
+void ibx_device_memory_free(const ibx_device *device, void *memory) {
+  if (memory == NULL) return;
+  if (device->table.memory_alloc != NULL) {
+    device->table.memory_free(device->handle, memory);
+  } else {
+    ibx_device_free(device, memory);
+  }
+}
+
 static bool is_complete(const ibx_device_table *table) {
-  return table->version == IBX_DEVICE_TABLE_VERSION && table->open &&
-         table->close && table->query && table->load && table->unload &&
-         table->run;
+  return table->open && table->close && table->query && table->load &&
+         table->unload && table->run &&
+         (table->memory_alloc == NULL) == (table->memory_free == NULL);
+}
+
+// Keeps what we and the driver both know of its table.
+static ibx_status take_table(ibx_device *device, const ibx_device_table *table,
+                             const char *uri, ibx_error *err) {
+  if (table == NULL || table->version != IBX_DEVICE_TABLE_VERSION) {
+    return IBX_FAIL(err, UNSUPPORTED, "device '%s' has no table version %u",
+                    uri, IBX_DEVICE_TABLE_VERSION);
+  }
+  if (table->layout != IBX_DEVICE_LAYOUT ||
+      table->size_bytes < IBX_DEVICE_TABLE_MIN_BYTES) {
+    return IBX_FAIL(err, UNSUPPORTED,
+                    "device '%s' was built with other headers than this "
+                    "runtime; build it again",
+                    uri);
+  }
+  size_t size =
+      table->size_bytes < sizeof(*table) ? table->size_bytes : sizeof(*table);
+  memcpy(&device->table, table, size);
+  if (is_complete(&device->table)) return IBX_OK;
+  return IBX_FAIL(err, UNSUPPORTED, "the table of device '%s' has holes", uri);
 }
 
 static ibx_status find_table(ibx_device *device, const char *path,
+                             const ibx_device_table **out_table,
                              ibx_error *err) {
   device->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (device->library == NULL) {
@@ -53,12 +106,13 @@ static ibx_status find_table(ibx_device *device, const char *path,
   // POSIX, not C, says that an object pointer can hold a function's address.
   ibx_driver_entry_fn get_table;
   memcpy(&get_table, &symbol, sizeof(get_table));
-  device->table = get_table(IBX_DEVICE_TABLE_VERSION);
+  *out_table = get_table(IBX_DEVICE_TABLE_VERSION);
   return IBX_OK;
 }
 
 // Opens the library of "/path/lib.so?rest" and stores where the rest begins.
 static ibx_status open_library(ibx_device *device, const char *text,
+                               const ibx_device_table **out_table,
                                const char **out_rest, ibx_error *err) {
   char path[PATH_BYTES];
   size_t len = strcspn(text, "?");
@@ -69,26 +123,27 @@ static ibx_status open_library(ibx_device *device, const char *text,
   memcpy(path, text, len);
   path[len] = 0;
   *out_rest = text + len;
-  return find_table(device, path, err);
+  return find_table(device, path, out_table, err);
 }
 
 static ibx_status open_uri(ibx_device *device, const char *uri,
                            ibx_error *err) {
   const char *rest = NULL;
+  const ibx_device_table *table = NULL;
   if (strncmp(uri, "sim:", 4) == 0) {
-    device->table = ibx_sim_device_table();
+    table = ibx_sim_device_table();
     rest = uri + 4;
   } else if (strncmp(uri, "driver:", 7) == 0) {
-    IBX_TRY(open_library(device, uri + 7, &rest, err));
+    IBX_TRY(open_library(device, uri + 7, &table, &rest, err));
   } else {
     return IBX_FAIL(err, INVALID_ARGUMENT,
                     "device '%s' is neither sim: nor driver:/path/lib.so", uri);
   }
-  if (device->table == NULL || !is_complete(device->table)) {
-    return IBX_FAIL(err, UNSUPPORTED, "device '%s' has no table version %u",
-                    uri, IBX_DEVICE_TABLE_VERSION);
-  }
-  return device->table->open(rest, &device->allocator, &device->handle, err);
+  IBX_TRY(take_table(device, table, uri, err));
+  ibx_status status =
+      device->table.open(rest, &device->allocator, &device->handle, err);
+  if (status != IBX_OK) device->handle = NULL; // what failed is not closed
+  return status;
 }
 
 ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,
@@ -111,11 +166,14 @@ ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,
 
 void ibx_device_close(ibx_device *device) {
   if (device == NULL) return;
-  if (device->handle != NULL) device->table->close(device->handle);
+  if (device->handle != NULL) device->table.close(device->handle);
   if (device->library != NULL) dlclose(device->library);
   ibx_device_free(device, device);
 }
 
 ibx_device_info ibx_device_query(const ibx_device *device) {
-  return device->table->query(device->handle);
+  ibx_device_info info = device->table.query(device->handle);
+  if (info.name == NULL) info.name = "";
+  if (info.target == NULL) info.target = "";
+  return info;
 }

@@ -9,14 +9,22 @@
 
 struct ibx_device {
   ibx_allocator allocator;
-  const ibx_device_table *table;
-  void *handle;  ///< the driver's
-  void *library; ///< of dlopen(), or NULL
+  ibx_device_table table; ///< what both sides know of it, the rest is NULL
+  void *handle;           ///< the driver's
+  void *library;          ///< of dlopen(), or NULL
 };
 
 /// Zeroed memory of the device's allocator, or NULL; size 0 gives memory too.
 void *ibx_device_alloc(const ibx_device *device, size_t size);
 /// Accepts NULL.
 void ibx_device_free(const ibx_device *device, void *memory);
+
+/// Zeroed memory for a run's buffers: the driver's where it shares memory,
+/// otherwise the allocator's. Fails with OUT_OF_MEMORY, or as the driver says.
+ibx_status ibx_device_memory_alloc(const ibx_device *device,
+                                   uint64_t size_bytes, void **out_memory,
+                                   ibx_error *err);
+/// Accepts NULL.
+void ibx_device_memory_free(const ibx_device *device, void *memory);
 
 #endif

@@ -284,6 +284,10 @@ bool ibx_program_section(const ibx_program *program, size_t index,
   return true;
 }
 
+ibx_span ibx_program_bytes(const ibx_program *program) {
+  return program->bytes;
+}
+
 uint64_t ibx_program_digest(const ibx_program *program) {
   return program->digest;
 }

@@ -27,7 +27,7 @@ static ibx_status check_target(const ibx_session *session, ibx_error *err) {
                   needed, target, target);
 }
 
-static ibx_status load(ibx_session *session, ibx_error *err) {
+static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
   size_t count = session->entry->buffer_count + 1;
   uint64_t bytes = count * sizeof(*session->bound);
   session->bound = ibx_device_alloc(session->device, (size_t)bytes);
@@ -37,9 +37,10 @@ static ibx_status load(ibx_session *session, ibx_error *err) {
   }
   IBX_TRY(check_target(session, err));
   IBX_TRY(ibx_prove_entry(session->program, session->entry, NULL, err));
-  return session->device->table->load(session->device->handle, session->program,
-                                      session->entry, &session->executable,
-                                      err);
+  const ibx_device_program loaded = {
+      .program = session->program, .entry = session->entry, .file = file};
+  return session->device->table.load(session->device->handle, &loaded,
+                                     &session->executable, err);
 }
 
 ibx_status ibx_session_create(ibx_device *device, const ibx_program *program,
@@ -58,7 +59,7 @@ ibx_status ibx_session_create(ibx_device *device, const ibx_program *program,
   session->entry = entry;
   pthread_mutex_init(&session->mutex, NULL);
   pthread_cond_init(&session->changed, NULL);
-  ibx_status status = load(session, err);
+  ibx_status status = load(session, ibx_program_bytes(program), err);
   if (status != IBX_OK) {
     ibx_session_destroy(session);
     return status;
@@ -71,9 +72,9 @@ void ibx_session_destroy(ibx_session *session) {
   if (session == NULL) return;
   ibx_device *device = session->device;
   ibx_session_stop_worker(session);
-  if (session->executable != NULL) device->table->unload(session->executable);
+  if (session->executable != NULL) device->table.unload(session->executable);
   for (size_t i = 0; session->owned && i < session->entry->buffer_count; i++) {
-    ibx_device_free(device, session->owned[i]);
+    ibx_device_memory_free(device, session->owned[i]);
   }
   ibx_device_free(device, session->owned);
   ibx_device_free(device, session->bound);
@@ -89,11 +90,15 @@ const ibx_entry *ibx_session_entry(const ibx_session *session) {
 ibx_status ibx_session_profile(ibx_session *session, ibx_sim_event_fn on_event,
                                void *user, ibx_sim_time *out_time,
                                ibx_error *err) {
-  const ibx_device_table *table = session->device->table;
+  const ibx_device_table *table = &session->device->table;
   if (table->time == NULL) {
     return IBX_FAIL(err, UNSUPPORTED, "the device has no time model");
   }
-  return table->time(session->executable, on_event, user, out_time, err);
+  ibx_session_await_turn(session);
+  ibx_status status =
+      table->time(session->executable, on_event, user, out_time, err);
+  ibx_session_end_turn(session);
+  return status;
 }
 
 static ibx_status find_state(ibx_session *session, const char *name,

@@ -45,13 +45,12 @@ static ibx_buffer_kind kind_of(const ibx_session *session,
 ibx_status ibx_session_own(ibx_session *session, size_t buffer,
                            ibx_error *err) {
   if (session->owned[buffer] != NULL) return IBX_OK;
-  uint64_t bytes = session->entry->buffers[buffer].place.bytes;
-  if (bytes <= SIZE_MAX) {
-    session->owned[buffer] = ibx_device_alloc(session->device, (size_t)bytes);
-  }
-  if (session->owned[buffer] != NULL) return IBX_OK;
-  return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %llu bytes",
-                  (unsigned long long)bytes);
+  void *memory = NULL;
+  IBX_TRY(ibx_device_memory_alloc(session->device,
+                                  session->entry->buffers[buffer].place.bytes,
+                                  &memory, err));
+  session->owned[buffer] = memory;
+  return IBX_OK;
 }
 
 // The caller's memory itself where it can stand for the buffer, otherwise ours.
@@ -142,7 +141,6 @@ ibx_status ibx_session_run_bound(ibx_session *session, const ibx_run *run,
     IBX_TRY(bind_output(session, &run->outputs[i], err));
   }
   IBX_TRY(bind_rest(session, err));
-  ibx_sim_memory memory = {.hbm = session->bound};
-  IBX_TRY(session->device->table->run(session->executable, &memory, err));
+  IBX_TRY(session->device->table.run(session->executable, session->bound, err));
   return copy_outputs(session, run, err);
 }

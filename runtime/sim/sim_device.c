@@ -134,18 +134,18 @@ static ibx_device_info sim_query(void *handle) {
       .cores = 1};
 }
 
-static ibx_status sim_load(void *handle, const ibx_program_data *program,
-                           const ibx_entry *entry, void **out_executable,
-                           ibx_error *err) {
+static ibx_status sim_load(void *handle, const ibx_device_program *loaded,
+                           void **out_executable, ibx_error *err) {
   const sim_device *device = handle;
   *out_executable = NULL;
   const ibx_allocator *allocator = &device->allocator;
   sim_executable *executable =
       allocator->alloc(allocator->user, sizeof(*executable));
   if (executable == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
-  *executable =
-      (sim_executable){.device = device, .program = program, .entry = entry};
-  ibx_status status = ibx_sim_create(program, entry, &executable->sim, err);
+  *executable = (sim_executable){
+      .device = device, .program = loaded->program, .entry = loaded->entry};
+  ibx_status status =
+      ibx_sim_create(loaded->program, loaded->entry, &executable->sim, err);
   if (status != IBX_OK) {
     allocator->free(allocator->user, executable);
     return status;
@@ -161,11 +161,12 @@ static void sim_unload(void *handle) {
   allocator->free(allocator->user, executable);
 }
 
-static ibx_status sim_run(void *handle, const ibx_sim_memory *memory,
+static ibx_status sim_run(void *handle, uint8_t *const *memory,
                           ibx_error *err) {
   sim_executable *executable = handle;
-  return ibx_sim_run(executable->sim, &executable->device->options, memory,
-                     err);
+  // The array is only read.
+  const ibx_sim_memory all = {.hbm = (uint8_t **)(uintptr_t)memory};
+  return ibx_sim_run(executable->sim, &executable->device->options, &all, err);
 }
 
 static ibx_status sim_time(void *handle, ibx_sim_event_fn on_event, void *user,
@@ -178,6 +179,8 @@ static ibx_status sim_time(void *handle, ibx_sim_event_fn on_event, void *user,
 const ibx_device_table *ibx_sim_device_table(void) {
   static const ibx_device_table table = {
       .version = IBX_DEVICE_TABLE_VERSION,
+      .size_bytes = sizeof(ibx_device_table),
+      .layout = IBX_DEVICE_LAYOUT,
       .open = sim_open,
       .close = sim_close,
       .query = sim_query,

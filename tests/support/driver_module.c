@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A driver library: the simulator behind the device table, with a name of its
-// own, so that a test sees which table it got. IBX_TEST_VERSION makes one of a
-// later version than the runtime knows.
+// own, so that a test sees which table it got. IBX_TEST_... make tables that are
+// older, newer or broken.
 
 #include "imbrex/driver.h"
 
@@ -22,6 +22,15 @@ IBX_API const ibx_device_table *ibx_driver_get_table(uint32_t version) {
   table.query = query;
 #ifdef IBX_TEST_VERSION
   table.version = IBX_TEST_VERSION;
+#endif
+#ifdef IBX_TEST_SIZE
+  table.size_bytes = (uint32_t)(IBX_TEST_SIZE);
+#endif
+#ifdef IBX_TEST_LAYOUT
+  table.layout++;
+#endif
+#ifdef IBX_TEST_HOLE
+  table.unload = NULL;
 #endif
   return &table;
 }

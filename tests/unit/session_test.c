@@ -389,6 +389,8 @@ static void uris_are_checked(void **state) {
       {"driver:/no/such/file.so", IBX_NOT_FOUND},
       {"driver:libm.so.6", IBX_NOT_FOUND},
       {"driver:" IBX_BUILD_DIR "/lib/test_driver_later.so", IBX_UNSUPPORTED},
+      {"driver:" IBX_BUILD_DIR "/lib/test_driver_layout.so", IBX_UNSUPPORTED},
+      {"driver:" IBX_BUILD_DIR "/lib/test_driver_hole.so", IBX_UNSUPPORTED},
       {"driver:" IBX_BUILD_DIR "/lib/test_driver.so?seed=x",
        IBX_INVALID_ARGUMENT},
   };
@@ -426,6 +428,24 @@ static void driver_libraries_are_devices(void **state) {
   tensors_init(&t, 4);
   assert_int_equal(ibx_session_run(m->session, &t.run, &m->err), IBX_OK);
   expect_result(&t, 0);
+  model_destroy(m);
+}
+
+// A table that ends before `time`, and one that goes on behind ours.
+static void tables_may_be_shorter_or_longer(void **state) {
+  (void)state;
+  ibx_sim_time time;
+  model *m = model_create("driver:" IBX_BUILD_DIR "/lib/test_driver_older.so");
+  tensors t;
+  tensors_init(&t, 4);
+  assert_int_equal(ibx_session_run(m->session, &t.run, &m->err), IBX_OK);
+  expect_result(&t, 0);
+  assert_int_equal(ibx_session_profile(m->session, NULL, NULL, &time, &m->err),
+                   IBX_UNSUPPORTED);
+  model_destroy(m);
+  m = model_create("driver:" IBX_BUILD_DIR "/lib/test_driver_newer.so");
+  assert_int_equal(ibx_session_profile(m->session, NULL, NULL, &time, &m->err),
+                   IBX_OK);
   model_destroy(m);
 }
 
@@ -520,6 +540,7 @@ int main(void) {
       cmocka_unit_test(uris_are_checked),
       cmocka_unit_test(sessions_want_the_right_target),
       cmocka_unit_test(driver_libraries_are_devices),
+      cmocka_unit_test(tables_may_be_shorter_or_longer),
       cmocka_unit_test(buffers_own_or_borrow),
       cmocka_unit_test(every_allocation_may_fail),
   };
