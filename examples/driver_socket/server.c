@@ -100,6 +100,5 @@ int main(int argc, char **argv) {
   char *end;
   long fd = strtol(argv[2], &end, 10);
   if (*end != 0 || fd < 3 || fd > 1024) return usage();
-  if (server_serve((int)fd)) return 0;
-  _exit(1); // runs of a client that is gone are not waited for
+  return server_serve((int)fd) ? 0 : 1;
 }

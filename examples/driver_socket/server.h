@@ -33,7 +33,7 @@ typedef struct server {
 } server;
 
 /// Answers one client until it says goodbye or is gone; gives whether it said
-/// goodbye, after which nothing is left.
+/// goodbye. Ends the process where a run is left that nobody waits for.
 bool server_serve(int control);
 
 /// Maps what a peer sent: at least `bytes` behind a descriptor with all of
@@ -51,8 +51,10 @@ void region_remove_all(server *s);
 /// Loads an entry and starts its thread; takes the descriptors.
 ibx_status entry_start(server *s, const wire_load *load, int fds[WIRE_FDS],
                        ibx_error *err);
-/// Joins the threads that have ended, or all.
-void entry_reap(server *s, bool all);
+/// Joins the threads that have ended.
+void entry_reap(server *s);
+/// Ends all channels and joins their threads; false where one still runs.
+bool entry_end_all(server *s);
 
 /// Answers DONE, or ERROR with what `err` says.
 bool answer_status(int socket, ibx_status status, const ibx_error *err);

@@ -80,7 +80,7 @@ static bool serve(server *s) {
   int fds[WIRE_FDS];
   while (wire_receive(s->control, &request, fds, NULL) == IBX_OK) {
     ibx_error err = {0};
-    entry_reap(s, false);
+    entry_reap(s);
     if (request.head.kind == WIRE_BYE) return true;
     ibx_status status = carry_out(s, &request, fds, &answer, &err);
     wire_close_all(fds);
@@ -98,13 +98,12 @@ bool server_serve(int control) {
               .mutex = PTHREAD_MUTEX_INITIALIZER};
   enum { SEND_SECONDS = 60 };
   wire_set_timeout(control, SEND_SECONDS, 0);
-  // Who is gone without a word may have left runs that nobody waits for: the
-  // process ends with them.
-  if (!serve(&s)) return false;
-  entry_reap(&s, true);
+  bool said_goodbye = serve(&s);
+  // A run cannot be stopped, but the process can.
+  if (!entry_end_all(&s)) _exit(1);
   region_remove_all(&s);
   if (s.device != NULL) s.table->close(s.device);
-  answer_status(control, IBX_OK, NULL);
+  if (said_goodbye) answer_status(control, IBX_OK, NULL);
   close(control);
-  return true;
+  return said_goodbye;
 }

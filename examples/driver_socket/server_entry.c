@@ -12,9 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SEND_SECONDS = 60 }; // for a driver to take what we send
+enum {
+  SEND_SECONDS = 60, ///< for a driver to take what we send
+  GRACE_MS = 2000    ///< for runs to end when their client has left
+};
 
 struct entry_thread {
   entry_thread *next;
@@ -158,7 +163,7 @@ static void *serve_entry(void *user) {
     if (!answer(t, &request)) break;
   }
   if (!said_goodbye) unload(t);
-  close(t->channel);
+  shutdown(t->channel, SHUT_RDWR); // closed by who joins us
   atomic_store(&t->has_ended, true);
   return NULL;
 }
@@ -228,16 +233,29 @@ ibx_status entry_start(server *s, const wire_load *load, int fds[WIRE_FDS],
   return IBX_OK;
 }
 
-void entry_reap(server *s, bool all) {
+void entry_reap(server *s) {
   entry_thread **link = &s->threads;
   while (*link != NULL) {
     entry_thread *t = *link;
-    if (!all && !atomic_load(&t->has_ended)) {
+    if (!atomic_load(&t->has_ended)) {
       link = &t->next;
       continue;
     }
     *link = t->next;
     pthread_join(t->thread, NULL);
+    close(t->channel);
     free(t);
   }
+}
+
+bool entry_end_all(server *s) {
+  const struct timespec pause = {.tv_nsec = 1000000};
+  for (entry_thread *t = s->threads; t != NULL; t = t->next) {
+    shutdown(t->channel, SHUT_RDWR); // wakes who waits for a request
+  }
+  for (int ms = 0; s->threads != NULL && ms < GRACE_MS; ms++) {
+    entry_reap(s);
+    if (s->threads != NULL) nanosleep(&pause, NULL);
+  }
+  return s->threads == NULL;
 }
