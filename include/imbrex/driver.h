@@ -27,6 +27,8 @@
 /// the executable runs again with good data, unless the device itself is lost:
 /// then every later call fails, and close, unload and memory_free still work.
 ///
+/// Handles that a driver gives are not NULL.
+///
 /// What is certain when a driver is called: pointers are not NULL but where
 /// it is said; the program file was read with its digests, every instruction
 /// decodes and keeps the limits of its machine, the entry is proved (docs/

@@ -20,7 +20,7 @@ enum { IBX_ERROR_MESSAGE_BYTES = 232 };
 typedef struct ibx_error {
   ibx_status status;
   int line;
-  const char *file;
+  const char *file; ///< a literal; NULL where a driver failed
   char message[IBX_ERROR_MESSAGE_BYTES];
 } ibx_error;
 

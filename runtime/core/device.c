@@ -35,6 +35,15 @@ void ibx_device_free(const ibx_device *device, void *memory) {
   if (memory != NULL) device->allocator.free(device->allocator.user, memory);
 }
 
+ibx_status ibx_device_status(const ibx_device *device, ibx_status status,
+                             ibx_error *err) {
+  if (status == IBX_OK || err == NULL || device->library == NULL) return status;
+  err->file = NULL;
+  err->line = 0;
+  err->message[sizeof(err->message) - 1] = 0;
+  return status;
+}
+
 ibx_status ibx_device_memory_alloc(const ibx_device *device,
                                    uint64_t size_bytes, void **out_memory,
                                    ibx_error *err) {
@@ -47,7 +56,9 @@ ibx_status ibx_device_memory_alloc(const ibx_device *device,
   // A buffer without bytes has an address too.
   size_t size = size_bytes == 0 ? 1 : (size_t)size_bytes;
   if (table->memory_alloc != NULL) {
-    IBX_TRY(table->memory_alloc(device->handle, size, out_memory, err));
+    ibx_status status =
+        table->memory_alloc(device->handle, size, out_memory, err);
+    IBX_TRY(ibx_device_status(device, status, err));
   } else {
     *out_memory = ibx_device_alloc(device, size);
   }
@@ -143,7 +154,7 @@ static ibx_status open_uri(ibx_device *device, const char *uri,
   ibx_status status =
       device->table.open(rest, &device->allocator, &device->handle, err);
   if (status != IBX_OK) device->handle = NULL; // what failed is not closed
-  return status;
+  return ibx_device_status(device, status, err);
 }
 
 ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,

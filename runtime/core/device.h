@@ -19,6 +19,11 @@ void *ibx_device_alloc(const ibx_device *device, size_t size);
 /// Accepts NULL.
 void ibx_device_free(const ibx_device *device, void *memory);
 
+/// What a function of the table gave, as a caller may keep it: the error does
+/// not point into a library that may be closed before it is read.
+ibx_status ibx_device_status(const ibx_device *device, ibx_status status,
+                             ibx_error *err);
+
 /// Zeroed memory for a run's buffers: the driver's where it shares memory,
 /// otherwise the allocator's. Fails with OUT_OF_MEMORY, or as the driver says.
 ibx_status ibx_device_memory_alloc(const ibx_device *device,

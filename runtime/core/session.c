@@ -39,8 +39,10 @@ static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
   IBX_TRY(ibx_prove_entry(session->program, session->entry, NULL, err));
   const ibx_device_program loaded = {
       .program = session->program, .entry = session->entry, .file = file};
-  return session->device->table.load(session->device->handle, &loaded,
-                                     &session->executable, err);
+  ibx_status status = session->device->table.load(
+      session->device->handle, &loaded, &session->executable, err);
+  if (status != IBX_OK) session->executable = NULL; // not to be unloaded
+  return ibx_device_status(session->device, status, err);
 }
 
 ibx_status ibx_session_create(ibx_device *device, const ibx_program *program,
@@ -98,7 +100,7 @@ ibx_status ibx_session_profile(ibx_session *session, ibx_sim_event_fn on_event,
   ibx_status status =
       table->time(session->executable, on_event, user, out_time, err);
   ibx_session_end_turn(session);
-  return status;
+  return ibx_device_status(session->device, status, err);
 }
 
 static ibx_status find_state(ibx_session *session, const char *name,

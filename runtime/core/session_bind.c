@@ -77,7 +77,6 @@ static ibx_status bind_input(ibx_session *session, const ibx_binding *binding,
     return IBX_OK;
   }
   IBX_TRY(ibx_session_own(session, tensor->buffer, err));
-  memcpy(session->owned[tensor->buffer], binding->data, binding->size_bytes);
   session->bound[tensor->buffer] = session->owned[tensor->buffer];
   return IBX_OK;
 }
@@ -113,6 +112,23 @@ static ibx_status bind_rest(ibx_session *session, ibx_error *err) {
   return IBX_OK;
 }
 
+// Inputs that are not where the caller has them, once nothing can be refused any
+// more: a refused run changes no state.
+static ibx_status copy_inputs(ibx_session *session, const ibx_run *run,
+                              ibx_error *err) {
+  const ibx_entry *entry = session->entry;
+  for (size_t i = 0; i < run->input_count; i++) {
+    const ibx_binding *binding = &run->inputs[i];
+    const ibx_tensor_decl *tensor = NULL;
+    IBX_TRY(find_binding(binding, "input", entry->inputs, entry->input_count,
+                         &tensor, err));
+    uint8_t *to = session->bound[tensor->buffer];
+    if (to == binding->data || binding->size_bytes == 0) continue;
+    memcpy(to, binding->data, binding->size_bytes);
+  }
+  return IBX_OK;
+}
+
 // Outputs that are not where the caller wants them: state, and tensors that
 // share a buffer with another one.
 static ibx_status copy_outputs(ibx_session *session, const ibx_run *run,
@@ -141,6 +157,9 @@ ibx_status ibx_session_run_bound(ibx_session *session, const ibx_run *run,
     IBX_TRY(bind_output(session, &run->outputs[i], err));
   }
   IBX_TRY(bind_rest(session, err));
-  IBX_TRY(session->device->table.run(session->executable, session->bound, err));
+  IBX_TRY(copy_inputs(session, run, err));
+  ibx_status status =
+      session->device->table.run(session->executable, session->bound, err);
+  IBX_TRY(ibx_device_status(session->device, status, err));
   return copy_outputs(session, run, err);
 }

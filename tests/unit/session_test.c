@@ -212,6 +212,16 @@ static void wrong_bindings_are_refused_and_harmless(void **state) {
   assert_int_equal(ibx_session_run(m->session, &t.run, &m->err),
                    IBX_INVALID_ARGUMENT);
   tensors_init(&t, 1);
+  // A state that was bound beside something wrong stays as it was.
+  float n[ELEMENTS] = {5};
+  ibx_binding state_and_nobody[2] = {
+      {.name = "n", .data = n, .size_bytes = sizeof(n)}, t.in};
+  state_and_nobody[1].name = "nobody";
+  t.run.inputs = state_and_nobody;
+  t.run.input_count = 2;
+  assert_int_equal(ibx_session_run(m->session, &t.run, &m->err),
+                   IBX_INVALID_ARGUMENT);
+  tensors_init(&t, 1);
   ibx_binding twice[2] = {t.in, t.in};
   t.run.inputs = twice;
   t.run.input_count = 2;
