@@ -124,9 +124,12 @@ static void put(ibx_blob *text, const char *format, ...) {
   if (len > 0) (void)ibx_blob_write(text, line, (size_t)len);
 }
 
+static bool has_value(ibx_dtype dtype) {
+  return ibx_dtype_get(dtype)->bits != 64 && !ibx_dtype_is_packed(dtype);
+}
+
 static bool converts(ibx_dtype from, ibx_dtype to) {
-  return from == to ||
-         (ibx_dtype_get(from)->bits != 64 && ibx_dtype_get(to)->bits != 64);
+  return from == to || (has_value(from) && has_value(to));
 }
 
 // One entry for each type: through SBUF to every type that it converts to.
