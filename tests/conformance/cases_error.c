@@ -92,6 +92,7 @@ void conf_fails_without_an_error(suite *s) {
   ibx_device *device = NULL;
   conf_check(s, ibx_device_open(uri, NULL, &device, NULL) != IBX_OK,
              "an unknown option was accepted");
+  ibx_device_close(device);
   bare b;
   trial t;
   bool opened = bare_open(s, s->device, "affine", &b);
