@@ -5,8 +5,9 @@
 /// \file
 /// What a device is to the runtime: a table of functions. The simulator fills
 /// one; a shared library that exports IBX_DRIVER_SYMBOL, an
-/// ibx_driver_entry_fn, is another. docs/driver.md tells the same as a story, with a driver to read
-/// (examples/driver_socket) and a suite to run (imbrex-conformance).
+/// ibx_driver_entry_fn, is another. docs/driver.md tells the same as a story,
+/// with a driver to read (examples/driver_socket) and a suite to run
+/// (imbrex-conformance).
 ///
 /// Order. open; then any number of loads, allocations and queries; each
 /// executable: any number of runs and times, then unload; each allocation ends
@@ -38,10 +39,10 @@
 /// run with DEVICE_ERROR and must not do more.
 ///
 /// What a driver never does: print, exit, abort, raise or ignore signals,
-/// change what belongs to the process (locale, directory, environment), leave threads
-/// or descriptors behind after `close`, or keep a pointer beyond the lifetime
-/// that is said here. Everything it makes belongs to a device: two devices of
-/// one library know nothing of each other.
+/// change what belongs to the process (locale, directory, environment), leave
+/// threads or descriptors behind after `close`, or keep a pointer beyond the
+/// lifetime that is said here. Everything it makes belongs to a device: two
+/// devices of one library know nothing of each other.
 
 #include "imbrex/program.h"
 #include "imbrex/sim.h"
@@ -84,8 +85,8 @@ typedef struct ibx_device_table {
 
   /// `rest` is what follows the scheme, or the library, in the URI, "?speed=3"
   /// or "": it lives for the call. An option that the driver does not know
-  /// fails with INVALID_ARGUMENT and its name. `allocator` is copied by who keeps it;
-  /// its functions live until `close` returns.
+  /// fails with INVALID_ARGUMENT and its name. `allocator` is copied by who
+  /// keeps it; its functions live until `close` returns.
   ibx_status (*open)(const char *rest, const ibx_allocator *allocator,
                      void **out_device, ibx_error *err);
   /// Ends every thread and process that the device started.
@@ -119,8 +120,8 @@ typedef struct ibx_device_table {
   /// Optional, both or none: memory that host and device share, so that a run
   /// need not copy it. The runtime takes state, outputs that nobody bound and
   /// ibx_buffer_create() from here, else from the allocator. `size_bytes` is
-  /// not 0; the memory is zeroed and aligned to 64 bytes. A run may get any address
-  /// in it, and addresses of any other memory beside it.
+  /// not 0; the memory is zeroed and aligned to 64 bytes. A run may get any
+  /// address in it, and addresses of any other memory beside it.
   ibx_status (*memory_alloc)(void *device, size_t size_bytes, void **out_memory,
                              ibx_error *err);
   void (*memory_free)(void *device, void *memory); ///< accepts NULL
