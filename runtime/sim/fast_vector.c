@@ -190,6 +190,8 @@ ibx_status ibx_fast_select(const ibx_exec *x) {
   IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
   IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
   IBX_TRY(ibx_sim_view_make(x, 2, shape, &mask));
+  // Elsewhere elements may coincide, and one that is left must not be stored.
+  if (!dst.dense) return ibx_exec_select(x);
   IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
   IBX_TRY(ibx_sim_view_separate(x, &dst, 1, &mask));
   for (size_t p = 0; p < dst.partitions; p++) {

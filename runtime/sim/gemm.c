@@ -41,11 +41,25 @@ static void tile_plain(const float *a, const float *packed, size_t k, float *c,
     for (size_t i = 0; i < k; i++) {
       sum = fmaf(a[i * ARRAY], packed[i * WIDTH + j], sum);
     }
-    c[j] = accumulate ? c[j] + sum : sum;
+    float total = accumulate ? c[j] + sum : sum;
+    c[j] = total != total ? NAN : total;
   }
 }
 
 #if IBX_CPU_X86
+// NaN as instructions store it (element.h).
+IBX_CPU("avx512f")
+static inline __m512 quiet_avx512(__m512 sum) {
+  __mmask16 nan = _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q);
+  return _mm512_mask_blend_ps(nan, sum, _mm512_set1_ps(NAN));
+}
+
+IBX_CPU("avx2,fma")
+static inline __m256 quiet_avx2(__m256 sum) {
+  __m256 nan = _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q);
+  return _mm256_blendv_ps(sum, _mm256_set1_ps(NAN), nan);
+}
+
 // 8 x 32 sums in 16 registers of 16 values.
 IBX_CPU("avx512f")
 static void tile_avx512(const float *a, const float *packed, size_t k, float *c,
@@ -68,8 +82,8 @@ static void tile_avx512(const float *a, const float *packed, size_t k, float *c,
       sum[i][0] = _mm512_add_ps(_mm512_loadu_ps(c), sum[i][0]);
       sum[i][1] = _mm512_add_ps(_mm512_loadu_ps(c + 16), sum[i][1]);
     }
-    _mm512_storeu_ps(c, sum[i][0]);
-    _mm512_storeu_ps(c + 16, sum[i][1]);
+    _mm512_storeu_ps(c, quiet_avx512(sum[i][0]));
+    _mm512_storeu_ps(c + 16, quiet_avx512(sum[i][1]));
   }
 }
 
@@ -96,7 +110,7 @@ static void tile_avx2(const float *a, const float *packed, size_t k, float *c,
     for (int j = 0; j < 4; j++) {
       float *to = c + (size_t)j * 8;
       if (accumulate) sum[i][j] = _mm256_add_ps(_mm256_loadu_ps(to), sum[i][j]);
-      _mm256_storeu_ps(to, sum[i][j]);
+      _mm256_storeu_ps(to, quiet_avx2(sum[i][j]));
     }
   }
 }
@@ -132,7 +146,8 @@ static void run_edge(const ibx_gemm *g, kernel best, const float *a,
     float *restrict to = c + i * g->c_step;
     const float *restrict from = sums + i * WIDTH;
     for (size_t j = 0; j < width; j++) {
-      to[j] = g->accumulate ? to[j] + from[j] : from[j];
+      float total = g->accumulate ? to[j] + from[j] : from[j];
+      to[j] = total != total ? NAN : total;
     }
   }
 }

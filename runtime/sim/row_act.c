@@ -90,7 +90,11 @@ static inline float log_one(float x) {
   return x < 0.0f ? NAN : result;
 }
 
-static inline float sigmoid_one(float x) { return 1.0f / (1.0f + exp_one(-x)); }
+// With e = exp(-|x|), which does not overflow: 1 / (1 + e), or e / (1 + e).
+static inline float sigmoid_one(float x) {
+  float e = exp_one(-fabsf(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
 
 static inline float tanh_one(float x) {
   float a = fabsf(x);
@@ -131,7 +135,7 @@ static inline float erf_one(float x) {
 }
 
 static inline float gelu_one(float x) {
-  return x * (1.0f + erf_one(x * 0x1.6a09e6p-1f)) * 0.5f;
+  return x * (0.5f * (1.0f + erf_one(x * 0x1.6a09e6p-1f)));
 }
 
 static inline float gelu_tanh_one(float x) {
@@ -164,7 +168,7 @@ static inline float sin_one(float x) {
   p = p * u + 0x1.11110cp-7f;
   p = p * u - 0x1.555556p-3f;
   float inside = y + y * u * p;
-  float outside = y - y * u * (1.0f / 6.0f);
+  float outside = y - y * (u * (1.0f / 6.0f));
   float magnitude = a > pi_high ? outside : inside;
   return x < 0.0f ? -magnitude : magnitude;
 }
@@ -200,7 +204,7 @@ static inline float sign_one(float x) {
 #define ACT_PRELU(x) ((x) > 0.0f ? (x) : (x) * slope)
 #define ACT_EXP(x) exp_one(x)
 #define ACT_SIGMOID(x) sigmoid_one(x)
-#define ACT_SILU(x) ((x) / (1.0f + exp_one(-(x))))
+#define ACT_SILU(x) ((x) * sigmoid_one(x))
 #define ACT_TANH(x) tanh_one(x)
 #define ACT_SOFTPLUS(x) softplus_one(x)
 #define ACT_MISH(x) mish_one(x)

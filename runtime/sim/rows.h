@@ -28,9 +28,8 @@ void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,
 /// Gives every NaN the bits of the one that instructions store (element.h).
 void ibx_sim_row_quiet(float *values, size_t n);
 
-/// out[i] = act(a[i]); `slope` is that of PRELU. Within 4 units in the last
-/// place of the exact value, of the whole expression's largest term where
-/// terms cancel.
+/// out[i] = act(a[i]); `slope` is that of PRELU. Within ibx_act_bound() (arith.h)
+/// of the exact value.
 void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
                      size_t n);
 

@@ -152,6 +152,14 @@ ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
   return view_make(x, slot, shape, dtype, out);
 }
 
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out) {
+  const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
+  ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
+  return view_make(x, slot, ibx_sim_shape_of_slot(x->insn, slot), dtype, out);
+}
+
 ibx_status ibx_sim_view_make_column(const ibx_exec *x, unsigned slot,
                                     uint32_t partitions, ibx_sim_view *out) {
   ibx_sim_shape shape = {.num = {1, 1, 1}, .partitions = partitions};

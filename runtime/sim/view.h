@@ -40,6 +40,11 @@ ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot);
 /// Row of the array that belongs to the first partition of an operand.
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot);
 
+/// Resolves operand `slot`, whose space is that of ibx_insn_shape(); those of
+/// slots s and w are fp32. Fails as ibx_sim_view_make().
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out);
+
 /// Resolves operand `slot` for the current loop registers. Fails with
 /// DEVICE_ERROR when an element lies outside of its buffer.
 ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
