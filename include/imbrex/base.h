@@ -41,6 +41,13 @@
 #define IBX_CPU_X86 0
 #endif
 
+// Asks for the cache line at an address that may not exist.
+#ifdef __GNUC__
+#define IBX_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define IBX_PREFETCH(address) ((void)(address))
+#endif
+
 #define IBX_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 IBX_C_BEGIN

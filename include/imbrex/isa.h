@@ -225,6 +225,14 @@ IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
 
+/// Where a function of Scalar is published to hold: x, or |x|, from low to high.
+typedef struct ibx_act_range {
+  float low, high;
+  bool is_magnitude;
+} ibx_act_range;
+/// False when it holds everywhere; `*out` is unchanged then.
+IBX_API bool ibx_act_range_find(uint8_t act, ibx_act_range *out);
+
 /// An instruction with no wait, no signal, no operand, a space of one element.
 IBX_API ibx_insn ibx_insn_make(ibx_opcode opcode);
 

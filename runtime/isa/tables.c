@@ -69,6 +69,20 @@ static const uint8_t act_tables[] = {
 #include "imbrex/isa.def"
 };
 
+typedef enum range_measure { MEASURE_VALUE, MEASURE_MAGNITUDE } range_measure;
+
+static const struct {
+  ibx_act_range range;
+  ibx_act act;
+} ranges[] = {
+#define IBX_RANGE(row_act, row_low, row_high, measure, outside)                \
+  {.range = {.low = (row_low),                                                 \
+             .high = (row_high),                                               \
+             .is_magnitude = MEASURE_##measure == MEASURE_MAGNITUDE},          \
+   .act = IBX_ACT_##row_act},
+#include "imbrex/isa.def"
+};
+
 // Fields stand below their format in isa.def. Counting them by the line they
 // stand in gives each format its first field and, with the next, its count.
 #define JOIN(a, b) a##b
@@ -213,6 +227,15 @@ bool ibx_alu_is_unary(uint8_t alu) {
 
 uint8_t ibx_act_table(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_tables[act] : 0;
+}
+
+bool ibx_act_range_find(uint8_t act, ibx_act_range *out) {
+  for (size_t i = 0; i < IBX_COUNT_OF(ranges); i++) {
+    if (ranges[i].act != (ibx_act)act) continue;
+    *out = ranges[i].range;
+    return true;
+  }
+  return false;
 }
 
 const char *ibx_reduce_name(uint8_t number) {

@@ -19,7 +19,7 @@ typedef struct tile {
 } tile;
 
 static float *cell(const ibx_exec *x, size_t plane, size_t row, size_t column) {
-  return x->sim->array + (plane * IBX_ARRAY + row) * IBX_ARRAY + column;
+  return x->sim->array + (plane * IBX_ARRAY + row) * IBX_ARRAY_STEP + column;
 }
 
 // num[2] = 2 rows a partition.

@@ -10,6 +10,7 @@
 
 #include "imbrex/sim.h"
 #include "sim/dma_plan.h"
+#include "sim/gemm.h"
 
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
@@ -19,6 +20,7 @@ enum {
   IBX_SIM_LOOP_DEPTH = 8,
   IBX_SIM_GENERATOR_WORDS = 24, ///< of a partition, on Vector
   IBX_ARRAY = 128,              ///< rows and columns of the tensor engine
+  IBX_ARRAY_STEP = IBX_GEMM_A_STEP,
   IBX_ARRAY_PLANES = 4 ///< values that one of its cells multiplies at most
 };
 
@@ -91,7 +93,7 @@ struct ibx_sim {
   ibx_buffer_place *places;
   uint8_t **bases;                     ///< first byte of each buffer
   uint32_t *partner[IBX_ENGINE_COUNT]; ///< loop of a loop_end and back
-  float *array; ///< [plane][row][column], fp32; mostly plane 0 alone
+  float *array; ///< [plane][row][IBX_ARRAY_STEP], fp32; mostly plane 0 alone
   float accumulator[IBX_ENGINE_COUNT][IBX_PARTITIONS]; ///< see IBX_REDUCE
   uint32_t generator[IBX_ENGINE_COUNT][IBX_PARTITIONS][IBX_SIM_GENERATOR_WORDS];
   ibx_sim_scratch *scratch[IBX_SIM_SCRATCHES];

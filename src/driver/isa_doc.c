@@ -9,6 +9,7 @@
 #include "imbrex/isa.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static const ibx_isa_row rows[] = {
@@ -72,6 +73,14 @@ static const struct {
   int number, table;
 } acts[] = {
 #define IBX_ACT(name, number, table, sentence) {sentence, number, table},
+#include "imbrex/isa.def"
+};
+
+static const struct {
+  const char *outside;
+  ibx_act act;
+} ranges[] = {
+#define IBX_RANGE(act, low, high, measure, outside) {outside, IBX_ACT_##act},
 #include "imbrex/isa.def"
 };
 
@@ -359,6 +368,37 @@ static void print_acts_md(FILE *out) {
   }
 }
 
+// A power of two as such.
+static void print_bound(FILE *out, float bound) {
+  int exponent;
+  if (frexpf(bound, &exponent) == 0.5f) {
+    fprintf(out, "2^%d", exponent - 1);
+  } else {
+    fprintf(out, "%.6g", (double)bound);
+  }
+}
+
+static void print_ranges_md(FILE *out) {
+  fputs("\nEach result rounds the exact value to fp32; a fast version of the "
+        "simulator may miss it\nby four units in the last place. Where a "
+        "function is published to hold in a range only:\n\n"
+        "| function | from | to | outside |\n|---|---|---|---|\n",
+        out);
+  for (size_t i = 0; i < IBX_COUNT_OF(ranges); i++) {
+    uint8_t act = (uint8_t)ranges[i].act;
+    ibx_act_range range;
+    if (!ibx_act_range_find(act, &range)) continue;
+    fprintf(out, "| %s%s | ", ibx_act_name(act),
+            range.is_magnitude ? ", magnitude" : "");
+    print_bound(out, range.low);
+    fputs(" | ", out);
+    print_bound(out, range.high);
+    fputc(' ', out);
+    print_cell(out, ranges[i].outside);
+    fputs("|\n", out);
+  }
+}
+
 static void print_reduces_md(FILE *out) {
   fputs(
       "\n## Accumulators\n\n"
@@ -444,6 +484,7 @@ void ibx_isa_print_md(FILE *out) {
   print_costs_md(out);
   print_alus_md(out);
   print_acts_md(out);
+  print_ranges_md(out);
   print_reduces_md(out);
   print_flags_md(out);
   print_formats_md(out);

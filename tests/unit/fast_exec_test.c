@@ -130,7 +130,7 @@ static void copy_memories(bench *b) {
            (size_t)b->fast.sim->memory_bytes[i]);
   }
   memcpy(b->spec.sim->array, b->fast.sim->array,
-         IBX_ARRAY * IBX_ARRAY * sizeof(float));
+         IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float));
   memcpy(b->spec.hbm, b->fast.hbm, HBM_BYTES);
 }
 
@@ -142,7 +142,7 @@ static void fill_memories(bench *b) {
     }
   }
   void *array = b->fast.sim->array;
-  fill_words(b, array, IBX_ARRAY * IBX_ARRAY * sizeof(float));
+  fill_words(b, array, IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float));
   for (size_t i = 0; i < HBM_BYTES; i += 1024) {
     fill_words(b, b->input + i, 1024);
     fill_words(b, b->fast.hbm + i, 1024);
@@ -326,8 +326,8 @@ static void expect_same_memories(const bench *b) {
   }
   expect_equal(b, "hbm", b->fast.hbm, b->spec.hbm, HBM_BYTES, HBM_BYTES);
   expect_equal(b, "the array", fast->array, spec->array,
-               IBX_ARRAY * IBX_ARRAY * sizeof(float),
-               IBX_ARRAY * sizeof(float));
+               IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float),
+               IBX_ARRAY_STEP * sizeof(float));
 }
 
 // --- activations ---
