@@ -8,8 +8,9 @@
 
 static void apply(ibx_sim_row *row, float scale) {
   const ibx_insn *insn = row->insn;
-  ibx_sim_row_affine(row->a, scale, row->s[0], row->temp, row->n);
-  ibx_sim_row_act(insn->op[0], row->temp, insn->imm[1], row->out, row->n);
+  ibx_sim_act_terms terms = {
+      .scale = scale, .bias = row->s[0], .slope = insn->imm[1]};
+  ibx_sim_row_act(insn->op[0], row->a, terms, row->out, row->n);
 }
 
 static bool takes_slope(const ibx_insn *insn) {

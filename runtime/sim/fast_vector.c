@@ -150,7 +150,7 @@ ibx_status ibx_fast_tensor_scalar_reduce(const ibx_exec *x) {
 }
 
 static void reciprocal_row(ibx_sim_row *row) {
-  ibx_sim_row_act(IBX_ACT_RECIPROCAL, row->a, 0.0f, row->out, row->n);
+  ibx_sim_row_reciprocal(row->a, row->out, row->n);
 }
 
 ibx_status ibx_fast_reciprocal(const ibx_exec *x) {

@@ -219,22 +219,35 @@ static inline float sign_one(float x) {
 #define ACT_ARCTAN(x) arctan_one(x)
 
 #define IBX_ACT(NAME, number, table, sentence)                                 \
-  static void act_##NAME(const float *restrict a, float slope,                 \
-                         float *restrict out, size_t n) {                      \
+  IBX_CPU_CLONES static void act_##NAME(const float *restrict a,               \
+                                        ibx_sim_act_terms terms,               \
+                                        float *restrict out, size_t n) {       \
+    const float slope = terms.slope;                                           \
     (void)slope;                                                               \
-    for (size_t i = 0; i < n; i++)                                             \
-      out[i] = ACT_##NAME(a[i]);                                               \
+    for (size_t i = 0; i < n; i++) {                                           \
+      float x = a[i] * terms.scale + terms.bias;                               \
+      out[i] = ACT_##NAME(x);                                                  \
+    }                                                                          \
   }
 #include "imbrex/isa.def"
 
-typedef void (*act_loop)(const float *restrict, float, float *restrict, size_t);
+typedef void (*act_loop)(const float *restrict, ibx_sim_act_terms,
+                         float *restrict, size_t);
 
 static const act_loop loops[IBX_ACT_COUNT] = {
 #define IBX_ACT(name, number, table, sentence) [number] = act_##name,
 #include "imbrex/isa.def"
 };
 
-void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
-                     size_t n) {
-  loops[act](a, slope, out, n);
+void ibx_sim_row_act(uint8_t act, const float *a, ibx_sim_act_terms terms,
+                     float *out, size_t n) {
+  loops[act](a, terms, out, n);
+}
+
+IBX_CPU_CLONES
+void ibx_sim_row_reciprocal(const float *restrict a, float *restrict out,
+                            size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    out[i] = 1.0f / a[i];
+  }
 }

@@ -273,10 +273,10 @@ enum { BLOCK = 512 };
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch) {
   if (view->dense) {
+    const float *row = ibx_sim_view_row(view, partition, start);
+    if (row != NULL) return row;
     const void *at = view->base + partition * view->partition_bytes +
                      start * view->element_bytes;
-    bool aligned = (uintptr_t)at % _Alignof(float) == 0;
-    if (view->dtype == IBX_DTYPE_F32 && aligned) return at;
     ibx_dtype_load_f32(view->dtype, at, scratch, n);
     return scratch;
   }
@@ -291,6 +291,15 @@ const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
     ibx_dtype_load_f32(view->dtype, raw, scratch + i, count);
   }
   return scratch;
+}
+
+float *ibx_sim_view_row(const ibx_sim_view *view, size_t partition,
+                        size_t start) {
+  void *at = view->base + partition * view->partition_bytes +
+             start * view->element_bytes;
+  bool aligned = (uintptr_t)at % _Alignof(float) == 0;
+  bool values = view->dense && view->dtype == IBX_DTYPE_F32;
+  return values && aligned ? at : NULL;
 }
 
 void ibx_sim_view_store(const ibx_sim_view *view, size_t partition,

@@ -66,6 +66,10 @@ ibx_status ibx_sim_view_separate(const ibx_exec *x, const ibx_sim_view *dst,
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch);
 
+/// Where the elements from `start` on lie as fp32 values; NULL where they do not.
+float *ibx_sim_view_row(const ibx_sim_view *view, size_t partition,
+                        size_t start);
+
 /// Stores fp32 values, converted.
 void ibx_sim_view_store(const ibx_sim_view *view, size_t partition,
                         size_t start, size_t n, const float *values);

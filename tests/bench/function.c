@@ -386,8 +386,8 @@ static void bench_product(const char *library) {
 
 // --- chains ---
 
-/// One chain over `n` elements: y = silu-free, all of it exact arithmetic:
-/// relu(x * 0.75 + 0.5), then (t * 1.25) - 0.25, then the sum with x.
+/// One chain over `n` elements: t = relu(x * 0.75 + 0.5), t = t * 1.25 - 0.25,
+/// y = t + x, each of these an instruction of the simulator.
 typedef void (*chain_fn)(const void *restrict x, void *restrict y, size_t n);
 
 static inline float chain_one(float x) {
@@ -483,7 +483,7 @@ static void step_bf16(int step, const void *restrict x, const void *restrict t,
   }
 }
 
-enum { CHAIN_BYTES = 1 << 24, CHAIN_TILES = 8 };
+enum { CHAIN_BYTES = 1 << 24, CHAIN_TILES = 32 };
 
 static ibx_insn unary(ibx_opcode opcode, ibx_dtype dtype, uint16_t src,
                       uint16_t dst, uint64_t offset, uint32_t n) {
