@@ -58,7 +58,13 @@ static ibx_status check_types(const ibx_check_ctx *ctx) {
   ibx_dtype src = (ibx_dtype)ctx->insn->operand[1].dtype;
   bool is_wide =
       ibx_dtype_get(dst)->bits == 64 || ibx_dtype_get(src)->bits == 64;
-  if (dst == src || !is_wide) return IBX_OK;
+  bool is_packed = ibx_dtype_is_packed(dst) || ibx_dtype_is_packed(src);
+  if (dst == src) return IBX_OK;
+  if (is_packed) {
+    return IBX_CHECK_FAIL(ctx, "%s to %s; packed types move unconverted only",
+                          ibx_dtype_get(src)->name, ibx_dtype_get(dst)->name);
+  }
+  if (!is_wide) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "%s to %s; 64-bit types move unconverted only",
                         ibx_dtype_get(src)->name, ibx_dtype_get(dst)->name);
 }

@@ -182,11 +182,12 @@ static inline void random_members(uint64_t *r, const ibx_insn_info *info,
   }
 }
 
-// Steps in elements of a space: packed, with gaps, any, some 0, backwards.
+// Steps in elements of a space: packed, with gaps, any, some 0, backwards,
+// transposed.
 static inline void random_steps(uint64_t *r, const ibx_operand_shape *shape,
                                 ibx_operand *o) {
   int32_t packed = 1;
-  unsigned kind = world_below(r, 6), zeros = world_below(r, IBX_DIMS);
+  unsigned kind = world_below(r, 7), zeros = world_below(r, IBX_DIMS);
   for (size_t d = IBX_DIMS; d-- > 0;) {
     o->step[d] = packed;
     packed *= (int32_t)shape->num[d];
@@ -194,7 +195,10 @@ static inline void random_steps(uint64_t *r, const ibx_operand_shape *shape,
     if (kind == 2) o->step[d] = (int32_t)world_below(r, 11) - 5;
     if (kind == 3 && d >= zeros) o->step[d] = 0;
     if (kind == 4) o->step[d] *= world_below(r, 2) ? -1 : 2;
-    if (shape->num[d] == 1) o->step[d] = 0;
+  }
+  if (kind == 5) { // transposed
+    o->step[3] = 1;
+    o->step[4] = (int32_t)shape->num[3];
   }
 }
 
