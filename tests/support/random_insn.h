@@ -146,6 +146,7 @@ static inline void random_field(uint64_t *r, const ibx_field_info *field,
   if (field->kind == IBX_FIELD_FLOAT) {
     float number =
         world_below(r, 3) ? random_float(r) : (float)world_below(r, 40);
+    if (world_below(r, 4) == 0) number = 0.0f;
     memcpy(member, &number, sizeof(number));
   } else {
     memcpy(member, &value, field->member_bytes);
