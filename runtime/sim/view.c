@@ -229,9 +229,32 @@ static bool overlaps(const ibx_sim *sim, const ibx_sim_view *a,
   return false;
 }
 
+// Whether no two elements of a row coincide: each dimension, from the one with
+// the smallest steps on, walks over all that the ones before it cover.
+static bool is_distinct(const ibx_sim_view *view) {
+  bool done[3] = {false};
+  size_t covered = view->element_bytes;
+  for (size_t round = 0; round < 3; round++) {
+    size_t best = 3, least = SIZE_MAX;
+    for (size_t d = 0; d < 3; d++) {
+      ptrdiff_t step = view->step[d];
+      size_t size = (size_t)(step < 0 ? -step : step);
+      if (done[d] || size > least) continue;
+      best = d;
+      least = size;
+    }
+    done[best] = true;
+    if (view->num[best] == 1) continue;
+    if (least < covered) return false;
+    covered += least * (view->num[best] - 1);
+  }
+  return true;
+}
+
 ibx_status ibx_sim_view_separate(const ibx_exec *x, const ibx_sim_view *dst,
                                  unsigned shadow, ibx_sim_view *src) {
-  if (is_same(dst, src) || !overlaps(x->sim, dst, src)) return IBX_OK;
+  bool in_step = is_same(dst, src) && is_distinct(dst);
+  if (in_step || !overlaps(x->sim, dst, src)) return IBX_OK;
   ibx_sim_shadow *room = &x->sim->shadow[shadow];
   size_t row = (size_t)(src->high - src->low);
   size_t size = row * src->partitions;

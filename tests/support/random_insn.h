@@ -146,6 +146,7 @@ static inline void random_field(uint64_t *r, const ibx_field_info *field,
   if (field->kind == IBX_FIELD_FLOAT) {
     float number =
         world_below(r, 3) ? random_float(r) : (float)world_below(r, 40);
+    if (world_below(r, 4) == 0) number = 0.0f;
     memcpy(member, &number, sizeof(number));
   } else {
     memcpy(member, &value, field->member_bytes);
@@ -182,11 +183,12 @@ static inline void random_members(uint64_t *r, const ibx_insn_info *info,
   }
 }
 
-// Steps in elements of a space: packed, with gaps, any, some 0, backwards.
+// Steps in elements of a space: packed, with gaps, any, some 0, backwards,
+// transposed.
 static inline void random_steps(uint64_t *r, const ibx_operand_shape *shape,
                                 ibx_operand *o) {
   int32_t packed = 1;
-  unsigned kind = world_below(r, 6), zeros = world_below(r, IBX_DIMS);
+  unsigned kind = world_below(r, 7), zeros = world_below(r, IBX_DIMS);
   for (size_t d = IBX_DIMS; d-- > 0;) {
     o->step[d] = packed;
     packed *= (int32_t)shape->num[d];
@@ -195,6 +197,10 @@ static inline void random_steps(uint64_t *r, const ibx_operand_shape *shape,
     if (kind == 3 && d >= zeros) o->step[d] = 0;
     if (kind == 4) o->step[d] *= world_below(r, 2) ? -1 : 2;
     if (shape->num[d] == 1) o->step[d] = 0;
+  }
+  if (kind == 5) { // transposed
+    o->step[3] = 1;
+    o->step[4] = (int32_t)shape->num[3];
   }
 }
 

@@ -869,6 +869,7 @@ BREAK(dst_none,           i->operand[0].dtype = IBX_DTYPE_NONE)
 BREAK(dst_99,             i->operand[0].dtype = 99)
 BREAK(dst_f64,            i->operand[0].dtype = IBX_DTYPE_F64)
 BREAK(dst_i64,            i->operand[0].dtype = IBX_DTYPE_I64)
+BREAK(dst_packed,         i->operand[0].dtype = IBX_DTYPE_F4E2M1FNX4)
 BREAK(src_u64,            i->operand[1].dtype = IBX_DTYPE_U64)
 BREAK(src_packed,         i->operand[1].dtype = IBX_DTYPE_F8E4M3FNX4)
 BREAK(src_e4m3fn,         i->operand[1].dtype = IBX_DTYPE_F8E4M3FN)
@@ -1190,6 +1191,7 @@ static const rule rules[] = {
     {good_dma,               dst_i64,           "move unconverted only"},
     {good_dma,               src_u64,           "move unconverted only"},
     {good_dma,               src_packed,        "move unconverted only"},
+    {good_dma,               dst_packed,        "packed types move unconverted only"},
     {good_gather,            index_type,        "u32 is needed"},
     {good_gather,            index_hbm,         "the source must be in hbm"},
     {good_gather,            table_sbuf,        "the source must be in hbm"},

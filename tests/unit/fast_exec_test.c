@@ -19,6 +19,8 @@
 enum {
   SBUF_BYTES = 18432, ///< a row that is longer than the pieces of fast versions
   HBM_BYTES = 65536,
+  ARRAY_BYTES =
+      IBX_ARRAY_PLANES * IBX_ARRAY * IBX_ARRAY_STEP * (int)sizeof(float),
   MOST_TRIES = 100000 ///< for one legal instance
 };
 
@@ -129,8 +131,11 @@ static void copy_memories(bench *b) {
     memcpy(b->spec.sim->memory[i], b->fast.sim->memory[i],
            (size_t)b->fast.sim->memory_bytes[i]);
   }
-  memcpy(b->spec.sim->array, b->fast.sim->array,
-         IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float));
+  memcpy(b->spec.sim->array, b->fast.sim->array, ARRAY_BYTES);
+  memcpy(b->spec.sim->accumulator, b->fast.sim->accumulator,
+         sizeof(b->spec.sim->accumulator));
+  memcpy(b->spec.sim->generator, b->fast.sim->generator,
+         sizeof(b->spec.sim->generator));
   memcpy(b->spec.hbm, b->fast.hbm, HBM_BYTES);
 }
 
@@ -142,7 +147,7 @@ static void fill_memories(bench *b) {
     }
   }
   void *array = b->fast.sim->array;
-  fill_words(b, array, IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float));
+  fill_words(b, array, ARRAY_BYTES);
   for (size_t i = 0; i < HBM_BYTES; i += 1024) {
     fill_words(b, b->input + i, 1024);
     fill_words(b, b->fast.hbm + i, 1024);
@@ -325,9 +330,12 @@ static void expect_same_memories(const bench *b) {
                  fast->partition_bytes[i]);
   }
   expect_equal(b, "hbm", b->fast.hbm, b->spec.hbm, HBM_BYTES, HBM_BYTES);
-  expect_equal(b, "the array", fast->array, spec->array,
-               IBX_ARRAY * IBX_ARRAY_STEP * sizeof(float),
+  expect_equal(b, "the array", fast->array, spec->array, ARRAY_BYTES,
                IBX_ARRAY_STEP * sizeof(float));
+  expect_equal(b, "an accumulator", fast->accumulator, spec->accumulator,
+               sizeof(spec->accumulator), sizeof(spec->accumulator[0]));
+  expect_equal(b, "a generator", fast->generator, spec->generator,
+               sizeof(spec->generator), sizeof(spec->generator[0]));
 }
 
 // --- activations ---
