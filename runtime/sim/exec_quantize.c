@@ -19,11 +19,9 @@ typedef struct quantizer {
 } quantizer;
 
 static ibx_status open_quantizer(const ibx_exec *x, quantizer *q) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of_slot(x->insn, 1), &q->src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &q->dst));
-  shape.partitions = shape.partitions - IBX_QUADRANT + IBX_QUADRANT / GROUP;
-  IBX_TRY(ibx_open_write(x, 2, shape, &q->scale));
+  IBX_TRY(ibx_open_read(x, 1, &q->src));
+  IBX_TRY(ibx_open_write(x, 0, &q->dst));
+  IBX_TRY(ibx_open_write(x, 2, &q->scale));
   bool is_e5m2 = q->dst.dtype == IBX_DTYPE_F8E5M2X4;
   q->element = is_e5m2 ? IBX_DTYPE_F8E5M2 : IBX_DTYPE_F8E4M3FN;
   q->largest = is_e5m2 ? 15 : 8;
