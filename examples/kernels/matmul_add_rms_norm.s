@@ -51,9 +51,11 @@
 .buffer xt      sbuf bytes=2*TILES*512   ; 128 columns a tile of k
 .buffer result  sbuf bytes=2*ROW
 .buffer sum     sbuf bytes=2*4
+.buffer epsilon sbuf bytes=4             ; a constant bias of ibx2 is 0
 .buffer root    sbuf bytes=2*4
 .buffer acc     psum bytes=2*ROW
 
+.semaphore epsilon_set
 .semaphore gain_loaded
 .semaphore w_loaded[TILES]
 .semaphore w_taken
@@ -112,6 +114,7 @@ semaphore wait stored[t]>=16
 semaphore wait x_used>=1
 
 .engine vector
+memset epsilon:f32 imm0=1e-6 p=128 size(1) signal epsilon_set+1
 ; Tiles are turned two ahead of the one that is finished: first two, then one
 ; behind each.
 semaphore signal x_used+1
@@ -179,12 +182,13 @@ semaphore wait drained[t]>=1
 .endrepeat
 
 .engine scalar
+semaphore wait epsilon_set>=1
 .repeat t, 2
 semaphore signal drained[t]+1
 .endrepeat
 loop pair count=PAIRS
   .repeat t, 2
   activation_reduce acc[t*ROW]:f32, result[t*ROW]:f32, -, sum[t*4] op0=square imm1=1 p=128 size(N) wait added[t]>=1 signal drained[t]+1
-  activation root[t*4]:f32, sum[t*4]:f32 op0=rsqrt imm0=1e-6 imm1=ratio(1, N) p=128 size(1) signal rooted[t]+1
+  activation root[t*4]:f32, sum[t*4]:f32, epsilon op0=rsqrt imm1=ratio(1, N) p=128 size(1) signal rooted[t]+1
   .endrepeat
 loop_end

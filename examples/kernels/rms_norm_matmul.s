@@ -58,9 +58,11 @@
 .buffer result  sbuf bytes=4*4096
 .buffer squares sbuf bytes=K*2           ; bf16: nobody reads them
 .buffer sum     sbuf bytes=4*4
+.buffer epsilon sbuf bytes=4             ; a constant bias of ibx2 is 0
 .buffer root    sbuf bytes=4*4
 .buffer acc     psum bytes=4*4096        ; two banks a tile
 
+.semaphore epsilon_set
 .semaphore gain_loaded
 .semaphore w_loaded[TILES]
 .semaphore w_ready
@@ -130,6 +132,7 @@ semaphore wait other_used[i]>=1
 .endrepeat
 
 .engine vector
+memset epsilon:f32 imm0=1e-6 p=128 size(1) signal epsilon_set+1
 loop pair count=PAIRS
   .repeat g, 2
   .repeat i, 2
@@ -202,6 +205,7 @@ semaphore wait drained[t]>=1
 .endrepeat
 
 .engine scalar
+semaphore wait epsilon_set>=1
 .repeat t, 4
 semaphore signal drained[t]+1
 semaphore signal stored[t]+16
@@ -215,7 +219,7 @@ loop pair count=PAIRS
   .repeat i, 2
   .equ t = 2*g + i
   activation_reduce squares:bf16, rows[t*K*4]:f32, -, sum[t*4] op0=square imm1=1 p=128 size(K) wait x_ready[t]>=1 signal x_squared[t]+1
-  activation root[t*4]:f32, sum[t*4]:f32 op0=rsqrt imm0=1e-6 imm1=ratio(1, K) p=128 size(1)
+  activation root[t*4]:f32, sum[t*4]:f32, epsilon op0=rsqrt imm1=ratio(1, K) p=128 size(1)
   .endrepeat
   .repeat i, 2
   .equ t = 2*g + i

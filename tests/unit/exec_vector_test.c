@@ -954,7 +954,10 @@ static void expect_group(bench *b, const ibx_insn *insn, uint32_t p,
     is_nan = is_nan || !isfinite(value);
     most = fmax(most, fabs(value));
   }
-  int power = most > 0 ? (int)floor(log2(most)) - (is_e5m2 ? 14 : 7) : -127;
+  int power = -127;
+  if (most > 0 && !is_nan) {
+    power = (int)floor(log2(most)) - (is_e5m2 ? 14 : 7);
+  }
   if (power < -127) power = -127;
   put_bits(b, insn, 2, p / 32 * 32 + p % 32 / 8, i,
            is_nan ? 255 : (uint32_t)(power + 127));
