@@ -160,6 +160,10 @@ static double largest_term(uint8_t act, double x, double result) {
   case IBX_ACT_SIN:
     return fmax(outside > 0 ? outside * outside * outside / 6 : 0,
                 fabs(result));
+  case IBX_ACT_GELU_DX:
+  case IBX_ACT_GELU_SIGMOID_DX:
+  case IBX_ACT_SILU_DX:
+    return fmax(0.5, fabs(result)); // about s, and x s (1 - s)
   default: return fabs(result);
   }
 }

@@ -6,6 +6,7 @@
 // bound. `fast_exec_test 10000` runs that many instances of each, `fast_exec_test
 // 10000 select` of one.
 
+#include "sim/accumulator.h"
 #include "sim/arith.h"
 #include "sim/element.h"
 
@@ -444,6 +445,10 @@ static void expect_close_sums(bench *b, const float *x, size_t n) {
       assert_true(isnan(have) == isnan(want) && isinf(have) == isinf(want));
     }
     ibx_store_bits(&c, p, 0, ibx_load_bits(&a, p, 0));
+    // The accumulators hold the sums, too.
+    uint32_t stored = ibx_load_bits(&a, p, 0);
+    assert_memory_equal(ibx_accumulator(&fast, p), &stored, sizeof(stored));
+    *ibx_accumulator(&spec, p) = *ibx_accumulator(&fast, p);
   }
 }
 
