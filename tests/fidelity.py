@@ -231,19 +231,34 @@ def latency_ns(simulator, target, insn):
     return both - alone - travel
 
 
+# Scalar needs what is loaded once Vector has made room for it.
 LOAD = """
 .input x f32[128, 1]
-.buffer t sbuf bytes=4
+.buffer t sbuf bytes=8
+.semaphore free
 .semaphore loaded
-.engine sync
-dma_copy t:f32 pstep(1, 0), x:f32 size(128, 1) dge=static signal loaded+16
 .engine vector
-memset t:f32 imm0=0 p=128 size(1) wait loaded>=16
+memset t:f32 imm0=0 p=128 size(1) signal free+1
+.engine sync
+dma_copy t:f32 pstep(1, 0), x:f32 size(128, 1) dge=static wait free>=1 signal loaded+16
+.engine scalar
+activation t[4]:f32, t:f32 op0=copy imm0=0 imm1=1 p=128 size(1) wait loaded>=16
 """
 CLEAR = """
-.buffer t sbuf bytes=4
+.buffer t sbuf bytes=8
 .engine vector
 memset t:f32 imm0=0 p=128 size(1)
+"""
+# A copy whose source a register moves.
+DYNAMIC = """
+.buffer t sbuf bytes=4096
+.buffer u sbuf bytes=32*COUNT
+.engine vector
+memset t:f32 imm0=0 p=128 size(1024)
+register_move r1 count=3
+.repeat i, COUNT
+tensor_copy_dynamic u[32*i]:f32, t:f32 step(64, 0, 0, 0, 1) index(1, r1) count=8 p=128 size(8)
+.endrepeat
 """
 LOADS = """
 .input x f32[128, 1]
@@ -291,7 +306,8 @@ def fixed_costs(s):
               "multiply_moving acc:f32, a:f32 p=128 size(1) columns=1 group_end")
     read = (cycles(s, "ibx2", "scalar", summed)
             - cycles(s, "ibx2", "scalar", plain))
-    load = s.time_ns("ibx3", LOAD) - s.time_ns("ibx3", CLEAR)
+    load = (s.time_ns("ibx3", LOAD) - s.time_ns("ibx3", CLEAR)
+            - latency_ns(s, "ibx3", single))
     table = (latency_ns(s, "ibx3", exp512) - latency_ns(s, "ibx3", copy512))
     yield ("shortest interval on Vector, cycles", "64",
            f"{cycles(s, 'ibx2', 'vector', small):.0f}")
@@ -313,8 +329,10 @@ def fixed_costs(s):
     yield ("loading a table of Scalar, ns", "1280", f"{table:.0f}")
     yield ("ibx3: issuing a DMA, hardware descriptors, ns", "600",
            f"{per_step_ns(s, 'ibx3', LOADS):.0f}")
-    yield ("ibx3: from issuing a small load to the start of the engine that "
-           "waits, ns", "1300", f"{load:.0f}")
+    yield ("ibx3: from the result that a small load waits for to the start of "
+           "the engine that needs it, ns", "1300", f"{load:.0f}")
+    yield ("a copy at a register's offset, cycles of Vector", "600",
+           f"{per_step_ns(s, 'ibx2', DYNAMIC) * 1.12:.0f}")
     yield ("ibx3: a descriptor of 4 bytes, ns of its engine", "7",
            f"{descriptor_ns(s, 4):.1f}")
     yield ("ibx3: of 2 KiB", "97", f"{descriptor_ns(s, 2048):.0f}")
