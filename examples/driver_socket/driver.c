@@ -143,7 +143,7 @@ static ibx_status send_entry(executable *x, const ibx_device_program *program,
   return status;
 }
 
-// The file, the staging memory and a channel: what the server needs of an entry.
+// The file, the staging memory and a channel: what the server needs.
 static ibx_status load_entry(executable *x, const ibx_device_program *program,
                              int fds[WIRE_FDS], ibx_error *err) {
   int ends[2];

@@ -54,8 +54,8 @@ ibx_status ask(int socket, bool *is_lost, const wire_message *request,
                const int *fds, wire_kind expected, wire_message *answer,
                ibx_error *err);
 
-/// `size` bytes of zeroed memory behind a descriptor that cannot shrink; -1 when
-/// that failed. `out_memory` may be NULL.
+/// `size` bytes of zeroed memory behind a descriptor that cannot shrink; -1
+/// when that failed. `out_memory` may be NULL.
 int memory_make(size_t size, void **out_memory);
 /// The bytes behind a descriptor that cannot be changed any more, or -1.
 int memory_copy(ibx_span bytes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // An entry in the server. In: a program file, staging memory and a channel, all
-// of a peer. Out: runs and times in a thread of its own, until the channel ends.
+// of a peer. Out: runs and times in a thread of its own, until that ends.
 // Holds: nothing that the peer writes while it runs makes us leave its memory:
 // the file is sealed, and slots are copied before they are checked.
 

@@ -8,7 +8,7 @@
 /// Everything large lies in memory that both map:
 ///
 ///   control   HELLO, SHARE, UNSHARE, LOAD, BYE: one request after the other
-///   channel   RUN, TIME, BYE of one entry; made by LOAD, so entries run at once
+///   channel   RUN, TIME, BYE of one entry; made by LOAD; entries run at once
 ///   staging   of one entry: a wire_slot for each buffer, then room for all
 ///             buffers whose memory is not shared
 ///

@@ -41,6 +41,29 @@
 #define IBX_CPU_X86 0
 #endif
 
+// IBX_CPU_CLONES before a function with loops over elements: the compiler makes
+// it twice, and the loader takes the one for AVX2 where the processor has that.
+// Sanitizers come up after the loader has chosen, so there is one for them.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IBX_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IBX_SANITIZED 1
+#endif
+#if IBX_CPU_X86 && defined(__GLIBC__) && !defined(IBX_SANITIZED)
+#define IBX_CPU_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define IBX_CPU_CLONES
+#endif
+
+// Asks for the cache line at an address that may not exist.
+#ifdef __GNUC__
+#define IBX_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define IBX_PREFETCH(address) ((void)(address))
+#endif
+
 #define IBX_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 IBX_C_BEGIN

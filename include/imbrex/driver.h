@@ -4,9 +4,10 @@
 
 /// \file
 /// What a device is to the runtime: a table of functions. The simulator fills
-/// one; a shared library that exports IBX_DRIVER_SYMBOL, an ibx_driver_entry_fn,
-/// is another. docs/driver.md tells the same as a story, with a driver to read
-/// (examples/driver_socket) and a suite to run (imbrex-conformance).
+/// one; a shared library that exports IBX_DRIVER_SYMBOL, an
+/// ibx_driver_entry_fn, is another. docs/driver.md tells the same as a story,
+/// with a driver to read (examples/driver_socket) and a suite to run
+/// (imbrex-conformance).
 ///
 /// Order. open; then any number of loads, allocations and queries; each
 /// executable: any number of runs and times, then unload; each allocation ends
@@ -37,11 +38,11 @@
 /// certain: an index or a register may lie beyond its limit, which fails the
 /// run with DEVICE_ERROR and must not do more.
 ///
-/// What a driver never does: print, exit, abort, raise or ignore signals, change
-/// what belongs to the process (locale, directory, environment), leave threads
-/// or descriptors behind after `close`, or keep a pointer beyond the lifetime
-/// that is said here. Everything it makes belongs to a device: two devices of
-/// one library know nothing of each other.
+/// What a driver never does: print, exit, abort, raise or ignore signals,
+/// change what belongs to the process (locale, directory, environment), leave
+/// threads or descriptors behind after `close`, or keep a pointer beyond the
+/// lifetime that is said here. Everything it makes belongs to a device: two
+/// devices of one library know nothing of each other.
 
 #include "imbrex/program.h"
 #include "imbrex/sim.h"
@@ -83,9 +84,9 @@ typedef struct ibx_device_table {
   uint64_t layout;     ///< IBX_DEVICE_LAYOUT
 
   /// `rest` is what follows the scheme, or the library, in the URI, "?speed=3"
-  /// or "": it lives for the call. An option that the driver does not know fails
-  /// with INVALID_ARGUMENT and its name. `allocator` is copied by who keeps it;
-  /// its functions live until `close` returns.
+  /// or "": it lives for the call. An option that the driver does not know
+  /// fails with INVALID_ARGUMENT and its name. `allocator` is copied by who
+  /// keeps it; its functions live until `close` returns.
   ibx_status (*open)(const char *rest, const ibx_allocator *allocator,
                      void **out_device, ibx_error *err);
   /// Ends every thread and process that the device started.
@@ -118,9 +119,9 @@ typedef struct ibx_device_table {
 
   /// Optional, both or none: memory that host and device share, so that a run
   /// need not copy it. The runtime takes state, outputs that nobody bound and
-  /// ibx_buffer_create() from here, else from the allocator. `size_bytes` is not
-  /// 0; the memory is zeroed and aligned to 64 bytes. A run may get any address
-  /// in it, and addresses of any other memory beside it.
+  /// ibx_buffer_create() from here, else from the allocator. `size_bytes` is
+  /// not 0; the memory is zeroed and aligned to 64 bytes. A run may get any
+  /// address in it, and addresses of any other memory beside it.
   ibx_status (*memory_alloc)(void *device, size_t size_bytes, void **out_memory,
                              ibx_error *err);
   void (*memory_free)(void *device, void *memory); ///< accepts NULL
@@ -133,8 +134,8 @@ typedef struct ibx_device_table {
 /// changes raises the version.
 enum { IBX_DEVICE_TABLE_MIN_BYTES = offsetof(ibx_device_table, time) };
 
-/// Changes when a struct of our headers that a driver reads or fills changes its
-/// size: a driver that was built with other headers is refused by itself.
+/// Changes when a struct of our headers that a driver reads or fills changes
+/// its size: a driver that was built with other headers is refused by itself.
 #define IBX_DEVICE_LAYOUT                                                      \
   (IBX_LAYOUT_TERM(ibx_insn, 1) + IBX_LAYOUT_TERM(ibx_stream, 2) +             \
    IBX_LAYOUT_TERM(ibx_entry, 3) + IBX_LAYOUT_TERM(ibx_buffer_decl, 4) +       \

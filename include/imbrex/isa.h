@@ -43,6 +43,13 @@ typedef enum ibx_act {
   IBX_ACT_COUNT
 } ibx_act;
 
+/// Kernels of the GpSimd library.
+typedef enum ibx_call_number {
+#define IBX_CALL(name, number, ...) IBX_CALL_##name = number,
+#include "imbrex/gpsimd_calls.def"
+  IBX_CALL_COUNT
+} ibx_call_number;
+
 typedef enum ibx_format {
 #define IBX_FORMAT(name, ...) IBX_FORMAT_##name,
 #include "imbrex/isa.def"
@@ -108,7 +115,8 @@ typedef struct ibx_insn {
   uint32_t num[IBX_DIMS]; ///< iteration space, outermost first; at least 1 each
   float imm[IBX_IMMEDIATES];
   int32_t pattern[3];    ///< wide: steps of an affine expression over num[2..4]
-  uint32_t count;        ///< loop trips, register value, rows of a gather
+  uint32_t count;        ///< loop trips, register value, rows or elements of a
+                         ///< gather, places of an operand that a register moves
   uint16_t wait_value;   ///< 0: no wait. Waits for >= value, then subtracts it
   uint16_t signal_value; ///< 0: no signal. A DMA: the number of its pieces
   uint8_t wait_semaphore;
@@ -116,13 +124,16 @@ typedef struct ibx_insn {
   uint8_t opcode;            ///< ibx_opcode
   uint8_t flags;             ///< IBX_FLAG_...
   uint8_t op[IBX_OPERATORS]; ///< what IBX_OPERATOR says of each, or 0
-  uint8_t partitions; ///< of the engine operands, 1 to 128; of a matmul: K
-  uint8_t columns;    ///< matmul: partitions of dst, 1 to 128
-  uint8_t queue;      ///< DMA ring, 0 to 15
-  uint8_t dge;        ///< ibx_dge
-  uint8_t reg[2];     ///< control
-  uint8_t reduce;     ///< ibx_reduce: accumulators of Scalar and Vector
-  uint8_t mode;       ///< of the instruction; isa.def tells which there are
+  uint8_t partitions;     ///< of the engine operands, 1 to 128; of a matmul: K
+  uint8_t columns;        ///< matmul: partitions of dst, 1 to 128
+  uint8_t queue;          ///< DMA ring, 0 to 15
+  uint8_t dge;            ///< ibx_dge
+  uint8_t reg[2];         ///< control
+  uint8_t reduce;         ///< ibx_reduce: accumulators of Scalar and Vector
+  uint8_t mode;           ///< of the instruction; isa.def tells which there are
+  uint8_t index_register; ///< 1 + a register that moves operand `index_slot`
+                          ///< by step[0] a unit; 0: none
+  uint8_t index_slot;
   uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
@@ -144,7 +155,8 @@ typedef enum ibx_operator_kind {
   IBX_OPERATOR_ALU,
   IBX_OPERATOR_ARITH,     ///< an ALU operator that is not on bits
   IBX_OPERATOR_REDUCIBLE, ///< an ALU operator that reduces
-  IBX_OPERATOR_ACT
+  IBX_OPERATOR_ACT,
+  IBX_OPERATOR_CALL ///< a kernel of the GpSimd library
 } ibx_operator_kind;
 
 typedef enum ibx_transfer_index {
@@ -233,9 +245,18 @@ IBX_API const char *ibx_alu_name(uint8_t alu); ///< "add"; NULL past the last
 IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
+IBX_API const char *ibx_call_name(uint8_t call); ///< "top"; NULL past the last
 IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);
+
+/// Where a function of Scalar is published to hold: x, or |x|, from low to high.
+typedef struct ibx_act_range {
+  float low, high;
+  bool is_magnitude;
+} ibx_act_range;
+/// False when it holds everywhere; `*out` is unchanged then.
+IBX_API bool ibx_act_range_find(uint8_t act, ibx_act_range *out);
 
 /// An instruction with no wait, no signal, no operand, a space of one element.
 IBX_API ibx_insn ibx_insn_make(ibx_opcode opcode);
@@ -272,11 +293,19 @@ typedef struct ibx_operand_shape {
 /// table. Counts may be 0 where the instruction was not checked.
 IBX_API ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot);
 
+/// Whether the instruction runs a kernel of the GpSimd library, whose operands
+/// may lie in HBM and be integers of 64 bits.
+IBX_API bool ibx_insn_is_call(uint8_t opcode);
 /// What a DMA does. The opcode is one of kind DMA.
 IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
 
 /// How the cores meet in an instruction; NONE where they do not.
 IBX_API ibx_collective ibx_insn_collective(uint8_t opcode);
+
+/// Whether a register moves operand `slot`, which then is at one of its places.
+static inline bool ibx_insn_is_indexed(const ibx_insn *insn, size_t slot) {
+  return insn->index_register != 0 && insn->index_slot == slot;
+}
 
 /// What op[index] of an instruction is.
 IBX_API ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index);

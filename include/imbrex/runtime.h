@@ -24,7 +24,8 @@ typedef struct ibx_fence ibx_fence;
 /// Opens a device by URI; `allocator` may be NULL for malloc.
 ///   sim:                          the simulator, fastest order
 ///   sim:?order=random&seed=7      any order that the semaphores allow
-///   sim:?order=adversarial        the worst order, memory poisoned
+///   sim:?order=adversarial&seed=0 one engine ahead of all others, memory
+///                                 poisoned; seeds 0 to 9 pick which and how
 ///   sim:?exec=spec                each instruction as specified: slow; without
 ///                                 it with the same bytes, but for activations
 ///   sim:ibx3?cores=4&threads=2    four cores of a chip, on two threads (1 core

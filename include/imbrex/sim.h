@@ -14,12 +14,16 @@ IBX_C_BEGIN
 typedef enum ibx_sim_order {
   IBX_SIM_ORDER_PROGRAM, ///< a fixed order that the semaphores allow, fastest
   IBX_SIM_ORDER_RANDOM,  ///< at each step any ready engine or DMA piece
-  IBX_SIM_ORDER_ADVERSARIAL ///< delays whatever is awaited; poisons memory
+  IBX_SIM_ORDER_ADVERSARIAL ///< delays whatever is not awaited; poisons memory
 } ibx_sim_order;
+
+/// Adversarial orders: each engine runs ahead of all others, twice. What a lost
+/// wait changes shows itself in one of them.
+enum { IBX_SIM_ADVERSARIES = 10 };
 
 typedef struct ibx_sim_options {
   ibx_sim_order order;
-  uint64_t seed; ///< RANDOM
+  uint64_t seed; ///< RANDOM; ADVERSARIAL: modulo IBX_SIM_ADVERSARIES
   bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
   bool specification; ///< one element after the other, as specified: slow; else
                       ///< with the same bytes, but for activation functions

@@ -240,8 +240,8 @@ static uint64_t store_u64(float value) {
 // trip count is what gcc needs to vectorise at -O2. `element` is the element in
 // a load, and `value` the fp32 value in a store.
 #define LOAD_LOOP(name, type, expression)                                      \
-  static void name(const uint8_t *restrict src, float *restrict dst,           \
-                   size_t count) {                                             \
+  IBX_CPU_CLONES static void name(const uint8_t *restrict src,                 \
+                                  float *restrict dst, size_t count) {         \
     size_t i = 0;                                                              \
     for (; i + BLOCK <= count; i += BLOCK) {                                   \
       for (size_t j = 0; j < BLOCK; j++) {                                     \
@@ -258,8 +258,8 @@ static uint64_t store_u64(float value) {
   }
 
 #define STORE_LOOP(name, type, expression)                                     \
-  static void name(const float *restrict src, uint8_t *restrict dst,           \
-                   size_t count) {                                             \
+  IBX_CPU_CLONES static void name(const float *restrict src,                   \
+                                  uint8_t *restrict dst, size_t count) {       \
     size_t i = 0;                                                              \
     for (; i + BLOCK <= count; i += BLOCK) {                                   \
       for (size_t j = 0; j < BLOCK; j++) {                                     \

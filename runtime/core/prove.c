@@ -222,9 +222,10 @@ static ibx_status touch(prover *p, ibx_access access, const ibx_insn *insn,
   ibx_pattern pattern = ibx_flow_pattern(&p->flows[access.engine], insn, slot);
   access.buffer = insn->operand[slot].buffer;
   access.is_write = is_write;
+  ibx_slot_kind kind = ibx_insn_get(insn->opcode)->slot[slot];
   access.is_combined =
-      !is_write && access.agent == IBX_AGENT_DMA &&
-      ibx_insn_get(insn->opcode)->slot[slot] == IBX_SLOT_READ_WRITE;
+      !is_write && (kind == IBX_SLOT_WRITE || (kind == IBX_SLOT_READ_WRITE &&
+                                               access.agent == IBX_AGENT_DMA));
   if (ibx_insn_get(insn->opcode)->kind == IBX_KIND_PRODUCT) {
     access.is_matmul = true;
     access.is_accumulating = (insn->flags & IBX_FLAG_ACCUMULATE) != 0;
@@ -317,6 +318,9 @@ static bool needs_accumulators(const ibx_insn *insn) {
 static ibx_status check_accumulators(prover *p, const ibx_access *access,
                                      const ibx_insn *insn) {
   bool is_user = (ibx_insn_state(insn) & IBX_STATE_ACCUMULATORS) != 0;
+  // Nothing of the compiler's reads what this one leaves there, so it is no user
+  // of the state that steps would have to be ordered by.
+  is_user |= insn->opcode == IBX_OP_activation_reduce;
   if (!is_user && ibx_insn_reduces(insn->opcode) == 0) return IBX_OK;
   uint64_t lanes[2], *set = p->accumulators[access->engine];
   accumulator_mask(p, insn, lanes);
@@ -343,8 +347,11 @@ static ibx_status do_accesses(prover *p, const ibx_access *access,
                               const ibx_insn *insn) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    if (!has_buffer(insn, info, slot) || !ibx_slot_reads(info->slot[slot]))
+    if (!has_buffer(insn, info, slot)) continue;
+    // Where a register picks the place, the others keep what they hold.
+    if (!ibx_slot_reads(info->slot[slot]) && !ibx_insn_is_indexed(insn, slot)) {
       continue;
+    }
     IBX_TRY(touch(p, *access, insn, slot, false));
   }
   IBX_TRY(check_array(p, access, insn));

@@ -141,9 +141,11 @@ static void make_operand(const ibx_insn *insn, size_t slot, ibx_pattern *p) {
     p->count[1] = shape.groups;
   }
   if (shape.partitions == 1) return;
-  p->stride[0] = 0;
-  p->partition_step[0] = 1;
-  p->count[0] = shape.partitions;
+  // A register has dimension 0 for itself; such operands have no groups.
+  size_t lane = ibx_insn_is_indexed(insn, slot) ? 1 : 0;
+  p->stride[lane] = 0;
+  p->partition_step[lane] = 1;
+  p->count[lane] = shape.partitions;
 }
 
 ibx_pattern ibx_flow_pattern(const ibx_flow *flow, const ibx_insn *insn,

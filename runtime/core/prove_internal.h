@@ -197,7 +197,7 @@ typedef struct ibx_access {
   uint32_t time, insn;
   bool is_write;
   bool is_matmul;   ///< a write by multiply_moving
-  bool is_combined; ///< a DMA's read of what its same piece then writes
+  bool is_combined; ///< a read that the write after it stands for
   bool is_accumulating;
   bool is_group_end;
   const ibx_clock *clock; ///< what the agent knows

@@ -112,8 +112,8 @@ static ibx_status bind_rest(ibx_session *session, ibx_error *err) {
   return IBX_OK;
 }
 
-// Inputs that are not where the caller has them, once nothing can be refused any
-// more: a refused run changes no state.
+// Inputs that are not where the caller has them, once nothing can be refused
+// any more: a refused run changes no state.
 static ibx_status copy_inputs(ibx_session *session, const ibx_run *run,
                               ibx_error *err) {
   const ibx_entry *entry = session->entry;

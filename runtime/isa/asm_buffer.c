@@ -53,14 +53,18 @@ uint16_t ibx_asm_read_buffer(ibx_asm_parser *p) {
 
 uint8_t ibx_asm_read_dtype(ibx_asm_parser *p) {
   ibx_token at = p->token;
-  if (at.kind == IBX_TOKEN_INTEGER) {
-    return (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX, "the element type");
-  }
   for (int i = 0; i < IBX_DTYPE_COUNT && at.kind == IBX_TOKEN_NAME; i++) {
     const ibx_dtype_info *info = ibx_dtype_get((ibx_dtype)i);
     if (!info || !ibx_asm_same(at.text, info->name)) continue;
     ibx_asm_advance(p);
     return (uint8_t)i;
+  }
+  // A symbol holds the number, so that one text serves several types.
+  const ibx_symbol *symbol =
+      at.kind == IBX_TOKEN_NAME ? ibx_asm_find_symbol(p, at.text) : NULL;
+  bool is_symbol = symbol && symbol->kind == IBX_SYMBOL_NUMBER;
+  if (at.kind == IBX_TOKEN_INTEGER || is_symbol) {
+    return (uint8_t)ibx_asm_read_range(p, 0, UINT8_MAX, "the element type");
   }
   ibx_asm_fail(p, &at, "expected an element type, such as f32 or bf16");
   return IBX_DTYPE_NONE;

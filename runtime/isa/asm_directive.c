@@ -85,10 +85,22 @@ static void read_data(ibx_asm_parser *p) {
 
 // --- the other directives ----------------------------------------------------------
 
+// A symbol holds the number, so that one text serves several machines.
+static const ibx_machine *read_machine(ibx_asm_parser *p) {
+  bool is_name = p->token.kind == IBX_TOKEN_NAME;
+  const ibx_symbol *symbol =
+      is_name ? ibx_asm_find_symbol(p, p->token.text) : NULL;
+  if (symbol && symbol->kind == IBX_SYMBOL_NUMBER) {
+    return ibx_machine_get(
+        (ibx_target)ibx_asm_read_range(p, 0, UINT8_MAX, "the target"));
+  }
+  const char *name = ibx_asm_read_name(p, "ibx2, ibx3 or ibx4");
+  return ibx_machine_find(name ? name : "");
+}
+
 static void read_target(ibx_asm_parser *p) {
   ibx_token at = p->token;
-  const char *name = ibx_asm_read_name(p, "ibx2, ibx3 or ibx4");
-  const ibx_machine *machine = ibx_machine_find(name ? name : "");
+  const ibx_machine *machine = read_machine(p);
   if (!machine) {
     ibx_asm_fail(p, &at, "no such target; there are ibx2, ibx3 and ibx4");
   } else {

@@ -297,9 +297,24 @@ static float read_bits(ibx_asm_parser *p) {
   return value;
 }
 
+// ratio(A, B): two integers, so that a mean can divide by a symbol.
+static float read_ratio(ibx_asm_parser *p) {
+  ibx_asm_expect_punct(p, "(");
+  int64_t above = ibx_asm_read_integer(p);
+  ibx_asm_expect_punct(p, ",");
+  ibx_token at = p->token;
+  int64_t below = ibx_asm_read_integer(p);
+  ibx_asm_expect_punct(p, ")");
+  if (p->status == IBX_OK && below == 0) {
+    ibx_asm_fail(p, &at, "a ratio to 0; divide by another number");
+  }
+  return p->status == IBX_OK ? (float)((double)above / (double)below) : 0.0f;
+}
+
 float ibx_asm_read_float(ibx_asm_parser *p) {
   ibx_token at = p->token;
   if (ibx_asm_take_name(p, "bits")) return read_bits(p);
+  if (ibx_asm_take_name(p, "ratio")) return read_ratio(p);
   ibx_lexer lexer = p->lexer;
   bool is_negative = ibx_asm_take_punct(p, "-");
   double number = 0;

@@ -231,21 +231,25 @@ static void read_signal(line *l) {
       (uint16_t)ibx_asm_read_range(l->p, 1, UINT16_MAX, "the signal");
 }
 
-// r7, or a name set by .register
+// The number of r7, or of a name set by .register; -1 of anything else.
+static int64_t find_register(const line *l) {
+  const ibx_asm_parser *p = l->p;
+  ibx_str name = p->token.text;
+  if (p->token.kind != IBX_TOKEN_NAME) return -1;
+  const ibx_symbol *symbol = ibx_asm_find_symbol(p, name);
+  if (symbol && symbol->kind == IBX_SYMBOL_REGISTER) return symbol->value;
+  if (symbol || name.data[0] != 'r' || name.len < 2 || name.len > 4) return -1;
+  int64_t number = 0;
+  for (size_t i = 1; i < name.len && number >= 0; i++) {
+    bool is_digit = name.data[i] >= '0' && name.data[i] <= '9';
+    number = is_digit ? number * 10 + (name.data[i] - '0') : -1;
+  }
+  return number;
+}
+
 static bool read_register(line *l) {
   ibx_asm_parser *p = l->p;
-  ibx_str name = p->token.text;
-  const ibx_symbol *symbol = ibx_asm_find_symbol(p, name);
-  int64_t number = -1;
-  if (p->token.kind != IBX_TOKEN_NAME) return false;
-  if (symbol && symbol->kind == IBX_SYMBOL_REGISTER) number = symbol->value;
-  if (!symbol && name.data[0] == 'r' && name.len > 1 && name.len < 5) {
-    number = 0;
-    for (size_t i = 1; i < name.len && number >= 0; i++) {
-      bool is_digit = name.data[i] >= '0' && name.data[i] <= '9';
-      number = is_digit ? number * 10 + (name.data[i] - '0') : -1;
-    }
-  }
+  int64_t number = find_register(l);
   if (number < 0) return false;
   if (l->registers == IBX_COUNT_OF(l->insn.reg) || number > UINT8_MAX) {
     ibx_asm_fail(p, &p->token, "%s takes no such register", l->info->name);
@@ -254,6 +258,29 @@ static bool read_register(line *l) {
   l->insn.reg[l->registers++] = (uint8_t)number;
   ibx_asm_advance(p);
   return true;
+}
+
+// index(1, r7): a register moves operand 1.
+static void read_index(line *l) {
+  ibx_asm_parser *p = l->p;
+  ibx_token start = p->token;
+  ibx_asm_expect_punct(p, "(");
+  l->insn.index_slot =
+      (uint8_t)ibx_asm_read_range(p, 0, IBX_OPERANDS - 1, "the operand");
+  ibx_asm_expect_punct(p, ",");
+  int64_t number = find_register(l);
+  if (p->status != IBX_OK) return;
+  if (number < 0 || number >= UINT8_MAX) {
+    ibx_asm_fail(p, &p->token, "expected a register, as r7");
+    return;
+  }
+  if (!ibx_asm_find_field(l->info->format, "index_register", 14)) {
+    ibx_asm_fail(p, &start, "%s follows no register", l->info->name);
+    return;
+  }
+  l->insn.index_register = (uint8_t)(1 + number);
+  ibx_asm_advance(p);
+  ibx_asm_expect_punct(p, ")");
 }
 
 // shuffle(1, 0, 3, 2, ...): a source for each of 32 partitions.
@@ -280,6 +307,8 @@ static void read_member(line *l) {
     read_wait(l);
   } else if (ibx_asm_take_name(p, "signal")) {
     read_signal(l);
+  } else if (ibx_asm_take_name(p, "index")) {
+    read_index(l);
   } else if (ibx_asm_take_name(p, "shuffle")) {
     read_shuffle(l);
   } else if (ibx_asm_take_name(p, "field")) {

@@ -28,8 +28,9 @@ static const char *const dges[] = {
     [IBX_DGE_SOFTWARE] = "software",
 };
 
-static const char *const keywords[] = {"size",   "step",  "pstep", "wait",
-                                       "signal", "field", "bits",  "shuffle"};
+static const char *const keywords[] = {"size", "step",    "pstep",
+                                       "wait", "signal",  "field",
+                                       "bits", "shuffle", "index"};
 
 static bool same(const char *name, const char *text, size_t len) {
   return strlen(name) == len && memcmp(name, text, len) == 0;
@@ -133,8 +134,8 @@ const char *ibx_asm_value_name(const ibx_insn *insn, const char *member,
   if (strncmp(member, "op[", 3) != 0) return NULL;
   ibx_operator_kind kind =
       ibx_insn_operator(insn->opcode, (size_t)(member[3] - '0'));
-  return ibx_operator_name(kind == IBX_OPERATOR_ACT ? kind : IBX_OPERATOR_ALU,
-                           number);
+  bool is_alu = kind != IBX_OPERATOR_ACT && kind != IBX_OPERATOR_CALL;
+  return ibx_operator_name(is_alu ? IBX_OPERATOR_ALU : kind, number);
 }
 
 int ibx_asm_find_value(const ibx_insn *insn, const char *member,

@@ -11,8 +11,9 @@
 
 #include <inttypes.h>
 
-// AP: elements of a partition that one instruction may touch.
-enum { SBUF_ELEMENTS = 65536, PSUM_ELEMENTS = 4096 };
+// AP: elements of a partition that one instruction may touch. In HBM, which
+// only library calls reach, our guess [C].
+enum { SBUF_ELEMENTS = 65536, PSUM_ELEMENTS = 4096, HBM_ELEMENTS = 1 << 24 };
 
 const char *ibx_check_slot_name(size_t slot) {
   static const char *const names[IBX_OPERANDS] = {"destination", "source",
@@ -65,6 +66,15 @@ static ibx_status check_flags(const ibx_check_ctx *ctx) {
                         extra);
 }
 
+static unsigned last_operator(ibx_operator_kind kind) {
+  switch (kind) {
+  case IBX_OPERATOR_NONE: return 0;
+  case IBX_OPERATOR_ACT: return IBX_ACT_COUNT - 1;
+  case IBX_OPERATOR_CALL: return IBX_CALL_COUNT - 1;
+  default: return IBX_ALU_COUNT - 1;
+  }
+}
+
 // The operators that IBX_OPERATOR names are of their kind, the others 0.
 static ibx_status check_operators(const ibx_check_ctx *ctx) {
   for (size_t i = 0; i < IBX_OPERATORS; i++) {
@@ -73,12 +83,9 @@ static ibx_status check_operators(const ibx_check_ctx *ctx) {
     if (kind == IBX_OPERATOR_NONE ? op == 0 : !!ibx_operator_name(kind, op)) {
       continue;
     }
-    if (kind == IBX_OPERATOR_NONE || kind == IBX_OPERATOR_ACT ||
-        op >= IBX_ALU_COUNT) {
-      unsigned last = kind == IBX_OPERATOR_NONE  ? 0
-                      : kind == IBX_OPERATOR_ACT ? IBX_ACT_COUNT - 1
-                                                 : IBX_ALU_COUNT - 1;
-      return IBX_CHECK_FAIL(ctx, "op%zu is %u, the last is %u", i, op, last);
+    if (op > last_operator(kind)) {
+      return IBX_CHECK_FAIL(ctx, "op%zu is %u, the last is %u", i, op,
+                            last_operator(kind));
     }
     return IBX_CHECK_FAIL(ctx, "op%zu is %s, %s", i, ibx_alu_name(op),
                           kind == IBX_OPERATOR_ARITH
@@ -96,6 +103,32 @@ static ibx_status check_reduce(const ibx_check_ctx *ctx) {
   const char *name = ibx_reduce_name(reduce);
   return IBX_CHECK_FAIL(ctx, "it does not take the command %u (%s)", reduce,
                         name ? name : "unknown");
+}
+
+// The operand that a register moves. Dimension 0 is the register's.
+static ibx_status check_index(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  unsigned slot = insn->index_slot;
+  if (insn->index_register == 0) {
+    if (slot == 0) return IBX_OK;
+    return IBX_CHECK_FAIL(ctx, "operand %u is moved by no register", slot);
+  }
+  if (insn->index_register > IBX_REGISTERS) {
+    return IBX_CHECK_FAIL(ctx, "register %u; there are %d",
+                          insn->index_register - 1u, IBX_REGISTERS);
+  }
+  if (slot >= IBX_OPERANDS || !ibx_check_is_tensor(ctx, slot)) {
+    return IBX_CHECK_FAIL(
+        ctx, "operand %u, which a register moves, is no tensor", slot);
+  }
+  if (insn->num[0] != 1) {
+    return IBX_CHECK_FAIL(ctx,
+                          "dimension 0 has %" PRIu32
+                          " elements, but belongs to the register",
+                          insn->num[0]);
+  }
+  if (insn->count >= 1) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%s; the register needs one", "0 places");
 }
 
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
@@ -143,7 +176,7 @@ static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
                           name, dtype);
   }
   if (ctx->info->format == IBX_FORMAT_dma) return IBX_OK;
-  if (info->bits > 32) {
+  if (info->bits > 32 && !ibx_insn_is_call(ctx->insn->opcode)) {
     return IBX_CHECK_FAIL(ctx, "%s is %s; only a DMA moves 64-bit types", name,
                           info->name);
   }
@@ -209,6 +242,9 @@ static ibx_status check_tensor_space(const ibx_check_ctx *ctx, size_t slot) {
 static ibx_status check_space(const ibx_check_ctx *ctx, size_t slot) {
   ibx_space space = ibx_check_place(ctx, slot)->space;
   const char *name = ibx_check_slot_name(slot);
+  if (space == IBX_SPACE_HBM && ibx_insn_is_call(ctx->insn->opcode)) {
+    return IBX_OK;
+  }
   if (space != IBX_SPACE_SBUF && space != IBX_SPACE_PSUM) {
     return IBX_CHECK_FAIL(ctx,
                           "%s is in %s, which only a DMA reaches; move it "
@@ -276,7 +312,7 @@ static ibx_status check_groups(const ibx_check_ctx *ctx, size_t slot,
 
 static ibx_status check_partition(const ibx_check_ctx *ctx, size_t slot) {
   ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
-  if (shape.groups != 1) return check_groups(ctx, slot, &shape);
+  if (shape.group_step != 0) return check_groups(ctx, slot, &shape);
   unsigned count = shape.partitions;
   unsigned start = (unsigned)ibx_check_place(ctx, slot)->partition +
                    ctx->insn->operand[slot].partition;
@@ -330,7 +366,9 @@ static ibx_status check_free_sizes(const ibx_check_ctx *ctx) {
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     if (!ibx_check_is_tensor(ctx, i)) continue;
     ibx_space space = ibx_check_place(ctx, i)->space;
-    uint64_t limit = space == IBX_SPACE_PSUM ? PSUM_ELEMENTS : SBUF_ELEMENTS;
+    uint64_t limit = space == IBX_SPACE_PSUM  ? PSUM_ELEMENTS
+                     : space == IBX_SPACE_HBM ? HBM_ELEMENTS
+                                              : SBUF_ELEMENTS;
     uint64_t count = element_count(ctx, i);
     if (count <= limit) continue;
     return IBX_CHECK_FAIL(ctx,
@@ -347,6 +385,8 @@ static ibx_status check_compute(const ibx_check_ctx *ctx) {
   IBX_TRY(check_spaces(ctx));
   IBX_TRY(check_free_sizes(ctx));
   IBX_TRY(ibx_check_engine_insn(ctx));
+  IBX_TRY(ibx_check_scalar_insn(ctx));
+  IBX_TRY(ibx_check_gpsimd_insn(ctx));
   return check_partitions(ctx);
 }
 
@@ -408,6 +448,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_buffers(&ctx));
   IBX_TRY(check_operators(&ctx));
   IBX_TRY(check_reduce(&ctx));
+  IBX_TRY(check_index(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

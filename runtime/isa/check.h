@@ -5,8 +5,8 @@
 /// \file
 /// What the files of the checker share. check.c holds the rules of every
 /// instruction, check_engine.c and check_vector.c those of single engine
-/// instructions, check_tensor.c those of the tensor engine, check_dma.c those
-/// of DMAs.
+/// instructions, check_scalar.c and check_gpsimd.c those of these engines,
+/// check_tensor.c those of the tensor engine, check_dma.c those of DMAs.
 
 #include "imbrex/isa.h"
 
@@ -36,6 +36,34 @@ const ibx_buffer_place *ibx_check_place(const ibx_check_ctx *ctx, size_t slot);
 
 /// Rules of one engine instruction: operators, dtypes, sizes.
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx);
+
+/// What an instruction of format wide may use beside operands, space and
+/// operators.
+enum {
+  IBX_USES_IMM0 = 1,
+  IBX_USES_IMM1 = 2,
+  IBX_USES_IMM2 = 4,
+  IBX_USES_PATTERN0 = 8,
+  IBX_USES_PATTERN1 = 16,
+  IBX_USES_PATTERN2 = 32,
+  IBX_USES_COUNT = 64,
+  IBX_USES_COLUMNS = 128
+};
+
+/// All others are 0.
+ibx_status ibx_check_unused(const ibx_check_ctx *ctx, unsigned used);
+
+/// Rules of Scalar; OK for other engines.
+ibx_status ibx_check_scalar_insn(const ibx_check_ctx *ctx);
+
+/// Rules of the instructions that only GpSimd has; OK for others.
+ibx_status ibx_check_gpsimd_insn(const ibx_check_ctx *ctx);
+
+/// imm[index] is a whole number of 32 bits.
+ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index);
+
+/// Both operands, which are tensors, have one type.
+ibx_status ibx_check_same_dtype(const ibx_check_ctx *ctx, size_t a, size_t b);
 
 /// Rules of one instruction of the tensor engine.
 ibx_status ibx_check_tensor_insn(const ibx_check_ctx *ctx);

@@ -28,8 +28,7 @@ static uint64_t free_size(const ibx_check_ctx *ctx) {
   return (uint64_t)insn->num[2] * insn->num[3] * insn->num[4];
 }
 
-static ibx_status check_same_dtype(const ibx_check_ctx *ctx, size_t a,
-                                   size_t b) {
+ibx_status ibx_check_same_dtype(const ibx_check_ctx *ctx, size_t a, size_t b) {
   if (dtype_of(ctx, a) == dtype_of(ctx, b)) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "%s is %s, %s is %s; they must be equal",
                         ibx_check_slot_name(a), dtype_info(ctx, a)->name,
@@ -56,12 +55,37 @@ static bool is_whole(float value) {
   return value >= -0x1p31f && value < 0x1p32f && value == (float)(int64_t)value;
 }
 
-static ibx_status check_whole(const ibx_check_ctx *ctx, size_t index) {
+ibx_status ibx_check_whole(const ibx_check_ctx *ctx, size_t index) {
   if (is_whole(ctx->insn->imm[index])) return IBX_OK;
   return IBX_CHECK_FAIL(ctx,
                         "imm%zu is %g; a whole number of 32 bits is "
                         "needed",
                         index, (double)ctx->insn->imm[index]);
+}
+
+ibx_status ibx_check_unused(const ibx_check_ctx *ctx, unsigned used) {
+  const ibx_insn *insn = ctx->insn;
+  const struct {
+    const char *name;
+    unsigned bit;
+    bool is_set;
+  } members[] = {
+      {"imm0", IBX_USES_IMM0, insn->imm[0] != 0.0f},
+      {"imm1", IBX_USES_IMM1, insn->imm[1] != 0.0f},
+      {"imm2", IBX_USES_IMM2, insn->imm[2] != 0.0f},
+      {"imm3", 0, insn->imm[3] != 0.0f},
+      {"pattern0", IBX_USES_PATTERN0, insn->pattern[0] != 0},
+      {"pattern1", IBX_USES_PATTERN1, insn->pattern[1] != 0},
+      {"pattern2", IBX_USES_PATTERN2, insn->pattern[2] != 0},
+      {"count", IBX_USES_COUNT, insn->count != 0},
+      {"columns", IBX_USES_COLUMNS, insn->columns > 1},
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(members); i++) {
+    if (!members[i].is_set || (used & members[i].bit)) continue;
+    return IBX_CHECK_FAIL(ctx, "%s has no meaning here; leave it 0",
+                          members[i].name);
+  }
+  return IBX_OK;
 }
 
 ibx_status ibx_check_unary(const ibx_check_ctx *ctx, size_t index, size_t slot,
@@ -103,7 +127,7 @@ static ibx_status check_tensor_scalar(const ibx_check_ctx *ctx) {
   }
   for (size_t i = 0; i < 2; i++) {
     if (!is_bits[i]) continue;
-    IBX_TRY(check_whole(ctx, i));
+    IBX_TRY(ibx_check_whole(ctx, i));
     if (ctx->insn->operand[2 + i].buffer == IBX_NO_BUFFER) continue;
     return IBX_CHECK_FAIL(ctx,
                           "%s is a tensor; bit operators take an "
@@ -168,7 +192,7 @@ static ibx_status check_select(const ibx_check_ctx *ctx) {
     return IBX_CHECK_FAIL(ctx, "the predicate is %s; an integer is needed",
                           dtype_info(ctx, 2)->name);
   }
-  return check_same_dtype(ctx, 0, 1);
+  return ibx_check_same_dtype(ctx, 0, 1);
 }
 
 static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
@@ -180,7 +204,7 @@ static ibx_status check_vector_transpose(const ibx_check_ctx *ctx) {
                           ctx->insn->partitions, columns, VECTOR_BLOCK,
                           VECTOR_BLOCK);
   }
-  return check_same_dtype(ctx, 0, 1);
+  return ibx_check_same_dtype(ctx, 0, 1);
 }
 
 // Documented as unsafe on v2, where Scalar copies through fp32 (ARCH2).
@@ -195,14 +219,23 @@ static ibx_status check_copy(const ibx_check_ctx *ctx) {
                         dtype_info(ctx, 1)->name);
 }
 
+static ibx_status check_dynamic_copy(const ibx_check_ctx *ctx) {
+  if (ctx->insn->index_register != 0) return check_copy(ctx);
+  return IBX_CHECK_FAIL(ctx, "%s moves an operand; use tensor_copy",
+                        "no register");
+}
+
 static ibx_status check_iota(const ibx_check_ctx *ctx) {
-  IBX_TRY(check_whole(ctx, 0));
-  return check_whole(ctx, 1);
+  IBX_TRY(ibx_check_whole(ctx, 0));
+  return ibx_check_whole(ctx, 1);
 }
 
 // ISA tensor_partition_reduce: add, max, bitwise or, bitwise and.
 static ibx_status check_partition_reduce(const ibx_check_ctx *ctx) {
   uint8_t op = ctx->insn->op[0];
+  if (ctx->insn->mode != 0 && op != IBX_ALU_ADD) {
+    return IBX_CHECK_FAIL(ctx, "op0 is %s; an average adds", ibx_alu_name(op));
+  }
   if (op == IBX_ALU_BITWISE_OR || op == IBX_ALU_BITWISE_AND) {
     return check_bit_types(ctx);
   }
@@ -221,6 +254,7 @@ ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx) {
   case IBX_OP_load_stationary_mx:
   case IBX_OP_multiply_moving_mx: return ibx_check_tensor_insn(ctx);
   case IBX_OP_tensor_copy: return check_copy(ctx);
+  case IBX_OP_tensor_copy_dynamic: return check_dynamic_copy(ctx);
   case IBX_OP_tensor_scalar: return check_tensor_scalar(ctx);
   case IBX_OP_tensor_tensor: return check_tensor_tensor(ctx);
   case IBX_OP_scalar_tensor_tensor: return check_scalar_tensor(ctx);

@@ -251,6 +251,29 @@ static ibx_status check_rand2(const ibx_check_ctx *ctx) {
                         (double)insn->imm[0], (double)insn->imm[1]);
 }
 
+// --- MX types ------------------------------------------------------------------
+
+static ibx_status check_quantize(const ibx_check_ctx *ctx) {
+  ibx_dtype dst = dtype_of(ctx, 0), src = dtype_of(ctx, 1);
+  for (size_t slot = 0; slot < 3; slot++) {
+    if (ibx_check_place(ctx, slot)->space == IBX_SPACE_SBUF) continue;
+    return IBX_CHECK_FAIL(ctx, "%s is in psum; move it to sbuf",
+                          ibx_check_slot_name(slot));
+  }
+  if (src != IBX_DTYPE_F16 && src != IBX_DTYPE_BF16) {
+    return fail_dtype(ctx, 1, "f16 and bf16 are quantized");
+  }
+  if (dst != IBX_DTYPE_F8E5M2X4 && dst != IBX_DTYPE_F8E4M3FNX4) {
+    return fail_dtype(ctx, 0, "the result is f8e5m2x4 or f8e4m3fnx4");
+  }
+  if (dtype_of(ctx, 2) != IBX_DTYPE_F8E8M0) {
+    return fail_dtype(ctx, 2, "scales are f8e8m0");
+  }
+  if (ctx->insn->partitions % IBX_QUADRANT == 0) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx, "%u partitions are no multiple of %d",
+                        ctx->insn->partitions, IBX_QUADRANT);
+}
+
 ibx_status ibx_check_vector_insn(const ibx_check_ctx *ctx) {
   switch (ctx->insn->opcode) {
   case IBX_OP_read_accumulator: return check_size(ctx, 1, 1);
@@ -272,6 +295,7 @@ ibx_status ibx_check_vector_insn(const ibx_check_ctx *ctx) {
   case IBX_OP_rand_set_state: return check_state(ctx, 1);
   case IBX_OP_rand_get_state: return check_state(ctx, 0);
   case IBX_OP_rand2: return check_rand2(ctx);
+  case IBX_OP_quantize_mx: return check_quantize(ctx);
   case IBX_OP_dropout: return check_equal_dtypes(ctx);
   default: return IBX_OK;
   }

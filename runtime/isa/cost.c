@@ -8,7 +8,7 @@
 // inside a formula are the formula's own. Sources: ISA (nki.isa of SDK 2.26),
 // ARCH2 and ARCH3, as in machine.def.
 
-#include "imbrex/isa.h"
+#include "isa/calls.h"
 
 typedef struct cost_ctx {
   const ibx_machine *machine;
@@ -162,6 +162,9 @@ static work cost_SCALAR_OP(const cost_ctx *ctx) {
   if (ctx->engine == IBX_ENGINE_GPSIMD) {
     return gpsimd_work(ctx, is_slow ? 4 * ctx->n : ctx->n);
   }
+  if (ctx->engine == IBX_ENGINE_SCALAR) {
+    return lane_work(ctx, div_up(ctx->n, scalar_rate(ctx)));
+  }
   return lane_work(ctx, div_up(ctx->n, vector_rate(ctx)));
 }
 
@@ -256,6 +259,14 @@ static work cost_ACTIVATION(const cost_ctx *ctx) {
   return result;
 }
 
+// No cost is published: as activation, with two elements a cycle of 16-bit types
+// (HW neuron-core-v4) [C].
+static work cost_ACTIVATE2(const cost_ctx *ctx) {
+  work result = lane_work(ctx, div_up(ctx->n, scalar_rate(ctx)));
+  result.table = ibx_act_table(ctx->insn->op[2]);
+  return result;
+}
+
 static work cost_ACTIVATION_REDUCE(const cost_ctx *ctx) {
   return with_accumulator(ctx, cost_ACTIVATION(ctx));
 }
@@ -268,6 +279,17 @@ static work cost_STREAM(const cost_ctx *ctx) { return lane_work(ctx, ctx->n); }
 
 static work cost_CUMULATIVE(const cost_ctx *ctx) {
   return lane_work(ctx, 2 * ctx->n);
+}
+
+// Published for all three engines.
+static work cost_DYNAMIC_COPY(const cost_ctx *ctx) {
+  uint64_t cycles = max_u64(ctx->machine->dynamic_copy, ctx->n);
+  return (work){.issue = cycles, .stream = cycles};
+}
+
+// N packed elements of four.
+static work cost_QUANTIZE_MX(const cost_ctx *ctx) {
+  return lane_work(ctx, div_up(4 * ctx->n, ctx->machine->quantize_rate));
 }
 
 static work cost_EXPONENTIAL(const cost_ctx *ctx) {
@@ -296,6 +318,79 @@ static work cost_GPSIMD(const cost_ctx *ctx) {
 
 static work cost_PARTITION_REDUCE(const cost_ctx *ctx) {
   return gpsimd_work(ctx, ctx->machine->partition_reduce_rate * ctx->n);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+// ISA local_gather, C * (count * e) with C = ((28 + 4 e) / 4 e) / min(4 / bytes,
+// e): printed as a division, which would punish long runs; our reading [C].
+static work cost_LOCAL_GATHER(const cost_ctx *ctx) {
+  uint64_t e = ctx->insn->columns ? ctx->insn->columns : 1;
+  uint64_t width = 4 / ibx_dtype_bytes(dtype_of(ctx, 1));
+  return gpsimd_work(ctx,
+                     div_up(ctx->insn->count * (7 + e), min_u64(width, e)));
+}
+
+// ISA nc_n_gather: groups of 512 elements.
+static work cost_N_GATHER(const cost_ctx *ctx) {
+  uint64_t count = ctx->insn->count;
+  uint64_t groups = max_u64(1, div_up(count, 512));
+  return gpsimd_work(ctx,
+                     (groups - 1) * ctx->machine->gpsimd_start + 8 * count);
+}
+
+static work cost_SEQUENCE_BOUNDS(const cost_ctx *ctx) {
+  return gpsimd_work(ctx, ctx->machine->gpsimd_call_rate * ctx->n);
+}
+
+static work cost_NONZERO(const cost_ctx *ctx) {
+  return gpsimd_work(ctx, ctx->machine->gpsimd_call_rate * ctx->n);
+}
+
+// ISA topk: the whole cost; its minimum is that of any instruction [C].
+static work cost_TOPK(const cost_ctx *ctx) {
+  int32_t n = ctx->insn->pattern[0] > 0 ? ctx->insn->pattern[0] : 0;
+  uint64_t cycles =
+      max_u64(ctx->machine->gpsimd_start, 4 * (uint64_t)n + ctx->insn->count);
+  return (work){.issue = cycles, .stream = cycles};
+}
+
+static uint64_t operand_bytes(const cost_ctx *ctx, size_t slot) {
+  ibx_operand_shape shape = ibx_insn_shape(ctx->insn, slot);
+  uint64_t bytes = ibx_dtype_bytes(dtype_of(ctx, slot)) * shape.partitions;
+  for (size_t d = 2; d < IBX_DIMS; d++) {
+    bytes *= shape.num[d];
+  }
+  return bytes;
+}
+
+// What a call moves to and from HBM: one start, then all engines.
+static uint64_t traffic_cycles(const cost_ctx *ctx) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    if (!ibx_slot_is_tensor(ctx->info->slot[i])) continue;
+    if (ctx->insn->operand[i].buffer == IBX_NO_BUFFER) continue;
+    if (space_of(ctx, i) == IBX_SPACE_HBM) bytes += operand_bytes(ctx, i);
+  }
+  if (bytes == 0) return 0;
+  const ibx_machine *machine = ctx->machine;
+  uint64_t mhz = ibx_machine_clock_mhz(machine, ctx->engine);
+  uint64_t rate = (uint64_t)machine->dma_engines * machine->dma_mb_per_s;
+  return div_up(machine->dma_startup_ps * mhz, 1000000) +
+         div_up(bytes * mhz, rate);
+}
+
+// hardware.md section 6: 128 lanes, a partition each; what lies in HBM and
+// needs no order is spread over them.
+static work cost_CALL(const cost_ctx *ctx) {
+  const ibx_call_row *row = ibx_call_find(ctx->insn);
+  uint64_t elements = ibx_call_work(ctx->insn, ctx->n);
+  bool is_spread = row && row->lanes == IBX_LANES_EACH &&
+                   space_of(ctx, 0) == IBX_SPACE_HBM &&
+                   space_of(ctx, 1) == IBX_SPACE_HBM;
+  if (is_spread) elements = div_up(elements, IBX_PARTITIONS);
+  return gpsimd_work(ctx, ctx->machine->gpsimd_call_rate * elements +
+                              traffic_cycles(ctx));
 }
 
 // No less than the value on any target, for arrays.

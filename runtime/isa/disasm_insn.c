@@ -211,6 +211,14 @@ static void add_shuffle(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
   memcpy(shown->shuffle, insn->shuffle, sizeof(insn->shuffle));
 }
 
+static void add_index(ibx_text *t, const ibx_insn *insn, ibx_insn *shown) {
+  if (insn->index_register == 0 || insn->index_slot >= IBX_OPERANDS) return;
+  ibx_text_add(t, " index(%u, r%u)", insn->index_slot,
+               insn->index_register - 1u);
+  shown->index_register = insn->index_register;
+  shown->index_slot = insn->index_slot;
+}
+
 static void add_value(ibx_text *t, const ibx_insn *insn,
                       const ibx_field_info *field) {
   int64_t value = ibx_asm_get_member(insn, field);
@@ -298,6 +306,7 @@ void ibx_text_add_insn(ibx_text *t, const ibx_naming *names,
   add_operands(t, names, insn, &shown);
   add_registers(t, insn, &shown);
   add_space(t, insn, &shown);
+  add_index(t, insn, &shown);
   add_shuffle(t, insn, &shown);
   add_words(t, insn, &shown);
   add_flags(t, insn, &shown);

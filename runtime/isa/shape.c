@@ -5,7 +5,7 @@
 // rows of isa.def. Checker, prover, time model, simulator and code generator all
 // ask here, so none of them knows an instruction by its name.
 
-#include "imbrex/isa.h"
+#include "isa/calls.h"
 
 // Counts that the checker has not seen yet may overflow: they saturate.
 static uint32_t product(uint64_t a, uint64_t b, uint64_t c) {
@@ -75,5 +75,8 @@ ibx_operand_shape ibx_insn_shape(const ibx_insn *insn, size_t slot) {
   }
   if (ibx_slot_is_scalar(info->slot[slot])) set_elements(&shape, 1);
   apply_rows(insn, slot, &shape);
+  uint32_t elements = ibx_call_elements(insn, slot);
+  if (elements != ALL) set_elements(&shape, elements);
+  if (ibx_insn_is_indexed(insn, slot)) shape.num[0] = insn->count;
   return shape;
 }

@@ -34,6 +34,11 @@ static const char act_names[][NAME_BYTES] = {
 #include "imbrex/isa.def"
 };
 
+static const char call_names[][NAME_BYTES] = {
+#define IBX_CALL(name, number, ...) [number] = LOWER_NAME(#name),
+#include "imbrex/gpsimd_calls.def"
+};
+
 static const char reduce_names[][NAME_BYTES] = {
 #define IBX_REDUCE(name, number, sentence) [number] = LOWER_NAME(#name),
 #include "imbrex/isa.def"
@@ -66,6 +71,20 @@ static const bool unary_alus[IBX_ALU_COUNT] = {
 
 static const uint8_t act_tables[] = {
 #define IBX_ACT(name, number, table, sentence) [number] = (table),
+#include "imbrex/isa.def"
+};
+
+typedef enum range_measure { MEASURE_VALUE, MEASURE_MAGNITUDE } range_measure;
+
+static const struct {
+  ibx_act_range range;
+  ibx_act act;
+} ranges[] = {
+#define IBX_RANGE(row_act, row_low, row_high, measure, outside)                \
+  {.range = {.low = (row_low),                                                 \
+             .high = (row_high),                                               \
+             .is_magnitude = MEASURE_##measure == MEASURE_MAGNITUDE},          \
+   .act = IBX_ACT_##row_act},
 #include "imbrex/isa.def"
 };
 
@@ -199,6 +218,10 @@ const char *ibx_act_name(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_names[act] : NULL;
 }
 
+const char *ibx_call_name(uint8_t call) {
+  return call < IBX_CALL_COUNT ? call_names[call] : NULL;
+}
+
 bool ibx_alu_is_reducible(uint8_t alu) {
   return alu < IBX_ALU_COUNT && alus[alu].reducible;
 }
@@ -213,6 +236,15 @@ bool ibx_alu_is_unary(uint8_t alu) {
 
 uint8_t ibx_act_table(uint8_t act) {
   return act < IBX_ACT_COUNT ? act_tables[act] : 0;
+}
+
+bool ibx_act_range_find(uint8_t act, ibx_act_range *out) {
+  for (size_t i = 0; i < IBX_COUNT_OF(ranges); i++) {
+    if (ranges[i].act != (ibx_act)act) continue;
+    *out = ranges[i].range;
+    return true;
+  }
+  return false;
 }
 
 const char *ibx_reduce_name(uint8_t number) {
@@ -245,6 +277,10 @@ ibx_operator_kind ibx_insn_operator(uint8_t opcode, size_t index) {
                                : IBX_OPERATOR_NONE;
 }
 
+bool ibx_insn_is_call(uint8_t opcode) {
+  return ibx_insn_operator(opcode, 0) == IBX_OPERATOR_CALL;
+}
+
 const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   switch (kind) {
   case IBX_OPERATOR_NONE: return NULL;
@@ -254,6 +290,7 @@ const char *ibx_operator_name(ibx_operator_kind kind, uint8_t value) {
   case IBX_OPERATOR_REDUCIBLE:
     return ibx_alu_is_reducible(value) ? ibx_alu_name(value) : NULL;
   case IBX_OPERATOR_ACT: return ibx_act_name(value);
+  case IBX_OPERATOR_CALL: return ibx_call_name(value);
   }
   return NULL;
 }

@@ -84,6 +84,22 @@ static double gelu_tanh(double x) {
   return x * sigmoid(2 * inner);
 }
 
+static double gelu_dx(double x) {
+  double density = exp(-x * x / 2) * 0x1.9884533d43651p-2; // 1 / sqrt(2 pi)
+  double slope = isinf(x) ? 0.0 : x * density;
+  return erfc(-x * 0x1.6a09e667f3bcdp-1) / 2 + slope;
+}
+
+// Derivative of x * sigmoid(k * x).
+static double swish_dx(double x, double k) {
+  double s = sigmoid(k * x), rest = sigmoid(-k * x);
+  return isinf(x) ? s : s + k * x * s * rest;
+}
+
+static double erf_dx(double x) {
+  return exp(-x * x) * 0x1.20dd750429b6dp+0; // 2 / sqrt(pi)
+}
+
 // Beyond pi the cubic Taylor polynomial at pi.
 static double sine(double x) {
   double a = fabs(x);
@@ -120,6 +136,11 @@ double ibx_act_exact(uint8_t act, double x, double slope) {
   case IBX_ACT_RECIPROCAL: return 1.0 / x;
   case IBX_ACT_SIN: return sine(x);
   case IBX_ACT_ARCTAN: return atan(x);
+  case IBX_ACT_GELU_DX: return gelu_dx(x);
+  case IBX_ACT_GELU_SIGMOID: return x * sigmoid(1.702 * x);
+  case IBX_ACT_GELU_SIGMOID_DX: return swish_dx(x, 1.702);
+  case IBX_ACT_SILU_DX: return swish_dx(x, 1.0);
+  case IBX_ACT_ERF_DX: return erf_dx(x);
   case IBX_ACT_COUNT: break;
   }
   return x;
@@ -127,4 +148,28 @@ double ibx_act_exact(uint8_t act, double x, double slope) {
 
 float ibx_act_one(uint8_t act, float x, float slope) {
   return (float)ibx_act_exact(act, (double)x, (double)slope);
+}
+
+// The largest term that the sentence adds up. GELU is 0 from -8 on, but for what
+// no fp32 sum shows.
+static double largest_term(uint8_t act, double x, double result) {
+  double outside = fabs(x) - pi;
+  switch ((ibx_act)act) {
+  case IBX_ACT_GELU:
+  case IBX_ACT_GELU_TANH: return fmax(x, fmin(-x, 8));
+  case IBX_ACT_SIN:
+    return fmax(outside > 0 ? outside * outside * outside / 6 : 0,
+                fabs(result));
+  case IBX_ACT_GELU_DX:
+  case IBX_ACT_GELU_SIGMOID_DX:
+  case IBX_ACT_SILU_DX:
+    return fmax(0.5, fabs(result)); // about s, and x s (1 - s)
+  default: return fabs(result);
+  }
+}
+
+double ibx_act_bound(uint8_t act, double x, double slope) {
+  double term = largest_term(act, x, ibx_act_exact(act, x, slope));
+  if (!(term > 0) || isinf(term)) return 0x1p-142;
+  return ldexp(4, ilogb(term) - 23) + 0x1p-142;
 }

@@ -29,4 +29,9 @@ double ibx_act_exact(uint8_t act, double x, double slope);
 /// The same rounded to fp32.
 float ibx_act_one(uint8_t act, float x, float slope);
 
+/// The most by which a fast version may miss ibx_act_exact(): four units in the
+/// last place, of the largest term where terms of the sentence cancel, and
+/// 2^-142, which is some subnormal steps.
+double ibx_act_bound(uint8_t act, double x, double slope);
+
 #endif

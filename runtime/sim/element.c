@@ -61,22 +61,19 @@ static ibx_status copy_aside(const ibx_exec *x, unsigned slot,
   return IBX_OK;
 }
 
-ibx_status ibx_open_read(const ibx_exec *x, unsigned slot, ibx_sim_shape shape,
-                         ibx_sim_view *out) {
-  IBX_TRY(ibx_sim_view_make(x, slot, shape, out));
+ibx_status ibx_open_read(const ibx_exec *x, unsigned slot, ibx_sim_view *out) {
+  IBX_TRY(ibx_sim_view_open(x, slot, out));
   return copy_aside(x, slot, out);
 }
 
-ibx_status ibx_open_write(const ibx_exec *x, unsigned slot, ibx_sim_shape shape,
-                          ibx_sim_view *out) {
-  return ibx_sim_view_make(x, slot, shape, out);
+ibx_status ibx_open_write(const ibx_exec *x, unsigned slot, ibx_sim_view *out) {
+  return ibx_sim_view_open(x, slot, out);
 }
 
 ibx_status ibx_open_scalar(const ibx_exec *x, unsigned slot, float immediate,
                            ibx_sim_view *out) {
   if (x->insn->operand[slot].buffer != IBX_NO_BUFFER) {
-    IBX_TRY(ibx_sim_view_make_column(x, slot, x->insn->partitions, out));
-    return copy_aside(x, slot, out);
+    return ibx_open_read(x, slot, out);
   }
   uint8_t *copy = NULL;
   IBX_TRY(take_room(x, slot, sizeof(immediate), &copy));
@@ -88,11 +85,6 @@ ibx_status ibx_open_scalar(const ibx_exec *x, unsigned slot, float immediate,
   point_at_copy(out, copy);
   out->partition_bytes = 0; // the same in every partition
   return IBX_OK;
-}
-
-ibx_status ibx_open_column(const ibx_exec *x, unsigned slot,
-                           ibx_sim_view *out) {
-  return ibx_sim_view_make_column(x, slot, x->insn->partitions, out);
 }
 
 float ibx_load(const ibx_sim_view *view, size_t p, size_t i) {
@@ -116,6 +108,29 @@ uint32_t ibx_load_bits(const ibx_sim_view *view, size_t p, size_t i) {
 void ibx_store_bits(const ibx_sim_view *view, size_t p, size_t i,
                     uint32_t bits) {
   memcpy(address(view, p, i), &bits, view->element_bytes);
+}
+
+int64_t ibx_load_integer(const ibx_sim_view *view, size_t p, size_t i) {
+  uint64_t bits = 0;
+  memcpy(&bits, address(view, p, i), view->element_bytes); // little endian
+  uint64_t sign = UINT64_C(1) << (8 * view->element_bytes - 1);
+  return (int64_t)(ibx_is_signed(view) && bits & sign ? bits | (0 - sign)
+                                                      : bits);
+}
+
+void ibx_store_integer(const ibx_sim_view *view, size_t p, size_t i,
+                       int64_t value) {
+  if (view->dtype == IBX_DTYPE_BOOL) value = value != 0;
+  memcpy(address(view, p, i), &value, view->element_bytes);
+}
+
+void ibx_copy_element(const ibx_sim_view *dst, size_t p, size_t j,
+                      const ibx_sim_view *src, size_t i) {
+  memcpy(address(dst, p, j), address(src, p, i), dst->element_bytes);
+}
+
+bool ibx_holds_floats(const ibx_sim_view *view) {
+  return ibx_dtype_get(view->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
 }
 
 bool ibx_is_int32(const ibx_sim_view *view) {

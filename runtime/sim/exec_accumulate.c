@@ -11,7 +11,7 @@
 
 ibx_status ibx_exec_read_accumulator(const ibx_exec *x) {
   ibx_sim_view dst;
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_store(&dst, p, 0, *ibx_accumulator(x, p));
   }
@@ -30,12 +30,11 @@ static float start_of(const ibx_exec *x, size_t p, float initial) {
 // dst[i] = (src[i] op0 s0) op1 dst[i-1]
 ibx_status ibx_exec_tensor_scalar_cumulative(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, s0, initial;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &s0));
   IBX_TRY(ibx_open_scalar(x, 3, insn->imm[1], &initial));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool reverse = (insn->flags & IBX_FLAG_REVERSE0) != 0;
   for (size_t p = 0; p < dst.partitions; p++) {
     float running = start_of(x, p, ibx_load(&initial, p, 0));
@@ -55,12 +54,11 @@ ibx_status ibx_exec_tensor_scalar_cumulative(const ibx_exec *x) {
 // dst = src where imm0 + i lies within both bounds, else -FLT_MAX
 ibx_status ibx_exec_range_select(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, bound0, bound1;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, 0.0f, &bound0));
   IBX_TRY(ibx_open_scalar(x, 3, 0.0f, &bound1));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_fold greatest = {.alu = IBX_ALU_MAX};
     for (size_t i = 0; i < dst.elements; i++) {
@@ -79,12 +77,11 @@ ibx_status ibx_exec_range_select(const ibx_exec *x) {
 
 // dst = src where the mask is not 0, else s
 ibx_status ibx_exec_select_reduce(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src, mask, s;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_read(x, 2, shape, &mask));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_read(x, 2, &mask));
   IBX_TRY(ibx_open_scalar(x, 3, x->insn->imm[0], &s));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool reverse = (x->insn->flags & IBX_FLAG_REVERSE0) != 0;
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_fold greatest = {.alu = IBX_ALU_MAX};
@@ -102,12 +99,11 @@ ibx_status ibx_exec_select_reduce(const ibx_exec *x) {
 // dst = exp(src - s)
 ibx_status ibx_exec_exponential(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, s, initial;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &s));
   IBX_TRY(ibx_open_scalar(x, 3, insn->imm[1], &initial));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     ibx_fold sum = {.alu = IBX_ALU_ADD};
     for (size_t i = 0; i < dst.elements; i++) {

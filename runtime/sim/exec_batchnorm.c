@@ -25,8 +25,8 @@ static void statistics(const ibx_sim_view *src, size_t p, size_t first,
 
 ibx_status ibx_exec_bn_stats(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     float values[6];
     statistics(&src, p, 0, values);
@@ -42,8 +42,8 @@ ibx_status ibx_exec_bn_stats(const ibx_exec *x) {
 // n = sum(n), m = sum(n * m) / n, s = sum(s + n * (m - mean)^2).
 ibx_status ibx_exec_bn_aggr(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     float count = 0.0f, sum = 0.0f, squares = 0.0f;
     for (size_t i = 0; i < src.elements; i += 3) {

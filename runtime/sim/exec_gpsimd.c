@@ -7,7 +7,7 @@
 // dst = imm0 + imm1 * p + i in wrapping 32-bit integers.
 ibx_status ibx_exec_iota(const ibx_exec *x) {
   ibx_sim_view dst;
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of(x->insn), &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   uint32_t first = ibx_scalar_bits(x->insn->imm[0]);
   uint32_t step = ibx_scalar_bits(x->insn->imm[1]);
   for (size_t p = 0; p < dst.partitions; p++) {

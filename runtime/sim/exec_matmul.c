@@ -19,12 +19,12 @@ typedef struct tile {
 } tile;
 
 static float *cell(const ibx_exec *x, size_t plane, size_t row, size_t column) {
-  return x->sim->array + (plane * IBX_ARRAY + row) * IBX_ARRAY + column;
+  return x->sim->array + (plane * IBX_ARRAY + row) * IBX_ARRAY_STEP + column;
 }
 
 // num[2] = 2 rows a partition.
 static ibx_status open_rows(const ibx_exec *x, bool is_double, tile *out) {
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &out->src));
+  IBX_TRY(ibx_open_read(x, 1, &out->src));
   out->planes = is_double ? 2 : 1;
   out->columns = out->src.elements / out->planes;
   return IBX_OK;
@@ -71,15 +71,13 @@ ibx_status ibx_exec_load_stationary(const ibx_exec *x) {
 static ibx_status multiply(const ibx_exec *x, const tile *t,
                            float (*value)(const tile *, size_t p, size_t plane,
                                           size_t i)) {
-  ibx_sim_shape shape = ibx_sim_shape_of_slot(x->insn, 0);
-  if (t->columns != t->src.elements) shape.num[0] = 1; // dst stands still there
   ibx_sim_view dst, old;
-  IBX_TRY(ibx_open_read(x, 0, shape, &old));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 0, &old));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool accumulate = (x->insn->flags & IBX_FLAG_ACCUMULATE) != 0;
   size_t row = ibx_sim_array_row(x, 1);
   for (size_t c = 0; c < dst.partitions; c++) {
-    for (size_t i = 0; i < dst.elements; i++) {
+    for (size_t i = 0; i < t->columns; i++) { // dst stands still in others
       float sum = 0.0f;
       for (size_t p = 0; p < t->src.partitions; p++) {
         for (size_t plane = 0; plane < t->planes; plane++) {
@@ -102,15 +100,13 @@ ibx_status ibx_exec_multiply_moving(const ibx_exec *x) {
   return multiply(x, &t, load_row);
 }
 
-// The scales of 32 partitions lie in four of them, so a view of all partitions
-// from the first to the last is opened; scale_of() reads what belongs to `p`.
+// The scales of 32 partitions lie in four of them; scale_of() reads what belongs
+// to `p`.
 enum { QUADRANT = 32, GROUP = 8, GROUPS = QUADRANT / GROUP };
 
 static ibx_status open_mx(const ibx_exec *x, tile *out) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
-  IBX_TRY(ibx_open_read(x, 1, shape, &out->src));
-  shape.partitions = shape.partitions - QUADRANT + GROUPS;
-  IBX_TRY(ibx_open_read(x, 2, shape, &out->scale));
+  IBX_TRY(ibx_open_read(x, 1, &out->src));
+  IBX_TRY(ibx_open_read(x, 2, &out->scale));
   out->planes = 4;
   out->columns = out->src.elements;
   return IBX_OK;
@@ -152,8 +148,8 @@ ibx_status ibx_exec_multiply_moving_mx(const ibx_exec *x) {
 // dst[f, p] = src[p, f], bit for bit.
 static ibx_status transpose(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t f = 0; f < dst.partitions; f++) {
     for (size_t p = 0; p < dst.elements; p++) {
       ibx_store_bits(&dst, f, p, ibx_load_bits(&src, p, f));
@@ -166,8 +162,8 @@ static ibx_status transpose(const ibx_exec *x) {
 // and zero is added to minus zero.
 static ibx_status multiply_identity(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t f = 0; f < dst.partitions; f++) {
     for (size_t p = 0; p < dst.elements; p++) {
       float sum = 0.0f;

@@ -7,20 +7,29 @@
 
 enum { VALUES = 8, MOST_ELEMENTS = 16384 };
 
-/// A partition and the elements of it that a value took.
+/// The elements of a partition and which of them a value took.
 typedef struct search {
-  const ibx_sim_view *data;
-  size_t p;
+  const float *row;
+  size_t count;
   bool is_taken[MOST_ELEMENTS];
 } search;
 
 // Stands for an element where none is equal.
 static const uint32_t missing = UINT32_MAX;
 
+static void load_row(const ibx_exec *x, const ibx_sim_view *data, size_t p,
+                     search *s) {
+  float *row = x->sim->scratch[0]->f32;
+  for (size_t i = 0; i < data->elements; i++) {
+    row[i] = ibx_load(data, p, i);
+  }
+  *s = (search){.row = row, .count = data->elements};
+}
+
 // Takes the first element that equals `value`.
 static uint32_t take(search *s, float value) {
-  for (size_t i = 0; i < s->data->elements; i++) {
-    if (s->is_taken[i] || ibx_load(s->data, s->p, i) != value) continue;
+  for (size_t i = 0; i < s->count; i++) {
+    if (s->row[i] != value || s->is_taken[i]) continue;
     s->is_taken[i] = true;
     return (uint32_t)i;
   }
@@ -32,8 +41,8 @@ static bool is_before(float a, float b) { return a > b || (a == a && b != b); }
 // Keeps the eight first in descending order, of equal ones the earlier first.
 ibx_status ibx_exec_max8(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     float best[VALUES + 1];
     size_t count = 0;
@@ -55,11 +64,12 @@ ibx_status ibx_exec_max8(const ibx_exec *x) {
 
 ibx_status ibx_exec_nc_find_index8(const ibx_exec *x) {
   ibx_sim_view dst, data, values;
-  IBX_TRY(ibx_open_read(x, 1, ibx_sim_shape_of(x->insn), &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
-    search s = {.data = &data, .p = p};
+    search s;
+    load_row(x, &data, p, &s);
     for (size_t i = 0; i < VALUES; i++) {
       ibx_store_bits(&dst, p, i, take(&s, ibx_load(&values, p, i)));
     }
@@ -68,16 +78,17 @@ ibx_status ibx_exec_nc_find_index8(const ibx_exec *x) {
 }
 
 // The last value takes first. `indices` may be NULL.
-static void match_replace(const ibx_sim_view *dst, const ibx_sim_view *data,
-                          const ibx_sim_view *values,
-                          const ibx_sim_view *indices, size_t p, float imm) {
-  search s = {.data = data, .p = p};
+static void match_replace(const ibx_exec *x, const ibx_sim_view *dst,
+                          const ibx_sim_view *data, const ibx_sim_view *values,
+                          const ibx_sim_view *indices, size_t p) {
+  search s;
+  load_row(x, data, p, &s);
   uint32_t found[VALUES];
   for (size_t i = VALUES; i-- > 0;) {
     found[i] = take(&s, ibx_load(values, p, i));
   }
   for (size_t i = 0; i < dst->elements; i++) {
-    ibx_store(dst, p, i, s.is_taken[i] ? imm : ibx_load(data, p, i));
+    ibx_store(dst, p, i, s.is_taken[i] ? x->insn->imm[0] : s.row[i]);
   }
   for (size_t i = 0; indices && i < VALUES; i++) {
     ibx_store_bits(indices, p, i, found[i]);
@@ -85,36 +96,33 @@ static void match_replace(const ibx_sim_view *dst, const ibx_sim_view *data,
 }
 
 ibx_status ibx_exec_nc_match_replace8(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, data, values;
-  IBX_TRY(ibx_open_read(x, 1, shape, &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
-    match_replace(&dst, &data, &values, NULL, p, x->insn->imm[0]);
+    match_replace(x, &dst, &data, &values, NULL, p);
   }
   return IBX_OK;
 }
 
 ibx_status ibx_exec_nc_match_replace8_index(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, data, values, indices;
-  IBX_TRY(ibx_open_read(x, 1, shape, &data));
-  IBX_TRY(ibx_open_read(x, 2, ibx_sim_shape_of_slot(x->insn, 2), &values));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
-  IBX_TRY(ibx_open_write(x, 3, ibx_sim_shape_of_slot(x->insn, 3), &indices));
+  IBX_TRY(ibx_open_read(x, 1, &data));
+  IBX_TRY(ibx_open_read(x, 2, &values));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
+  IBX_TRY(ibx_open_write(x, 3, &indices));
   for (size_t p = 0; p < dst.partitions; p++) {
-    match_replace(&dst, &data, &values, &indices, p, x->insn->imm[0]);
+    match_replace(x, &dst, &data, &values, &indices, p);
   }
   return IBX_OK;
 }
 
 // Partition i of each 32 from partition shuffle[i] of the same 32.
 static ibx_status shuffle(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     size_t within = p % IBX_QUADRANT;
     if (x->insn->shuffle[within] == IBX_SHUFFLE_LEAVE) continue;

@@ -9,10 +9,9 @@
 
 // dst = src with equal dtypes, bit for bit.
 static ibx_status copy_bits(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       ibx_store_bits(&dst, p, i, ibx_load_bits(&src, p, i));
@@ -25,16 +24,20 @@ ibx_status ibx_exec_tensor_copy(const ibx_exec *x) {
   if (x->insn->operand[0].dtype == x->insn->operand[1].dtype) {
     return copy_bits(x);
   }
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       ibx_store(&dst, p, i, ibx_load(&src, p, i));
     }
   }
   return IBX_OK;
+}
+
+// Opening the operands asks the register.
+ibx_status ibx_exec_tensor_copy_dynamic(const ibx_exec *x) {
+  return ibx_exec_tensor_copy(x);
 }
 
 static uint32_t bits_side(uint8_t alu, uint32_t a, uint32_t s, bool reverse,
@@ -45,10 +48,9 @@ static uint32_t bits_side(uint8_t alu, uint32_t a, uint32_t s, bool reverse,
 
 static ibx_status tensor_scalar_bits(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   unsigned width = (unsigned)(8 * src.element_bytes);
   uint32_t s0 = ibx_scalar_bits(insn->imm[0]);
   uint32_t s1 = ibx_scalar_bits(insn->imm[1]);
@@ -75,12 +77,11 @@ static float side(uint8_t alu, float a, float s, bool reverse) {
 ibx_status ibx_exec_tensor_scalar(const ibx_exec *x) {
   const ibx_insn *insn = x->insn;
   if (ibx_alu_is_bitwise(insn->op[0])) return tensor_scalar_bits(x);
-  ibx_sim_shape shape = ibx_sim_shape_of(insn);
   ibx_sim_view dst, src, s0, s1;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
+  IBX_TRY(ibx_open_read(x, 1, &src));
   IBX_TRY(ibx_open_scalar(x, 2, insn->imm[0], &s0));
   IBX_TRY(ibx_open_scalar(x, 3, insn->imm[1], &s1));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool reverse0 = (insn->flags & IBX_FLAG_REVERSE0) != 0;
   bool reverse1 = (insn->flags & IBX_FLAG_REVERSE1) != 0;
   for (size_t p = 0; p < dst.partitions; p++) {
@@ -109,11 +110,10 @@ static void store_integer(const ibx_sim_view *dst, size_t p, size_t i,
 // dst = a op b
 ibx_status ibx_exec_tensor_tensor(const ibx_exec *x) {
   uint8_t op = x->insn->op[0];
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, a, b;
-  IBX_TRY(ibx_open_read(x, 1, shape, &a));
-  IBX_TRY(ibx_open_read(x, 2, shape, &b));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &a));
+  IBX_TRY(ibx_open_read(x, 2, &b));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   bool bits = ibx_alu_is_bitwise(op);
   bool whole =
       x->engine == IBX_ENGINE_GPSIMD && ibx_is_int32(&a) && ibx_is_int32(&b);
@@ -140,12 +140,11 @@ ibx_status ibx_exec_tensor_tensor(const ibx_exec *x) {
 // dst = (a op0 s) op1 b
 ibx_status ibx_exec_scalar_tensor_tensor(const ibx_exec *x) {
   const uint8_t *op = x->insn->op;
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, a, b, s;
-  IBX_TRY(ibx_open_read(x, 1, shape, &a));
-  IBX_TRY(ibx_open_read(x, 2, shape, &b));
+  IBX_TRY(ibx_open_read(x, 1, &a));
+  IBX_TRY(ibx_open_read(x, 2, &b));
   IBX_TRY(ibx_open_scalar(x, 3, x->insn->imm[0], &s));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       float first =
@@ -157,10 +156,9 @@ ibx_status ibx_exec_scalar_tensor_tensor(const ibx_exec *x) {
 }
 
 ibx_status ibx_exec_reciprocal(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       ibx_store(&dst, p, i, 1.0f / ibx_load(&src, p, i));
@@ -171,7 +169,7 @@ ibx_status ibx_exec_reciprocal(const ibx_exec *x) {
 
 ibx_status ibx_exec_memset(const ibx_exec *x) {
   ibx_sim_view dst;
-  IBX_TRY(ibx_open_write(x, 0, ibx_sim_shape_of(x->insn), &dst));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       ibx_store(&dst, p, i, x->insn->imm[0]);
@@ -182,11 +180,10 @@ ibx_status ibx_exec_memset(const ibx_exec *x) {
 
 // dst = src where the mask is not 0; elsewhere nothing is written.
 ibx_status ibx_exec_select(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src, mask;
-  IBX_TRY(ibx_open_read(x, 1, shape, &src));
-  IBX_TRY(ibx_open_read(x, 2, shape, &mask));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &src));
+  IBX_TRY(ibx_open_read(x, 2, &mask));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
       if (ibx_load_bits(&mask, p, i) == 0) continue;
@@ -199,11 +196,10 @@ ibx_status ibx_exec_select(const ibx_exec *x) {
 // r[i] = (a[i] op0 r[i-1]) op1 b[i], r[-1] = imm0
 ibx_status ibx_exec_tensor_scan(const ibx_exec *x) {
   const uint8_t *op = x->insn->op;
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, a, b;
-  IBX_TRY(ibx_open_read(x, 1, shape, &a));
-  IBX_TRY(ibx_open_read(x, 2, shape, &b));
-  IBX_TRY(ibx_open_write(x, 0, shape, &dst));
+  IBX_TRY(ibx_open_read(x, 1, &a));
+  IBX_TRY(ibx_open_read(x, 2, &b));
+  IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
     float running = x->insn->imm[0];
     for (size_t i = 0; i < dst.elements; i++) {

@@ -9,13 +9,25 @@
 
 #include <string.h>
 
+enum { AHEAD = 8, LINE = 64 };
+
+// Rows are partitions apart, which no processor foresees.
+static void prefetch_row(const ibx_sim_view *view, size_t p) {
+  if (!view->dense || p >= view->partitions) return;
+  const uint8_t *row = view->base + p * view->partition_bytes;
+  for (ptrdiff_t i = 0; i < view->high; i += LINE) {
+    IBX_PREFETCH(row + i);
+  }
+}
+
 // Modes are rare: what they do stands in the specification alone.
 ibx_status ibx_fast_load_stationary(const ibx_exec *x) {
   if (x->insn->mode != 0) return ibx_exec_load_stationary(x);
   ibx_sim_view src;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  float *to = x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY;
-  for (size_t p = 0; p < src.partitions; p++, to += IBX_ARRAY) {
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
+  float *to = x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY_STEP;
+  for (size_t p = 0; p < src.partitions; p++, to += IBX_ARRAY_STEP) {
+    prefetch_row(&src, p + AHEAD);
     const float *row =
         ibx_sim_view_fetch(&src, p, 0, src.elements, x->sim->scratch[0]->f32);
     memcpy(to, row, src.elements * sizeof(*to));
@@ -75,12 +87,12 @@ static void multiply(const ibx_exec *x, const ibx_sim_view *dst, ibx_gemm *g) {
 
 ibx_status ibx_fast_multiply_moving(const ibx_exec *x) {
   if (x->insn->mode != 0) return ibx_exec_multiply_moving(x);
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view src, dst;
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
-  shape.partitions = x->insn->columns;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  ibx_gemm gemm = {.a = x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY,
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
+  IBX_TRY(ibx_sim_view_open(x, 0, &dst));
+  ibx_gemm gemm = {.a =
+                       x->sim->array + ibx_sim_array_row(x, 1) * IBX_ARRAY_STEP,
+                   .room = x->sim->scratch[3]->f32,
                    .k = src.partitions,
                    .m = dst.partitions,
                    .n = src.elements};
@@ -92,8 +104,8 @@ ibx_status ibx_fast_multiply_moving(const ibx_exec *x) {
 // dst[f][p] = src[p][f] of at most 128 x 128 elements of one type.
 static ibx_status transpose(const ibx_exec *x) {
   ibx_sim_view src, dst;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
-  IBX_TRY(ibx_sim_view_make(x, 0, ibx_sim_shape_of_slot(x->insn, 0), &dst));
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
+  IBX_TRY(ibx_sim_view_open(x, 0, &dst));
   uint32_t *tile = x->sim->scratch[0]->u32;
   uint32_t *row = x->sim->scratch[1]->u32;
   for (size_t p = 0; p < src.partitions; p++) {

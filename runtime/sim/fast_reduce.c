@@ -45,7 +45,7 @@ static void reduce_bits(const ibx_exec *x, const ibx_sim_view *dst,
 ibx_status ibx_fast_tensor_reduce(const ibx_exec *x) {
   size_t group;
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
   IBX_TRY(ibx_sim_view_make(x, 0, ibx_sim_outer_shape(x->insn, &group), &dst));
   IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
   bool bits = ibx_alu_is_bitwise(x->insn->op[0]);
@@ -67,6 +67,10 @@ static void fold_partitions(const ibx_exec *x, const ibx_sim_view *dst,
     float *swap = total;
     total = sum;
     sum = swap;
+  }
+  for (size_t i = 0;
+       x->insn->mode == IBX_MODE_partition_reduce_AVERAGE && i < n; i++) {
+    total[i] /= (float)src->partitions;
   }
   ibx_sim_row_quiet(total, n);
   ibx_sim_view_store(dst, 0, 0, n, total);
@@ -90,11 +94,9 @@ static void fold_partition_bits(const ibx_exec *x, const ibx_sim_view *dst,
 
 // Ascending partitions, element by element.
 ibx_status ibx_fast_partition_reduce(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
-  shape.partitions = 1;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
+  IBX_TRY(ibx_sim_view_open(x, 0, &dst));
   if (ibx_alu_is_bitwise(x->insn->op[0])) {
     fold_partition_bits(x, &dst, &src);
   } else {

@@ -17,8 +17,8 @@ static void copy_row(ibx_sim_row *row) {
 
 static ibx_status copy_exact(const ibx_exec *x) {
   ibx_sim_view dst, src;
-  IBX_TRY(ibx_sim_view_make(x, 0, ibx_sim_shape_of(x->insn), &dst));
-  IBX_TRY(ibx_sim_view_make(x, 1, ibx_sim_shape_of(x->insn), &src));
+  IBX_TRY(ibx_sim_view_open(x, 0, &dst));
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
   IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
   uint8_t *raw = x->sim->scratch[0]->bytes;
   size_t room = IBX_SIM_ROW * sizeof(float) / dst.element_bytes;
@@ -150,7 +150,7 @@ ibx_status ibx_fast_tensor_scalar_reduce(const ibx_exec *x) {
 }
 
 static void reciprocal_row(ibx_sim_row *row) {
-  ibx_sim_row_act(IBX_ACT_RECIPROCAL, row->a, 0.0f, row->out, row->n);
+  ibx_sim_row_reciprocal(row->a, row->out, row->n);
 }
 
 ibx_status ibx_fast_reciprocal(const ibx_exec *x) {
@@ -185,11 +185,12 @@ static void select_row(const ibx_exec *x, const ibx_sim_view *dst,
 }
 
 ibx_status ibx_fast_select(const ibx_exec *x) {
-  ibx_sim_shape shape = ibx_sim_shape_of(x->insn);
   ibx_sim_view dst, src, mask;
-  IBX_TRY(ibx_sim_view_make(x, 0, shape, &dst));
-  IBX_TRY(ibx_sim_view_make(x, 1, shape, &src));
-  IBX_TRY(ibx_sim_view_make(x, 2, shape, &mask));
+  IBX_TRY(ibx_sim_view_open(x, 0, &dst));
+  IBX_TRY(ibx_sim_view_open(x, 1, &src));
+  IBX_TRY(ibx_sim_view_open(x, 2, &mask));
+  // Elsewhere elements may coincide, and one that is left must not be stored.
+  if (!dst.dense) return ibx_exec_select(x);
   IBX_TRY(ibx_sim_view_separate(x, &dst, 0, &src));
   IBX_TRY(ibx_sim_view_separate(x, &dst, 1, &mask));
   for (size_t p = 0; p < dst.partitions; p++) {

@@ -9,12 +9,13 @@
 #include "sim/element.h"
 #include "sim/rows.h"
 
-enum { CHUNK = 4096 }; // values of three rows and a temporary fit in L2
+enum { CHUNK = 1024 }; // values of three rows and a temporary fit in L1
 
 typedef struct operands {
   ibx_sim_view dst, src[2], reduced;
   size_t sources;
   bool reduces;
+  bool apart; ///< no source lies where the destination does
   float scalar[2][IBX_PARTITIONS];
 } operands;
 
@@ -73,8 +74,10 @@ static ibx_status resolve(const ibx_exec *x, operands *o) {
     }
   }
   IBX_TRY(resolve_rest(x, info, o));
+  o->apart = true;
   for (unsigned i = 0; i < o->sources; i++) {
     IBX_TRY(ibx_sim_view_separate(x, &o->dst, i, &o->src[i]));
+    o->apart = o->apart && o->src[i].base != o->dst.base;
   }
   return IBX_OK;
 }
@@ -83,7 +86,6 @@ static void map_partition(const ibx_exec *x, const operands *o, size_t p,
                           size_t chunk, ibx_sim_row_fn fn, float *reduced) {
   ibx_sim_row row = {.insn = x->insn,
                      .s = {o->scalar[0][p], o->scalar[1][p]},
-                     .out = x->sim->scratch[2]->f32,
                      .temp = x->sim->scratch[3]->f32,
                      .reduced = x->insn->imm[0]};
   for (size_t start = 0; start < o->dst.elements; start += chunk) {
@@ -97,9 +99,13 @@ static void map_partition(const ibx_exec *x, const operands *o, size_t p,
       row.b = ibx_sim_view_fetch(&o->src[1], p, start, row.n,
                                  x->sim->scratch[1]->f32);
     }
+    float *in_place = o->apart ? ibx_sim_view_row(&o->dst, p, start) : NULL;
+    row.out = in_place != NULL ? in_place : x->sim->scratch[2]->f32;
     fn(&row);
     ibx_sim_row_quiet(row.out, row.n);
-    ibx_sim_view_store(&o->dst, p, start, row.n, row.out);
+    if (in_place == NULL) {
+      ibx_sim_view_store(&o->dst, p, start, row.n, row.out);
+    }
   }
   *reduced = row.reduced;
 }

@@ -7,21 +7,23 @@
 //   PROGRAM      engines take turns, each until it has to wait; a DMA is
 //                complete when its issuer goes on
 //   RANDOM       one step of any engine, or one piece of any DMA
-//   ADVERSARIAL  what somebody waits for comes last: pieces only when no engine
-//                can go on, the newest first
+//   ADVERSARIAL  one engine runs ahead, all else is as late as it can be
+//                (adversary.c)
 //
 // An instruction is one step: it reads, computes and writes. Pieces of
 // different DMAs are not ordered, not even on one queue. Meetings of cores are
 // taken when nothing else can go on (meeting.h tells why), the first or the last
 // or any of those that were joined before.
 
-#include "sim/state.h"
+#include "sim/order.h"
+
+#include "isa/calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const ibx_insn *next_insn(const ibx_sim *sim, ibx_engine engine) {
+const ibx_insn *ibx_sim_next(const ibx_sim *sim, ibx_engine engine) {
   const ibx_stream *stream = &sim->entry->streams[engine];
   size_t pc = sim->engines[engine].pc;
   return pc < stream->count ? &stream->insns[pc] : NULL;
@@ -35,13 +37,13 @@ static bool is_meeting(const ibx_insn *insn) {
   return ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE;
 }
 
-static bool waits(const ibx_sim *sim, const ibx_insn *insn) {
+bool ibx_sim_waits(const ibx_sim *sim, const ibx_insn *insn) {
   return insn->wait_value > sim->semaphores[insn->wait_semaphore];
 }
 
-static bool is_ready(const ibx_sim *sim, ibx_engine engine) {
-  const ibx_insn *insn = next_insn(sim, engine);
-  if (insn == NULL || waits(sim, insn)) return false;
+bool ibx_sim_is_ready(const ibx_sim *sim, ibx_engine engine) {
+  const ibx_insn *insn = ibx_sim_next(sim, engine);
+  if (insn == NULL || ibx_sim_waits(sim, insn)) return false;
   const ibx_sim_meetings *m = &sim->meetings;
   if (m->in_barrier[engine]) return false;
   if (is_meeting(insn)) return m->open[engine] < IBX_SIM_MEETINGS;
@@ -66,14 +68,21 @@ static ibx_status locate(const ibx_sim *sim, ibx_engine engine, size_t index,
 
 // In units of one instruction.
 static uint64_t work_of(const ibx_insn *insn) {
-  uint64_t elements = 1;
-  for (size_t d = 0; d < IBX_DIMS; d++)
+  ibx_operand_shape written = ibx_insn_shape(insn, 0);
+  uint64_t elements = 1, results = 1;
+  for (size_t d = 0; d < IBX_DIMS; d++) {
     elements *= insn->num[d];
+    results *= written.num[d];
+  }
+  if (results > elements) elements = results;
+  if (ibx_insn_is_call(insn->opcode)) {
+    elements = ibx_call_work(insn, elements) * insn->partitions;
+  }
   return 1 + elements / 64;
 }
 
-static ibx_status step(ibx_sim *sim, ibx_engine engine, ibx_error *err) {
-  const ibx_insn *insn = next_insn(sim, engine);
+ibx_status ibx_sim_step(ibx_sim *sim, ibx_engine engine, ibx_error *err) {
+  const ibx_insn *insn = ibx_sim_next(sim, engine);
   ibx_sim_sequencer *seq = &sim->engines[engine];
   size_t index = seq->pc++;
   uint64_t work = work_of(insn);
@@ -96,7 +105,7 @@ static ibx_status fail_deadlock(const ibx_sim *sim, ibx_error *err) {
   char text[IBX_ERROR_MESSAGE_BYTES] = "";
   size_t len = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    const ibx_insn *insn = next_insn(sim, (ibx_engine)e);
+    const ibx_insn *insn = ibx_sim_next(sim, (ibx_engine)e);
     if (insn == NULL || len >= sizeof(text)) continue;
     int written =
         snprintf(text + len, sizeof(text) - len,
@@ -112,7 +121,7 @@ static ibx_status fail_deadlock(const ibx_sim *sim, ibx_error *err) {
 
 static bool is_finished(const ibx_sim *sim) {
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    if (next_insn(sim, (ibx_engine)e) != NULL) return false;
+    if (ibx_sim_next(sim, (ibx_engine)e) != NULL) return false;
   }
   return true;
 }
@@ -122,8 +131,8 @@ static ibx_status run_program_order(ibx_sim *sim, ibx_error *err) {
   while (progress) {
     progress = false;
     for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-      while (is_ready(sim, (ibx_engine)e)) {
-        IBX_TRY(step(sim, (ibx_engine)e, err));
+      while (ibx_sim_is_ready(sim, (ibx_engine)e)) {
+        IBX_TRY(ibx_sim_step(sim, (ibx_engine)e, err));
         progress = true;
       }
     }
@@ -148,6 +157,7 @@ static ibx_status make_flights(ibx_sim *sim, ibx_error *err) {
   }
   f->capacity = capacity;
   f->piece_count = 0;
+  f->launched = 0;
   f->free_count = capacity;
   for (size_t i = 0; i < capacity; i++) {
     f->free[i] = capacity - 1 - i;
@@ -164,6 +174,7 @@ ibx_status ibx_sim_launch(const ibx_exec *x) {
   ibx_sim_flight *flight = &f->flight[index];
   IBX_TRY(ibx_dma_plan_make(x, &flight->plan));
   size_t count = ibx_dma_split(sim->machine, x->insn, sim->places, f->split);
+  flight->serial = f->launched++;
   flight->queue = x->insn->queue;
   flight->semaphore = x->insn->signal_semaphore;
   flight->signals = x->insn->signal_value != 0;
@@ -180,7 +191,7 @@ ibx_status ibx_sim_launch(const ibx_exec *x) {
   return IBX_OK;
 }
 
-static void run_piece(ibx_sim *sim, size_t at) {
+void ibx_sim_run_piece(ibx_sim *sim, size_t at) {
   ibx_sim_flights *f = &sim->flights;
   ibx_sim_flight_piece piece = f->pieces[at];
   f->pieces[at] = f->pieces[--f->piece_count];
@@ -196,7 +207,7 @@ static void run_piece(ibx_sim *sim, size_t at) {
 static size_t list_ready(const ibx_sim *sim, ibx_engine *ready) {
   size_t count = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    if (is_ready(sim, (ibx_engine)e)) ready[count++] = (ibx_engine)e;
+    if (ibx_sim_is_ready(sim, (ibx_engine)e)) ready[count++] = (ibx_engine)e;
   }
   return count;
 }
@@ -217,45 +228,9 @@ static ibx_status run_random_order(ibx_sim *sim, ibx_error *err) {
     if (choices == 0) break;
     size_t choice = (size_t)(next_random(sim) % choices);
     if (choice < count) {
-      IBX_TRY(step(sim, ready[choice], err));
+      IBX_TRY(ibx_sim_step(sim, ready[choice], err));
     } else {
-      run_piece(sim, choice - count);
-    }
-  }
-  return IBX_OK;
-}
-
-// Whether an engine that cannot go on waits for what `insn` signals.
-static bool is_awaited(const ibx_sim *sim, const ibx_insn *insn) {
-  if (insn->signal_value == 0) return false;
-  for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    const ibx_insn *other = next_insn(sim, (ibx_engine)e);
-    if (other != NULL && waits(sim, other) &&
-        other->wait_semaphore == insn->signal_semaphore) {
-      return true;
-    }
-  }
-  return false;
-}
-
-static ibx_engine pick_unawaited(const ibx_sim *sim, const ibx_engine *ready,
-                                 size_t count) {
-  for (size_t i = count; i-- > 0;) {
-    if (!is_awaited(sim, next_insn(sim, ready[i]))) return ready[i];
-  }
-  return ready[count - 1];
-}
-
-static ibx_status run_adversarial_order(ibx_sim *sim, ibx_error *err) {
-  for (;;) {
-    ibx_engine ready[IBX_ENGINE_COUNT];
-    size_t count = list_ready(sim, ready);
-    if (count != 0) {
-      IBX_TRY(step(sim, pick_unawaited(sim, ready, count), err));
-    } else if (sim->flights.piece_count != 0) {
-      run_piece(sim, sim->flights.piece_count - 1);
-    } else {
-      break;
+      ibx_sim_run_piece(sim, choice - count);
     }
   }
   return IBX_OK;
@@ -268,7 +243,7 @@ static ibx_status run_alone(ibx_sim *sim, ibx_error *err) {
   case IBX_SIM_ORDER_RANDOM: return run_random_order(sim, err);
   case IBX_SIM_ORDER_ADVERSARIAL: break;
   }
-  return run_adversarial_order(sim, err);
+  return ibx_sim_run_adversary(sim, err);
 }
 
 // Of the meetings that are pending one of those that were when the batch began.

@@ -90,7 +90,11 @@ static inline float log_one(float x) {
   return x < 0.0f ? NAN : result;
 }
 
-static inline float sigmoid_one(float x) { return 1.0f / (1.0f + exp_one(-x)); }
+// With e = exp(-|x|), which does not overflow: 1 / (1 + e), or e / (1 + e).
+static inline float sigmoid_one(float x) {
+  float e = exp_one(-fabsf(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
 
 static inline float tanh_one(float x) {
   float a = fabsf(x);
@@ -131,7 +135,7 @@ static inline float erf_one(float x) {
 }
 
 static inline float gelu_one(float x) {
-  return x * (1.0f + erf_one(x * 0x1.6a09e6p-1f)) * 0.5f;
+  return x * (0.5f * (1.0f + erf_one(x * 0x1.6a09e6p-1f)));
 }
 
 static inline float gelu_tanh_one(float x) {
@@ -164,7 +168,7 @@ static inline float sin_one(float x) {
   p = p * u + 0x1.11110cp-7f;
   p = p * u - 0x1.555556p-3f;
   float inside = y + y * u * p;
-  float outside = y - y * u * (1.0f / 6.0f);
+  float outside = y - y * (u * (1.0f / 6.0f));
   float magnitude = a > pi_high ? outside : inside;
   return x < 0.0f ? -magnitude : magnitude;
 }
@@ -187,6 +191,69 @@ static inline float arctan_one(float x) {
   return with_sign(base + (t + t * u * p), x);
 }
 
+// The upper half of the digits: the square of the result is exact.
+static inline float high_half(float x) {
+  return float_of(bits_of(x) & 0xfffff000);
+}
+
+// exp(-x * x * scale), scale a power of two. The square is taken in two parts,
+// as its rounding would be as large as x * x times that of the result.
+static inline float bell_one(float x, float scale) {
+  float a = fabsf(x);
+  float y = a > 16.0f ? 16.0f : a; // from there on the result is 0
+  float high = high_half(y);
+  float low = (y - high) * (y + high);
+  return exp_one(-(high * high * scale)) * exp_one(-(low * scale));
+}
+
+static inline float erf_dx_one(float x) {
+  return 0x1.20dd76p+0f * bell_one(x, 1.0f);
+}
+
+static inline float gelu_dx_one(float x) {
+  float y = x > 16.0f ? 16.0f : x;
+  y = y < -16.0f ? -16.0f : y; // so that infinity times 0 does not arise
+  float slope = y * (0x1.988454p-2f * bell_one(y, 0.5f));
+  return (1.0f + erf_one(y * 0x1.6a09e6p-1f)) * 0.5f + slope;
+}
+
+// exp(-1.702 a), a not negative: what rounding the product loses is put back.
+static inline float decay_1702_one(float a) {
+  const float k = 1.702f, k_high = 0x1.b3ap+0f, k_low = 0x1.645a1cp-12f;
+  float x = a > 100.0f ? 100.0f : a; // from there on the result is 0
+  float y = k * x;
+  float high = high_half(x), low = x - high;
+  float lost =
+      ((high * k_high - y) + high * k_low + low * k_high) + low * k_low;
+  float e = exp_one(-y);
+  return e - e * lost;
+}
+
+// 1 / (1 + exp(-x)), of e = exp(-|x|), which does not overflow.
+static inline float logistic_one(float x, float e) {
+  float top = x < 0.0f ? e : 1.0f;
+  return top / (1.0f + e);
+}
+
+static inline float gelu_sigmoid_one(float x) {
+  return x * logistic_one(x, decay_1702_one(fabsf(x)));
+}
+
+// s + k x s (1 - s), s = 1 / (1 + exp(-k x)), of e = exp(-k |x|).
+static inline float swish_dx_one(float x, float k, float e) {
+  float y = x > 110.0f ? 110.0f : x;
+  y = y < -110.0f ? -110.0f : y; // so that infinity times 0 does not arise
+  return logistic_one(x, e) + k * y * (e / ((1.0f + e) * (1.0f + e)));
+}
+
+static inline float gelu_sigmoid_dx_one(float x) {
+  return swish_dx_one(x, 1.702f, decay_1702_one(fabsf(x)));
+}
+
+static inline float silu_dx_one(float x) {
+  return swish_dx_one(x, 1.0f, exp_one(-fabsf(x)));
+}
+
 static inline float sign_one(float x) {
   float positive = x > 0.0f ? 1.0f : x; // 0 and NaN stay
   return x < 0.0f ? -1.0f : positive;
@@ -200,7 +267,7 @@ static inline float sign_one(float x) {
 #define ACT_PRELU(x) ((x) > 0.0f ? (x) : (x) * slope)
 #define ACT_EXP(x) exp_one(x)
 #define ACT_SIGMOID(x) sigmoid_one(x)
-#define ACT_SILU(x) ((x) / (1.0f + exp_one(-(x))))
+#define ACT_SILU(x) ((x) * sigmoid_one(x))
 #define ACT_TANH(x) tanh_one(x)
 #define ACT_SOFTPLUS(x) softplus_one(x)
 #define ACT_MISH(x) mish_one(x)
@@ -213,24 +280,42 @@ static inline float sign_one(float x) {
 #define ACT_RECIPROCAL(x) (1.0f / (x))
 #define ACT_SIN(x) sin_one(x)
 #define ACT_ARCTAN(x) arctan_one(x)
+#define ACT_GELU_DX(x) gelu_dx_one(x)
+#define ACT_GELU_SIGMOID(x) gelu_sigmoid_one(x)
+#define ACT_GELU_SIGMOID_DX(x) gelu_sigmoid_dx_one(x)
+#define ACT_SILU_DX(x) silu_dx_one(x)
+#define ACT_ERF_DX(x) erf_dx_one(x)
 
 #define IBX_ACT(NAME, number, table, sentence)                                 \
-  static void act_##NAME(const float *restrict a, float slope,                 \
-                         float *restrict out, size_t n) {                      \
+  IBX_CPU_CLONES static void act_##NAME(const float *restrict a,               \
+                                        ibx_sim_act_terms terms,               \
+                                        float *restrict out, size_t n) {       \
+    const float slope = terms.slope;                                           \
     (void)slope;                                                               \
-    for (size_t i = 0; i < n; i++)                                             \
-      out[i] = ACT_##NAME(a[i]);                                               \
+    for (size_t i = 0; i < n; i++) {                                           \
+      float x = a[i] * terms.scale + terms.bias;                               \
+      out[i] = ACT_##NAME(x);                                                  \
+    }                                                                          \
   }
 #include "imbrex/isa.def"
 
-typedef void (*act_loop)(const float *restrict, float, float *restrict, size_t);
+typedef void (*act_loop)(const float *restrict, ibx_sim_act_terms,
+                         float *restrict, size_t);
 
 static const act_loop loops[IBX_ACT_COUNT] = {
 #define IBX_ACT(name, number, table, sentence) [number] = act_##name,
 #include "imbrex/isa.def"
 };
 
-void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
-                     size_t n) {
-  loops[act](a, slope, out, n);
+void ibx_sim_row_act(uint8_t act, const float *a, ibx_sim_act_terms terms,
+                     float *out, size_t n) {
+  loops[act](a, terms, out, n);
+}
+
+IBX_CPU_CLONES
+void ibx_sim_row_reciprocal(const float *restrict a, float *restrict out,
+                            size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    out[i] = 1.0f / a[i];
+  }
 }

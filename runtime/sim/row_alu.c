@@ -49,18 +49,19 @@ static inline float truth(bool condition) { return condition ? 1.0f : 0.0f; }
 #define OP_RECIPROCAL(x, y) ((void)(y), 1.0f / (x))
 
 #define LOOPS(NAME)                                                            \
-  static void vv_##NAME(const float *restrict a, const float *restrict b,      \
-                        float *restrict out, size_t n) {                       \
+  IBX_CPU_CLONES static void vv_##NAME(const float *restrict a,                \
+                                       const float *restrict b,                \
+                                       float *restrict out, size_t n) {        \
     for (size_t i = 0; i < n; i++)                                             \
       out[i] = OP_##NAME(a[i], b[i]);                                          \
   }                                                                            \
-  static void vs_##NAME(const float *restrict a, float b, float *restrict out, \
-                        size_t n) {                                            \
+  IBX_CPU_CLONES static void vs_##NAME(const float *restrict a, float b,       \
+                                       float *restrict out, size_t n) {        \
     for (size_t i = 0; i < n; i++)                                             \
       out[i] = OP_##NAME(a[i], b);                                             \
   }                                                                            \
-  static void sv_##NAME(float a, const float *restrict b, float *restrict out, \
-                        size_t n) {                                            \
+  IBX_CPU_CLONES static void sv_##NAME(float a, const float *restrict b,       \
+                                       float *restrict out, size_t n) {        \
     for (size_t i = 0; i < n; i++)                                             \
       out[i] = OP_##NAME(a, b[i]);                                             \
   }
@@ -101,7 +102,7 @@ void ibx_sim_row_sv(uint8_t alu, float a, const float *b, float *out,
 
 // The lanes take whole groups in a loop that vectorises, then the rest.
 #define FOLD(NAME)                                                             \
-  static float fold_##NAME(const float *restrict a, size_t n) {                \
+  IBX_CPU_CLONES static float fold_##NAME(const float *restrict a, size_t n) { \
     float lane[LANES] = {0};                                                   \
     size_t lanes = n < LANES ? n : LANES;                                      \
     for (size_t j = 0; j < lanes; j++)                                         \
@@ -145,21 +146,12 @@ float ibx_sim_row_fold(uint8_t alu, const float *a, size_t n) {
 }
 
 // Looks first: rows without NaN, nearly all, are not written again.
-void ibx_sim_row_quiet(float *values, size_t n) {
+IBX_CPU_CLONES void ibx_sim_row_quiet(float *values, size_t n) {
   int found = 0;
   for (size_t i = 0; i < n; i++) {
     found |= values[i] != values[i];
   }
   for (size_t i = 0; found && i < n; i++) {
     if (values[i] != values[i]) values[i] = NAN;
-  }
-}
-
-void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,
-                        size_t n) {
-  const float *restrict from = a;
-  float *restrict to = out;
-  for (size_t i = 0; i < n; i++) {
-    to[i] = from[i] * scale + bias;
   }
 }

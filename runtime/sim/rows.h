@@ -21,17 +21,22 @@ void ibx_sim_row_sv(uint8_t alu, float a, const float *b, float *out, size_t n);
 /// ibx_fold (arith.h).
 float ibx_sim_row_fold(uint8_t alu, const float *a, size_t n);
 
-/// out[i] = a[i] * scale + bias, rounded twice.
-void ibx_sim_row_affine(const float *a, float scale, float bias, float *out,
-                        size_t n);
-
 /// Gives every NaN the bits of the one that instructions store (element.h).
 void ibx_sim_row_quiet(float *values, size_t n);
 
-/// out[i] = act(a[i]); `slope` is that of PRELU. Within 4 units in the last
-/// place of the exact value, of the whole expression's largest term where
-/// terms cancel.
-void ibx_sim_row_act(uint8_t act, const float *a, float slope, float *out,
-                     size_t n);
+/// What an activation takes beside its row.
+typedef struct ibx_sim_act_terms {
+  float scale, bias;
+  float slope; ///< of PRELU
+} ibx_sim_act_terms;
+
+/// out[i] = act(a[i] * scale + bias), the argument rounded twice. Within
+/// ibx_act_bound() (arith.h) of the exact value.
+void ibx_sim_row_act(uint8_t act, const float *a, ibx_sim_act_terms terms,
+                     float *out, size_t n);
+
+/// out[i] = 1 / a[i], rounded once.
+void ibx_sim_row_reciprocal(const float *restrict a, float *restrict out,
+                            size_t n);
 
 #endif

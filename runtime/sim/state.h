@@ -11,9 +11,11 @@
 #include "imbrex/sim.h"
 #include "sim/dma_plan.h"
 #include "sim/meeting.h"
+#include "sim/gemm.h"
 
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
+  IBX_SIM_HBM_ROW = 1 << 24, ///< the same in HBM, of library calls
   IBX_SIM_SCRATCHES = 4,
   IBX_SIM_SHADOWS = IBX_OPERANDS,
   IBX_SIM_BLOCKS = IBX_SPACE_COUNT + IBX_SIM_SCRATCHES + 1,
@@ -21,6 +23,7 @@ enum {
   IBX_SIM_CORES = 8,            ///< of a run: chip_cores of no machine is more
   IBX_SIM_GENERATOR_WORDS = 24, ///< of a partition, on Vector
   IBX_ARRAY = 128,              ///< rows and columns of the tensor engine
+  IBX_ARRAY_STEP = IBX_GEMM_A_STEP,
   IBX_ARRAY_PLANES = 4 ///< values that one of its cells multiplies at most
 };
 
@@ -55,6 +58,7 @@ typedef struct ibx_sim_shadow {
 /// A DMA under way, in the orders that run its pieces on their own.
 typedef struct ibx_sim_flight {
   ibx_dma_plan plan;
+  uint64_t serial; ///< in the order of issue
   uint8_t queue;
   uint8_t semaphore;
   bool signals;
@@ -73,6 +77,7 @@ typedef struct ibx_sim_flights {
   ibx_sim_flight *flight;
   size_t *free; ///< flights that are not used
   size_t free_count, capacity;
+  uint64_t launched; ///< the next serial
   ibx_sim_flight_piece *pieces;
   size_t piece_count;
   ibx_dma_piece *split; ///< room for the pieces of one DMA
@@ -93,7 +98,7 @@ struct ibx_sim {
   ibx_buffer_place *places;
   uint8_t **bases;                     ///< first byte of each buffer
   uint32_t *partner[IBX_ENGINE_COUNT]; ///< loop of a loop_end and back
-  float *array; ///< [plane][row][column], fp32; mostly plane 0 alone
+  float *array; ///< [plane][row][IBX_ARRAY_STEP], fp32; mostly plane 0 alone
   float accumulator[IBX_ENGINE_COUNT][IBX_PARTITIONS]; ///< see IBX_REDUCE
   uint32_t generator[IBX_ENGINE_COUNT][IBX_PARTITIONS][IBX_SIM_GENERATOR_WORDS];
   ibx_sim_scratch *scratch[IBX_SIM_SCRATCHES];

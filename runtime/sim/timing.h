@@ -43,7 +43,8 @@ typedef struct ibx_timed_box {
   bool written;
 } ibx_timed_box;
 
-/// A DMA. Those of one shape share their pieces.
+/// A DMA, or what a library call moves itself, which has no pieces. Those of one
+/// shape share their pieces.
 typedef struct ibx_timed_transfer {
   uint64_t read_bytes, write_bytes; ///< of tensors in HBM
   uint64_t ring_bytes;              ///< descriptors read from HBM
@@ -56,7 +57,7 @@ typedef struct ibx_timed_transfer {
 typedef struct ibx_timed_insn {
   uint64_t issue_ps, result_ps, busy_ps;
   uint32_t first_box; ///< index into the plan's boxes
-  uint32_t other;     ///< a loop's end or start; index of a DMA's transfer
+  uint32_t other;     ///< a loop's end or start; index of the transfer
   uint32_t count;     ///< a loop's trips, a register's value
   uint16_t wait_value, signal_value;
   uint8_t wait_semaphore, signal_semaphore;
@@ -70,6 +71,7 @@ typedef struct ibx_timed_insn {
   uint8_t reg[2]; ///< of control instructions
   uint8_t queue;  ///< of a DMA
   bool is_made;   ///< a DMA whose descriptors lie in HBM
+  bool is_moving; ///< work with a transfer of its own
   bool is_looped; ///< its boxes move with the loop registers
 } ibx_timed_insn;
 

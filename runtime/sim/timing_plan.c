@@ -297,6 +297,34 @@ static ibx_status plan_dma(const ibx_planner *p, const ibx_insn *insn,
   return IBX_OK;
 }
 
+// What a library call moves to and from HBM itself; its cost has the time.
+static ibx_status plan_call(const ibx_planner *p, const ibx_insn *insn,
+                            const ibx_insn_info *info, ibx_timed_insn *timed) {
+  ibx_timing_plan *plan = p->plan;
+  ibx_timed_transfer moved = {.piece_count = 0};
+  for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
+    const ibx_operand *operand = &insn->operand[slot];
+    if (!ibx_slot_is_tensor(info->slot[slot])) continue;
+    if (p->places[operand->buffer].space != IBX_SPACE_HBM) continue;
+    ibx_operand_shape shape = ibx_insn_shape(insn, slot);
+    uint64_t bytes = ibx_dtype_bytes((ibx_dtype)operand->dtype);
+    for (size_t d = 0; d < IBX_DIMS; d++) {
+      bytes = ibx_plan_mul(bytes, shape.num[d]);
+    }
+    *(ibx_slot_writes(info->slot[slot]) ? &moved.write_bytes
+                                        : &moved.read_bytes) += bytes;
+  }
+  if (moved.read_bytes == 0 && moved.write_bytes == 0) return IBX_OK;
+  if (!make_room((void **)&plan->transfers, &plan->transfer_room,
+                 plan->transfer_count, 1, sizeof(*plan->transfers))) {
+    return IBX_FAIL(p->err, OUT_OF_MEMORY, "no memory for library calls");
+  }
+  timed->is_moving = true;
+  timed->other = (uint32_t)plan->transfer_count;
+  plan->transfers[plan->transfer_count++] = moved;
+  return IBX_OK;
+}
+
 static void plan_control(ibx_planner *p, const ibx_insn *insn,
                          ibx_timed_insn *timed) {
   timed->count = insn->count;
@@ -350,7 +378,9 @@ static ibx_status plan_new(ibx_planner *p, const ibx_insn *insn,
   case IBX_TIMED_LOOP_END:
   case IBX_TIMED_REGISTER:
   case IBX_TIMED_SEMAPHORE: plan_control(p, insn, timed); break;
-  case IBX_TIMED_WORK: break;
+  case IBX_TIMED_WORK:
+    if (ibx_insn_is_call(insn->opcode)) return plan_call(p, insn, info, timed);
+    break;
   }
   return IBX_OK;
 }

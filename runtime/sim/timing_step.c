@@ -113,6 +113,11 @@ static uint64_t start_work(ibx_timer *t, ibx_engine engine, uint64_t now_ps) {
   uint64_t end_ps = now_ps + timed->issue_ps;
   s->next_ps = end_ps;
   s->done_ps = ibx_timed_later(s->done_ps, now_ps + timed->result_ps);
+  if (timed->is_moving) {
+    const ibx_timed_transfer *moved = &t->plan.transfers[timed->other];
+    t->time.hbm_read_bytes += moved->read_bytes;
+    t->time.hbm_write_bytes += moved->write_bytes;
+  }
   mark_writes(t, engine, timed, s->done_ps);
   take_banks(t->other_bank_ps, s->banks, end_ps);
   if (t->machine->port_sharing) take_ports(t, engine, timed, end_ps);

@@ -28,12 +28,6 @@ ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group) {
   return outer;
 }
 
-ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot) {
-  ibx_operand_shape shape = ibx_insn_shape(insn, slot);
-  return (ibx_sim_shape){.num = {shape.num[2], shape.num[3], shape.num[4]},
-                         .partitions = shape.partitions};
-}
-
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot) {
   const ibx_operand *operand = &x->insn->operand[slot];
   return (size_t)x->sim->places[operand->buffer].partition + operand->partition;
@@ -79,11 +73,29 @@ static int64_t loop_offset(const ibx_operand *operand,
   return sum;
 }
 
-static bool count_elements(const uint32_t *num, size_t *out) {
+// Bytes by which a register moves an operand; fails beyond its places.
+static ibx_status index_offset(const ibx_exec *x, unsigned slot, size_t bytes,
+                               int64_t *out) {
+  *out = 0;
+  if (!ibx_insn_is_indexed(x->insn, slot)) return IBX_OK;
+  uint32_t place = x->seq->reg[x->insn->index_register - 1];
+  if (place >= x->insn->count) {
+    return IBX_EXEC_FAIL(x, "register %u is %lu, operand %u has %lu places",
+                         x->insn->index_register - 1u, (unsigned long)place,
+                         slot, (unsigned long)x->insn->count);
+  }
+  // Far outside of every buffer, it is cut off before it overflows.
+  int64_t most = INT64_C(1) << 28;
+  int64_t step = x->insn->operand[slot].step[0] * (int64_t)bytes;
+  *out = step * (place < most ? (int64_t)place : most);
+  return IBX_OK;
+}
+
+static bool count_elements(const uint32_t *num, uint32_t most, size_t *out) {
   uint64_t product = 1;
   for (size_t d = 0; d < 3; d++) {
-    product *= num[d] == 0 || num[d] > IBX_SIM_ROW ? IBX_SIM_ROW + 1u : num[d];
-    if (product > IBX_SIM_ROW) return false;
+    product *= num[d] == 0 || num[d] > most ? most + 1u : num[d];
+    if (product > most) return false;
   }
   *out = (size_t)product;
   return true;
@@ -101,12 +113,18 @@ static ibx_status fail_range(const ibx_exec *x, unsigned slot, int64_t from,
       buffer->place.partitions, (unsigned long long)buffer->place.bytes);
 }
 
-// The buffer of an operand on chip, or NULL.
+// The buffer of an operand that an engine reaches, or NULL. What the caller
+// only lends, which may be mapped read-only, is not written.
 static const ibx_buffer_place *find_place(const ibx_exec *x, unsigned slot) {
   uint16_t buffer = x->insn->operand[slot].buffer;
   if (buffer >= x->sim->entry->buffer_count) return NULL;
   const ibx_buffer_place *place = &x->sim->places[buffer];
-  return place->space == IBX_SPACE_HBM ? NULL : place;
+  if (place->space != IBX_SPACE_HBM) return place;
+  ibx_buffer_kind kind = x->sim->entry->buffers[buffer].kind;
+  bool is_lent = kind == IBX_BUFFER_INPUT || kind == IBX_BUFFER_WEIGHT;
+  ibx_slot_kind access = ibx_insn_get(x->insn->opcode)->slot[slot];
+  if (!ibx_insn_is_call(x->insn->opcode)) return NULL;
+  return is_lent && ibx_slot_writes(access) ? NULL : place;
 }
 
 static ibx_status view_make(const ibx_exec *x, unsigned slot,
@@ -115,9 +133,11 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
   const ibx_operand *operand = &x->insn->operand[slot];
   const ibx_buffer_place *place = find_place(x, slot);
   size_t bytes = ibx_dtype_bytes(dtype);
+  bool is_hbm = place != NULL && place->space == IBX_SPACE_HBM;
   if (place == NULL || bytes == 0 || shape.partitions == 0 ||
-      !count_elements(shape.num, &out->elements)) {
-    return IBX_EXEC_FAIL(x, "operand %u is no tensor on chip", slot);
+      !count_elements(shape.num, is_hbm ? IBX_SIM_HBM_ROW : IBX_SIM_ROW,
+                      &out->elements)) {
+    return IBX_EXEC_FAIL(x, "operand %u is no tensor within reach", slot);
   }
   ptrdiff_t step[3];
   int64_t low = 0, high = (int64_t)bytes;
@@ -126,7 +146,9 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
     int64_t reach = step[d] * (int64_t)(shape.num[d] - 1);
     *(reach < 0 ? &low : &high) += reach;
   }
-  int64_t offset = loop_offset(operand, x->seq);
+  int64_t offset;
+  IBX_TRY(index_offset(x, slot, bytes, &offset));
+  offset += loop_offset(operand, x->seq);
   offset += operand->offset > (uint64_t)1 << 60 ? INT64_C(1) << 60
                                                 : (int64_t)operand->offset;
   uint32_t last = (uint32_t)operand->partition + shape.partitions;
@@ -149,6 +171,18 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
 ibx_status ibx_sim_view_make(const ibx_exec *x, unsigned slot,
                              ibx_sim_shape shape, ibx_sim_view *out) {
   ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  return view_make(x, slot, shape, dtype, out);
+}
+
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out) {
+  const ibx_insn_info *info = ibx_insn_get(x->insn->opcode);
+  ibx_operand_shape space = ibx_insn_shape(x->insn, slot);
+  ibx_sim_shape shape = {.num = {space.num[2], space.num[3], space.num[4]},
+                         .partitions = space.partitions};
+  shape.partitions += (space.groups - 1) * space.group_step;
+  ibx_dtype dtype = (ibx_dtype)x->insn->operand[slot].dtype;
+  if (ibx_slot_is_scalar(info->slot[slot])) dtype = IBX_DTYPE_F32;
   return view_make(x, slot, shape, dtype, out);
 }
 
@@ -195,9 +229,32 @@ static bool overlaps(const ibx_sim *sim, const ibx_sim_view *a,
   return false;
 }
 
+// Whether no two elements of a row coincide: each dimension, from the one with
+// the smallest steps on, walks over all that the ones before it cover.
+static bool is_distinct(const ibx_sim_view *view) {
+  bool done[3] = {false};
+  size_t covered = view->element_bytes;
+  for (size_t round = 0; round < 3; round++) {
+    size_t best = 3, least = SIZE_MAX;
+    for (size_t d = 0; d < 3; d++) {
+      ptrdiff_t step = view->step[d];
+      size_t size = (size_t)(step < 0 ? -step : step);
+      if (done[d] || size > least) continue;
+      best = d;
+      least = size;
+    }
+    done[best] = true;
+    if (view->num[best] == 1) continue;
+    if (least < covered) return false;
+    covered += least * (view->num[best] - 1);
+  }
+  return true;
+}
+
 ibx_status ibx_sim_view_separate(const ibx_exec *x, const ibx_sim_view *dst,
                                  unsigned shadow, ibx_sim_view *src) {
-  if (is_same(dst, src) || !overlaps(x->sim, dst, src)) return IBX_OK;
+  bool in_step = is_same(dst, src) && is_distinct(dst);
+  if (in_step || !overlaps(x->sim, dst, src)) return IBX_OK;
   ibx_sim_shadow *room = &x->sim->shadow[shadow];
   size_t row = (size_t)(src->high - src->low);
   size_t size = row * src->partitions;
@@ -265,10 +322,10 @@ enum { BLOCK = 512 };
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch) {
   if (view->dense) {
+    const float *row = ibx_sim_view_row(view, partition, start);
+    if (row != NULL) return row;
     const void *at = view->base + partition * view->partition_bytes +
                      start * view->element_bytes;
-    bool aligned = (uintptr_t)at % _Alignof(float) == 0;
-    if (view->dtype == IBX_DTYPE_F32 && aligned) return at;
     ibx_dtype_load_f32(view->dtype, at, scratch, n);
     return scratch;
   }
@@ -283,6 +340,15 @@ const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
     ibx_dtype_load_f32(view->dtype, raw, scratch + i, count);
   }
   return scratch;
+}
+
+float *ibx_sim_view_row(const ibx_sim_view *view, size_t partition,
+                        size_t start) {
+  void *at = view->base + partition * view->partition_bytes +
+             start * view->element_bytes;
+  bool aligned = (uintptr_t)at % _Alignof(float) == 0;
+  bool values = view->dense && view->dtype == IBX_DTYPE_F32;
+  return values && aligned ? at : NULL;
 }
 
 void ibx_sim_view_store(const ibx_sim_view *view, size_t partition,

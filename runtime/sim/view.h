@@ -4,7 +4,8 @@
 
 /// \file
 /// An operand of an engine instruction, resolved and checked against its
-/// buffer: in each of its partitions a row of elements, in iteration order.
+/// buffer: in each of its partitions a row of elements, in iteration order. HBM
+/// is one partition, which library calls reach.
 
 #include "sim/state.h"
 
@@ -34,11 +35,14 @@ ibx_sim_shape ibx_sim_shape_of(const ibx_insn *insn);
 /// in which it stands still, are one group of `*out_group` values.
 ibx_sim_shape ibx_sim_outer_shape(const ibx_insn *insn, size_t *out_group);
 
-/// The space of operand `slot` of an engine instruction, as isa.def says.
-ibx_sim_shape ibx_sim_shape_of_slot(const ibx_insn *insn, unsigned slot);
-
 /// Row of the array that belongs to the first partition of an operand.
 size_t ibx_sim_array_row(const ibx_exec *x, unsigned slot);
+
+/// Resolves operand `slot`, whose space is that of ibx_insn_shape(); those of
+/// slots s and w are fp32. Of groups, all partitions from the first to the last,
+/// those between them included. Fails as ibx_sim_view_make().
+ibx_status ibx_sim_view_open(const ibx_exec *x, unsigned slot,
+                             ibx_sim_view *out);
 
 /// Resolves operand `slot` for the current loop registers. Fails with
 /// DEVICE_ERROR when an element lies outside of its buffer.
@@ -60,6 +64,10 @@ ibx_status ibx_sim_view_separate(const ibx_exec *x, const ibx_sim_view *dst,
 /// so, otherwise in `scratch`.
 const float *ibx_sim_view_fetch(const ibx_sim_view *view, size_t partition,
                                 size_t start, size_t n, float *scratch);
+
+/// Where the elements from `start` on lie as fp32 values; NULL where they do not.
+float *ibx_sim_view_row(const ibx_sim_view *view, size_t partition,
+                        size_t start);
 
 /// Stores fp32 values, converted.
 void ibx_sim_view_store(const ibx_sim_view *view, size_t partition,

@@ -404,6 +404,9 @@ static ibx_status add_insn(builder *b, const ibx_insn *insn, access *list,
   if (ibx_insn_state(insn) != 0) {
     return refuse(b, "it uses accumulators or the random generator", err);
   }
+  if (insn->index_register != 0) {
+    return refuse(b, "a register moves one of its addresses", err);
+  }
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
     if (info->slot[i] == IBX_SLOT_NONE) continue;
     IBX_TRY(add_operand(b, insn, i, info->slot[i], list, count, err));

@@ -58,6 +58,31 @@ static const char *bound_name(const figures *f) {
   return bounds->tensor_ps >= bounds->hbm_ps ? "tensor" : "hbm";
 }
 
+// The time that a library call keeps GpSimd.
+static uint64_t call_ps(const figures *f, const ibx_insn *call) {
+  ibx_buffer_place places[IBX_OPERANDS];
+  ibx_insn insn = *call;
+  for (uint16_t slot = 0; slot < IBX_OPERANDS; slot++) {
+    uint16_t buffer = call->operand[slot].buffer;
+    if (buffer == IBX_NO_BUFFER) continue;
+    places[slot] = f->entry->buffers[buffer].place;
+    insn.operand[slot].buffer = slot;
+  }
+  ibx_insn_cost cost =
+      ibx_insn_cost_get(f->program->machine, IBX_ENGINE_GPSIMD, &insn, places);
+  return ibx_machine_cycles_to_ps(f->program->machine, IBX_ENGINE_GPSIMD,
+                                  cost.issue_cycles);
+}
+
+static size_t count_calls(const figures *f) {
+  const ibx_stream *stream = &f->entry->streams[IBX_ENGINE_GPSIMD];
+  size_t count = 0;
+  for (size_t i = 0; i < stream->count; i++) {
+    count += ibx_insn_is_call(stream->insns[i].opcode);
+  }
+  return count;
+}
+
 // --- JSON -----------------------------------------------------------------------
 
 static json_t *ratio_json(uint64_t part, uint64_t whole) {
@@ -130,6 +155,24 @@ static json_t *extents_json(const figures *f) {
   return extents;
 }
 
+// Library calls as the stream has them, each with the time of one execution.
+static json_t *calls_json(const figures *f) {
+  json_t *calls = json_array();
+  const ibx_stream *stream = &f->entry->streams[IBX_ENGINE_GPSIMD];
+  for (size_t i = 0; i < stream->count; i++) {
+    if (!ibx_insn_is_call(stream->insns[i].opcode)) continue;
+    uint32_t at = stream->nodes ? stream->nodes[i] : IBX_NO_NODE;
+    bool has_node = at < f->program->node_count;
+    const ibx_node_decl *node = has_node ? &f->program->nodes[at] : NULL;
+    json_array_append_new(
+        calls, json_pack("{s:s, s:s, s:s, s:f}", "op", node ? node->op : "",
+                         "node", node ? node->name : "", "kernel",
+                         ibx_call_name(stream->insns[i].op[0]), "us",
+                         to_us(call_ps(f, &stream->insns[i]))));
+  }
+  return calls;
+}
+
 static json_t *figures_json(const figures *f) {
   json_t *root = json_object();
   json_object_set_new(root, "model", json_string(f->program->model));
@@ -142,7 +185,7 @@ static json_t *figures_json(const figures *f) {
   add_counts(root, f);
   // Programs hold device code only.
   json_object_set_new(root, "host_segments", json_array());
-  json_object_set_new(root, "gpsimd_calls", json_array());
+  json_object_set_new(root, "gpsimd_calls", calls_json(f));
   return root;
 }
 
@@ -199,7 +242,11 @@ static void print_sizes(const figures *f) {
          "%d banks\n",
          f->proof.sbuf_peak_bytes, machine->sbuf_bytes,
          f->proof.psum_peak_banks, IBX_PSUM_BANKS);
-  printf("host       no segments, no GpSimd library calls\n");
+  size_t calls = count_calls(f);
+  printf("host       no segments, ");
+  if (calls == 0) printf("no");
+  if (calls != 0) printf("%zu", calls);
+  printf(" GpSimd library call%s\n", calls == 1 ? "" : "s");
   if (f->wall_us >= 0) printf("wall       %.1f us a run\n", f->wall_us);
 }
 

@@ -9,6 +9,7 @@
 #include "imbrex/isa.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static const ibx_isa_row rows[] = {
@@ -76,11 +77,44 @@ static const struct {
 };
 
 static const struct {
+  const char *outside;
+  ibx_act act;
+} ranges[] = {
+#define IBX_RANGE(act, low, high, measure, outside) {outside, IBX_ACT_##act},
+#include "imbrex/isa.def"
+};
+
+static const struct {
   const char *name, *sentence;
   unsigned bit;
 } flags[] = {
 #define IBX_FLAG(name, bit, sentence) {#name, sentence, bit},
 #include "imbrex/isa.def"
+};
+
+static const struct {
+  const char *name, *insn, *count, *lanes, *work, *sentence;
+  int number;
+} calls[] = {
+#define IBX_CALL(row_name, row_number, row_insn, row_count, row_lanes,         \
+                 row_work, row_sentence)                                       \
+  {.name = #row_name,                                                          \
+   .insn = #row_insn,                                                          \
+   .count = #row_count,                                                        \
+   .lanes = #row_lanes,                                                        \
+   .work = #row_work,                                                          \
+   .sentence = (row_sentence),                                                 \
+   .number = (row_number)},
+#include "imbrex/gpsimd_calls.def"
+};
+
+static const struct {
+  const char *call, *elements, *types;
+  int slot;
+} call_operands[] = {
+#define IBX_CALL_OPERAND(name, slot, elements, types)                          \
+  {#name, #elements, #types, slot},
+#include "imbrex/gpsimd_calls.def"
 };
 
 static const struct {
@@ -359,6 +393,73 @@ static void print_acts_md(FILE *out) {
   }
 }
 
+// A power of two as such.
+static void print_bound(FILE *out, float bound) {
+  int exponent;
+  if (frexpf(bound, &exponent) == 0.5f) {
+    fprintf(out, "2^%d", exponent - 1);
+  } else {
+    fprintf(out, "%.6g", (double)bound);
+  }
+}
+
+static void print_ranges_md(FILE *out) {
+  fputs("\nEach result rounds the exact value to fp32; a fast version of the "
+        "simulator may miss it\nby four units in the last place. Where a "
+        "function is published to hold in a range only:\n\n"
+        "| function | from | to | outside |\n|---|---|---|---|\n",
+        out);
+  for (size_t i = 0; i < IBX_COUNT_OF(ranges); i++) {
+    uint8_t act = (uint8_t)ranges[i].act;
+    ibx_act_range range;
+    if (!ibx_act_range_find(act, &range)) continue;
+    fprintf(out, "| %s%s | ", ibx_act_name(act),
+            range.is_magnitude ? ", magnitude" : "");
+    print_bound(out, range.low);
+    fputs(" | ", out);
+    print_bound(out, range.high);
+    fputc(' ', out);
+    print_cell(out, ranges[i].outside);
+    fputs("|\n", out);
+  }
+}
+
+static void print_call_operands_md(FILE *out, const char *call) {
+  const char *separator = "";
+  fputs("| ", out);
+  for (size_t i = 0; i < IBX_COUNT_OF(call_operands); i++) {
+    if (strcmp(call_operands[i].call, call) != 0) continue;
+    fprintf(out, "%s%d: %s %s", separator, call_operands[i].slot,
+            call_operands[i].elements, call_operands[i].types);
+    separator = "; ";
+  }
+  fputc(' ', out);
+}
+
+static void print_calls_md(FILE *out) {
+  fputs("\n## The library of GpSimd\n\n"
+        "Kernels that the `gpsimd_call` instructions run, all our own [C]. "
+        "`count` is K: NONE it\nis 0, SOME 1 to N, MANY any number. An "
+        "operand has so many elements a partition (ALL\nwalks the space of "
+        "the instruction), of these types: VALUE all but f64, INDEX i32 or\n"
+        "i64, LOGICAL bool or u8, SAME that of operand 1. Integers wrap; NaN "
+        "is greater than\nevery number and equal to NaN. `work` is in elements "
+        "a lane, LOG that of N to base 2;\nEACH computes every element by "
+        "itself, so that the lanes share what lies in HBM.\n\n"
+        "| kernel | number | run by | count | operands | lanes | work | "
+        "result |\n|---|---|---|---|---|---|---|---|\n",
+        out);
+  for (size_t i = 0; i < IBX_COUNT_OF(calls); i++) {
+    fprintf(out, "| %s | %d | %s | %s ",
+            ibx_call_name((uint8_t)calls[i].number), calls[i].number,
+            calls[i].insn, calls[i].count);
+    print_call_operands_md(out, calls[i].name);
+    fprintf(out, "| %s | %s ", calls[i].lanes, calls[i].work);
+    print_cell(out, calls[i].sentence);
+    fputs("|\n", out);
+  }
+}
+
 static void print_reduces_md(FILE *out) {
   fputs(
       "\n## Accumulators\n\n"
@@ -444,6 +545,8 @@ void ibx_isa_print_md(FILE *out) {
   print_costs_md(out);
   print_alus_md(out);
   print_acts_md(out);
+  print_ranges_md(out);
+  print_calls_md(out);
   print_reduces_md(out);
   print_flags_md(out);
   print_formats_md(out);

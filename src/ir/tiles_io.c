@@ -31,6 +31,7 @@ typedef struct shared {
   MlirAttribute engines[IBX_ENGINE_COUNT];
   MlirAttribute alus[IBX_ALU_COUNT];
   MlirAttribute acts[IBX_ACT_COUNT];
+  MlirAttribute calls[IBX_CALL_COUNT];
   MlirIdentifier engine, glued, segments;
 } shared;
 
@@ -55,6 +56,9 @@ static void make_shared(ibx_ir *ir, ibx_arena *arena, shared *out) {
   for (int i = 0; i < IBX_ACT_COUNT; i++) {
     out->acts[i] = ibx_ir_string(ir, ibx_act_name((uint8_t)i));
   }
+  for (int i = 0; i < IBX_CALL_COUNT; i++) {
+    out->calls[i] = ibx_ir_string(ir, ibx_call_name((uint8_t)i));
+  }
   out->engine = ibx_ir_identifier(ir, "engine");
   out->glued = ibx_ir_identifier(ir, "glued");
   out->segments = ibx_ir_identifier(ir, "operandSegmentSizes");
@@ -63,9 +67,11 @@ static void make_shared(ibx_ir *ir, ibx_arena *arena, shared *out) {
 // The names of the operators that op[index] may have.
 static const MlirAttribute *operators(const shared *s, unsigned opcode,
                                       size_t index, size_t *out_count) {
-  bool is_act = ibx_insn_operator((uint8_t)opcode, index) == IBX_OPERATOR_ACT;
-  *out_count = is_act ? (size_t)IBX_ACT_COUNT : (size_t)IBX_ALU_COUNT;
-  return is_act ? s->acts : s->alus;
+  switch (ibx_insn_operator((uint8_t)opcode, index)) {
+  case IBX_OPERATOR_ACT: *out_count = IBX_ACT_COUNT; return s->acts;
+  case IBX_OPERATOR_CALL: *out_count = IBX_CALL_COUNT; return s->calls;
+  default: *out_count = IBX_ALU_COUNT; return s->alus;
+  }
 }
 
 // --- fields ---

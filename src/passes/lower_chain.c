@@ -397,7 +397,12 @@ static bool as_scalar(tile_state *state, const ibx_micro *micro, packed *pack) {
   return true;
 }
 
-static bool fits_activation(const packed *pack) {
+// ISA activation: on ibx2 a bias is a [P,1] operand, not a constant.
+static bool takes_constant_bias(const tile_state *state) {
+  return state->lower->machine->target != IBX_TARGET_ibx2;
+}
+
+static bool fits_activation(const tile_state *state, const packed *pack) {
   for (size_t i = 0; i < pack->alu_count; i++) {
     const ibx_micro *micro = pack->alu[i];
     bool scale = micro->op == IBX_ALU_MULTIPLY && i == 0;
@@ -405,6 +410,8 @@ static bool fits_activation(const packed *pack) {
         micro->op == IBX_ALU_ADD || (micro->op == IBX_ALU_SUBTRACT &&
                                      !micro->reverse && !pack->is_column[i]);
     if (!scale && !(bias && i + 1 == pack->alu_count)) return false;
+    bool is_constant = !scale && !pack->is_column[i] && micro->imm != 0.0f;
+    if (is_constant && !takes_constant_bias(state)) return false;
   }
   return true;
 }
@@ -425,7 +432,7 @@ static bool pack_micros(tile_state *state, size_t at, packed *pack) {
   if (state->lower->status != IBX_OK) return false;
   if (pack->alu_count > 0) pack->kind = PACK_SCALAR;
   const ibx_micro *next = at < chain->micro_count ? &chain->micros[at] : NULL;
-  if (next && next->kind == MICRO_ACT && fits_activation(pack)) {
+  if (next && next->kind == MICRO_ACT && fits_activation(state, pack)) {
     pack->kind = PACK_ACT;
     pack->act = next;
     pack->taken++;

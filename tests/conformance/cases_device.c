@@ -49,6 +49,7 @@ void conf_refuses_unknown_options(suite *s) {
   conf_expect(s, "open", status, IBX_INVALID_ARGUMENT, &err);
   conf_check(s, strstr(err.message, "no_such_option") != NULL,
              "the message does not name the option: %s", err.message);
+  ibx_device_close(device);
 }
 
 // Fails allocation number `left`; counts what is not given back.

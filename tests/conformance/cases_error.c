@@ -53,7 +53,7 @@ void conf_refuses_missing_memory(suite *s) {
   bare_close(&b);
 }
 
-// Fails with a bad value in an input, then succeeds with a good one, twice over.
+// Fails with a bad value in an input, then succeeds with a good one, twice.
 static void fail_and_go_on(suite *s, const char *entry, const char *input,
                            size_t index, uint32_t bad) {
   trial t;
@@ -92,6 +92,7 @@ void conf_fails_without_an_error(suite *s) {
   ibx_device *device = NULL;
   conf_check(s, ibx_device_open(uri, NULL, &device, NULL) != IBX_OK,
              "an unknown option was accepted");
+  ibx_device_close(device);
   bare b;
   trial t;
   bool opened = bare_open(s, s->device, "affine", &b);

@@ -29,8 +29,8 @@ typedef struct suite {
 /// Gives `ok`; notes the first failure of a case. Any thread may call it.
 bool conf_check(suite *s, bool ok, const char *format, ...) IBX_PRINTF(3, 4);
 
-/// Whether a call gave `expected` and, where that is a failure, filled in `err`:
-/// the status and a message of printable characters.
+/// Whether a call gave `expected` and, where that is a failure, filled in
+/// `err`: the status and a message of printable characters.
 bool conf_expect(suite *s, const char *call, ibx_status status,
                  ibx_status expected, const ibx_error *err);
 

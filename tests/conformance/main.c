@@ -122,6 +122,8 @@ static int usage(void) {
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--list") == 0) return list();
   if (argc < 2 || argc > 3 || argv[1][0] == '-') return usage();
+  // What was said stands before what a sanitizer says at the end.
+  setvbuf(stdout, NULL, _IOLBF, 0);
   suite s = {.uri = argv[1], .mutex = PTHREAD_MUTEX_INITIALIZER};
   ibx_error err = {0};
   int exit_code = 1;

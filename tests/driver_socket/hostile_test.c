@@ -164,7 +164,7 @@ static void servers_may_be_absent(void **state) {
   assert_int_equal(use_device(DRIVER, &err), IBX_OK);
 }
 
-// --- the server against clients -----------------------------------------------
+// --- the server against clients ----------------------------------------------
 
 typedef struct client {
   int control;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A driver library: the simulator behind the device table, with a name of its
-// own, so that a test sees which table it got. IBX_TEST_... make tables that are
-// older, newer or broken.
+// own, so that a test sees which table it got. IBX_TEST_... make tables that
+// are older, newer or broken.
 
 #include "imbrex/driver.h"
 

@@ -362,9 +362,10 @@ static ibx_status compare(mutator *m, const ibx_entry *changed, uint64_t orders,
   ibx_sim *sim = NULL;
   IBX_TRY(ibx_sim_create(m->program, changed, &sim, why));
   ibx_status status = IBX_OK;
-  for (uint64_t i = 0; i <= orders && status == IBX_OK; i++) {
-    ibx_sim_order order =
-        i == 0 ? IBX_SIM_ORDER_ADVERSARIAL : IBX_SIM_ORDER_RANDOM;
+  uint64_t count = IBX_SIM_ADVERSARIES + orders;
+  for (uint64_t i = 0; i < count && status == IBX_OK; i++) {
+    ibx_sim_order order = i < IBX_SIM_ADVERSARIES ? IBX_SIM_ORDER_ADVERSARIAL
+                                                  : IBX_SIM_ORDER_RANDOM;
     status = run(m, sim, order, i, why);
     if (status == IBX_OK && !is_as_wanted(m)) {
       status = IBX_FAIL(why, MISMATCH, "other bytes in order %" PRIu64, i);

@@ -30,7 +30,7 @@ typedef struct mutate_options {
   uint64_t seed;
   uint64_t count;   ///< mutations of each kind
   uint64_t samples; ///< accepted mutations to run, of all kinds together
-  uint64_t orders;  ///< random orders of each, beside the adversarial one
+  uint64_t orders;  ///< random orders of each, beside the adversarial ones
 } mutate_options;
 
 typedef struct mutate_report {

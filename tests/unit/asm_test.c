@@ -113,7 +113,9 @@ static void operators_and_immediates_have_names(void **s) {
   const ibx_stream *stream =
       parse(VECTOR "tensor_scalar a:f32, b:f32, -, a[16] op0=multiply op1=max "
                    "imm0=-1.5e-3 imm1=bits(0x7fc00001) reverse0\n"
-                   "tensor_scalar a:f32, b:f32 op0=add imm0=-inf imm1=-0\n",
+                   "tensor_scalar a:f32, b:f32 op0=add imm0=-inf imm1=-0\n"
+                   "tensor_scalar a:f32, b:f32 op0=multiply "
+                   "imm0=ratio(1, 3*16) imm1=ratio(-7, 2)\n",
             &program);
   const ibx_insn *insn = &stream->insns[0];
   uint32_t bits;
@@ -129,6 +131,8 @@ static void operators_and_immediates_have_names(void **s) {
   assert_int_equal(bits, 0xff800000);
   memcpy(&bits, &stream->insns[1].imm[1], sizeof(bits));
   assert_int_equal(bits, 0x80000000);
+  assert_true(stream->insns[2].imm[0] == 1.0f / 48.0f);
+  assert_true(stream->insns[2].imm[1] == -3.5f);
   ibx_asm_destroy(program);
 }
 
@@ -166,6 +170,35 @@ static void symbols_from_outside_win(void **s) {
                    408);
   assert_int_equal(ibx_asm_get(outside)->entries[0].streams[v].insns[0].count,
                    714);
+  ibx_asm_destroy(inside);
+  ibx_asm_destroy(outside);
+}
+
+static void a_symbol_may_name_a_type(void **s) {
+  (void)s;
+  const char *text =
+      ".equ T = 2\n.entry e\n.input x T[4]\n.buffer b sbuf bytes=16\n"
+      ".engine vector\nmemset b:T p=1 size(4)\n";
+  const ibx_asm_define define = {.name = "T", .value = IBX_DTYPE_F32};
+  for (size_t i = 0; i < 2; i++) {
+    ibx_asm_program *program = parse_with(text, &define, i);
+    const ibx_entry *entry = &ibx_asm_get(program)->entries[0];
+    int want = i == 0 ? IBX_DTYPE_BF16 : IBX_DTYPE_F32;
+    const ibx_insn *insn = &entry->streams[IBX_ENGINE_VECTOR].insns[0];
+    assert_int_equal(entry->inputs[0].dtype, want);
+    assert_int_equal(insn->operand[0].dtype, want);
+    ibx_asm_destroy(program);
+  }
+}
+
+static void a_symbol_may_name_a_target(void **s) {
+  (void)s;
+  const char *text = ".equ MACHINE = 3\n.target MACHINE\n.entry e\n";
+  const ibx_asm_define define = {.name = "MACHINE", .value = 2};
+  ibx_asm_program *inside = parse_with(text, NULL, 0);
+  ibx_asm_program *outside = parse_with(text, &define, 1);
+  assert_ptr_equal(ibx_asm_get(inside)->machine, ibx_machine_find("ibx3"));
+  assert_ptr_equal(ibx_asm_get(outside)->machine, ibx_machine_find("ibx2"));
   ibx_asm_destroy(inside);
   ibx_asm_destroy(outside);
 }
@@ -282,6 +315,7 @@ typedef struct mistake {
 static const mistake mistakes[] = {
     {"", "t.s:1:1: the program has no entry"},
     {"\n  .foo\n", "t.s:2:3: '.foo' is no directive"},
+    {".equ T = 9\n.target T\n", "t.s:2:9: no such target; there are ibx2"},
     {".target ibx9\n", "t.s:1:9: no such target; there are ibx2"},
     {".engine vector\n", "t.s:1:1: .engine stands in an entry"},
     {".entry e\n.engine foo\n", "t.s:2:9: expected tensor, vector"},
@@ -300,6 +334,8 @@ static const mistake mistakes[] = {
     {VECTOR "memset a[K]:f32\n", "t.s:7:10: 'K' is no number here; set it"},
     {VECTOR "memset a[(1]:f32\n", "t.s:7:12: expected ')'"},
     {VECTOR "memset a[1/0]:f32\n", "division by 0"},
+    {VECTOR "memset a:f32 imm0=ratio(1, 4 - 4)\n", "a ratio to 0"},
+    {VECTOR "memset a:f32 imm0=ratio(1)\n", "t.s:7:26: expected ','"},
     {VECTOR "memset a[9223372036854775807 + 1]:f32\n", "leaves 64 bits"},
     {VECTOR "memset a[9223372036854775807*3]:f32\n", "leaves 64 bits"},
     {VECTOR "memset a[99999999999999999999]:f32\n", "above 2^63 - 1"},
@@ -380,6 +416,8 @@ int main(void) {
       cmocka_unit_test(operators_and_immediates_have_names),
       cmocka_unit_test(semaphores_are_numbers_names_or_members),
       cmocka_unit_test(symbols_from_outside_win),
+      cmocka_unit_test(a_symbol_may_name_a_target),
+      cmocka_unit_test(a_symbol_may_name_a_type),
       cmocka_unit_test(repetitions_nest_and_may_be_empty),
       cmocka_unit_test(a_line_is_the_node_of_its_instructions),
       cmocka_unit_test(buffers_stand_one_behind_the_other),

@@ -345,6 +345,24 @@ static issue good_rand2(void) {
   return it;
 }
 
+static issue good_dynamic(void) {
+  issue it = make(IBX_OP_tensor_copy_dynamic, IBX_ENGINE_SCALAR);
+  it.insn.index_register = 64;
+  it.insn.index_slot = 1;
+  it.insn.count = 1;
+  return it;
+}
+
+static issue good_quantize(void) {
+  issue it = make(IBX_OP_quantize_mx, IBX_ENGINE_VECTOR);
+  it.target = "ibx4";
+  it.insn.operand[0].dtype = IBX_DTYPE_F8E4M3FNX4;
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  it.insn.operand[2].dtype = IBX_DTYPE_F8E8M0;
+  it.insn.operand[2].partition = 12;
+  return it;
+}
+
 static issue good_dropout(void) {
   return make(IBX_OP_dropout, IBX_ENGINE_VECTOR);
 }
@@ -361,6 +379,62 @@ static issue good_activation_reduce(void) {
   return it;
 }
 
+static issue good_accumulating(void) {
+  issue it = good_activation();
+  it.insn.reduce = IBX_REDUCE_RESET;
+  return it;
+}
+
+static issue good_constant_bias(void) {
+  issue it = good_activation();
+  it.target = "ibx3";
+  it.insn.operand[2].buffer = IBX_NO_BUFFER;
+  it.insn.operand[2].offset = 0;
+  it.insn.imm[0] = 0.5f;
+  return it;
+}
+
+static issue good_no_bias(void) {
+  issue it = good_constant_bias();
+  it.target = NULL;
+  it.insn.imm[0] = 0.0f;
+  return it;
+}
+
+static issue good_scalar_on_scalar(void) {
+  issue it = make(IBX_OP_tensor_scalar, IBX_ENGINE_SCALAR);
+  it.target = "ibx3";
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_activate2(void) {
+  issue it = make(IBX_OP_activate2, IBX_ENGINE_SCALAR);
+  it.target = "ibx4";
+  it.insn.op[0] = IBX_ALU_MULTIPLY;
+  it.insn.op[1] = IBX_ALU_SUBTRACT;
+  it.insn.op[2] = IBX_ACT_PRELU;
+  it.insn.op[3] = IBX_ALU_ABS_MAX;
+  it.insn.imm[2] = 0.25f;
+  it.insn.reduce = IBX_REDUCE_REDUCE;
+  it.insn.flags = IBX_FLAG_REVERSE0 | IBX_FLAG_REVERSE1;
+  return it;
+}
+
+static issue good_activate2_alone(void) {
+  issue it = good_activate2();
+  memset(it.insn.op, 0, sizeof it.insn.op);
+  it.insn.op[2] = IBX_ACT_SILU_DX;
+  it.insn.imm[2] = 0.0f;
+  it.insn.reduce = IBX_REDUCE_IDLE;
+  it.insn.flags = 0;
+  for (size_t slot = 2; slot < 4; slot++) {
+    it.insn.operand[slot] = (ibx_operand){.buffer = IBX_NO_BUFFER};
+  }
+  return it;
+}
+
 static issue good_iota(void) {
   issue it = make(IBX_OP_iota, IBX_ENGINE_GPSIMD);
   it.insn.imm[0] = -5.0f;
@@ -370,6 +444,143 @@ static issue good_iota(void) {
 static issue good_partition_reduce(void) {
   issue it = make(IBX_OP_partition_reduce, IBX_ENGINE_GPSIMD);
   it.insn.op[0] = IBX_ALU_ADD;
+  return it;
+}
+
+static issue good_average(void) {
+  issue it = good_partition_reduce();
+  it.insn.mode = 1;
+  return it;
+}
+
+static issue good_iota_affine(void) {
+  issue it = make(IBX_OP_iota_affine, IBX_ENGINE_GPSIMD);
+  it.insn.count = (uint32_t)-7;
+  it.insn.imm[0] = -5.0f;
+  it.insn.pattern[0] = INT32_MIN;
+  it.insn.pattern[2] = 3;
+  return it;
+}
+
+static issue good_affine_select(void) {
+  issue it = make(IBX_OP_affine_select, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_ALU_LESS_EQUAL;
+  it.insn.imm[1] = 0.5f;
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  return it;
+}
+
+static void set_row(ibx_insn *insn, size_t slot, ibx_dtype dtype) {
+  insn->operand[slot].dtype = (uint8_t)dtype;
+  memset(insn->operand[slot].step, 0, sizeof insn->operand[slot].step);
+  insn->operand[slot].step[4] = 1;
+}
+
+static issue good_local_gather(void) {
+  issue it = make(IBX_OP_local_gather, IBX_ENGINE_GPSIMD);
+  it.insn.columns = 8;
+  it.insn.count = 4096;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_U16);
+  return it;
+}
+
+static issue good_n_gather(void) {
+  issue it = make(IBX_OP_nc_n_gather, IBX_ENGINE_GPSIMD);
+  it.insn.count = 65536;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_U32);
+  return it;
+}
+
+static issue good_bounds(void) {
+  issue it = make(IBX_OP_sequence_bounds, IBX_ENGINE_GPSIMD);
+  it.insn.partitions = 1;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  return it;
+}
+
+static issue good_nonzero(void) {
+  issue it = make(IBX_OP_nonzero_with_count, IBX_ENGINE_GPSIMD);
+  it.target = "ibx3";
+  it.insn.pattern[0] = 4;
+  it.insn.pattern[1] = -1;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  return it;
+}
+
+static issue good_topk(void) {
+  issue it = make(IBX_OP_topk, IBX_ENGINE_GPSIMD);
+  it.target = "ibx3";
+  it.insn.pattern[0] = 512;
+  it.insn.count = 512;
+  set_row(&it.insn, 0, IBX_DTYPE_BF16);
+  it.insn.operand[1].dtype = IBX_DTYPE_BF16;
+  set_row(&it.insn, 2, IBX_DTYPE_U32);
+  return it;
+}
+
+static issue good_call(void) {
+  issue it = make(IBX_OP_gpsimd_call1, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_CUMULATIVE_SUM;
+  it.insn.operand[0].dtype = IBX_DTYPE_I64;
+  it.insn.operand[1].dtype = IBX_DTYPE_I64;
+  return it;
+}
+
+static issue good_call2(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_LESS;
+  it.insn.operand[0].dtype = IBX_DTYPE_U8;
+  return it;
+}
+
+static issue good_call_gather(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_GATHER;
+  it.insn.count = 7;
+  set_row(&it.insn, 2, IBX_DTYPE_I64);
+  return it;
+}
+
+static issue good_suppress(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_SUPPRESS;
+  it.insn.count = 32;
+  it.insn.imm[0] = 0.5f;
+  it.insn.imm[1] = -1.0f;
+  set_row(&it.insn, 0, IBX_DTYPE_I32);
+  set_row(&it.insn, 1, IBX_DTYPE_F32);
+  return it;
+}
+
+static issue good_call3(void) {
+  issue it = make(IBX_OP_gpsimd_call3, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_SELECT;
+  it.insn.operand[3].dtype = IBX_DTYPE_BOOL;
+  return it;
+}
+
+static issue good_call_pair(void) {
+  issue it = make(IBX_OP_gpsimd_call_pair, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_TOP;
+  it.insn.count = 32;
+  set_row(&it.insn, 0, IBX_DTYPE_F32);
+  set_row(&it.insn, 2, IBX_DTYPE_I64);
+  return it;
+}
+
+// Whole buffers in HBM: 128 lanes share them.
+static issue good_call_hbm(void) {
+  issue it = make(IBX_OP_gpsimd_call2, IBX_ENGINE_GPSIMD);
+  it.insn.op[0] = IBX_CALL_DIVIDE;
+  it.insn.partitions = 1;
+  it.insn.num[3] = 1024;
+  it.insn.num[4] = 16384;
+  for (size_t slot = 0; slot < 3; slot++) {
+    it.insn.operand[slot].buffer = HBM;
+    it.insn.operand[slot].dtype = IBX_DTYPE_I64;
+  }
   return it;
 }
 
@@ -616,10 +827,33 @@ static const make_fn goods[] = {
     good_get_state,
     good_rand2,
     good_dropout,
+    good_quantize,
+    good_dynamic,
     good_activation,
     good_activation_reduce,
+    good_accumulating,
+    good_constant_bias,
+    good_no_bias,
+    good_scalar_on_scalar,
+    good_activate2,
+    good_activate2_alone,
     good_iota,
     good_partition_reduce,
+    good_average,
+    good_iota_affine,
+    good_affine_select,
+    good_local_gather,
+    good_n_gather,
+    good_bounds,
+    good_nonzero,
+    good_topk,
+    good_call,
+    good_call2,
+    good_call_gather,
+    good_suppress,
+    good_call3,
+    good_call_pair,
+    good_call_hbm,
     good_dma,
     good_hardware_dma,
     good_gather,
@@ -725,6 +959,7 @@ BREAK(dst_none,           i->operand[0].dtype = IBX_DTYPE_NONE)
 BREAK(dst_99,             i->operand[0].dtype = 99)
 BREAK(dst_f64,            i->operand[0].dtype = IBX_DTYPE_F64)
 BREAK(dst_i64,            i->operand[0].dtype = IBX_DTYPE_I64)
+BREAK(dst_packed,         i->operand[0].dtype = IBX_DTYPE_F4E2M1FNX4)
 BREAK(src_u64,            i->operand[1].dtype = IBX_DTYPE_U64)
 BREAK(src_packed,         i->operand[1].dtype = IBX_DTYPE_F8E4M3FNX4)
 BREAK(src_e4m3fn,         i->operand[1].dtype = IBX_DTYPE_F8E4M3FN)
@@ -809,12 +1044,66 @@ BREAK(reg_64,             i->reg[0] = 64)
 BREAK(reg1_64,            i->reg[1] = 64)
 BREAK(reg_unset,          i->reg[0] = IBX_NO_REGISTER)
 BREAK(trips_0,            i->count = 0)
+BREAK(bias_on_ibx2,       it->target = "ibx2")
+BREAK(reduce_load,        i->reduce = IBX_REDUCE_LOAD_REDUCE)
+BREAK(reduce_row,         i->reduce = IBX_REDUCE_REDUCE)
+BREAK(op0_max_alone,      i->op[0] = IBX_ALU_MAX; i->op[1] = IBX_ALU_BYPASS)
+BREAK(op0_add,            i->op[0] = IBX_ALU_ADD)
+BREAK(op1_bypass,         i->op[1] = IBX_ALU_BYPASS)
+BREAK(op0_bypass,         i->op[0] = i->op[1] = IBX_ALU_BYPASS; i->operand[3].buffer = IBX_NO_BUFFER; i->flags = 0)
+BREAK(bypass_imm,         i->imm[0] = 1.0f)
+BREAK(bypass_reverse,     i->flags = IBX_FLAG_REVERSE0)
+BREAK(op3_bypass,         i->op[3] = IBX_ALU_BYPASS)
+BREAK(op3_multiply,       i->op[3] = IBX_ALU_MULTIPLY)
+BREAK(op3_add,            i->op[3] = IBX_ALU_ADD)
+BREAK(act2_unknown,       i->op[2] = IBX_ACT_COUNT)
+BREAK(act2_exp,           i->op[2] = IBX_ACT_EXP)
+BREAK(mode_1,             i->mode = 1)
+BREAK(mode_2,             i->mode = 2)
+BREAK(op0_max,            i->op[0] = IBX_ALU_MAX)
+BREAK(unused_imm0,        i->imm[0] = 1.0f)
+BREAK(unused_imm1,        i->imm[1] = 1.0f)
+BREAK(unused_imm2,        i->imm[2] = 1.0f)
+BREAK(unused_imm3,        i->imm[3] = NAN)
+BREAK(unused_pattern0,    i->pattern[0] = 1)
+BREAK(unused_pattern1,    i->pattern[1] = 1)
+BREAK(unused_pattern2,    i->pattern[2] = -1)
+BREAK(unused_count,       i->count = 1)
+BREAK(unused_columns,     i->columns = 2)
+BREAK(p_120,              i->partitions = 120)
+BREAK(elements_3,         i->columns = 3)
+BREAK(elements_64,        i->columns = 64; i->count = 1)
+BREAK(count_4097,         i->count = 4097)
+BREAK(count_65537,        i->count = 65537)
+BREAK(count_0,            i->count = 0)
+BREAK(count_33,           i->count = 33)
+BREAK(dst_u8,             i->operand[0].dtype = IBX_DTYPE_U8)
+BREAK(dst_f32,            i->operand[0].dtype = IBX_DTYPE_F32)
+BREAK(index_i16,          i->operand[2].dtype = IBX_DTYPE_I16)
+BREAK(index_f32,          i->operand[2].dtype = IBX_DTYPE_F32)
+BREAK(p_2,                i->partitions = 2)
+BREAK(p_113_at_32,        i->partitions = 97; i->operand[1].partition = 32)
+BREAK(bounds_long,        i->num[3] = 1; i->num[4] = 32769)
+BREAK(topk_7,             i->pattern[0] = 7)
+BREAK(topk_negative,      i->pattern[0] = -1)
+BREAK(topk_513,           i->pattern[0] = 513)
+BREAK(topk_more,          i->count = 513)
+BREAK(on_ibx2,            it->target = "ibx2")
+BREAK(call_unknown,       i->op[0] = IBX_CALL_COUNT)
+BREAK(call_other,         i->op[0] = IBX_CALL_ADD)
+BREAK(src_f64,            i->operand[1].dtype = i->operand[0].dtype = IBX_DTYPE_F64)
+BREAK(src_bool,           i->operand[1].dtype = i->operand[0].dtype = IBX_DTYPE_BOOL)
+BREAK(src_f16,            i->operand[1].dtype = IBX_DTYPE_F16)
+BREAK(condition_i32,      i->operand[3].dtype = IBX_DTYPE_I32)
+BREAK(hbm_two,            i->partitions = 2)
+BREAK(hbm_at_1,           i->operand[1].partition = 1)
+BREAK(hbm_huge,           i->num[3] = 1025)
+BREAK(row_long,           i->partitions = 1; i->num[3] = 2; i->num[4] = 32769; i->operand[0].buffer = i->operand[1].buffer = HBM)
 
 BREAK(two_psum,           i->operand[1].buffer = i->operand[2].buffer = PSUM)
 BREAK(reduce_idle,        i->reduce = IBX_REDUCE_IDLE)
 BREAK(reduce_reset,       i->reduce = IBX_REDUCE_RESET)
 BREAK(reduce_go_on,       i->reduce = IBX_REDUCE_REDUCE)
-BREAK(reduce_load,        i->reduce = IBX_REDUCE_LOAD_REDUCE)
 BREAK(reduce_unknown,     i->reduce = IBX_REDUCE_COUNT)
 BREAK(reduce_start,       i->reduce = IBX_REDUCE_REDUCE; i->imm[1] = 2.0f; i->operand[3].buffer = IBX_NO_BUFFER)
 BREAK(reduce_start_nan,   i->reduce = IBX_REDUCE_RESET_REDUCE; i->imm[1] = NAN)
@@ -829,14 +1118,12 @@ BREAK(op1_not_equal,      i->op[1] = IBX_ALU_NOT_EQUAL)
 BREAK(dst_i32,            i->operand[0].dtype = IBX_DTYPE_I32)
 BREAK(dst_u32,            i->operand[0].dtype = IBX_DTYPE_U32)
 BREAK(dst_i16,            i->operand[0].dtype = IBX_DTYPE_I16)
-BREAK(dst_f32,            i->operand[0].dtype = IBX_DTYPE_F32)
 BREAK(src_u32,            i->operand[1].dtype = IBX_DTYPE_U32)
 BREAK(no_bound,           i->operand[2].buffer = IBX_NO_BUFFER)
 BREAK(imm0_far,           i->imm[0] += 1.0f)
 BREAK(imm1_one,           i->imm[1] = 1.0f)
 BREAK(src_tf32,           i->operand[1].dtype = IBX_DTYPE_TF32)
 BREAK(predicate_wide,     i->operand[2].dtype = IBX_DTYPE_I32)
-BREAK(on_ibx2,            it->target = "ibx2")
 BREAK(on_ibx3,            it->target = "ibx3")
 BREAK(dst_e4m3fn,         i->operand[0].dtype = IBX_DTYPE_F8E4M3FN)
 BREAK(stats_513,          i->num[3] = 27; i->num[4] = 19)
@@ -854,6 +1141,17 @@ BREAK(state_6,            i->num[3] = 1; i->num[4] = 6)
 BREAK(state_24,           i->num[4] = 24)
 BREAK(vector_state,       it->engine = IBX_ENGINE_VECTOR)
 BREAK(range_empty,        i->imm[0] = 1.0f)
+BREAK(p_48,               i->partitions = 48)
+BREAK(scale_u8,           i->operand[2].dtype = IBX_DTYPE_U8)
+BREAK(scale_at_16,        i->operand[2].partition = 16)
+BREAK(dst_x4_fp4,         i->operand[0].dtype = IBX_DTYPE_F4E2M1FNX4)
+BREAK(no_register,        i->index_register = 0; i->index_slot = 0)
+BREAK(slot_alone,         i->index_slot = 1)
+BREAK(index_far,          i->index_register = 65)
+BREAK(index_scalar,       i->index_slot = 2)
+BREAK(index_slot_4,       i->index_slot = 4)
+BREAK(index_num,          i->num[0] = 2)
+BREAK(no_places,          i->count = 0)
 BREAK(range_nan,          i->imm[0] = NAN)
 
 static const rule rules[] = {
@@ -934,8 +1232,8 @@ static const rule rules[] = {
     {good_select,            op0_unused,        "op0 is 1"},
     {good_reciprocal,        op0_unused,        "op0 is 1"},
     {good_moving,            op0_unused,        "op0 is 1"},
-    {good_activation,        act_unknown,       "op0 is 21"},
-    {good_activation_reduce, act_unknown,       "op0 is 21"},
+    {good_activation,        act_unknown,       "op0 is 26"},
+    {good_activation_reduce, act_unknown,       "op0 is 26"},
     {good_tensor_tensor,     op0_bits,          "integers of one width"},
     {good_scan,              op0_bits,          "only arithmetic"},
     {good_scalar_tensor,     op1_bits,          "only arithmetic"},
@@ -996,6 +1294,7 @@ static const rule rules[] = {
     {good_dma,               dst_i64,           "move unconverted only"},
     {good_dma,               src_u64,           "move unconverted only"},
     {good_dma,               src_packed,        "move unconverted only"},
+    {good_dma,               dst_packed,        "packed types move unconverted only"},
     {good_gather,            index_type,        "u32 is needed"},
     {good_gather,            index_hbm,         "the source must be in hbm"},
     {good_gather,            table_sbuf,        "the source must be in hbm"},
@@ -1007,6 +1306,95 @@ static const rule rules[] = {
     {good_register_move,     reg_64,            "register 64; there are 64"},
     {good_register_move,     reg_unset,         "register 255"},
     {good_register_load,     reg_64,            "register 64; there are 64"},
+    {good_constant_bias,     bias_on_ibx2,      "the bias is 0.5; on ibx2 only 0"},
+    {good_activation,        reduce_load,       "does not take the command 4"},
+    {good_activation_reduce, reduce_row,        "does not take the command 2"},
+    {good_copy,              reduce_row,        "does not take the command 2"},
+    {good_scalar_on_scalar,  on_ibx2,           "engine scalar of ibx2 cannot run it"},
+    {good_scalar_on_scalar,  op0_add,           "op0 is add, op1 is add; scalar computes"},
+    {good_scalar_on_scalar,  op0_max_alone,     "scalar computes multiply and add"},
+    {good_scalar_on_scalar,  op1_subtract,      "scalar computes multiply and add"},
+    {good_activate2,         on_ibx3,           "ibx3 does not have it"},
+    {good_activate2,         op0_add,           "op0 is add, op1 is subtract, which is no pair"},
+    {good_activate2,         op1_bypass,        "op1 is bypass; leave operand 3"},
+    {good_activate2,         op0_bypass,        "op0 is bypass; leave operand 2"},
+    {good_activate2_alone,   bypass_imm,        "op0 is bypass"},
+    {good_activate2_alone,   bypass_reverse,    "op0 is bypass"},
+    {good_activate2,         op3_bypass,        "op3 is bypass; add, max, min"},
+    {good_activate2,         op3_multiply,      "op3 is multiply; add, max, min"},
+    {good_activate2_alone,   op3_add,           "op3 is add; idle reduces nothing"},
+    {good_activate2,         act2_unknown,      "op2 is 26, the last is 25"},
+    {good_activate2,         act2_exp,          "imm2 has no meaning here"},
+    {good_activate2,         unused_imm3,       "imm3 has no meaning here"},
+    {good_activate2,         unused_count,      "count has no meaning here"},
+    {good_copy,              mode_1,            "mode 1 does not exist"},
+    {good_partition_reduce,  mode_2,            "mode 2 does not exist"},
+    {good_average,           op0_max,           "an average adds"},
+    {good_iota_affine,       imm_fraction,      "whole number"},
+    {good_iota_affine,       unused_imm1,       "imm1 has no meaning here"},
+    {good_iota_affine,       unused_imm2,       "imm2 has no meaning here"},
+    {good_iota_affine,       unused_imm3,       "imm3 has no meaning here"},
+    {good_iota_affine,       unused_columns,    "columns has no meaning here"},
+    {good_affine_select,     op0_max,           "max, which does not compare"},
+    {good_affine_select,     op0_bits,          "only arithmetic"},
+    {good_affine_select,     imm_nan,           "whole number"},
+    {good_affine_select,     src_hbm,           "only a DMA reaches"},
+    {good_affine_select,     src_psum,          "gpsimd does not reach"},
+    {good_local_gather,      p_120,             "120 partitions; whole groups of 16"},
+    {good_local_gather,      elements_3,        "3 elements an index"},
+    {good_local_gather,      elements_64,       "64 elements an index"},
+    {good_local_gather,      count_4097,        "count is 4097; 1 to 4096"},
+    {good_local_gather,      count_0,           "count is 0"},
+    {good_local_gather,      src_bf16,          "they must be equal"},
+    {good_local_gather,      index_i16,         "u16 is needed"},
+    {good_local_gather,      unused_imm0,       "imm0 has no meaning here"},
+    {good_local_gather,      unused_pattern0,   "pattern0 has no meaning here"},
+    {good_n_gather,          count_65537,       "65537 elements a partition"},
+    {good_n_gather,          count_0,           "count is 0"},
+    {good_n_gather,          index_f32,         "u32 is needed"},
+    {good_n_gather,          dst_u8,            "they must be equal"},
+    {good_bounds,            p_2,               "2 partitions; it works on one"},
+    {good_bounds,            bounds_long,       "65538 elements a partition"},
+    {good_bounds,            dst_u8,            "i32 or f32 is needed"},
+    {good_bounds,            src_bf16,          "i32 or f32 is needed"},
+    {good_bounds,            unused_count,      "count has no meaning here"},
+    {good_nonzero,           on_ibx2,           "ibx2 does not have it"},
+    {good_nonzero,           dst_f32,           "i32 is needed"},
+    {good_nonzero,           src_bf16,          "i32 or f32 is needed"},
+    {good_nonzero,           unused_pattern2,   "pattern2 has no meaning here"},
+    {good_nonzero,           p_113_at_32,       "97 partitions from 32"},
+    {good_topk,              on_ibx2,           "ibx2 does not have it"},
+    {good_topk,              topk_7,            "pattern0 is 7; 8 to 65535"},
+    {good_topk,              topk_negative,     "pattern0 is -1"},
+    {good_topk,              topk_513,          "pattern0 is 513; 1 to 512"},
+    {good_topk,              topk_more,         "count is 513; 1 to 512"},
+    {good_topk,              count_0,           "count is 0"},
+    {good_topk,              p_120,             "whole groups of 16"},
+    {good_topk,              dst_f32,           "bf16 is needed"},
+    {good_topk,              src_f16,           "bf16 is needed"},
+    {good_topk,              index_f32,         "u32 is needed"},
+    {good_topk,              unused_pattern1,   "pattern1 has no meaning here"},
+    {good_call,              call_unknown,      "op0 is 23, the last is 22"},
+    {good_call,              call_other,        "add is run by gpsimd_call2"},
+    {good_call,              unused_count,      "count is 1; 0 to 0"},
+    {good_call,              unused_imm0,       "imm0 has no meaning here"},
+    {good_call,              src_bool,          "integers are needed"},
+    {good_call,              dst_u8,            "the source's type is needed"},
+    {good_call,              src_psum,          "gpsimd does not reach"},
+    {good_call,              row_long,          "the number of elements is 65538"},
+    {good_call2,             dst_f32,           "bool or u8 is needed"},
+    {good_call_gather,       src_f64,           "any type but f64 is needed"},
+    {good_call2,             src_f16,           "the source's type is needed"},
+    {good_call_gather,       count_0,           "count is 0; 1 to 65536"},
+    {good_call_gather,       index_i16,         "i32 or i64 is needed"},
+    {good_suppress,          src_f16,           "f32 is needed"},
+    {good_suppress,          count_33,          "count is 33; 1 to 32"},
+    {good_call3,             condition_i32,     "bool or u8 is needed"},
+    {good_call_pair,         count_33,          "count is 33; 1 to 32"},
+    {good_call_pair,         index_f32,         "i32 or i64 is needed"},
+    {good_call_hbm,          hbm_two,           "hbm, which has one partition"},
+    {good_call_hbm,          hbm_at_1,          "hbm, which has one partition"},
+    {good_call_hbm,          hbm_huge,          "hbm allows 16777216"},
     {good_register_load,     src_float,         "not a 32-bit integer"},
     {good_copy,               reduce_load,       "does not take the command 4 (load_reduce)"},
     {good_scalar_reduce,      reduce_reset,      "does not take the command 1 (reset)"},
@@ -1087,6 +1475,21 @@ static const rule rules[] = {
     {good_rand2,              dst_e4m3fn,        "use f8e4m3"},
     {good_rand2,              range_empty,       "from 1 to 1 there is no range"},
     {good_rand2,              range_nan,         "there is no range"},
+    {good_dynamic,            no_register,       "no register moves an operand"},
+    {good_copy,               slot_alone,        "operand 1 is moved by no register"},
+    {good_dynamic,            index_far,         "register 64; there are 64"},
+    {good_dynamic,            index_scalar,      "operand 2, which a register moves, is no tensor"},
+    {good_dynamic,            index_slot_4,      "operand 4, which a register moves"},
+    {good_dynamic,            index_num,         "belongs to the register"},
+    {good_dynamic,            no_places,         "0 places"},
+    {good_dynamic,            int_on_ibx2,       "through fp32 on ibx2"},
+    {good_quantize,           on_ibx3,           "target ibx3 does not have it"},
+    {good_quantize,           src_psum,          "source is in psum"},
+    {good_quantize,           src_float,         "f16 and bf16 are quantized"},
+    {good_quantize,           dst_x4_fp4,        "f8e5m2x4 or f8e4m3fnx4"},
+    {good_quantize,           scale_u8,          "scales are f8e8m0"},
+    {good_quantize,           scale_at_16,       "first four places of a quadrant"},
+    {good_quantize,           p_48,              "48 partitions are no multiple of 32"},
     {good_dropout,            src_bf16,          "must be as the destination"},
 };
 // clang-format on

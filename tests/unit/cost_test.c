@@ -78,12 +78,21 @@ static const row rows[] = {
     {IBX_OP_activation,      S, 512, { 512,  512,  256}, {SBUF, F16, 0},  {PSUM, BF16, 0}, {0}, {IBX_ACT_EXP}},
     {IBX_OP_activation,      S,   1, {  64,   64,   64}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ACT_EXP}},
     {IBX_OP_activation_reduce, S, 512, {576,  576,  576}, {SBUF, F32, 0}, {SBUF, F32, 0},  {0}, {IBX_ACT_EXP}},
+    {IBX_OP_tensor_scalar,   S, 512, { 512,  512,  512}, {SBUF, F32, 0},  {PSUM, F32, 0},  {0}, {MUL, ADD}},
+    {IBX_OP_tensor_scalar,   S, 512, { 512,  512,  256}, {SBUF, BF16, 0}, {SBUF, F16, 0},  {0}, {MUL}},
+    {IBX_OP_activate2,       S, 512, { 512,  512,  512}, {SBUF, F32, 0},  {PSUM, F32, 0},  {0}, {MUL, ADD}},
+    {IBX_OP_activate2,       S, 512, { 512,  512,  256}, {SBUF, BF16, 0}, {PSUM, BF16, 0}, {0}, {MUL, ADD}},
+    {IBX_OP_activate2,       S,   1, {  64,   64,   64}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
     // GpSimd: 150 + N; partition_reduce is our guess.
     {IBX_OP_tensor_copy,     G, 512, { 662,  662,  662}, {SBUF, BF16, 0}, {SBUF, BF16, 0}, {0}, {0}},
     {IBX_OP_tensor_scalar,   G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {ADD}},
     {IBX_OP_tensor_tensor,   G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {SBUF, F32, 0},  {SBUF, F32, 0}, {ADD}},
     {IBX_OP_memset,          G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {0}, {0}, {0}},
     {IBX_OP_iota,            G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {0}, {0}, {0}},
+    {IBX_OP_iota_affine,     G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {0}, {0}, {0}},
+    {IBX_OP_affine_select,   G, 512, { 662,  662,  662}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
+    {IBX_OP_sequence_bounds, G, 100, { 950,  950,  950}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
+    {IBX_OP_nonzero_with_count, G, 100, {950, 950, 950}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
     {IBX_OP_partition_reduce,G, 100, { 950,  950,  950}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {ADD}},
     // tensor_scalar: max(II, N) with the modes of tensor_copy.
     {IBX_OP_tensor_scalar,   V, 512, { 512,  512,  512}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {ADD, MUL}},
@@ -140,6 +149,9 @@ static const row rows[] = {
     {IBX_OP_dropout,         V, 512, { 512,  512,  512}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {0}},
     {IBX_OP_set_rng_seed,    V,   1, {  64,   64,   64}, {0}, {SBUF, F32, 0}, {0}, {0}},
     {IBX_OP_rand_set_state,  G,   6, { 150,  150,  150}, {0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_tensor_copy_dynamic, V, 64, { 600,  600,  600}, {SBUF, F32, 0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_tensor_copy_dynamic, G, 900, {900,  900,  900}, {SBUF, F32, 0}, {SBUF, F32, 0}, {0}, {0}},
+    {IBX_OP_quantize_mx,     V, 128, { 512,  512,  128}, {SBUF, F32, 0},  {SBUF, F32, 0},  {SBUF, F32, 0}, {0}},
     // GpSimd: rsqrt a quarter as fast as Scalar's.
     {IBX_OP_tensor_scalar,   G, 100, { 550,  550,  550}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ALU_RSQRT}},
     {IBX_OP_tensor_scalar,   G, 100, { 250,  250,  250}, {SBUF, F32, 0},  {SBUF, F32, 0},  {0}, {IBX_ALU_ABS}},
@@ -181,6 +193,75 @@ static void formulas_give_the_published_cycles(void **state) {
       }
     }
   }
+}
+
+static uint32_t gpsimd_cycles(const char *target, const ibx_insn *insn) {
+  return ibx_insn_cost_get(ibx_machine_find(target), IBX_ENGINE_GPSIMD, insn,
+                           places)
+      .issue_cycles;
+}
+
+static ibx_insn gather(ibx_opcode opcode, uint32_t count, uint8_t e,
+                       ibx_dtype dtype) {
+  ibx_insn insn = ibx_insn_make(opcode);
+  insn.partitions = 128;
+  insn.num[4] = 1000;
+  insn.count = count;
+  insn.columns = e;
+  for (uint16_t i = 0; i < 3; i++) {
+    insn.operand[i] = (ibx_operand){
+        .buffer = SBUF, .dtype = (uint8_t)dtype, .step = {0, 0, 0, 0, 1}};
+  }
+  return insn;
+}
+
+// ISA local_gather: 150 + (count * e) * C, C = ((28 + 4e) / 4e) / min(4 / bytes,
+// e): 8 cycles an element of 2 bytes alone, 0.61 in runs of 32.
+static void gathers_are_faster_in_long_runs(void **state) {
+  (void)state;
+  ibx_insn insn = gather(IBX_OP_local_gather, 64, 1, BF16);
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 64 * 8);
+  insn.columns = 32;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 64 * 39 / 2);
+  insn = gather(IBX_OP_local_gather, 10, 4, F32);
+  assert_int_equal(gpsimd_cycles("ibx2", &insn), 150 + 10 * 11);
+  insn = gather(IBX_OP_local_gather, 10, 4, U8);
+  assert_int_equal(gpsimd_cycles("ibx2", &insn), 150 + 28);
+  // nc_n_gather: 150 for each group of 512.
+  insn = gather(IBX_OP_nc_n_gather, 512, 1, F32);
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 8 * 512);
+  insn.count = 1025;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 3 * 150 + 8 * 1025);
+}
+
+// ISA topk: 4n + K.
+static void topk_costs_four_cycles_an_element(void **state) {
+  (void)state;
+  ibx_insn insn = gather(IBX_OP_topk, 64, 1, BF16);
+  insn.pattern[0] = 16000;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 4 * 16000 + 64);
+}
+
+// hardware.md section 6: 150 + 8 cycles an element of each lane, and traffic.
+static void a_library_call_pays_for_work_and_traffic(void **state) {
+  (void)state;
+  ibx_insn insn = gather(IBX_OP_gpsimd_call2, 0, 1, IBX_DTYPE_I64);
+  insn.op[0] = IBX_CALL_DIVIDE;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 8 * 1000);
+  // In HBM the lanes share 1000 elements: 8 each. 24000 bytes at 368 GB/s are
+  // 65.2 ns or 79 cycles of 1.2 GHz, after 850 ns or 1020 cycles.
+  insn.partitions = 1;
+  for (size_t i = 0; i < 3; i++)
+    insn.operand[i].buffer = HBM;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 8 * 8 + 1020 + 79);
+  // 272 GB/s and 1.4 GHz: 1190 + 124.
+  assert_int_equal(gpsimd_cycles("ibx2", &insn), 150 + 8 * 8 + 1190 + 124);
+  insn = gather(IBX_OP_gpsimd_call_pair, 0, 1, F32);
+  insn.op[0] = IBX_CALL_SORT_ASCENDING;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 8 * 1000 * 10);
+  insn.op[0] = IBX_CALL_TOP;
+  insn.count = 5;
+  assert_int_equal(gpsimd_cycles("ibx3", &insn), 150 + 8 * (1000 + 5 * 10));
 }
 
 static ibx_insn matmul(ibx_opcode opcode, uint8_t partitions, uint8_t columns,
@@ -355,6 +436,9 @@ static void every_instruction_has_a_cost(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(formulas_give_the_published_cycles),
+      cmocka_unit_test(gathers_are_faster_in_long_runs),
+      cmocka_unit_test(topk_costs_four_cycles_an_element),
+      cmocka_unit_test(a_library_call_pays_for_work_and_traffic),
       cmocka_unit_test(loading_the_array_is_four_times_as_fast),
       cmocka_unit_test(a_transpose_costs_its_partitions),
       cmocka_unit_test(evacuating_a_tile_takes_the_stated_time),

@@ -920,6 +920,155 @@ static void invert_turns_every_bit(void **state) {
   bench_destroy(b);
 }
 
+// --- MX types -----------------------------------------------------------------
+
+// The code whose value is nearest, of two the even one.
+static uint8_t nearest_code(ibx_dtype dtype, double value) {
+  int best = 0;
+  double distance = INFINITY;
+  for (int code = 0; code < 256; code++) {
+    uint8_t byte = (uint8_t)code;
+    float known;
+    ibx_dtype_load_f32(dtype, &byte, &known, 1);
+    if (!isfinite(known) || (signbit(known) != 0) != (signbit(value) != 0)) {
+      continue;
+    }
+    double here = fabs((double)known - value);
+    if (here < distance || (here == distance && code % 2 == 0)) best = code;
+    if (here < distance) distance = here;
+  }
+  return (uint8_t)best;
+}
+
+// 8 partitions x 4 elements of one scale.
+static void expect_group(bench *b, const ibx_insn *insn, uint32_t p,
+                         uint32_t i) {
+  bool is_e5m2 = insn->operand[0].dtype == IBX_DTYPE_F8E5M2X4;
+  ibx_dtype dtype = is_e5m2 ? IBX_DTYPE_F8E5M2 : IBX_DTYPE_F8E4M3FN;
+  ibx_insn flat = *insn; // src is a row of 4N
+  flat.num[4] *= 4;
+  double most = 0;
+  bool is_nan = false;
+  for (uint32_t k = 0; k < 32; k++) {
+    double value = (double)get(b, &flat, 1, p + k / 4, 4 * i + k % 4);
+    is_nan = is_nan || !isfinite(value);
+    most = fmax(most, fabs(value));
+  }
+  int power = -127;
+  if (most > 0 && !is_nan) {
+    power = (int)floor(log2(most)) - (is_e5m2 ? 14 : 7);
+  }
+  if (power < -127) power = -127;
+  put_bits(b, insn, 2, p / 32 * 32 + p % 32 / 8, i,
+           is_nan ? 255 : (uint32_t)(power + 127));
+  for (uint32_t k = 0; k < 32; k++) {
+    double value = (double)get(b, &flat, 1, p + k / 4, 4 * i + k % 4);
+    uint8_t code = is_nan ? (is_e5m2 ? 0x7e : 0x7f)
+                          : nearest_code(dtype, ldexp(value, -power));
+    address(b, b->after, insn, 0, p + k / 4, i)[k % 4] = code;
+  }
+}
+
+// Numbers of all sizes in groups of alike ones, with zeros and NaNs.
+static void fill_sizes(bench *b, const ibx_insn *insn) {
+  ibx_insn flat = *insn;
+  flat.num[4] *= 4;
+  bool is_f16 = insn->operand[1].dtype == IBX_DTYPE_F16;
+  for (uint32_t i = 0; i < flat.num[4]; i++) {
+    for (uint32_t p = 0; p < insn->partitions; p++) {
+      int size = (int)(i / 4 * 37 + p / 8 * 11) % (is_f16 ? 38 : 250);
+      float value =
+          ldexpf(world_float(&b->random, 1), size - (is_f16 ? 22 : 130));
+      if (i / 4 % 5 == 4) value = 0;
+      if (below(b, 2000) == 0) value = below(b, 2) ? NAN : INFINITY;
+      ibx_dtype_store_f32((ibx_dtype)insn->operand[1].dtype, &value,
+                          address(b, b->sim->memory, &flat, 1, p, i), 1);
+    }
+  }
+}
+
+static void groups_are_scaled_to_mx_types(void **state) {
+  (void)state;
+  static const uint8_t tiles[] = {32, 64, 96, 128};
+  bench *b = bench_create(IBX_TARGET_ibx4, V, 21);
+  for (int t = 0; t < TRIES / 3; t++) {
+    ibx_insn insn = ibx_insn_make(IBX_OP_quantize_mx);
+    insn.partitions = tiles[below(b, 4)];
+    insn.num[4] = 1 + below(b, 20);
+    for (uint16_t slot = 0; slot < 3; slot++) {
+      insn.operand[slot] = words_at(4 * below(b, 100));
+      insn.operand[slot].buffer = (uint16_t)(B_SBUF + slot);
+      insn.operand[slot].step[4] = 1 + (int32_t)below(b, 3);
+    }
+    insn.operand[0].dtype =
+        below(b, 2) ? IBX_DTYPE_F8E5M2X4 : IBX_DTYPE_F8E4M3FNX4;
+    insn.operand[1].dtype = below(b, 2) ? IBX_DTYPE_F16 : IBX_DTYPE_BF16;
+    insn.operand[2].dtype = IBX_DTYPE_F8E8M0;
+    insn.operand[2].partition = (uint8_t)(4 * below(b, 4));
+    start(b, &insn, 1);
+    fill_sizes(b, &insn);
+    size_t size = (size_t)b->sim->memory_bytes[IBX_SPACE_SBUF];
+    memcpy(b->before[IBX_SPACE_SBUF], b->sim->memory[IBX_SPACE_SBUF], size);
+    memcpy(b->after[IBX_SPACE_SBUF], b->sim->memory[IBX_SPACE_SBUF], size);
+    run(b);
+    for (uint32_t p = 0; p < insn.partitions; p += 8) {
+      for (uint32_t i = 0; i < insn.num[4]; i++) {
+        expect_group(b, &insn, p, i);
+      }
+    }
+    expect_same(b, &insn, 1);
+  }
+  bench_destroy(b);
+}
+
+// --- dynamic copies -----------------------------------------------------------
+
+// Row 2 of a table, by a register, from it or to it; row 3 is none of the three.
+static void a_register_picks_the_row(void **state) {
+  (void)state;
+  for (uint32_t row = 2; row < 4; row++) {
+    for (uint8_t slot = 0; slot < 2; slot++) {
+      bench *b = bench_create(IBX_TARGET_ibx3, V, 3);
+      ibx_insn insns[] = {ibx_insn_make(IBX_OP_register_move),
+                          ibx_insn_make(IBX_OP_tensor_copy_dynamic)};
+      insns[0].reg[0] = 5;
+      insns[0].count = row;
+      ibx_insn *copy = &insns[1];
+      copy->partitions = 128;
+      copy->num[4] = 7;
+      copy->index_register = 6;
+      copy->index_slot = slot;
+      copy->count = 3;
+      copy->operand[0] = words_at(4);
+      copy->operand[1] = words_at(1024);
+      copy->operand[slot].step[0] = 10;
+      start(b, insns, 2);
+      ibx_sim_options options = {.order = IBX_SIM_ORDER_PROGRAM};
+      ibx_sim_memory memory = {.hbm = b->w.hbm};
+      ibx_status status = ibx_sim_run(b->sim, &options, &memory, &b->w.err);
+      if (row == 3) {
+        assert_int_equal(status, IBX_DEVICE_ERROR);
+        assert_non_null(strstr(b->w.err.message, "has 3 places"));
+      } else {
+        ibx_insn plain = *copy;
+        plain.opcode = IBX_OP_rng; // so that shapes are those of the space
+        plain.operand[slot].offset += 20 * 4;
+        for (uint32_t p = 0; p < 128; p++) {
+          for (uint32_t i = 0; i < 7; i++) {
+            memcpy(address(b, b->after, &plain, 0, p, i),
+                   b->sim->memory[IBX_SPACE_SBUF] +
+                       (address(b, b->after, &plain, 1, p, i) -
+                        b->after[IBX_SPACE_SBUF]),
+                   4);
+          }
+        }
+        expect_same(b, insns, 2);
+      }
+      bench_destroy(b);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(accumulators_go_through_several_instructions),
@@ -930,6 +1079,8 @@ int main(void) {
       cmocka_unit_test(seeds_repeat_and_differ),
       cmocka_unit_test(numbers_are_uniform),
       cmocka_unit_test(statistics_are_those_of_all_elements),
+      cmocka_unit_test(groups_are_scaled_to_mx_types),
+      cmocka_unit_test(a_register_picks_the_row),
       cmocka_unit_test(unary_operators_see_one_side),
       cmocka_unit_test(invert_turns_every_bit),
   };

@@ -56,6 +56,7 @@ typedef struct pipeline {
   world w;
   float in[ROWS * COLUMNS], out[ROWS * COLUMNS];
   ibx_insn *multiply; // waits for the load
+  ibx_insn *store;    // waits for the product
 } pipeline;
 
 // sync: in -> a    vector: b = 2 a    sync: b -> out
@@ -78,7 +79,7 @@ static pipeline *pipeline_create(void) {
   world_add(w, IBX_ENGINE_SYNC, world_signal(load, 1, pieces));
   ibx_insn multiply = world_wait(scale(b, a, 2), 1, pieces);
   p->multiply = world_add(w, IBX_ENGINE_VECTOR, world_signal(multiply, 2, 1));
-  world_add(w, IBX_ENGINE_SYNC, world_wait(store, 2, 1));
+  p->store = world_add(w, IBX_ENGINE_SYNC, world_wait(store, 2, 1));
   return p;
 }
 
@@ -118,6 +119,37 @@ static void lowered_wait_shows_itself(void **state) {
   // The order that hides the mistake.
   assert_int_equal(world_run(&p->w, IBX_SIM_ORDER_PROGRAM, 0), IBX_OK);
   assert_true(is_doubled(p));
+  free(p);
+}
+
+// A bit for each adversarial order that gives other numbers.
+static unsigned adversaries_that_differ(pipeline *p) {
+  unsigned differ = 0;
+  for (unsigned i = 0; i < IBX_SIM_ADVERSARIES; i++) {
+    memset(p->out, 0, sizeof(p->out));
+    if (world_run(&p->w, IBX_SIM_ORDER_ADVERSARIAL, i) != IBX_OK) {
+      fail_msg("%s", p->w.err.message);
+    }
+    differ |= is_doubled(p) ? 0 : 1u << i;
+  }
+  return differ;
+}
+
+// An instruction that comes too early is felt where its engine runs ahead, a DMA
+// where its pieces run as soon as they may.
+static void adversaries_show_what_is_lost(void **state) {
+  (void)state;
+  const unsigned lazy = (1u << IBX_ENGINE_COUNT) - 1;
+  const unsigned vector_ahead = 1u
+                                << (IBX_ENGINE_COUNT - 1 - IBX_ENGINE_VECTOR);
+  pipeline *p = pipeline_create();
+  assert_int_equal(adversaries_that_differ(p), 0);
+  uint16_t value = p->multiply->wait_value;
+  p->multiply->wait_value = 0;
+  assert_true((adversaries_that_differ(p) & vector_ahead) != 0);
+  p->multiply->wait_value = value;
+  p->store->wait_value = 0;
+  assert_true((adversaries_that_differ(p) & ~lazy) != 0);
   free(p);
 }
 
@@ -301,6 +333,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ordered_program_is_right_in_every_order),
       cmocka_unit_test(lowered_wait_shows_itself),
+      cmocka_unit_test(adversaries_show_what_is_lost),
       cmocka_unit_test(same_seed_gives_the_same_run),
       cmocka_unit_test(deadlock_names_engine_and_semaphore),
       cmocka_unit_test(waiting_consumes),

@@ -783,6 +783,134 @@ static void idle_forgets_accumulators_of_vector(void **state) {
   REFUSE(&f.t, "accumulators of scalar");
 }
 
+// nonzero_with_count reads and writes the first partition of each core: nothing
+// else of src need be written, and nothing else of dst is.
+static void cores_touch_their_first_partition(void **state) {
+  (void)state;
+  tiny t;
+  tiny_init(&t);
+  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint16_t b = tiny_sbuf(&t, "b", 64, 128);
+  for (uint8_t p = 0; p < 64; p += 32) {
+    ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 0, 16);
+    zero->partitions = 17;
+    zero->operand[0].partition = p;
+  }
+  ibx_insn *find =
+      tiny_add(&t, IBX_ENGINE_GPSIMD, ibx_insn_make(IBX_OP_nonzero_with_count));
+  find->partitions = 64;
+  find->num[4] = 16;
+  find->operand[0] =
+      (ibx_operand){.buffer = b, .dtype = IBX_DTYPE_I32, .step = {[4] = 1}};
+  find->operand[1] =
+      (ibx_operand){.buffer = a, .dtype = IBX_DTYPE_F32, .step = {[4] = 1}};
+  ibx_insn *use = tiny_copy(&t, IBX_ENGINE_GPSIMD, a, 0, b, 4, 16);
+  use->partitions = 1;
+  use->operand[1].partition = 32;
+  ACCEPT(&t);
+  use->partitions = 2;
+  REFUSE(&t, "bytes of b that were not written");
+  use->partitions = 1;
+  t.insns[IBX_ENGINE_GPSIMD][1].partitions = 16;
+  REFUSE(&t, "bytes of a that were not written");
+}
+
+// A library call reaches HBM itself, in the order of its engine.
+static void a_library_call_is_seen_in_hbm(void **state) {
+  (void)state;
+  tiny t;
+  tiny_init(&t);
+  uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 512);
+  uint16_t y = tiny_hbm(&t, "y", IBX_BUFFER_OUTPUT, 512, 512);
+  uint16_t h = tiny_hbm(&t, "h", IBX_BUFFER_SCRATCH, 1024, 512);
+  ibx_insn *sort =
+      tiny_add(&t, IBX_ENGINE_GPSIMD, ibx_insn_make(IBX_OP_gpsimd_call_pair));
+  sort->op[0] = IBX_CALL_SORT_ASCENDING;
+  sort->num[4] = 64;
+  const uint16_t buffers[] = {h, x, y};
+  for (size_t slot = 0; slot < 3; slot++) {
+    sort->operand[slot] = (ibx_operand){
+        .buffer = buffers[slot], .dtype = IBX_DTYPE_I64, .step = {[4] = 1}};
+  }
+  ACCEPT(&t);
+  // Its result is moved by a DMA, which has to wait for it.
+  ibx_insn *move = tiny_dma(&t, IBX_ENGINE_SYNC, y, 0, h, 0, 1, 512);
+  sort->operand[2].buffer = h;
+  sort->operand[0].buffer = h;
+  REFUSE(&t, " h");
+  tiny_signal(sort, 1, 1);
+  tiny_wait(move, 1, 1);
+  ACCEPT(&t);
+  sort->num[4] = 65;
+  REFUSE(&t, "bytes 0 to 519 leave the 512 of x");
+  sort->num[4] = 63;
+  REFUSE(&t, "bytes of h that were not written");
+  sort->num[4] = 64;
+  sort->operand[0].buffer = x;
+  REFUSE(&t, "x, which is read-only");
+}
+
+// What activation_reduce leaves in Scalar's accumulators may be read.
+static void sums_of_scalar_are_read(void **state) {
+  (void)state;
+  tiny t;
+  tiny_init(&t);
+  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint16_t b = tiny_sbuf(&t, "b", 64, 64);
+  ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
+  tiny_signal(zero, 1, 1);
+  ibx_insn *sum = tiny_copy(&t, IBX_ENGINE_SCALAR, a, 0, a, 0, 16);
+  tiny_wait(sum, 1, 1);
+  sum->opcode = IBX_OP_activation;
+  ibx_insn *read =
+      tiny_add(&t, IBX_ENGINE_SCALAR, ibx_insn_make(IBX_OP_read_accumulator));
+  read->partitions = 128;
+  read->operand[0] =
+      (ibx_operand){.buffer = b, .dtype = IBX_DTYPE_F32, .step = {[4] = 1}};
+  REFUSE(&t, "accumulators of scalar");
+  sum->reduce = IBX_REDUCE_REDUCE;
+  REFUSE(&t, "accumulators of scalar");
+  sum->reduce = IBX_REDUCE_RESET;
+  ACCEPT(&t);
+  sum->reduce = IBX_REDUCE_RESET_REDUCE;
+  ACCEPT(&t);
+  sum->reduce = IBX_REDUCE_IDLE;
+  sum->opcode = IBX_OP_activation_reduce;
+  sum->operand[3] = (ibx_operand){.buffer = b, .offset = 4};
+  ACCEPT(&t);
+}
+
+// A register picks one of four places: all are read, or may be written.
+static void a_register_moves_an_operand_within_its_places(void **state) {
+  (void)state;
+  for (uint8_t slot = 0; slot < 2; slot++) {
+    tiny t;
+    tiny_init(&t);
+    uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+    uint16_t b = tiny_sbuf(&t, "b", 64, 16);
+    ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
+    tiny_zero(&t, IBX_ENGINE_VECTOR, b, 0, 4);
+    ibx_insn *copy = tiny_copy(&t, IBX_ENGINE_VECTOR, slot == 0 ? a : b, 0,
+                               slot == 0 ? b : a, 0, 4);
+    copy->opcode = IBX_OP_tensor_copy_dynamic;
+    copy->index_register = 1;
+    copy->index_slot = slot;
+    copy->operand[slot].step[0] = 4;
+    copy->count = 4;
+    ACCEPT(&t);
+    copy->count = 5;
+    REFUSE(&t, "leave the 64 of a");
+    copy->count = 4;
+    zero->num[4] = 12; // the last place is nothing
+    REFUSE(&t, "not written");
+    copy->count = 3;
+    ACCEPT(&t);
+    // Another engine that does not wait.
+    tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 32, 2);
+    REFUSE(&t, "unordered with");
+  }
+}
+
 static void a_program_that_takes_forever_is_too_long(void **state) {
   (void)state;
   tiny t;
@@ -914,6 +1042,10 @@ int main(void) {
       cmocka_unit_test(accumulators_are_set_before_they_are_used),
       cmocka_unit_test(accumulators_of_other_partitions_do_not_count),
       cmocka_unit_test(idle_forgets_accumulators_of_vector),
+      cmocka_unit_test(cores_touch_their_first_partition),
+      cmocka_unit_test(a_library_call_is_seen_in_hbm),
+      cmocka_unit_test(sums_of_scalar_are_read),
+      cmocka_unit_test(a_register_moves_an_operand_within_its_places),
       cmocka_unit_test(loops_move_addresses),
       cmocka_unit_test(loops_nest_and_match),
       cmocka_unit_test(a_program_that_takes_forever_is_too_long),

@@ -1069,6 +1069,37 @@ static void loads_may_exceed_the_semaphores(void **state) {
   }
 }
 
+static ibx_status try_schedule(bench *b, ibx_error *err) {
+  ibx_mir mir = {.machine = b->machine,
+                 .steps = b->steps,
+                 .step_count = b->step_count,
+                 .buffers = b->buffers,
+                 .buffer_count = b->buffer_count};
+  return ibx_codegen_schedule(&mir, &b->arena, b->entry.streams, err);
+}
+
+// Random numbers come in an order, and a register moves addresses: neither is
+// seen in what the steps touch.
+static void what_footprints_do_not_show_is_refused(void **state) {
+  (void)state;
+  for (int moves = 0; moves < 2; moves++) {
+    bench *b = bench_create(IBX_TARGET_ibx3, 511);
+    add_memset(b);
+    ibx_mir_step *step = &b->steps[b->step_count - 1];
+    step->variant_count = 1;
+    ibx_error err = {0};
+    assert_int_equal(try_schedule(b, &err), IBX_OK);
+    if (moves) {
+      step->variant[0].insn.index_register = 1;
+    } else {
+      step->variant[0].insn.opcode = IBX_OP_rng;
+    }
+    assert_int_equal(try_schedule(b, &err), IBX_INTERNAL);
+    assert_non_null(strstr(err.message, moves ? "register" : "generator"));
+    bench_destroy(b);
+  }
+}
+
 // One step needs more loads than there are semaphores.
 static void one_step_may_need_hundreds_of_loads(void **state) {
   (void)state;
@@ -1177,6 +1208,7 @@ int main(void) {
       cmocka_unit_test(every_order_gives_the_bytes_of_the_program_order),
       cmocka_unit_test(two_runs_give_the_same_streams),
       cmocka_unit_test(loads_may_exceed_the_semaphores),
+      cmocka_unit_test(what_footprints_do_not_show_is_refused),
       cmocka_unit_test(one_step_may_need_hundreds_of_loads),
       cmocka_unit_test(a_pipeline_overlaps_loads_work_and_stores),
   };

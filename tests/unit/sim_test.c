@@ -220,6 +220,14 @@ static double act(uint8_t op, double x, double slope) {
   case IBX_ACT_SIN:
     return d >= 0 ? sin(x) : copysign(1, x) * (d - d * d * d / 6);
   case IBX_ACT_ARCTAN: return atan(x);
+  case IBX_ACT_GELU_DX:
+    return (1 + erf(x / sqrt(2))) / 2 + x * exp(-x * x / 2) / sqrt(2 * pi);
+  case IBX_ACT_GELU_SIGMOID: return x * sigmoid(1.702 * x);
+  case IBX_ACT_GELU_SIGMOID_DX:
+    return sigmoid(1.702 * x) +
+           1.702 * x * sigmoid(1.702 * x) * sigmoid(-1.702 * x);
+  case IBX_ACT_SILU_DX: return sigmoid(x) + x * sigmoid(x) * sigmoid(-x);
+  case IBX_ACT_ERF_DX: return 2 / sqrt(pi) * exp(-x * x);
   case IBX_ACT_COUNT: break;
   }
   fail_msg("function %u is unknown", op);

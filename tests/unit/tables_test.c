@@ -228,6 +228,63 @@ static void every_cost_has_a_formula_and_every_rule_a_scope(void **state) {
   }
 }
 
+// Every slot of a kernel's instruction has its row, and no other has one.
+static void kernels_say_all_of_their_operands(void **state) {
+  (void)state;
+  bool has_row[IBX_CALL_COUNT][IBX_OPERANDS] = {{false}};
+#define IBX_CALL_OPERAND(name, slot, elements, types)                          \
+  assert_false(has_row[IBX_CALL_##name][slot]);                                \
+  has_row[IBX_CALL_##name][slot] = true;
+#include "imbrex/gpsimd_calls.def"
+  const struct {
+    ibx_opcode opcode;
+    const char *upper, *sentence;
+  } rows[] = {
+#define IBX_CALL(name, number, insn, count, lanes, work, row_sentence)         \
+  [number] = {IBX_OP_##insn, #name, row_sentence},
+#include "imbrex/gpsimd_calls.def"
+  };
+  assert_int_equal(IBX_COUNT_OF(rows), IBX_CALL_COUNT);
+  for (uint8_t call = 0; call < IBX_CALL_COUNT; call++) {
+    const ibx_insn_info *info = ibx_insn_get((uint8_t)rows[call].opcode);
+    assert_true(ibx_insn_is_call((uint8_t)rows[call].opcode));
+    assert_true(is_lower_name(ibx_call_name(call)));
+    assert_true(is_lower_of(ibx_call_name(call), rows[call].upper));
+    assert_true(strlen(rows[call].sentence) > 10);
+    for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
+      assert_int_equal(has_row[call][slot], info->slot[slot] != IBX_SLOT_NONE);
+    }
+  }
+  assert_null(ibx_call_name(IBX_CALL_COUNT));
+  assert_false(ibx_insn_is_call(IBX_OP_topk));
+}
+
+// What no instruction's own space tells: results of a given number, and rows.
+static void operands_of_kernels_have_their_shapes(void **state) {
+  (void)state;
+  ibx_insn insn = ibx_insn_make(IBX_OP_gpsimd_call_pair);
+  insn.op[0] = IBX_CALL_TOP;
+  insn.partitions = 5;
+  insn.num[3] = 6;
+  insn.num[4] = 7;
+  insn.count = 42;
+  ibx_operand_shape shape = ibx_insn_shape(&insn, 0);
+  assert_int_equal(shape.partitions, 5);
+  assert_int_equal(shape.num[3], 1);
+  assert_int_equal(shape.num[4], 42);
+  shape = ibx_insn_shape(&insn, 1);
+  assert_int_equal(shape.num[3], 6);
+  assert_int_equal(shape.num[4], 7);
+  insn = ibx_insn_make(IBX_OP_nonzero_with_count);
+  insn.partitions = 33;
+  insn.num[4] = 7;
+  shape = ibx_insn_shape(&insn, 0);
+  assert_int_equal(shape.groups, 3);
+  assert_int_equal(shape.group_step, 16);
+  assert_int_equal(shape.partitions, 1);
+  assert_int_equal(shape.num[4], 8);
+}
+
 static void out_of_table_gives_nothing(void **state) {
   (void)state;
   size_t count = 1;
@@ -253,6 +310,8 @@ int main(void) {
       cmocka_unit_test(operators_are_named_as_their_enumerators),
       cmocka_unit_test(operator_columns_are_read),
       cmocka_unit_test(every_cost_has_a_formula_and_every_rule_a_scope),
+      cmocka_unit_test(kernels_say_all_of_their_operands),
+      cmocka_unit_test(operands_of_kernels_have_their_shapes),
       cmocka_unit_test(out_of_table_gives_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,6 +281,27 @@ static void a_small_dma_takes_its_start_up(void **s) {
   assert_int_equal(o.time.hbm_write_bytes, 0);
 }
 
+// A library call moves what lies in HBM itself: it counts where it is, and its
+// time is that of its cost.
+static void a_library_call_moves_its_own_bytes(void **s) {
+  (void)s;
+  const char *text = ".buffer y hbm output bytes=65536\n"
+                     ".engine gpsimd\n"
+                     "gpsimd_call2 y:u8, x:i32, x:i32 size(100) op0=less\n";
+  outcome o = run(text);
+  assert_int_equal(o.time.hbm_read_bytes, 2 * 100 * 4);
+  assert_int_equal(o.time.hbm_write_bytes, 100);
+  assert_int_equal(o.time.dma_count, 0);
+  uint64_t moved = ibx3()->dma_startup_ps;
+  assert_true(o.time.total_ps > moved);
+  assert_true(o.time.total_ps < moved + cycles(IBX_ENGINE_GPSIMD, 400));
+  // What does not matter to its cost does not change it either: the data.
+  o = run(".buffer y hbm output bytes=65536\n"
+          ".engine gpsimd\n"
+          "gpsimd_call2 y:u8, x:i32, x:i32 size(100) op0=equal\n");
+  assert_int_equal(o.time.total_ps, total(text));
+}
+
 static void a_large_dma_takes_its_bytes(void **s) {
   (void)s;
   outcome o = run(".engine sync\n"
@@ -814,6 +835,7 @@ int main(void) {
       cmocka_unit_test(the_earliest_rise_counts_whoever_comes_first),
       cmocka_unit_test(a_signal_means_that_all_before_it_is_done),
       cmocka_unit_test(a_small_dma_takes_its_start_up),
+      cmocka_unit_test(a_library_call_moves_its_own_bytes),
       cmocka_unit_test(a_large_dma_takes_its_bytes),
       cmocka_unit_test(start_up_overlaps_with_other_dmas),
       cmocka_unit_test(an_issuer_pays_for_hardware_descriptors),
