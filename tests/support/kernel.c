@@ -129,7 +129,7 @@ static void fill_input(const kernel *k, size_t index) {
 }
 
 static bool is_callers(const kernel *k, size_t buffer) {
-  uint8_t kind = k->entry->buffers[buffer].kind;
+  ibx_buffer_kind kind = k->entry->buffers[buffer].kind;
   return kind == IBX_BUFFER_INPUT || kind == IBX_BUFFER_OUTPUT;
 }
 

@@ -176,9 +176,8 @@ static inline void random_members(uint64_t *r, const ibx_insn_info *info,
   }
   for (size_t i = 0; i < IBX_OPERATORS; i++) {
     ibx_operator_kind kind = ibx_insn_operator(insn->opcode, i);
-    unsigned limit = kind == IBX_OPERATOR_NONE  ? 1
-                     : kind == IBX_OPERATOR_ACT ? IBX_ACT_COUNT
-                                                : IBX_ALU_COUNT;
+    unsigned limit = kind == IBX_OPERATOR_NONE ? 1u : IBX_ALU_COUNT;
+    if (kind == IBX_OPERATOR_ACT) limit = IBX_ACT_COUNT;
     insn->op[i] = (uint8_t)world_below(r, limit);
   }
 }
