@@ -10,8 +10,8 @@
 
 #include "imbrex/sim.h"
 #include "sim/dma_plan.h"
-#include "sim/meeting.h"
 #include "sim/gemm.h"
+#include "sim/meeting.h"
 
 enum {
   IBX_SIM_ROW = 65536, ///< most elements of a partition in one instruction
