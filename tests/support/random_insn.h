@@ -117,13 +117,15 @@ static inline void random_space(uint64_t *r, const ibx_insn_info *info,
   bool is_dma = info->kind == IBX_KIND_DMA;
   insn->partitions = partitions[world_below(r, IBX_COUNT_OF(partitions))];
   insn->columns = (uint8_t)(1 + world_below(r, IBX_PARTITIONS));
+  // Large ones are few, so that many are tried in a second.
+  uint64_t most = RANDOM_MOST_WORK >> (world_below(r, 16) ? 5 : 0);
   uint64_t work = is_dma ? 1 : insn->partitions;
   if (info->kind == IBX_KIND_PRODUCT) work *= insn->columns;
   for (size_t d = IBX_DIMS; d-- > (is_dma ? 0u : 2u);) {
     if (d != 4 && world_below(r, 2)) continue;
     uint32_t num = random_size(r);
     if (d != 4 && num > 64) num = num % 64 + 1;
-    if (work * num > RANDOM_MOST_WORK) continue;
+    if (work * num > most) continue;
     insn->num[d] = num;
     work *= num;
   }
