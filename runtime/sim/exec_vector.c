@@ -167,12 +167,18 @@ ibx_status ibx_exec_reciprocal(const ibx_exec *x) {
   return IBX_OK;
 }
 
+// Packed types have no values, but their zeros are bits of zero.
 ibx_status ibx_exec_memset(const ibx_exec *x) {
   ibx_sim_view dst;
   IBX_TRY(ibx_open_write(x, 0, &dst));
+  bool is_packed = ibx_dtype_is_packed(dst.dtype);
   for (size_t p = 0; p < dst.partitions; p++) {
     for (size_t i = 0; i < dst.elements; i++) {
-      ibx_store(&dst, p, i, x->insn->imm[0]);
+      if (is_packed) {
+        ibx_store_bits(&dst, p, i, 0);
+      } else {
+        ibx_store(&dst, p, i, x->insn->imm[0]);
+      }
     }
   }
   return IBX_OK;

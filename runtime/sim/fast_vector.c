@@ -164,6 +164,8 @@ static void memset_row(ibx_sim_row *row) {
 }
 
 ibx_status ibx_fast_memset(const ibx_exec *x) {
+  ibx_dtype dtype = (ibx_dtype)x->insn->operand[0].dtype;
+  if (ibx_dtype_is_packed(dtype)) return ibx_exec_memset(x);
   return ibx_sim_map(x, memset_row);
 }
 

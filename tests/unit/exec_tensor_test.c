@@ -352,6 +352,27 @@ static void fp8_transposes_into_16_bits(void **state) {
   free(b);
 }
 
+static void packed_memory_is_cleared(void **state) {
+  (void)state;
+  bench *b = malloc(sizeof(*b));
+  bench_init(b, IBX_TARGET_ibx4);
+  ibx_insn insn = ibx_insn_make(IBX_OP_memset);
+  insn.num[4] = 3;
+  set_operand(&insn, 0, b->stage, 0, IBX_DTYPE_F4E2M1FNX4);
+  ibx_insn fill = ibx_insn_make(IBX_OP_memset);
+  fill.num[4] = 4;
+  fill.imm[0] = 1.0f;
+  set_operand(&fill, 0, b->stage, 0, IBX_DTYPE_F32);
+  world_add(&b->w, IBX_ENGINE_VECTOR, fill);
+  world_add(&b->w, IBX_ENGINE_VECTOR, world_signal(insn, 2, 1));
+  ibx_insn store = move_all(b->result, b->stage, BANK, false);
+  world_add(&b->w, IBX_ENGINE_SYNC, world_wait(store, 2, 1));
+  assert_int_equal(world_run(&b->w, IBX_SIM_ORDER_PROGRAM, 0), IBX_OK);
+  const uint8_t expected[] = {0, 0, 0, 0, 0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f};
+  assert_memory_equal(b->out, expected, sizeof(expected));
+  free(b);
+}
+
 // --- limits -------------------------------------------------------------------
 
 typedef struct rule {
@@ -466,6 +487,7 @@ int main(void) {
       cmocka_unit_test(a_promise_of_ones_and_zeros_is_checked),
       cmocka_unit_test(only_v2_transposes_by_a_product),
       cmocka_unit_test(fp8_transposes_into_16_bits),
+      cmocka_unit_test(packed_memory_is_cleared),
       cmocka_unit_test(modes_have_limits),
       cmocka_unit_test(v4_streams_over_all_banks),
   };
