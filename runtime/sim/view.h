@@ -7,6 +7,7 @@
 /// buffer: in each of its partitions a row of elements, in iteration order. HBM
 /// is one partition, which library calls reach.
 
+#include "sim/rounding.h"
 #include "sim/state.h"
 
 /// The iteration space of one operand.
@@ -26,7 +27,12 @@ typedef struct ibx_sim_view {
   size_t element_bytes;
   ibx_dtype dtype;
   bool dense; ///< elements follow each other
+  ibx_rounder rounder;
 } ibx_sim_view;
+
+/// At which of its places operand `slot` is: 0 where no register moves it. Fails
+/// with DEVICE_ERROR where the register is not below the number of places.
+ibx_status ibx_sim_place(const ibx_exec *x, unsigned slot, uint32_t *out);
 
 /// The space of an elementwise instruction.
 ibx_sim_shape ibx_sim_shape_of(const ibx_insn *insn);
