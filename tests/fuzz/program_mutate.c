@@ -333,7 +333,8 @@ static bool run_corpus(job *j, const seeds *corpus) {
     if (!try_mutant(j, &corpus->files[i])) return false;
   }
   print(&j->counts, "corpus");
-  return j->counts.failed == 0 && j->counts.opened == corpus->count &&
+  return seeds_print_missing(corpus) == 0 && j->counts.failed == 0 &&
+         j->counts.opened == corpus->count &&
          j->counts.proved * 2 > corpus->count;
 }
 

@@ -9,7 +9,13 @@
 #include "random.h"
 #include "support/tiny.h"
 
-enum { TRIES = 1000, LENGTH = 3, ROW_BYTES = 512, STORED_BYTES = 64 };
+enum {
+  TRIES = 4000,
+  ATTEMPTS = 24,
+  LENGTH = 3,
+  ROW_BYTES = 512,
+  STORED_BYTES = 64
+};
 enum { FILLED = 1, DONE, MOVED, STORED }; // semaphores
 
 typedef struct world {
@@ -32,8 +38,8 @@ static void pick_operators(uint64_t *random, ibx_insn *insn) {
   for (size_t i = 0; i < IBX_OPERATORS; i++) {
     ibx_operator_kind kind = ibx_insn_operator(insn->opcode, i);
     if (kind == IBX_OPERATOR_NONE) continue;
-    insn->op[i] = (uint8_t)fuzz_below(
-        random, kind == IBX_OPERATOR_ACT ? IBX_ACT_COUNT : IBX_ALU_COUNT);
+    insn->op[i] = (uint8_t)fuzz_below(random, 32);
+    if (!ibx_operator_name(kind, insn->op[i])) insn->op[i] = 0;
   }
   uint8_t reduces = ibx_insn_reduces(insn->opcode);
   insn->reduce = (uint8_t)fuzz_below(random, IBX_REDUCE_COUNT);
@@ -84,7 +90,16 @@ static void pick_members(uint64_t *random, ibx_insn *insn) {
   for (size_t i = 0; i < 3 && format == IBX_FORMAT_wide; i++) {
     insn->pattern[i] = (int32_t)fuzz_below(random, 5) - 2;
   }
-  if (format == IBX_FORMAT_control) {
+  if (format == IBX_FORMAT_wide) {
+    // What a row does not use is 0.
+    for (size_t i = 0; i < 3; i++) {
+      if (fuzz_one_in(random, 2)) insn->imm[i] = insn->imm[i + 1] = 0;
+      if (fuzz_one_in(random, 2)) insn->pattern[i] = 0;
+    }
+    if (fuzz_one_in(random, 2)) insn->columns = 0;
+    if (fuzz_one_in(random, 2)) insn->count = 0;
+  }
+  if (format == IBX_FORMAT_control || format == IBX_FORMAT_indexed) {
     insn->reg[0] = (uint8_t)fuzz_below(random, 8);
     insn->reg[1] = IBX_NO_REGISTER;
   }
@@ -128,6 +143,21 @@ static uint8_t pick_dtype(uint64_t *random, const ibx_insn *insn, size_t slot,
                                 : dtype;
 }
 
+// The element types of their operands.
+static uint8_t pick_special_dtype(uint64_t *random, const ibx_insn *insn,
+                                  size_t slot, uint8_t dtype) {
+  switch (insn->opcode) {
+  case IBX_OP_local_gather: return slot == 2 ? IBX_DTYPE_U16 : dtype;
+  case IBX_OP_nc_n_gather: return slot == 2 ? IBX_DTYPE_U32 : dtype;
+  case IBX_OP_nonzero_with_count: return slot == 0 ? IBX_DTYPE_I32 : dtype;
+  case IBX_OP_topk: return slot == 2 ? IBX_DTYPE_U32 : IBX_DTYPE_BF16;
+  case IBX_OP_rand_set_state: return IBX_DTYPE_U32;
+  default: break;
+  }
+  if (!ibx_insn_is_call(insn->opcode)) return dtype;
+  return (uint8_t)PICK(random, dtype, dtype, IBX_DTYPE_I32, IBX_DTYPE_BOOL);
+}
+
 static void pick_operand(uint64_t *random, const ibx_buffer_place *places,
                          size_t place_count, uint8_t dtype, size_t slot,
                          ibx_insn *insn) {
@@ -135,16 +165,73 @@ static void pick_operand(uint64_t *random, const ibx_buffer_place *places,
   ibx_operand *operand = &insn->operand[slot];
   *operand = (ibx_operand){.buffer = IBX_NO_BUFFER};
   if (kind == IBX_SLOT_NONE) return;
-  if (ibx_slot_is_scalar(kind) && fuzz_one_in(random, 2)) return;
+  bool needs_tensor = insn->opcode == IBX_OP_range_select;
+  if (ibx_slot_is_scalar(kind) && !needs_tensor && fuzz_one_in(random, 2)) {
+    return;
+  }
   operand->buffer = (uint16_t)fuzz_below(random, place_count);
   operand->offset = PICK(random, 0, 0, 0, 4, 64);
   operand->partition = (uint8_t)PICK(random, 0, 0, 0, 32, 64);
   if (ibx_slot_is_scalar(kind)) return;
-  operand->dtype = pick_dtype(random, insn, slot, dtype);
+  dtype = pick_special_dtype(random, insn, slot, dtype);
+  operand->dtype = ibx_insn_is_call(insn->opcode)
+                       ? dtype
+                       : pick_dtype(random, insn, slot, dtype);
   ibx_format format = ibx_insn_get(insn->opcode)->format;
   bool is_index = format == IBX_FORMAT_dma && slot == 2;
   if (is_index || format == IBX_FORMAT_control) return;
   pick_steps(random, &places[operand->buffer], insn, slot, operand);
+}
+
+// Rows whose limits chance alone would hardly meet; isa.def tells them.
+static void pick_special(uint64_t *random, ibx_insn *insn) {
+  switch (insn->opcode) {
+  case IBX_OP_activate2:
+    insn->op[0] = (uint8_t)PICK(random, IBX_ALU_BYPASS, IBX_ALU_MULTIPLY);
+    insn->op[1] = (uint8_t)PICK(random, IBX_ALU_BYPASS, IBX_ALU_ADD);
+    insn->op[3] = insn->reduce ? IBX_ALU_ADD : IBX_ALU_BYPASS;
+    insn->imm[2] = 0;
+    break;
+  case IBX_OP_affine_select:
+    insn->op[0] = (uint8_t)PICK(random, IBX_ALU_EQUAL, IBX_ALU_LESS);
+    break;
+  case IBX_OP_local_gather:
+    insn->imm[0] = 0;
+    insn->columns = (uint8_t)PICK(random, 1, 2, 4);
+    insn->count = PICK(random, 16, 32);
+    break;
+  case IBX_OP_nc_n_gather:
+    insn->imm[0] = 0;
+    insn->count = PICK(random, 1, 8, 16);
+    break;
+  case IBX_OP_sequence_bounds: insn->partitions = 1; break;
+  case IBX_OP_topk:
+    insn->pattern[0] = (int32_t)PICK(random, 8, 16, 60);
+    insn->count = PICK(random, 1, 4, 8);
+    break;
+  case IBX_OP_range_select:
+    insn->op[0] = (uint8_t)PICK(random, IBX_ALU_GREATER, IBX_ALU_EQUAL);
+    insn->op[1] = (uint8_t)PICK(random, IBX_ALU_LESS, IBX_ALU_EQUAL);
+    insn->imm[1] = 0;
+    break;
+  case IBX_OP_tensor_copy_dynamic:
+    insn->index_register = (uint8_t)fuzz_below(random, 8);
+    insn->index_slot = (uint8_t)fuzz_below(random, 2);
+    insn->count = PICK(random, 1, 2, 4);
+    break;
+  case IBX_OP_rand_set_state:
+    insn->num[2] = insn->num[3] = 1;
+    insn->num[4] = PICK(random, 6, 24);
+    break;
+  default: break;
+  }
+  if (!ibx_insn_is_call(insn->opcode)) return;
+  insn->columns = 0;
+  insn->count = PICK(random, 0, 0, 1, 4);
+  for (size_t i = 0; i < 3; i++) {
+    insn->pattern[i] = 0;
+    insn->imm[i] = insn->imm[i + 1] = 0;
+  }
 }
 
 // Only members that the format has can be encoded.
@@ -172,6 +259,7 @@ bool seeds_random_insn(uint64_t *random, const ibx_machine *machine,
     pick_operators(random, insn);
     pick_space(random, insn);
     pick_members(random, insn);
+    pick_special(random, insn);
     for (size_t s = 0; s < IBX_OPERANDS; s++) {
       pick_operand(random, places, place_count, dtype, s, insn);
     }
@@ -310,10 +398,11 @@ static bool add_row(seeds *s, world *w, ibx_target target, ibx_opcode opcode) {
     if (!(info->engines >> e & 1)) continue;
     uint64_t random = fuzz_start((uint64_t)opcode * 8 + (uint64_t)e, target);
     // A row may be legal on this engine for few operands only.
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < ATTEMPTS; i++) {
       make_world(w, ibx_machine_get(target));
       if (!make_row(w, &random, opcode, (ibx_engine)e)) continue;
       if (!seeds_add_program(s, &w->t.program, NULL)) return false;
+      s->rows[opcode] |= (uint8_t)(1u << target);
       break;
     }
   }
@@ -333,6 +422,17 @@ bool seeds_add_rows(seeds *s) {
   }
   free(w);
   return fine;
+}
+
+size_t seeds_print_missing(const seeds *s) {
+  size_t missing = 0;
+  for (unsigned opcode = 0; opcode <= UINT8_MAX; opcode++) {
+    const ibx_insn_info *info = ibx_insn_get((uint8_t)opcode);
+    if (!info || info->targets == s->rows[opcode]) continue;
+    printf("no program of %s on all targets\n", info->name);
+    missing++;
+  }
+  return missing;
 }
 
 ibx_blob seeds_read(const char *path) {

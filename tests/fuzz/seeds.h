@@ -13,6 +13,7 @@
 typedef struct seeds {
   ibx_blob *files;
   size_t count, room;
+  uint8_t rows[UINT8_MAX + 1]; ///< opcodes of the rows: bit per target
 } seeds;
 
 /// Fields that `ibx_insn_check()` accepts, at random; `insn->opcode` is set.
@@ -26,6 +27,8 @@ bool seeds_random_insn(uint64_t *random, const ibx_machine *machine,
 bool seeds_add_blob(seeds *s, ibx_blob blob);
 /// A program for every row, target and engine; false when memory is short.
 bool seeds_add_rows(seeds *s);
+/// Prints the rows that have none, for a target that has them; their number.
+size_t seeds_print_missing(const seeds *s);
 /// An assembly file, `.s`, or a program file.
 bool seeds_add_path(seeds *s, const char *path, const ibx_asm_define *defines,
                     size_t define_count, ibx_error *err);
