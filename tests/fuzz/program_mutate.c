@@ -206,7 +206,12 @@ static ibx_status run(job *j, const ibx_program_data *data,
 
 // What the proof excludes; data and the limit of this job may still stop a run.
 static bool breaks_proof(const ibx_error *err) {
-  return strstr(err->message, "deadlock") || strstr(err->message, "outside");
+  static const char *const excluded[] = {"deadlock", "touches bytes",
+                                         "may not be written"};
+  for (size_t i = 0; i < IBX_COUNT_OF(excluded); i++) {
+    if (strstr(err->message, excluded[i])) return true;
+  }
+  return false;
 }
 
 static void try_run(job *j, const ibx_program_data *data,

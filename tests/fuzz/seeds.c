@@ -11,7 +11,7 @@
 
 enum {
   TRIES = 4000,
-  ATTEMPTS = 24,
+  ATTEMPTS = 8,
   LENGTH = 3,
   ROW_BYTES = 512,
   STORED_BYTES = 64
@@ -143,9 +143,40 @@ static uint8_t pick_dtype(uint64_t *random, const ibx_insn *insn, size_t slot,
                                 : dtype;
 }
 
+// A kernel that belongs to the instruction.
+static uint8_t pick_call(uint64_t *random, uint8_t opcode) {
+  static const uint8_t calls[][2] = {
+#define IBX_CALL(name, number, insn, ...) {number, IBX_OP_##insn},
+#include "imbrex/gpsimd_calls.def"
+  };
+  size_t i = fuzz_below(random, IBX_COUNT_OF(calls));
+  while (calls[i][1] != opcode) {
+    i = (i + 1) % IBX_COUNT_OF(calls);
+  }
+  return calls[i][0];
+}
+
+enum {
+  TYPES_SAME = IBX_DTYPE_I32,
+  TYPES_VALUE = IBX_DTYPE_I32,
+  TYPES_INTEGER = IBX_DTYPE_I32,
+  TYPES_INDEX = IBX_DTYPE_I32,
+  TYPES_LOGICAL = IBX_DTYPE_BOOL,
+  TYPES_F32 = IBX_DTYPE_F32
+};
+
+static uint8_t call_dtype(const ibx_insn *insn, size_t slot) {
+  switch (insn->op[0] * IBX_OPERANDS + slot) {
+#define IBX_CALL_OPERAND(name, slot, elements, types)                          \
+  case IBX_CALL_##name *IBX_OPERANDS + (slot): return TYPES_##types;
+#include "imbrex/gpsimd_calls.def"
+  default: return IBX_DTYPE_NONE;
+  }
+}
+
 // The element types of their operands.
-static uint8_t pick_special_dtype(uint64_t *random, const ibx_insn *insn,
-                                  size_t slot, uint8_t dtype) {
+static uint8_t pick_special_dtype(const ibx_insn *insn, size_t slot,
+                                  uint8_t dtype) {
   switch (insn->opcode) {
   case IBX_OP_local_gather: return slot == 2 ? IBX_DTYPE_U16 : dtype;
   case IBX_OP_nc_n_gather: return slot == 2 ? IBX_DTYPE_U32 : dtype;
@@ -154,8 +185,7 @@ static uint8_t pick_special_dtype(uint64_t *random, const ibx_insn *insn,
   case IBX_OP_rand_set_state: return IBX_DTYPE_U32;
   default: break;
   }
-  if (!ibx_insn_is_call(insn->opcode)) return dtype;
-  return (uint8_t)PICK(random, dtype, dtype, IBX_DTYPE_I32, IBX_DTYPE_BOOL);
+  return dtype;
 }
 
 static void pick_operand(uint64_t *random, const ibx_buffer_place *places,
@@ -173,9 +203,9 @@ static void pick_operand(uint64_t *random, const ibx_buffer_place *places,
   operand->offset = PICK(random, 0, 0, 0, 4, 64);
   operand->partition = (uint8_t)PICK(random, 0, 0, 0, 32, 64);
   if (ibx_slot_is_scalar(kind)) return;
-  dtype = pick_special_dtype(random, insn, slot, dtype);
+  dtype = pick_special_dtype(insn, slot, dtype);
   operand->dtype = ibx_insn_is_call(insn->opcode)
-                       ? dtype
+                       ? call_dtype(insn, slot)
                        : pick_dtype(random, insn, slot, dtype);
   ibx_format format = ibx_insn_get(insn->opcode)->format;
   bool is_index = format == IBX_FORMAT_dma && slot == 2;
@@ -226,6 +256,7 @@ static void pick_special(uint64_t *random, ibx_insn *insn) {
   default: break;
   }
   if (!ibx_insn_is_call(insn->opcode)) return;
+  insn->op[0] = pick_call(random, insn->opcode);
   insn->columns = 0;
   insn->count = PICK(random, 0, 0, 1, 4);
   for (size_t i = 0; i < 3; i++) {
