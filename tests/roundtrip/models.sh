@@ -15,9 +15,16 @@ programs=()
 for model in "$@"; do
   [[ -f $model ]] || continue
   name=$(basename "$(dirname "$model")")
+  dims=()
+  if [[ -f $(dirname "$model")/meta.json ]]; then
+    mapfile -t dims < <(python3 -c 'import json, sys
+for name, value in json.load(open(sys.argv[1]))["dims"].items():
+    print(f"--dim\n{name}={value}")' "$(dirname "$model")/meta.json")
+  fi
   for target in ibx2 ibx3 ibx4; do
     program=$work/$name-$target.ibx
-    "$imbrex" compile "$model" --target "$target" -o "$program" >/dev/null
+    "$imbrex" compile "$model" --target "$target" "${dims[@]}" \
+      -o "$program" >/dev/null 2>&1
     programs+=("$program")
   done
 done
