@@ -7,11 +7,13 @@
 // reads or writes behind it still stops the job, and is used again; freeing
 // gives back only the pages that were touched.
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { LEAST = 1 << 17, PAGE = 4096, SLOTS = 16 };
+enum { LEAST = 1 << 17, PAGE = 4096, SLOTS = 128 };
 static const size_t most = (size_t)1 << 29; // more is refused
 
 typedef struct slot {
@@ -21,6 +23,7 @@ typedef struct slot {
 } slot;
 
 static slot slots[SLOTS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void *__real_calloc(size_t count, size_t size);
 void __real_free(void *block);
@@ -52,14 +55,12 @@ static slot *find_slot(size_t size) {
   return spare;
 }
 
-void *__wrap_calloc(size_t count, size_t size) {
-  if (size != 0 && count > SIZE_MAX / size) return NULL;
-  size_t bytes = count * size;
-  if (bytes < LEAST) return __real_calloc(count, size);
-  if (bytes > most) return NULL;
+// Zeros, or NULL; `*out_is_full` where no slot is left.
+static void *take_block(size_t bytes, bool *out_is_full) {
   size_t whole = (bytes + PAGE - 1) / PAGE * PAGE;
   slot *found = find_slot(whole);
-  if (!found) return __real_calloc(count, size);
+  *out_is_full = found == NULL;
+  if (!found) return NULL;
   if (!found->pages) {
     found->pages = map_guarded(whole);
     found->size = whole;
@@ -70,12 +71,32 @@ void *__wrap_calloc(size_t count, size_t size) {
   return found->block;
 }
 
-void __wrap_free(void *block) {
-  for (size_t i = 0; i < SLOTS && block; i++) {
+static bool give_back(const void *block) {
+  for (size_t i = 0; i < SLOTS; i++) {
     if (slots[i].block != block) continue;
     madvise(slots[i].pages, slots[i].size, MADV_DONTNEED);
     slots[i].block = NULL;
-    return;
+    return true;
   }
-  __real_free(block);
+  return false;
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+  if (size != 0 && count > SIZE_MAX / size) return NULL;
+  size_t bytes = count * size;
+  bool is_full = false;
+  if (bytes < LEAST) return __real_calloc(count, size);
+  if (bytes > most) return NULL;
+  pthread_mutex_lock(&lock);
+  void *block = take_block(bytes, &is_full);
+  pthread_mutex_unlock(&lock);
+  return is_full ? __real_calloc(count, size) : block;
+}
+
+void __wrap_free(void *block) {
+  if (!block) return;
+  pthread_mutex_lock(&lock);
+  bool is_ours = give_back(block);
+  pthread_mutex_unlock(&lock);
+  if (!is_ours) __real_free(block);
 }

@@ -143,7 +143,7 @@ static bool is_small(const ibx_entry *entry) {
   for (size_t i = 0; i < entry->buffer_count; i++) {
     const ibx_buffer_place *place = &entry->buffers[i].place;
     if (is_callers(&entry->buffers[i])) {
-      callers += place->bytes;
+      callers += ibx_buffer_bytes(entry, &entry->buffers[i]);
     } else if (place->space == IBX_SPACE_HBM &&
                entry->buffers[i].kind == IBX_BUFFER_SCRATCH) {
       if (place->offset < first) first = place->offset;
@@ -153,7 +153,8 @@ static bool is_small(const ibx_entry *entry) {
     }
     if (callers > MOST_CALLER_BYTES) return false;
   }
-  return first >= end || end - first <= MOST_SCRATCH_BYTES;
+  uint64_t most = MOST_SCRATCH_BYTES / ibx_entry_cores(entry);
+  return first >= end || end - first <= most;
 }
 
 static void fill(uint64_t *random, uint8_t *bytes, size_t size) {
@@ -165,7 +166,7 @@ static void fill(uint64_t *random, uint8_t *bytes, size_t size) {
 static bool make_memory(job *j, const ibx_entry *entry, uint8_t **hbm) {
   for (size_t i = 0; i < entry->buffer_count; i++) {
     if (!is_callers(&entry->buffers[i])) continue;
-    size_t bytes = (size_t)entry->buffers[i].place.bytes;
+    size_t bytes = (size_t)ibx_buffer_bytes(entry, &entry->buffers[i]);
     hbm[i] = malloc(bytes + (bytes == 0));
     if (!hbm[i]) return false;
     fill(&j->random, hbm[i], bytes);
@@ -173,7 +174,9 @@ static bool make_memory(job *j, const ibx_entry *entry, uint8_t **hbm) {
   return true;
 }
 
-static ibx_status run_in(job *j, ibx_sim *sim, uint8_t **hbm, ibx_error *err) {
+static ibx_status run_in(job *j, const ibx_program_data *data,
+                         const ibx_entry *entry, uint8_t **hbm,
+                         ibx_error *err) {
   // The adversarial order poisons all memories first, which is slow.
   bool is_adversarial = fuzz_one_in(&j->random, 32);
   const ibx_sim_options options = {
@@ -183,20 +186,21 @@ static ibx_status run_in(job *j, ibx_sim *sim, uint8_t **hbm, ibx_error *err) {
       .most_work = MOST_WORK,
       .specification = fuzz_one_in(&j->random, 4)};
   const ibx_sim_memory memory = {.hbm = hbm};
-  return ibx_sim_run(sim, &options, &memory, err);
+  ibx_sim_chip *chip = NULL;
+  ibx_status status = ibx_sim_chip_create(data, entry, &chip, err);
+  if (status == IBX_OK) status = ibx_sim_chip_run(chip, &options, &memory, err);
+  ibx_sim_chip_destroy(chip);
+  return status;
 }
 
 static ibx_status run(job *j, const ibx_program_data *data,
                       const ibx_entry *entry, ibx_error *err) {
   uint8_t **hbm = calloc(entry->buffer_count + 1, sizeof *hbm);
-  ibx_sim *sim = NULL;
   ibx_status status = IBX_OUT_OF_MEMORY;
   if (hbm && make_memory(j, entry, hbm)) {
-    status = ibx_sim_create(data, entry, &sim, err);
-    if (status == IBX_OK) status = run_in(j, sim, hbm, err);
+    status = run_in(j, data, entry, hbm, err);
     expect_message(j, status, "run", err);
   }
-  ibx_sim_destroy(sim);
   for (size_t i = 0; hbm && i < entry->buffer_count; i++) {
     free(hbm[i]);
   }

@@ -11,6 +11,7 @@
 
 enum {
   TRIES = 4000,
+  CORES = 2,
   ATTEMPTS = 8,
   LENGTH = 3,
   ROW_BYTES = 512,
@@ -118,7 +119,10 @@ static void pick_steps(uint64_t *random, const ibx_buffer_place *place,
     if (walks) operand->partition_step[d] = 1;
     step *= (int32_t)shape.num[d] & 0xfff;
   }
-  if (insn->opcode == IBX_OP_dma_compute && slot == 0) {
+  ibx_collective kind = ibx_insn_collective(insn->opcode);
+  if ((insn->opcode == IBX_OP_dma_compute && slot == 0) ||
+      (kind == IBX_COLLECTIVE_REDUCE_SCATTER && slot == 0) ||
+      (kind == IBX_COLLECTIVE_ALL_GATHER && slot == 1)) {
     operand->step[0] = operand->partition_step[0] = 0;
   }
   if (is_dma && fuzz_one_in(random, 4)) { // a transposition
@@ -255,6 +259,10 @@ static void pick_special(uint64_t *random, ibx_insn *insn) {
     break;
   default: break;
   }
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
+    insn->num[0] = CORES;
+    insn->count = PICK(random, 0, 0, 1);
+  }
   if (!ibx_insn_is_call(insn->opcode)) return;
   insn->op[0] = pick_call(random, insn->opcode);
   insn->columns = 0;
@@ -307,7 +315,13 @@ bool seeds_random_insn(uint64_t *random, const ibx_machine *machine,
 
 // --- one program -------------------------------------------------------------
 
-static void make_world(world *w, const ibx_machine *machine) {
+// Each core has its own of what it writes.
+static void split(tiny *t, uint16_t buffer, ibx_tensor_decl *tensor) {
+  t->buffers[buffer].is_split = true;
+  tensor->shape[0] *= CORES;
+}
+
+static void make_world(world *w, const ibx_machine *machine, bool is_chip) {
   static const char *const names[] = {"a", "b", "c", "d"};
   tiny *t = &w->t;
   tiny_init(t);
@@ -325,6 +339,12 @@ static void make_world(world *w, const ibx_machine *machine) {
     w->weights[i] = (uint8_t)(i * 7 & 0x3f);
   }
   t->program.weights = (ibx_span){w->weights, sizeof w->weights};
+  if (is_chip) {
+    t->entry.cores = CORES;
+    split(t, w->y, &t->outputs[0]);
+    split(t, w->state, &t->inputs[1]);
+    t->outputs[1].shape[0] *= CORES;
+  }
   for (size_t i = 0; i < t->entry.buffer_count; i++) {
     w->places[i] = t->buffers[i].place;
   }
@@ -430,7 +450,8 @@ static bool add_row(seeds *s, world *w, ibx_target target, ibx_opcode opcode) {
     uint64_t random = fuzz_start((uint64_t)opcode * 8 + (uint64_t)e, target);
     // A row may be legal on this engine for few operands only.
     for (int i = 0; i < ATTEMPTS; i++) {
-      make_world(w, ibx_machine_get(target));
+      make_world(w, ibx_machine_get(target),
+                 ibx_insn_collective((uint8_t)opcode) != IBX_COLLECTIVE_NONE);
       if (!make_row(w, &random, opcode, (ibx_engine)e)) continue;
       if (!seeds_add_program(s, &w->t.program, NULL)) return false;
       s->rows[opcode] |= (uint8_t)(1u << target);
