@@ -36,6 +36,8 @@ typedef struct ibx_sim_options {
   uint64_t seed; ///< RANDOM and STOCHASTIC; ADVERSARIAL: modulo
                  ///< IBX_SIM_ADVERSARIES
   bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
+  uint64_t most_work; ///< instructions, or 64 elements each of what they move,
+                      ///< after which it fails; 0: minutes
   bool specification; ///< one element after the other, as specified: slow; else
                       ///< with the same bytes, but for activation functions
   uint32_t threads;   ///< of a chip's run, at most one a core; 0: as many.
@@ -137,6 +139,7 @@ typedef struct ibx_sim_time_options {
   size_t extent_count;
   ibx_sim_event_fn on_event; ///< may be NULL
   void *user;
+  uint64_t most_instructions; ///< of one engine, loops expanded; 0: 2^31
 } ibx_sim_time_options;
 
 /// The same with options. Also fails with NOT_FOUND when no register is loaded

@@ -227,6 +227,21 @@ static ibx_status check_tensors(const checker *c) {
   return check_reachable(c);
 }
 
+// Assembly text has numbers of 63 bits.
+static ibx_status check_bounds(const checker *c) {
+  const ibx_bounds *bounds = &c->entry->bounds;
+  const uint64_t values[] = {bounds->flops, bounds->tensor_ps,
+                             bounds->hbm_min_bytes, bounds->hbm_ps,
+                             bounds->engine_ps};
+  for (size_t i = 0; i < IBX_COUNT_OF(values); i++) {
+    if (values[i] <= INT64_MAX) continue;
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: bound %zu is %" PRIu64 ", the limit is 2^63 - 1",
+                    c->entry->name, i, values[i]);
+  }
+  return IBX_OK;
+}
+
 // --- instructions ------------------------------------------------------------
 
 static ibx_status check_stream(const checker *c, ibx_engine engine,
@@ -294,6 +309,7 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
   }
   IBX_TRY(check_cores(c));
   IBX_TRY(check_tensors(c));
+  IBX_TRY(check_bounds(c));
   return check_streams(c);
 }
 

@@ -39,6 +39,7 @@ typedef struct prover {
   uint64_t accumulators[IBX_ENGINE_COUNT][2]; ///< masks of those that are set
   ibx_meet meet;
   ibx_proof proof;
+  uint64_t most_instructions, most_work;
   ibx_error *err;
 } prover;
 
@@ -141,11 +142,11 @@ static ibx_status survey_stream(prover *p, ibx_engine engine) {
   while (!ibx_flow_is_done(flow)) {
     size_t at = flow->pc;
     count_operands(p, &stream->insns[at]);
-    if (++p->proof.instructions > IBX_PROVE_MAX_STEPS) {
+    if (++p->proof.instructions > p->most_instructions) {
       return IBX_FAIL(p->err, UNPROVEN,
                       "more than %" PRIu64 " instructions, loops expanded: too "
                       "long to prove",
-                      IBX_PROVE_MAX_STEPS);
+                      p->most_instructions);
     }
     if (ibx_flow_step(flow, &why) != IBX_OK) {
       return locate(p, engine, at, why.status, &why);
@@ -533,6 +534,7 @@ static ibx_status prove(prover *p) {
   p->places = ibx_entry_places(p->entry, &p->pool);
   if (!p->places) return no_memory(p);
   IBX_TRY(ibx_shadow_init(&p->shadow, p->entry, &p->order, &p->pool, p->err));
+  p->shadow.most_work = p->most_work;
   IBX_TRY(ibx_prove_caller_buffers(p->entry, &p->pool, p->err));
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     IBX_TRY(survey_stream(p, (ibx_engine)e));
@@ -545,10 +547,15 @@ static ibx_status prove(prover *p) {
   return IBX_OK;
 }
 
+static uint64_t at_most(uint64_t wanted, uint64_t limit) {
+  return wanted != 0 && wanted < limit ? wanted : limit;
+}
+
 // One of the cores. `meet` tells which meetings the others have come to.
 static ibx_status prove_core(const ibx_program_data *program,
                              const ibx_entry *entry, uint32_t rank,
-                             ibx_meet *meet, ibx_proof *proof, ibx_error *err) {
+                             const ibx_prove_limits *limits, ibx_meet *meet,
+                             ibx_proof *proof, ibx_error *err) {
   prover *p = calloc(1, sizeof *p);
   if (!p) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
   p->program = program;
@@ -558,6 +565,8 @@ static ibx_status prove_core(const ibx_program_data *program,
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     p->flows[e].rank = rank;
   }
+  p->most_instructions = at_most(limits->instructions, IBX_PROVE_MAX_STEPS);
+  p->most_work = at_most(limits->work, IBX_PROVE_MAX_WORK);
   ibx_order_init(&p->order);
   ibx_status status = prove(p);
   if (status == IBX_OK) *meet = p->meet;
@@ -569,16 +578,24 @@ static ibx_status prove_core(const ibx_program_data *program,
   return status;
 }
 
-ibx_status ibx_prove_entry(const ibx_program_data *program,
-                           const ibx_entry *entry, ibx_proof *proof,
-                           ibx_error *err) {
+ibx_status ibx_prove_entry_within(const ibx_program_data *program,
+                                  const ibx_entry *entry,
+                                  const ibx_prove_limits *limits,
+                                  ibx_proof *proof, ibx_error *err) {
+  const ibx_prove_limits wanted = limits ? *limits : (ibx_prove_limits){0};
   ibx_meet meet = {.depends_on_rank = ibx_meet_depends_on_rank(entry)};
   // Cores that do not ask for their rank are all alike.
   uint32_t cores = meet.depends_on_rank ? ibx_entry_cores(entry) : 1;
   if (cores > program->machine->chip_cores) cores = 1; // refused by then
   for (uint32_t rank = 0; rank < cores; rank++) {
-    IBX_TRY(prove_core(program, entry, rank, &meet, proof, err));
+    IBX_TRY(prove_core(program, entry, rank, &wanted, &meet, proof, err));
     IBX_TRY(ibx_meet_end(&meet, rank, err));
   }
   return IBX_OK;
+}
+
+ibx_status ibx_prove_entry(const ibx_program_data *program,
+                           const ibx_entry *entry, ibx_proof *proof,
+                           ibx_error *err) {
+  return ibx_prove_entry_within(program, entry, NULL, proof, err);
 }

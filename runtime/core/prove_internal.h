@@ -188,6 +188,7 @@ typedef struct ibx_shadow {
   ibx_order *order;
   ibx_clock known; ///< what every unfinished engine knows
   uint64_t work;   ///< steps taken so far
+  uint64_t most_work;
 } ibx_shadow;
 
 /// How one instruction touches one operand.

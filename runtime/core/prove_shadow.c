@@ -227,7 +227,7 @@ static ibx_finding count_work(ibx_shadow *shadow,
   uint64_t runs = ibx_region_runs(region);
   uint64_t words = (region->hi - region->lo) / 64;
   uint64_t rows = buffer->row_count + 1;
-  if (runs > IBX_PROVE_MAX_WORK || shadow->work > IBX_PROVE_MAX_WORK) {
+  if (runs > shadow->most_work || shadow->work > shadow->most_work) {
     return IBX_FINDING_TOO_LONG;
   }
   shadow->work += rows * (runs + words / 8) + buffer->neighbour_count;

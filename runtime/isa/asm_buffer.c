@@ -82,8 +82,13 @@ static uint64_t align_up(uint64_t value, uint64_t step) {
   return value > UINT64_MAX - step ? value : (value + step - 1) / step * step;
 }
 
+/// What a line says of a buffer's place.
+typedef struct place_words {
+  bool has_offset, has_bytes;
+} place_words;
+
 static bool read_place_word(ibx_asm_parser *p, ibx_buffer_place *place,
-                            bool *has_offset) {
+                            place_words *words) {
   if (ibx_asm_take_name(p, "partition")) {
     ibx_asm_expect_punct(p, "=");
     place->partition =
@@ -95,10 +100,11 @@ static bool read_place_word(ibx_asm_parser *p, ibx_buffer_place *place,
   } else if (ibx_asm_take_name(p, "offset")) {
     ibx_asm_expect_punct(p, "=");
     place->offset = (uint64_t)ibx_asm_read_range(p, 0, INT64_MAX, "the offset");
-    *has_offset = true;
+    words->has_offset = true;
   } else if (ibx_asm_take_name(p, "bytes")) {
     ibx_asm_expect_punct(p, "=");
     place->bytes = (uint64_t)ibx_asm_read_range(p, 0, INT64_MAX, "the size");
+    words->has_bytes = true;
   } else {
     return false;
   }
@@ -143,21 +149,21 @@ void ibx_asm_read_buffer_decl(ibx_asm_parser *p) {
   ibx_buffer_decl buffer = {.name = ibx_asm_read_name(p, "a buffer name")};
   int space = read_choice(p, spaces, IBX_COUNT_OF(spaces));
   int kind = read_choice(p, kinds, IBX_COUNT_OF(kinds));
-  bool has_offset = false;
+  place_words words = {false, false};
   if (space < 0) ibx_asm_fail(p, &p->token, "expected hbm, sbuf or psum");
   if (p->status != IBX_OK) return;
   buffer.place.space = (ibx_space)space;
   buffer.place.partitions = space == IBX_SPACE_HBM ? 1 : IBX_PARTITIONS;
   buffer.kind = kind < 0 ? IBX_BUFFER_SCRATCH : (ibx_buffer_kind)kind;
   buffer.is_split = ibx_asm_take_name(p, "split");
-  while (read_place_word(p, &buffer.place, &has_offset)) {
+  while (read_place_word(p, &buffer.place, &words)) {
     continue;
   }
-  if (buffer.place.bytes == 0) {
+  if (!words.has_bytes) {
     ibx_asm_fail(p, &at, "buffer '%s' has no size; give bytes=", buffer.name);
   }
   if (p->status != IBX_OK) return;
-  place_buffer(p, &buffer, has_offset);
+  place_buffer(p, &buffer, words.has_offset);
   add_buffer(p, &buffer);
 }
 

@@ -66,7 +66,7 @@ static ibx_status locate(const ibx_sim *sim, ibx_engine engine, size_t index,
                        index, name, inner.message);
 }
 
-// In units of one instruction.
+// In units of one instruction. The checker bounds the product.
 static uint64_t work_of(const ibx_insn *insn) {
   ibx_operand_shape written = ibx_insn_shape(insn, 0);
   uint64_t elements = 1, results = 1;
@@ -76,8 +76,9 @@ static uint64_t work_of(const ibx_insn *insn) {
   }
   if (results > elements) elements = results;
   if (ibx_insn_is_call(insn->opcode)) {
-    elements = ibx_call_work(insn, elements) * insn->partitions;
+    elements = ibx_call_work(insn, elements);
   }
+  if (insn->partitions != 0) elements *= insn->partitions;
   return 1 + elements / 64;
 }
 

@@ -300,6 +300,9 @@ ibx_status ibx_sim_begin(ibx_sim *sim, const ibx_sim_options *options,
   sim->specification = options->specification || sim->is_stochastic;
   sim->seed = sim->random = options->seed;
   sim->work_left = MOST_WORK;
+  if (options->most_work != 0 && options->most_work < MOST_WORK) {
+    sim->work_left = options->most_work;
+  }
   memset(sim->semaphores, 0, sizeof(sim->semaphores));
   memset(sim->engines, 0, sizeof(sim->engines));
   ibx_sim_leave(&sim->meetings);

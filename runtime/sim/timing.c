@@ -160,7 +160,8 @@ ibx_status ibx_timer_init(ibx_timer *t, const ibx_program_data *program,
                                             machine->min_interval);
   t->all_rows = (uint8_t)((1u << IBX_PARTITIONS / machine->row_tile_min) - 1);
   ibx_timed_array_init(&t->array, machine);
-  IBX_TRY(ibx_timing_plan_init(machine, entry, &t->plan, err));
+  IBX_TRY(ibx_timing_plan_init(machine, entry, options->most_instructions,
+                               &t->plan, err));
   t->pieces = calloc(machine->dma_engines, sizeof(*t->pieces));
   bool has_memory = ibx_timed_dma_init(&t->dma, machine) && t->pieces;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {

@@ -89,10 +89,12 @@ typedef struct ibx_timing_plan {
 
 /// Fails with INVALID_PROGRAM when an instruction cannot be timed (unknown
 /// opcode, operand without a buffer, loops that do not match), OUT_OF_MEMORY.
+/// An engine may execute `most_executed` instructions, 0 means 2^31; a run of
+/// more takes minutes to time, and below, addresses in loops fit 64 bits.
 /// ibx_timing_plan_fini() is due in either case.
 ibx_status ibx_timing_plan_init(const ibx_machine *machine,
-                                const ibx_entry *entry, ibx_timing_plan *plan,
-                                ibx_error *err);
+                                const ibx_entry *entry, uint64_t most_executed,
+                                ibx_timing_plan *plan, ibx_error *err);
 void ibx_timing_plan_fini(ibx_timing_plan *plan);
 
 /// The banks that bytes [low, high) of PSUM lie in, a bit each.

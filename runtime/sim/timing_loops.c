@@ -8,9 +8,6 @@
 
 #include <stdlib.h>
 
-// A run of more takes minutes to time; below, addresses in loops fit 64 bits.
-static const uint64_t max_executed = UINT64_C(1) << 31;
-
 static ibx_status check_registers(const ibx_planner *p,
                                   const ibx_timed_insn *timed) {
   switch (timed->kind) {
@@ -57,9 +54,9 @@ static ibx_status match_loops(ibx_planner *p, open_loop *stack) {
       executed = ibx_plan_mul(executed, timed[loop->index].count);
       executed += loop->body;
     }
-    if (executed > max_executed) {
+    if (executed > p->most_executed) {
       return ibx_plan_refuse(
-          p, "more than 2^31 instructions would run; lower the trip "
+          p, "more instructions would run than are allowed; lower the trip "
              "counts");
     }
   }

@@ -417,6 +417,8 @@ static ibx_status plan_insn(ibx_planner *p, const ibx_insn *insn,
   return IBX_OK;
 }
 
+static const uint64_t max_executed = UINT64_C(1) << 31;
+
 // --- streams --------------------------------------------------------------------
 
 static ibx_status plan_stream(ibx_planner *p) {
@@ -439,8 +441,8 @@ static ibx_status plan_stream(ibx_planner *p) {
 }
 
 ibx_status ibx_timing_plan_init(const ibx_machine *machine,
-                                const ibx_entry *entry, ibx_timing_plan *plan,
-                                ibx_error *err) {
+                                const ibx_entry *entry, uint64_t most_executed,
+                                ibx_timing_plan *plan, ibx_error *err) {
   *plan = (ibx_timing_plan){0};
   ibx_buffer_place *places =
       calloc(entry->buffer_count + 1, sizeof(ibx_buffer_place));
@@ -459,7 +461,11 @@ ibx_status ibx_timing_plan_init(const ibx_machine *machine,
                    .places = places,
                    .plan = plan,
                    .pieces = pieces,
+                   .most_executed = max_executed,
                    .err = err};
+  if (most_executed != 0 && most_executed < max_executed) {
+    p.most_executed = most_executed;
+  }
   ibx_status status = IBX_OK;
   for (int e = 0; e < IBX_ENGINE_COUNT && status == IBX_OK; e++) {
     p.engine = (ibx_engine)e;

@@ -34,7 +34,8 @@ typedef struct ibx_planner {
   ibx_error *err;
   ibx_engine engine;
   size_t index;
-  size_t loop_count;                        ///< loops of the stream
+  size_t loop_count; ///< loops of the stream
+  uint64_t most_executed;
   ibx_recent_time recent[IBX_RECENT_TIMES]; ///< of the engine's clock
   ibx_twin twins[IBX_TWINS];                ///< by ibx_plan_twin_place()
 } ibx_planner;

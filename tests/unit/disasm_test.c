@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 200, BUFFERS = 8 };
+enum { ROUNDS = 200, BUFFERS = 9 };
 
 static uint64_t random_state;
 
@@ -98,6 +98,7 @@ static ibx_buffer_decl buffers[BUFFERS] = {
     {{IBX_SPACE_PSUM, 0, 128, 2048, 2048}, "wait", IBX_BUFFER_SCRATCH, false},
     {{IBX_SPACE_SBUF, 0, 1, 128, 4}, "", IBX_BUFFER_SCRATCH, false},
     {{IBX_SPACE_HBM, 0, 1, 8192, 128}, "s12", IBX_BUFFER_STATE, true},
+    {{IBX_SPACE_SBUF, 0, 128, 256, 0}, "empty", IBX_BUFFER_SCRATCH, false},
 };
 
 typedef struct holder {

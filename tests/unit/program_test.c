@@ -274,6 +274,21 @@ static void a_field_that_does_not_fit_is_refused(void **state) {
   ibx_blob_fini(&blob);
 }
 
+// Assembly text could not tell it.
+static void a_bound_of_64_bits_is_refused(void **state) {
+  (void)state;
+  tiny_pipe p;
+  make_rich(&p);
+  const uint64_t values[] = {INT64_MAX, (uint64_t)INT64_MAX + 1};
+  for (size_t i = 0; i < IBX_COUNT_OF(values); i++) {
+    p.t.entry.bounds.hbm_ps = values[i];
+    ibx_blob blob = write_blob(&p.t.program);
+    assert_int_equal(try_open(ibx_blob_get(&blob)),
+                     i == 0 ? IBX_OK : IBX_INVALID_PROGRAM);
+    ibx_blob_fini(&blob);
+  }
+}
+
 // --- damage ------------------------------------------------------------------
 
 static void every_flipped_byte_is_refused(void **state) {
@@ -552,6 +567,7 @@ int main(void) {
       cmocka_unit_test(weights_may_come_from_a_callback),
       cmocka_unit_test(a_full_sink_is_reported_wherever_it_fills),
       cmocka_unit_test(a_field_that_does_not_fit_is_refused),
+      cmocka_unit_test(a_bound_of_64_bits_is_refused),
       cmocka_unit_test(every_flipped_byte_is_refused),
       cmocka_unit_test(every_other_length_is_refused),
       cmocka_unit_test(garbage_is_refused),

@@ -47,7 +47,7 @@ static planned plan(const ibx_machine *machine, ibx_engine engine,
   ibx_timing_plan made;
   planned out;
   memset(&out, 0, sizeof(out));
-  out.status = ibx_timing_plan_init(machine, &entry, &made, NULL);
+  out.status = ibx_timing_plan_init(machine, &entry, 0, &made, NULL);
   if (out.status == IBX_OK) {
     out.timed = made.insns[engine][count - 1];
     for (size_t b = 0; b < out.timed.box_count; b++) {
