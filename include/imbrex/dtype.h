@@ -60,6 +60,17 @@ IBX_API void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
 IBX_API void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
                                  size_t count);
 
+/// Stochastic rounding of one value, in front of ibx_dtype_store_f32(): of the
+/// two values of a FLOAT type below fp32 that `value` lies between, the greater
+/// in magnitude where the fraction of their distance that it has reached, with
+/// `random` / 2^64 added, is at least 1. So with uniform bits the mean is `value`;
+/// what is below 2^-40 of the smallest number goes to 0. Above the
+/// largest finite number the type counts as going on, and the store overflows or
+/// saturates. What the type holds, infinities, NaN and all other types give
+/// `value` itself.
+IBX_API float ibx_dtype_round_f32(ibx_dtype dtype, float value,
+                                  uint64_t random);
+
 /// The four values of an element of a type x4.
 IBX_API void ibx_dtype_unpack4(ibx_dtype dtype, uint32_t bits, float out[4]);
 /// The element whose values are `in`, rounded to nearest even and saturated.

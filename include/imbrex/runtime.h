@@ -28,6 +28,9 @@ typedef struct ibx_fence ibx_fence;
 ///                                 poisoned; seeds 0 to 9 pick which and how
 ///   sim:?exec=spec                each instruction as specified: slow; without
 ///                                 it with the same bytes, but for activations
+///   sim:?rounding=stochastic&seed=7  floating types below fp32 are rounded up
+///                                 or down by chance, in the mean exactly; as
+///                                 slow, and the same in every order
 ///   sim:ibx3?cores=4&threads=2    four cores of a chip, on two threads (1 core
 ///                                 and a thread a core without them); at most 8
 ///   driver:/path/lib.so[?...]     a driver library; see driver.h

@@ -17,18 +17,30 @@ typedef enum ibx_sim_order {
   IBX_SIM_ORDER_ADVERSARIAL ///< delays whatever is not awaited; poisons memory
 } ibx_sim_order;
 
+/// How results are stored as floating types narrower than fp32, by engines and
+/// DMAs. The machine has both (NEURON_RT_STOCHASTIC_ROUNDING_EN); that it also
+/// concerns DMAs is our guess. Integers and packed types are always nearest.
+typedef enum ibx_sim_rounding {
+  IBX_SIM_ROUNDING_NEAREST,   ///< to nearest even
+  IBX_SIM_ROUNDING_STOCHASTIC ///< up or down, in the mean the exact value; what
+  ///< it does depends on the seed, not on the order.
+  ///< No fast versions, as with `specification`
+} ibx_sim_rounding;
+
 /// Adversarial orders: each engine runs ahead of all others, twice. What a lost
 /// wait changes shows itself in one of them.
 enum { IBX_SIM_ADVERSARIES = 10 };
 
 typedef struct ibx_sim_options {
   ibx_sim_order order;
-  uint64_t seed; ///< RANDOM; ADVERSARIAL: modulo IBX_SIM_ADVERSARIES
+  uint64_t seed; ///< RANDOM and STOCHASTIC; ADVERSARIAL: modulo
+                 ///< IBX_SIM_ADVERSARIES
   bool poison;   ///< fill SBUF, PSUM, scratch HBM with NaN patterns at start
   bool specification; ///< one element after the other, as specified: slow; else
                       ///< with the same bytes, but for activation functions
   uint32_t threads;   ///< of a chip's run, at most one a core; 0: as many.
                       ///< Results do not depend on it
+  ibx_sim_rounding rounding;
 } ibx_sim_options;
 
 /// Memory of a run: `hbm[i]` is the storage of buffer i of the entry when that

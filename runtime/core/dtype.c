@@ -371,6 +371,55 @@ void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
   }
 }
 
+// --- stochastic rounding ------------------------------------------------------
+
+// Mantissa and bias of the types below fp32; the mantissa of others is 0.
+static mini_format format_of(ibx_dtype dtype) {
+  switch (dtype) {
+  case IBX_DTYPE_BF16: return (mini_format){.mantissa = 7, .bias = 127};
+  case IBX_DTYPE_TF32: return (mini_format){.mantissa = 10, .bias = 127};
+  case IBX_DTYPE_F16: return (mini_format){.mantissa = 10, .bias = 15};
+  case IBX_DTYPE_F8E4M3: return e4m3;
+  case IBX_DTYPE_F8E4M3FN: return e4m3fn;
+  case IBX_DTYPE_F8E5M2: return e5m2;
+  default: return (mini_format){.mantissa = 0};
+  }
+}
+
+// Adds random bits to the `places` lowest bits, which are then cut off. Both
+// operands are below 2^63.
+static uint32_t cut(uint32_t magnitude, int places, uint64_t random) {
+  return (uint32_t)((magnitude + (random >> (64 - places))) >> places);
+}
+
+// The smallest step of a format is 2^(1 - bias - mantissa). `places` bits of the
+// 24 of fp32, whose last is 2^(exponent - 150), lie below it.
+static float round_subnormal(uint32_t magnitude, mini_format format,
+                             uint64_t random) {
+  int exponent = magnitude >> 23 == 0 ? 1 : (int)(magnitude >> 23);
+  uint32_t hidden = magnitude >> 23 == 0 ? 0 : 0x00800000;
+  int places = 1 - format.bias - format.mantissa + 150 - exponent;
+  if (places > 63) return 0.0f;
+  uint32_t code = cut((magnitude & 0x007fffff) | hidden, places, random);
+  uint32_t step = (uint32_t)(128 - format.bias - format.mantissa) << 23;
+  return (float)code * float_of(step);
+}
+
+float ibx_dtype_round_f32(ibx_dtype dtype, float value, uint64_t random) {
+  mini_format format = format_of(dtype);
+  uint32_t sign = bits_of(value) & 0x80000000;
+  uint32_t magnitude = bits_of(value) & 0x7fffffff;
+  if (format.mantissa == 0 || magnitude >= 0x7f800000) return value;
+  // bf16 and tf32 have fp32's exponents: their subnormals are cut like others.
+  uint32_t smallest_normal = (uint32_t)(128 - format.bias) << 23;
+  if (format.bias != 127 && magnitude < smallest_normal) {
+    float rounded = round_subnormal(magnitude, format, random);
+    return float_of(bits_of(rounded) | sign);
+  }
+  int places = 23 - format.mantissa;
+  return float_of(cut(magnitude, places, random) << places | sign);
+}
+
 // --- types x4 -----------------------------------------------------------------
 
 // Magnitudes of the eight codes of e2m1 (OCP Microscaling Formats 1.0, 5.3.3).

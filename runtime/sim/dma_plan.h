@@ -7,6 +7,7 @@
 /// pieces, when the registers of its issuer have moved on.
 
 #include "imbrex/isa.h"
+#include "sim/rounding.h"
 
 typedef struct ibx_dma_plan {
   const uint8_t *src;
@@ -17,6 +18,7 @@ typedef struct ibx_dma_plan {
   uint64_t elements;
   ibx_dtype src_dtype, dst_dtype;
   ibx_transfer transfer;
+  ibx_rounder rounder;
   uint64_t sources; ///< of a sum, source_step apart; num[0] is then 1
   ptrdiff_t source_step;
   bool skips;                   ///< some rows may be left out

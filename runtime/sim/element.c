@@ -95,6 +95,7 @@ float ibx_load(const ibx_sim_view *view, size_t p, size_t i) {
 
 void ibx_store(const ibx_sim_view *view, size_t p, size_t i, float value) {
   float known = value != value ? NAN : value;
+  known = ibx_round(&view->rounder, view->dtype, p, i, known);
   ibx_dtype_store_f32(view->dtype, &known, address(view, p, i), 1);
 }
 

@@ -33,7 +33,9 @@
 ///     (partitions ascending, then elements; slot 0 before a [P,1] result).
 ///   - Arithmetic is fp32, each operation rounded to nearest even. Elements are
 ///     converted when loaded (exactly, but for 32-bit integers) and stored
-///     (dtype.h: rounded to nearest even, integers saturated).
+///     (dtype.h: rounded to nearest even, integers saturated). In a run with
+///     stochastic rounding floating types below fp32 are rounded by rounding.h;
+///     integers and packed types stay as they are.
 ///   - A NaN that ibx_store() receives is stored as the one quiet NaN 0x7fc00000
 ///     of fp32, converted: sign and payload of operands do not live on [C].
 ///     What moves bit for bit (ibx_load_bits, ibx_store_bits) keeps them.

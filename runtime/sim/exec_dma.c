@@ -159,6 +159,7 @@ ibx_status ibx_dma_plan_make(const ibx_exec *x, ibx_dma_plan *out) {
                         .src_dtype = src.dtype,
                         .dst_dtype = dst.dtype,
                         .transfer = ibx_insn_transfer(x->insn->opcode),
+                        .rounder = ibx_rounder_make(x, 0),
                         .sources = 1,
                         .skips = skips(x->insn)};
   for (size_t d = 0; d < IBX_DIMS; d++) {
@@ -183,8 +184,9 @@ static float load(ibx_dtype dtype, const uint8_t *at) {
   return value;
 }
 
-static void move_element(const ibx_dma_plan *plan, const uint8_t *src,
-                         uint8_t *dst) {
+// Element `number` of the DMA.
+static void move_element(const ibx_dma_plan *plan, uint64_t number,
+                         const uint8_t *src, uint8_t *dst) {
   bool is_copy = plan->transfer.combine == IBX_TRANSFER_COPY;
   if (is_copy && plan->src_dtype == plan->dst_dtype) {
     memcpy(dst, src, ibx_dtype_bytes(plan->src_dtype));
@@ -198,6 +200,7 @@ static void move_element(const ibx_dma_plan *plan, const uint8_t *src,
     value = load(plan->dst_dtype, dst) + value;
   }
   float known = value != value ? NAN : value;
+  known = ibx_round(&plan->rounder, plan->dst_dtype, 0, number, known);
   ibx_dtype_store_f32(plan->dst_dtype, &known, dst, 1);
 }
 
@@ -220,7 +223,7 @@ void ibx_dma_plan_run(const ibx_dma_plan *plan, uint64_t first,
       dst += (ptrdiff_t)index[0][d] * plan->dst_step[d];
       src += (ptrdiff_t)index[1][d] * plan->src_step[d];
     }
-    move_element(plan, src, dst);
+    move_element(plan, number, src, dst);
   }
 }
 

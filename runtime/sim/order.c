@@ -95,6 +95,7 @@ ibx_status ibx_sim_step(ibx_sim *sim, ibx_engine engine, ibx_error *err) {
   ibx_exec x = {
       .sim = sim, .insn = insn, .seq = seq, .engine = engine, .err = err};
   if (ibx_sim_execute(&x) != IBX_OK) return locate(sim, engine, index, err);
+  seq->executed++;
   bool later =
       is_meeting(insn) || (sim->order != IBX_SIM_ORDER_PROGRAM && is_dma(insn));
   if (!later) sim->semaphores[insn->signal_semaphore] += insn->signal_value;

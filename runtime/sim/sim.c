@@ -296,8 +296,9 @@ ibx_status ibx_sim_begin(ibx_sim *sim, const ibx_sim_options *options,
     poison(sim);
   }
   sim->order = options->order;
-  sim->specification = options->specification;
-  sim->random = options->seed;
+  sim->is_stochastic = options->rounding == IBX_SIM_ROUNDING_STOCHASTIC;
+  sim->specification = options->specification || sim->is_stochastic;
+  sim->seed = sim->random = options->seed;
   sim->work_left = MOST_WORK;
   memset(sim->semaphores, 0, sizeof(sim->semaphores));
   memset(sim->engines, 0, sizeof(sim->engines));

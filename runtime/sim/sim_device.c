@@ -81,6 +81,12 @@ static bool apply(sim_device *device, setting s) {
   if (is_text(s.name, "threads")) {
     return parse_cores(s.value, &device->options.threads);
   }
+  if (is_text(s.name, "rounding")) {
+    bool is_stochastic = is_text(s.value, "stochastic");
+    device->options.rounding =
+        is_stochastic ? IBX_SIM_ROUNDING_STOCHASTIC : IBX_SIM_ROUNDING_NEAREST;
+    return is_stochastic || is_text(s.value, "nearest");
+  }
   if (is_text(s.name, "poison")) {
     device->options.poison = is_text(s.value, "1");
     return device->options.poison || is_text(s.value, "0");
@@ -120,8 +126,8 @@ static ibx_status parse(sim_device *device, const char *rest, ibx_error *err) {
     if (apply(device, s)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT,
                     "sim:%s: '%.*s' is not order=program|random|adversarial, "
-                    "seed=N, poison=0|1, exec=fast|spec, cores=1..8, "
-                    "threads=1..8",
+                    "seed=N, poison=0|1, exec=fast|spec, "
+                    "rounding=nearest|stochastic, cores=1..8, threads=1..8",
                     rest, (int)s.name.len, s.name.data);
   }
   if (device->machine == NULL || device->cores <= device->machine->chip_cores) {

@@ -40,6 +40,7 @@ typedef struct ibx_sim_sequencer {
   uint32_t reg[IBX_REGISTERS];
   ibx_sim_loop loops[IBX_SIM_LOOP_DEPTH];
   size_t depth;
+  uint64_t executed; ///< instructions before the present one
 } ibx_sim_sequencer;
 
 /// Room for a row, as what an instruction takes it for.
@@ -107,6 +108,8 @@ struct ibx_sim {
   // Of the run.
   ibx_sim_order order;
   bool specification; ///< no fast versions
+  bool is_stochastic; ///< see rounding.h
+  uint64_t seed;      ///< of rounding
   uint64_t random;
   uint64_t work_left;
   uint64_t semaphores[IBX_SEMAPHORES];

@@ -164,6 +164,7 @@ static ibx_status view_make(const ibx_exec *x, unsigned slot,
   out->high = (ptrdiff_t)high;
   out->dtype = dtype;
   out->element_bytes = bytes;
+  out->rounder = ibx_rounder_make(x, slot);
   merge(shape.num, step, out);
   return IBX_OK;
 }

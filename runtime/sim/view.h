@@ -7,6 +7,7 @@
 /// buffer: in each of its partitions a row of elements, in iteration order. HBM
 /// is one partition, which library calls reach.
 
+#include "sim/rounding.h"
 #include "sim/state.h"
 
 /// The iteration space of one operand.
@@ -26,6 +27,7 @@ typedef struct ibx_sim_view {
   size_t element_bytes;
   ibx_dtype dtype;
   bool dense; ///< elements follow each other
+  ibx_rounder rounder;
 } ibx_sim_view;
 
 /// The space of an elementwise instruction.

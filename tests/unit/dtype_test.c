@@ -371,6 +371,96 @@ static void rows_are_complete(void **state) {
   assert_int_equal(ibx_dtype_from_onnx(-1), IBX_DTYPE_NONE);
 }
 
+// A value between 0 and its format's largest, and random bits: as doubles say.
+static void check_stochastic(ibx_dtype dtype, int exponent, int mantissa,
+                             float value, uint64_t random) {
+  int least = 2 - (1 << (exponent - 1)); // of normal numbers
+  int of_value = ilogb((double)value) < least ? least : ilogb((double)value);
+  double unit = ldexp(1.0, of_value - mantissa);
+  double low = floor((double)value / unit) * unit;
+  double fraction = ((double)value - low) / unit;
+  // The least bits that go up: exact, where fractions have at most 64 bits.
+  double least_bits = ldexp(1.0 - fraction, 64);
+  bool up = fraction != 0.0 && (double)(random >> 11) * 0x1p11 >= least_bits;
+  double expected = up ? low + unit : low;
+  assert_true((double)ibx_dtype_round_f32(dtype, value, random) == expected);
+  assert_true((double)ibx_dtype_round_f32(dtype, -value, random) == -expected);
+  uint64_t code = store_one(dtype, (float)expected);
+  if (dtype != IBX_DTYPE_F32 && expected <= 240.0) {
+    assert_true((double)load_one(dtype, code) == expected);
+  }
+}
+
+static void stochastic_goes_up_with_the_fraction(void **state) {
+  static const struct {
+    ibx_dtype dtype;
+    int exponent, mantissa;
+  } formats[] = {{IBX_DTYPE_BF16, 8, 7},     {IBX_DTYPE_TF32, 8, 10},
+                 {IBX_DTYPE_F16, 5, 10},     {IBX_DTYPE_F8E4M3, 4, 3},
+                 {IBX_DTYPE_F8E4M3FN, 4, 3}, {IBX_DTYPE_F8E5M2, 5, 2}};
+  (void)state;
+  uint64_t random = 88172645463325252u;
+  for (size_t f = 0; f < IBX_COUNT_OF(formats); f++) {
+    int lowest = formats[f].exponent == 8 ? -126 : -30;
+    for (int i = 0; i < 20000; i++) {
+      random ^= random << 13;
+      random ^= random >> 7;
+      random ^= random << 17;
+      float value = (float)ldexp(1.0 + (double)(random >> 41) * 0x1p-23,
+                                 lowest + i % (7 - lowest));
+      // Bits that a double holds, so that the comparison is exact.
+      uint64_t bits =
+          i % 3 == 0 ? 0 : (random * 2862933555777941757u) >> 11 << 11;
+      if (i % 3 == 1) bits = ~UINT64_C(0) >> 11 << 11;
+      check_stochastic(formats[f].dtype, formats[f].exponent,
+                       formats[f].mantissa, value, bits);
+    }
+  }
+}
+
+static void stochastic_leaves_what_the_type_holds(void **state) {
+  (void)state;
+  for (size_t f = 0; f < IBX_COUNT_OF(floats); f++) {
+    for (unsigned code = 0; code < 2 * code_count(&floats[f]); code++) {
+      float value = load_one(floats[f].dtype, code);
+      for (uint64_t k = 0; k < 3; k++) {
+        uint64_t random = k == 0 ? 0 : k == 1 ? UINT64_MAX : UINT64_MAX / 3;
+        float got = ibx_dtype_round_f32(floats[f].dtype, value, random);
+        assert_int_equal(bits_of(got), bits_of(value));
+      }
+    }
+  }
+  const ibx_dtype whole[] = {IBX_DTYPE_F32, IBX_DTYPE_F64, IBX_DTYPE_I8,
+                             IBX_DTYPE_BOOL, IBX_DTYPE_F8E5M2X4};
+  for (size_t i = 0; i < IBX_COUNT_OF(whole); i++) {
+    assert_true(ibx_dtype_round_f32(whole[i], 0.3f, UINT64_MAX) == 0.3f);
+  }
+}
+
+// Between the largest number and the next, which overflows or saturates.
+static void stochastic_overflows_as_the_store_does(void **state) {
+  static const struct {
+    ibx_dtype dtype;
+    float value;
+    uint64_t largest, above;
+  } cases[] = {{IBX_DTYPE_BF16, 3.4e38f, 0x7f7f, 0x7f80},
+               {IBX_DTYPE_F16, 65510.0f, 0x7bff, 0x7c00},
+               {IBX_DTYPE_F8E4M3, 241.0f, 0x77, 0x78},
+               {IBX_DTYPE_F8E4M3FN, 470.0f, 0x7e, 0x7e},
+               {IBX_DTYPE_F8E5M2, 60000.0f, 0x7b, 0x7c}};
+  (void)state;
+  for (size_t i = 0; i < IBX_COUNT_OF(cases); i++) {
+    ibx_dtype dtype = cases[i].dtype;
+    float low = ibx_dtype_round_f32(dtype, cases[i].value, 0);
+    float high = ibx_dtype_round_f32(dtype, cases[i].value, UINT64_MAX);
+    assert_int_equal(store_one(dtype, low), cases[i].largest);
+    assert_int_equal(store_one(dtype, high), cases[i].above);
+  }
+  assert_true(ibx_dtype_round_f32(IBX_DTYPE_F8E5M2, 0x1p-60f, UINT64_MAX) ==
+              0.0f);
+  assert_true(isnan(ibx_dtype_round_f32(IBX_DTYPE_F16, NAN, UINT64_MAX)));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rows_are_complete),
@@ -385,6 +475,9 @@ int main(void) {
       cmocka_unit_test(bool_is_whether_not_zero),
       cmocka_unit_test(f64_rounds_to_fp32),
       cmocka_unit_test(lengths_and_alignment_do_not_matter),
+      cmocka_unit_test(stochastic_goes_up_with_the_fraction),
+      cmocka_unit_test(stochastic_leaves_what_the_type_holds),
+      cmocka_unit_test(stochastic_overflows_as_the_store_does),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
