@@ -132,7 +132,8 @@ typedef struct ibx_insn {
   uint8_t reduce;         ///< ibx_reduce: accumulators of Scalar and Vector
   uint8_t mode;           ///< of the instruction; isa.def tells which there are
   uint8_t index_register; ///< 1 + a register that moves operand `index_slot`
-                          ///< by step[0] a unit; 0: none
+                          ///< by step[0] (and, of a DMA, partition_step[0])
+                          ///< a unit; 0: none
   uint8_t index_slot;
   uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;

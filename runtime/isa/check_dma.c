@@ -156,6 +156,33 @@ static ibx_status check_transpose(const ibx_check_ctx *ctx) {
                         ibx_check_slot_name(1), ibx_check_slot_name(0));
 }
 
+// ISA dma_copy, scalar_offset; DGE: the hardware block takes a start address.
+static ibx_status check_register(const ibx_check_ctx *ctx,
+                                 ibx_transfer transfer) {
+  const ibx_insn *insn = ctx->insn;
+  if (insn->index_register == 0) return IBX_OK;
+  if (transfer.index != IBX_TRANSFER_NONE) {
+    return IBX_CHECK_FAIL(
+        ctx, "rows by index and register %u; count is of one of them",
+        insn->index_register - 1u);
+  }
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
+    return IBX_CHECK_FAIL(
+        ctx, "register %u; cores that meet do so at fixed addresses",
+        insn->index_register - 1u);
+  }
+  if (transfer.combine == IBX_TRANSFER_SUM) {
+    return IBX_CHECK_FAIL(
+        ctx, "register %u needs dimension 0, which counts the sources",
+        insn->index_register - 1u);
+  }
+  if (insn->dge != IBX_DGE_STATIC) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "static descriptors cannot follow register %u; use "
+                        "hardware or software ones",
+                        insn->index_register - 1u);
+}
+
 // Each source of descriptors has its engine: DGE.
 static ibx_status check_dge(const ibx_check_ctx *ctx) {
   bool is_looped = (ctx->insn->flags & IBX_FLAG_LOOPED) != 0;
@@ -218,6 +245,7 @@ ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
   }
   IBX_TRY(check_types(ctx));
   IBX_TRY(check_dge(ctx));
+  IBX_TRY(check_register(ctx, transfer));
   if (is_gather) IBX_TRY(check_gather(ctx));
   if (transfer.combine != IBX_TRANSFER_COPY) IBX_TRY(check_sum(ctx, transfer));
   if (transfer.rate == IBX_TRANSFER_TRANSPOSE) IBX_TRY(check_transpose(ctx));

@@ -110,6 +110,10 @@ static ibx_status side_make(const ibx_exec *x, unsigned slot, side *out) {
     out->step[d] =
         operand->step[d] * bytes + operand->partition_step[d] * partition_bytes;
   }
+  // The reach was that of all places.
+  uint32_t number;
+  IBX_TRY(ibx_sim_place(x, slot, &number));
+  out->base += (ptrdiff_t)number * out->step[0];
   return IBX_OK;
 }
 

@@ -73,17 +73,21 @@ static int64_t loop_offset(const ibx_operand *operand,
   return sum;
 }
 
-// Bytes by which a register moves an operand; fails beyond its places.
-static ibx_status index_offset(const ibx_exec *x, unsigned slot, size_t bytes,
-                               int64_t *out) {
+ibx_status ibx_sim_place(const ibx_exec *x, unsigned slot, uint32_t *out) {
   *out = 0;
   if (!ibx_insn_is_indexed(x->insn, slot)) return IBX_OK;
-  uint32_t place = x->seq->reg[x->insn->index_register - 1];
-  if (place >= x->insn->count) {
-    return IBX_EXEC_FAIL(x, "register %u is %lu, operand %u has %lu places",
-                         x->insn->index_register - 1u, (unsigned long)place,
-                         slot, (unsigned long)x->insn->count);
-  }
+  *out = x->seq->reg[x->insn->index_register - 1];
+  if (*out < x->insn->count) return IBX_OK;
+  return IBX_EXEC_FAIL(x, "register %u is %lu, operand %u has %lu places",
+                       x->insn->index_register - 1u, (unsigned long)*out, slot,
+                       (unsigned long)x->insn->count);
+}
+
+// Bytes by which a register moves an operand.
+static ibx_status index_offset(const ibx_exec *x, unsigned slot, size_t bytes,
+                               int64_t *out) {
+  uint32_t place;
+  IBX_TRY(ibx_sim_place(x, slot, &place));
   // Far outside of every buffer, it is cut off before it overflows.
   int64_t most = INT64_C(1) << 28;
   int64_t step = x->insn->operand[slot].step[0] * (int64_t)bytes;

@@ -30,6 +30,10 @@ typedef struct ibx_sim_view {
   ibx_rounder rounder;
 } ibx_sim_view;
 
+/// At which of its places operand `slot` is: 0 where no register moves it. Fails
+/// with DEVICE_ERROR where the register is not below the number of places.
+ibx_status ibx_sim_place(const ibx_exec *x, unsigned slot, uint32_t *out);
+
 /// The space of an elementwise instruction.
 ibx_sim_shape ibx_sim_shape_of(const ibx_insn *insn);
 

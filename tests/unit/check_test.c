@@ -608,6 +608,16 @@ static issue good_hardware_dma(void) {
   return it;
 }
 
+// Register 7 moves the source by rows.
+static issue good_moved_dma(void) {
+  issue it = good_hardware_dma();
+  it.insn.index_register = 8;
+  it.insn.index_slot = 1;
+  it.insn.count = 3;
+  it.insn.operand[1].step[0] = 32;
+  return it;
+}
+
 static issue good_indexed(ibx_opcode opcode, size_t table) {
   issue it = make(opcode, IBX_ENGINE_GPSIMD);
   it.insn.partitions = 1;
@@ -855,6 +865,7 @@ static const make_fn goods[] = {
     good_call_pair,
     good_call_hbm,
     good_dma,
+    good_moved_dma,
     good_hardware_dma,
     good_gather,
     good_scatter,
@@ -1153,6 +1164,9 @@ BREAK(index_slot_4,       i->index_slot = 4)
 BREAK(index_num,          i->num[0] = 2)
 BREAK(no_places,          i->count = 0)
 BREAK(range_nan,          i->imm[0] = NAN)
+BREAK(moved,              i->index_register = 8)
+BREAK(moved_one,          i->index_register = 8; i->num[0] = i->count = 1; i->signal_value = 0)
+BREAK(moved_static,       i->dge = IBX_DGE_STATIC; i->flags = 0; i->operand[1].loop_step[0] = 0)
 
 static const rule rules[] = {
     {good_copy,              no_opcode,         "opcode 0xee does not exist"},
@@ -1482,6 +1496,18 @@ static const rule rules[] = {
     {good_dynamic,            index_slot_4,      "operand 4, which a register moves"},
     {good_dynamic,            index_num,         "belongs to the register"},
     {good_dynamic,            no_places,         "0 places"},
+    {good_moved_dma,          moved_static,      "static descriptors cannot follow register 7"},
+    {good_moved_dma,          no_places,         "0 places"},
+    {good_moved_dma,          index_num,         "belongs to the register"},
+    {good_moved_dma,          index_far,         "register 64; there are 64"},
+    {good_moved_dma,          index_scalar,      "operand 2, which a register moves, is no tensor"},
+    {good_dma,                slot_alone,        "operand 1 is moved by no register"},
+    {good_gather,             moved,             "belongs to the register"},
+    {good_gather,             moved_one,         "rows by index and register 7"},
+    {good_scatter,            moved_one,         "rows by index and register 7"},
+    {good_permute,            moved_one,         "register 7; cores that meet"},
+    {good_all_reduce,         moved_one,         "register 7; cores that meet"},
+    {good_compute,            moved_one,         "dimension 0, which counts the sources"},
     {good_dynamic,            int_on_ibx2,       "through fp32 on ibx2"},
     {good_quantize,           on_ibx3,           "target ibx3 does not have it"},
     {good_quantize,           src_psum,          "source is in psum"},

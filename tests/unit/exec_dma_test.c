@@ -303,6 +303,161 @@ static void adding_to_what_was_not_written_is_refused(void **state) {
   free(b);
 }
 
+// --- registers ------------------------------------------------------------------
+
+enum {
+  BLOCK_ROWS = 4,
+  BLOCK = BLOCK_ROWS * WIDTH,
+  PLACES = TABLE / BLOCK_ROWS
+};
+
+static ibx_operand block_of(uint16_t buffer, size_t block) {
+  return (ibx_operand){.buffer = buffer,
+                       .offset = block * BLOCK * sizeof(float),
+                       .dtype = IBX_DTYPE_F32,
+                       .step = {[3] = WIDTH, [4] = 1}};
+}
+
+// Register 9 picks the block of one side; the other's is number `fixed`.
+static ibx_insn make_moved(const bench *b, ibx_opcode opcode, uint8_t slot,
+                           size_t fixed) {
+  ibx_insn insn = ibx_insn_make((uint8_t)opcode);
+  insn.num[3] = BLOCK_ROWS;
+  insn.num[4] = WIDTH;
+  insn.operand[0] = block_of(b->state, slot == 0 ? 0 : fixed);
+  insn.operand[1] = block_of(b->in, slot == 1 ? 0 : fixed);
+  insn.operand[slot].step[0] = BLOCK;
+  insn.index_register = 1 + 9;
+  insn.index_slot = slot;
+  insn.count = PLACES;
+  insn.dge = IBX_DGE_SOFTWARE;
+  return insn;
+}
+
+static void set_register(bench *b, uint32_t value) {
+  ibx_insn insn = ibx_insn_make(IBX_OP_register_move);
+  insn.reg[0] = 9;
+  insn.count = value;
+  world_add(&b->w, IBX_ENGINE_GPSIMD, insn);
+}
+
+static void expect_block(const bench *b, float *expected, bool adds, size_t dst,
+                         size_t src) {
+  for (size_t i = 0; i < BLOCK; i++) {
+    float value = b->src[src * BLOCK + i];
+    float *to = &expected[dst * BLOCK + i];
+    *to = adds ? *to + value : value;
+  }
+}
+
+static void a_register_moves_one_side(void **state) {
+  (void)state;
+  const uint32_t values[] = {0, 7, PLACES - 1};
+  for (size_t k = 0; k < 4 * IBX_COUNT_OF(values); k++) {
+    uint8_t slot = k % 2;
+    bool adds = k / 2 % 2 == 1;
+    uint32_t place = values[k / 4];
+    bench *b = bench_create(IBX_TARGET_ibx2, k);
+    set_register(b, place);
+    ibx_opcode opcode = adds ? IBX_OP_dma_accumulate : IBX_OP_dma_copy;
+    add(b, make_moved(b, opcode, slot, 11));
+    float expected[TABLE * WIDTH];
+    memcpy(expected, b->before, sizeof(expected));
+    expect_block(b, expected, adds, slot == 0 ? place : 11,
+                 slot == 1 ? place : 11);
+    assert_proved(b);
+    run_all_orders(b, expected);
+    b->w.insns[IBX_ENGINE_GPSIMD][0].count = PLACES;
+    for (int order = 0; order < 2; order++) {
+      assert_int_equal(world_run(&b->w, (ibx_sim_order)order, 0),
+                       IBX_DEVICE_ERROR);
+      assert_non_null(strstr(b->w.err.message, "has 25 places"));
+    }
+    free(b);
+  }
+}
+
+// Addresses are those of the issue, whenever the pieces run.
+static void a_register_may_change_behind_a_dma(void **state) {
+  (void)state;
+  bench *b = bench_create(IBX_TARGET_ibx2, 1);
+  ibx_insn wait = ibx_insn_make(IBX_OP_semaphore);
+  wait.wait_value = 0;
+  float expected[TABLE * WIDTH];
+  memcpy(expected, b->before, sizeof(expected));
+  for (uint32_t i = 0; i < 5; i++) {
+    ibx_insn insn = make_moved(b, IBX_OP_dma_copy, 1, i);
+    uint16_t pieces = pieces_of(b, &insn);
+    set_register(b, 20 - 3 * i);
+    world_add(&b->w, IBX_ENGINE_GPSIMD, world_signal(insn, 0, pieces));
+    wait.wait_value = (uint16_t)(wait.wait_value + pieces);
+    expect_block(b, expected, false, i, 20 - 3 * i);
+  }
+  set_register(b, 1);
+  world_add(&b->w, IBX_ENGINE_GPSIMD, wait);
+  assert_proved(b);
+  run_all_orders(b, expected);
+  free(b);
+}
+
+// Row 5 of the input goes to a partition; to the prover that may be any of them.
+static void a_register_moves_partitions(void **state) {
+  (void)state;
+  for (int is_loaded = 0; is_loaded < 2; is_loaded++) {
+    bench *b = bench_create(IBX_TARGET_ibx3, 2);
+    if (is_loaded) load_rows(b);
+    set_register(b, 20);
+    ibx_insn insn = make_moved(b, IBX_OP_dma_copy, 0, 0);
+    insn.num[3] = 1;
+    insn.operand[0] = lanes_of(b->chip);
+    insn.operand[1].offset = 5 * WIDTH * sizeof(float);
+    insn.count = ROWS;
+    add(b, insn);
+    add(b,
+        make_dma(IBX_OP_dma_copy, rows_of(b->state, WIDTH), lanes_of(b->chip)));
+    float expected[TABLE * WIDTH];
+    memcpy(expected, b->before, sizeof(expected));
+    memcpy(expected, b->src, ROWS * WIDTH * sizeof(float));
+    memcpy(expected + 20 * WIDTH, b->src + 5 * WIDTH, WIDTH * sizeof(float));
+    ibx_proof proof;
+    ibx_error err = {0};
+    ibx_status status =
+        ibx_prove_entry(&b->w.program, &b->w.entry, &proof, &err);
+    if (is_loaded) {
+      assert_int_equal(status, IBX_OK);
+      run_all_orders(b, expected);
+    } else {
+      assert_int_equal(status, IBX_UNPROVEN);
+      assert_non_null(strstr(err.message, "not written"));
+    }
+    free(b);
+  }
+}
+
+// Another DMA under way to a place that the register may pick.
+static void all_places_may_be_touched(void **state) {
+  (void)state;
+  for (uint8_t slot = 0; slot < 2; slot++) {
+    bench *b = bench_create(IBX_TARGET_ibx2, 3);
+    ibx_insn other = make_dma(IBX_OP_dma_copy, block_of(b->state, PLACES - 1),
+                              block_of(b->state, 0));
+    other.num[0] = 1;
+    other.num[3] = BLOCK_ROWS;
+    world_add(&b->w, IBX_ENGINE_GPSIMD, other);
+    ibx_insn insn = make_moved(b, IBX_OP_dma_copy, slot, 5);
+    insn.operand[1].buffer = b->state;
+    add(b, insn);
+    ibx_proof proof;
+    ibx_error err = {0};
+    assert_int_equal(ibx_prove_entry(&b->w.program, &b->w.entry, &proof, &err),
+                     IBX_UNPROVEN);
+    assert_non_null(strstr(err.message, "unordered with"));
+    free(b);
+  }
+}
+
+// --- time -------------------------------------------------------------------------
+
 // Rates of ARCH3 and ARCH4: the bytes of a piece, descriptors aside.
 static void slow_transfers_take_their_share_of_the_rate(void **state) {
   (void)state;
@@ -350,6 +505,10 @@ int main(void) {
       cmocka_unit_test(compute_sums_its_sources_in_order),
       cmocka_unit_test(transposition_swaps_two_dimensions),
       cmocka_unit_test(adding_to_what_was_not_written_is_refused),
+      cmocka_unit_test(a_register_moves_one_side),
+      cmocka_unit_test(a_register_may_change_behind_a_dma),
+      cmocka_unit_test(a_register_moves_partitions),
+      cmocka_unit_test(all_places_may_be_touched),
       cmocka_unit_test(slow_transfers_take_their_share_of_the_rate),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
