@@ -320,18 +320,6 @@ static ibx_sim_time_options time_options(const figures *f) {
                                 .extent_count = f->extents.count};
 }
 
-// The prover follows no number from memory: what it sees is the entry at the
-// extents that are timed.
-static ibx_status prove(figures *f, ibx_error *err) {
-  ibx_entry *fixed = NULL;
-  IBX_TRY(ibx_sim_fix_extents(f->entry, f->extents.items, f->extents.count,
-                              &fixed, err));
-  ibx_status status =
-      ibx_prove_entry(f->program, fixed ? fixed : f->entry, &f->proof, err);
-  ibx_sim_free_fixed(fixed);
-  return status;
-}
-
 static ibx_status measure(const bench_args *args, const ibx_program *program,
                           figures *f, ibx_error *err) {
   f->program = ibx_program_get(program);
@@ -341,7 +329,8 @@ static ibx_status measure(const bench_args *args, const ibx_program *program,
     return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
                     args->entry ? args->entry : "");
   }
-  IBX_TRY(prove(f, err));
+  IBX_TRY(
+      ibx_extent_list_prove(&f->extents, f->program, f->entry, &f->proof, err));
   ibx_sim_time_options options = time_options(f);
   IBX_TRY(
       ibx_sim_time_entry_with(f->program, f->entry, &options, &f->time, err));

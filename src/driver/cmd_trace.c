@@ -4,9 +4,9 @@
 // viewer. Long runs are cut, and what was left out is told.
 
 #include "driver/driver.h"
+#include "driver/extents.h"
 #include "driver/output.h"
 #include "driver/trace.h"
-#include "imbrex/prove.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -18,6 +18,7 @@ enum { INSTRUCTIONS = 250000 };
 typedef struct trace_args {
   ibx_compile_args compile;
   const char *output, *entry;
+  ibx_option_list extents;
   double from_us;
   uint64_t limit; ///< 0: none
 } trace_args;
@@ -35,15 +36,18 @@ static void report_window(const trace_args *args,
 }
 
 static ibx_status write_trace(const trace_args *args,
+                              const ibx_extent_list *extents,
                               const ibx_program_data *program,
                               const ibx_entry *entry, ibx_error *err) {
   ibx_trace_window window = {.from_ps = (uint64_t)(args->from_us * 1e6),
                              .limit =
-                                 args->limit == 0 ? UINT64_MAX : args->limit};
+                                 args->limit == 0 ? UINT64_MAX : args->limit,
+                             .extents = extents->items,
+                             .extent_count = extents->count};
   ibx_trace_summary summary;
   ibx_output output;
   // What no proof bounds could wait for ever, or signal without an end.
-  IBX_TRY(ibx_prove_entry(program, entry, NULL, err));
+  IBX_TRY(ibx_extent_list_prove(extents, program, entry, NULL, err));
   IBX_TRY(ibx_output_open(args->output, &output, err));
   ibx_status status =
       ibx_trace_write(program, entry, &window, output.file, &summary, err);
@@ -56,8 +60,8 @@ static ibx_status write_trace(const trace_args *args,
   return IBX_OK;
 }
 
-static ibx_status trace(const trace_args *args, const char *path,
-                        ibx_error *err) {
+static ibx_status trace(const trace_args *args, const ibx_extent_list *extents,
+                        const char *path, ibx_error *err) {
   ibx_compile_request request;
   ibx_loaded loaded;
   IBX_TRY(ibx_compile_request_init(&args->compile, &request, err));
@@ -66,13 +70,25 @@ static ibx_status trace(const trace_args *args, const char *path,
   if (status != IBX_OK) return status;
   const ibx_entry *entry = ibx_program_find_entry(loaded.program, args->entry);
   if (entry) {
-    status = write_trace(args, ibx_program_get(loaded.program), entry, err);
+    status =
+        write_trace(args, extents, ibx_program_get(loaded.program), entry, err);
   } else {
     status = IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
                       args->entry ? args->entry : "");
   }
   ibx_loaded_fini(&loaded);
   return status;
+}
+
+static int run(const trace_args *args, const char *path) {
+  ibx_error err = {0};
+  ibx_extent_list extents = {0};
+  int exit_code = ibx_extent_list_read("trace", &args->extents, &extents);
+  if (exit_code == 0 && trace(args, &extents, path, &err) != IBX_OK) {
+    exit_code = ibx_driver_fail(&err);
+  }
+  ibx_extent_list_fini(&extents);
+  return exit_code;
 }
 
 int ibx_cmd_trace(int argc, char **argv) {
@@ -83,6 +99,9 @@ int ibx_cmd_trace(int argc, char **argv) {
        "trace to write"},
       {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
        "entry of a program with several (the first)"},
+      {"extent", 0, IBX_OPTION_LIST, &args.extents, "NAME=V",
+       "value of a loop limit that the program loads from NAME, a buffer or an "
+       "input, instead of the most that it allows"},
       {"from", 0, IBX_OPTION_NUMBER, &args.from_us, "US",
        "leaves out instructions that start before this time (0)"},
       {"limit", 0, IBX_OPTION_UINT, &args.limit, "N",
@@ -94,7 +113,6 @@ int ibx_cmd_trace(int argc, char **argv) {
                          .row_count = IBX_COUNT_OF(rows),
                          .min_operands = 1,
                          .max_operands = 1};
-  ibx_error err = {0};
   int exit_code = 0;
   if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
   // Picoseconds have 64 bits.
@@ -104,8 +122,8 @@ int ibx_cmd_trace(int argc, char **argv) {
   } else if (!is_time) {
     exit_code = ibx_options_wrong("trace", "--from: no time of a run: %g us",
                                   args.from_us);
-  } else if (trace(&args, options.operands.items[0], &err) != IBX_OK) {
-    exit_code = ibx_driver_fail(&err);
+  } else {
+    exit_code = run(&args, options.operands.items[0]);
   }
   ibx_options_fini(&options);
   return exit_code;

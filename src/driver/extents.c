@@ -57,3 +57,15 @@ void ibx_extent_list_fini(ibx_extent_list *list) {
   free(list->items);
   *list = (ibx_extent_list){0};
 }
+
+ibx_status ibx_extent_list_prove(const ibx_extent_list *list,
+                                 const ibx_program_data *program,
+                                 const ibx_entry *entry, ibx_proof *out_proof,
+                                 ibx_error *err) {
+  ibx_entry *fixed = NULL;
+  IBX_TRY(ibx_sim_fix_extents(entry, list->items, list->count, &fixed, err));
+  ibx_status status =
+      ibx_prove_entry(program, fixed ? fixed : entry, out_proof, err);
+  ibx_sim_free_fixed(fixed);
+  return status;
+}

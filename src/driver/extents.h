@@ -7,6 +7,7 @@
 /// reads from memory.
 
 #include "driver/options.h"
+#include "imbrex/prove.h"
 #include "imbrex/sim.h"
 
 /// Zero at first. Owns its names.
@@ -21,5 +22,14 @@ IBX_NODISCARD int ibx_extent_list_read(const char *command,
                                        const ibx_option_list *given,
                                        ibx_extent_list *out);
 void ibx_extent_list_fini(ibx_extent_list *list);
+
+/// Proves what is timed at these extents: the prover itself follows no number
+/// from memory. `out_proof` may be NULL. Fails as ibx_sim_fix_extents() and
+/// ibx_prove_entry().
+IBX_NODISCARD ibx_status ibx_extent_list_prove(const ibx_extent_list *list,
+                                               const ibx_program_data *program,
+                                               const ibx_entry *entry,
+                                               ibx_proof *out_proof,
+                                               ibx_error *err);
 
 #endif

@@ -414,13 +414,22 @@ static void fini(trace *t) {
   ibx_trace_insns_fini(&t->insns);
 }
 
+static ibx_sim_time_options
+time_options(const trace *t, ibx_sim_event_fn on_event_fn, void *user) {
+  return (ibx_sim_time_options){.extents = t->window->extents,
+                                .extent_count = t->window->extent_count,
+                                .on_event = on_event_fn,
+                                .user = user};
+}
+
 static ibx_status write_run(trace *t, const ibx_trace_occupancy *occupancy,
                             ibx_error *err) {
   ibx_sim_time time;
+  ibx_sim_time_options options = time_options(t, on_event, t);
   IBX_TRY(init(t, err));
   ibx_trace_text_open(&t->text, t->program, t->entry, &t->summary->time);
   name_tracks(t);
-  IBX_TRY(ibx_sim_time_entry(t->program, t->entry, on_event, t, &time, err));
+  IBX_TRY(ibx_sim_time_entry_with(t->program, t->entry, &options, &time, err));
   if (t->is_short) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the trace");
   }
@@ -431,13 +440,12 @@ static ibx_status write_run(trace *t, const ibx_trace_occupancy *occupancy,
   return IBX_OK;
 }
 
-static ibx_status measure(const ibx_program_data *program,
-                          const ibx_entry *entry,
-                          ibx_trace_occupancy *occupancy, ibx_sim_time *time,
-                          ibx_error *err) {
-  IBX_TRY(ibx_trace_occupancy_init(program, entry, occupancy, err));
-  IBX_TRY(ibx_sim_time_entry(program, entry, ibx_trace_occupancy_touch,
-                             occupancy, time, err));
+static ibx_status measure(const trace *t, ibx_trace_occupancy *occupancy,
+                          ibx_sim_time *time, ibx_error *err) {
+  ibx_sim_time_options options =
+      time_options(t, ibx_trace_occupancy_touch, occupancy);
+  IBX_TRY(ibx_trace_occupancy_init(t->program, t->entry, occupancy, err));
+  IBX_TRY(ibx_sim_time_entry_with(t->program, t->entry, &options, time, err));
   return ibx_trace_occupancy_finish(occupancy, time->total_ps, err);
 }
 
@@ -454,8 +462,7 @@ ibx_status ibx_trace_write(const ibx_program_data *program,
                .summary = out_summary,
                .text = {.out = out}};
   ibx_trace_occupancy occupancy = {0};
-  ibx_status status =
-      measure(program, entry, &occupancy, &out_summary->time, err);
+  ibx_status status = measure(t, &occupancy, &out_summary->time, err);
   out_summary->to_ps = out_summary->time.total_ps;
   if (status == IBX_OK) status = write_run(t, &occupancy, err);
   ibx_trace_occupancy_fini(&occupancy);
