@@ -166,6 +166,11 @@ static ibx_status check_register(const ibx_check_ctx *ctx,
         ctx, "rows by index and register %u; count is of one of them",
         insn->index_register - 1u);
   }
+  if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
+    return IBX_CHECK_FAIL(
+        ctx, "register %u; cores that meet do so at fixed addresses",
+        insn->index_register - 1u);
+  }
   if (transfer.combine == IBX_TRANSFER_SUM) {
     return IBX_CHECK_FAIL(
         ctx, "register %u needs dimension 0, which counts the sources",

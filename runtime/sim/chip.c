@@ -175,6 +175,7 @@ static ibx_status begin(ibx_sim_chip *chip, const ibx_sim_options *options,
     own.seed += r * UINT64_C(0x9e3779b97f4a7c15); // each an order of its own
     const ibx_sim_memory parts = {.hbm = c->hbm};
     IBX_TRY(ibx_sim_begin(c->sim, &own, &parts, err));
+    c->sim->seed = options->seed; // but rounding alike: rounding.h
     c->state = CORE_READY;
     c->status = IBX_OK;
   }

@@ -29,6 +29,7 @@ typedef struct share {
   ibx_dtype dtype;
   uint32_t rank, cores, rotation;
   uint8_t op;
+  const ibx_rounder *rounder;
 } share;
 
 static bool reduces(const share *s) {
@@ -58,13 +59,15 @@ static uint64_t source_of(const share *s, uint64_t e, uint32_t *core) {
   return e;
 }
 
-static void reduce(const share *s, uint64_t source, uint8_t *dst) {
+// Element `e` of dst.
+static void reduce(const share *s, uint64_t e, uint64_t source, uint8_t *dst) {
   float sum = 0.0f, value;
   for (uint32_t r = 0; r < s->cores; r++) {
     ibx_dtype_load_f32(s->dtype, s->parts[r] + source * s->bytes, &value, 1);
     sum = r == 0 ? value : ibx_arith_one(s->op, sum, value);
   }
   float known = sum != sum ? NAN : sum;
+  known = ibx_round(s->rounder, s->dtype, 0, e, known);
   ibx_dtype_store_f32(s->dtype, &known, dst, 1);
 }
 
@@ -72,7 +75,7 @@ static void make_element(const share *s, uint64_t e, uint8_t *dst) {
   uint32_t core;
   uint64_t source = source_of(s, e, &core);
   if (reduces(s)) {
-    reduce(s, source, dst);
+    reduce(s, e, source, dst);
   } else {
     memcpy(dst, s->parts[core] + source * s->bytes, s->bytes);
   }
@@ -89,7 +92,8 @@ void ibx_sim_combine(const ibx_sim_pending *pending, uint32_t rank,
              .rank = rank,
              .cores = cores,
              .rotation = insn->count,
-             .op = insn->op[0]};
+             .op = insn->op[0],
+             .rounder = &pending->rounder};
   s.bytes = ibx_dtype_bytes(s.dtype);
   for (size_t d = 0; d < IBX_DIMS; d++) {
     s.elements *= shape.num[d];

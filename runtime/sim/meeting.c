@@ -77,7 +77,8 @@ static void add_pending(ibx_sim_meetings *m, const ibx_exec *x,
   *pending = (ibx_sim_pending){.number = number,
                                .insn = x->insn,
                                .engine = (uint8_t)x->engine,
-                               .dst = plan->dst};
+                               .dst = plan->dst,
+                               .rounder = plan->rounder};
   memcpy(pending->dst_step, plan->dst_step, sizeof(pending->dst_step));
 }
 

@@ -16,6 +16,7 @@
 /// on any number of threads.
 
 #include "imbrex/sim.h"
+#include "sim/rounding.h"
 
 #include <pthread.h>
 
@@ -42,6 +43,7 @@ typedef struct ibx_sim_pending {
   uint8_t engine;
   uint8_t *dst;
   ptrdiff_t dst_step[IBX_DIMS]; ///< bytes
+  ibx_rounder rounder;
 } ibx_sim_pending;
 
 typedef struct ibx_sim_meetings {

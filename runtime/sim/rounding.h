@@ -13,7 +13,9 @@
 ///   word  1      element / 2^32 (16 bits), partition (8), engine (4), slot (4)
 ///   word  0      element modulo 2^32
 ///
-/// The machine's own generator is not published: that of the bits is [C].
+/// The machine's own generator is not published: this one is our choice [C]. So
+/// is that the cores of a chip have the same bits: what they compute alike stays
+/// alike, and a reduction over cores is the same on all of them.
 
 #include "imbrex/dtype.h"
 

@@ -109,7 +109,8 @@ struct ibx_sim {
   ibx_sim_order order;
   bool specification; ///< no fast versions
   bool is_stochastic; ///< see rounding.h
-  uint64_t seed, random;
+  uint64_t seed;      ///< of rounding
+  uint64_t random;
   uint64_t work_left;
   uint64_t semaphores[IBX_SEMAPHORES];
   ibx_sim_sequencer engines[IBX_ENGINE_COUNT];

@@ -1505,6 +1505,8 @@ static const rule rules[] = {
     {good_gather,             moved,             "belongs to the register"},
     {good_gather,             moved_one,         "rows by index and register 7"},
     {good_scatter,            moved_one,         "rows by index and register 7"},
+    {good_permute,            moved_one,         "register 7; cores that meet"},
+    {good_all_reduce,         moved_one,         "register 7; cores that meet"},
     {good_compute,            moved_one,         "dimension 0, which counts the sources"},
     {good_dynamic,            int_on_ibx2,       "through fp32 on ibx2"},
     {good_quantize,           on_ibx3,           "target ibx3 does not have it"},
