@@ -199,15 +199,16 @@ ibx_status ibx_exec_select(const ibx_exec *x) {
   return IBX_OK;
 }
 
-// r[i] = (a[i] op0 r[i-1]) op1 b[i], r[-1] = imm0
+// r[i] = (a[i] op0 r[i-1]) op1 b[i], r[-1] = slot 3 or imm0
 ibx_status ibx_exec_tensor_scan(const ibx_exec *x) {
   const uint8_t *op = x->insn->op;
-  ibx_sim_view dst, a, b;
+  ibx_sim_view dst, a, b, start;
   IBX_TRY(ibx_open_read(x, 1, &a));
   IBX_TRY(ibx_open_read(x, 2, &b));
+  IBX_TRY(ibx_open_scalar(x, 3, x->insn->imm[0], &start));
   IBX_TRY(ibx_open_write(x, 0, &dst));
   for (size_t p = 0; p < dst.partitions; p++) {
-    float running = x->insn->imm[0];
+    float running = ibx_load(&start, p, 0);
     for (size_t i = 0; i < dst.elements; i++) {
       float first = ibx_arith_one(op[0], ibx_load(&a, p, i), running);
       running = ibx_arith_one(op[1], first, ibx_load(&b, p, i));

@@ -287,7 +287,8 @@ static void interpret_elements(bench *b, const ibx_insn *insn) {
   uint32_t n = element_count(insn);
   float *row = checked(calloc(n, sizeof(*row)));
   for (uint32_t p = 0; p < insn->partitions; p++) {
-    float running = insn->imm[0];
+    bool scans = insn->opcode == IBX_OP_tensor_scan;
+    float running = scans ? read_scalar(b, insn, 3, p, insn->imm[0]) : 0.0f;
     for (uint32_t i = 0; i < n; i++) {
       row[i] = compute(b, insn, spot_at(insn, p, i), &running);
       write_value(b, insn, 0, spot_at(insn, p, i), row[i]);
