@@ -279,6 +279,16 @@ static inline void random_operand(uint64_t *r, const world *w,
   }
 }
 
+// What a DMA that picks rows by index must have would hardly come by chance.
+static inline void random_index(uint64_t *r, const ibx_insn_info *info,
+                                ibx_insn *insn) {
+  if (info->kind != IBX_KIND_DMA || world_below(r, 8) == 0) return;
+  insn->index_register = insn->index_slot = 0;
+  if (ibx_insn_transfer(insn->opcode).index == IBX_TRANSFER_NONE) return;
+  insn->dge = IBX_DGE_SOFTWARE;
+  insn->operand[2].dtype = IBX_DTYPE_U32;
+}
+
 /// One instance; legal, or not.
 static inline ibx_insn random_insn(uint64_t *r, const world *w,
                                    uint8_t opcode) {
@@ -291,6 +301,7 @@ static inline ibx_insn random_insn(uint64_t *r, const world *w,
       random_operand(r, w, info, slot, &insn);
     }
   }
+  random_index(r, info, &insn);
   return insn;
 }
 
