@@ -155,7 +155,14 @@ static inline float mish_one(float x) {
   return x * (q / (q + 2.0f));
 }
 
-// Folded at pi / 2; beyond pi the cubic Taylor polynomial at pi, as published.
+// The cubic Taylor polynomial at pi, as published. In double: a rounding of
+// pi - a would come out three times as large.
+static inline float sin_beyond_pi(float a) {
+  double y = 0x1.921fb54442d18p+1 - (double)a;
+  return (float)(y - y * y * y * (1.0 / 6.0));
+}
+
+// Folded at pi / 2.
 static inline float sin_one(float x) {
   const float pi_high = 0x1.921fb6p+1f, pi_low = -0x1.777a5cp-24f;
   float a = fabsf(x);
@@ -168,8 +175,7 @@ static inline float sin_one(float x) {
   p = p * u + 0x1.11110cp-7f;
   p = p * u - 0x1.555556p-3f;
   float inside = y + y * u * p;
-  float outside = y - y * (u * (1.0f / 6.0f));
-  float magnitude = a > pi_high ? outside : inside;
+  float magnitude = a > pi_high ? sin_beyond_pi(a) : inside;
   return x < 0.0f ? -magnitude : magnitude;
 }
 
