@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 count=${1:-1000000} seed=${2:-1} first=${3:-0}
-part=10000
+part=25000 # each runs the whole corpus first
 build=build/fuzz
 shopt -s nullglob
 files=(examples/kernels/*.s)
