@@ -35,6 +35,8 @@ typedef struct ibx_diagnostic {
   const char *domain;    ///< of the operator, "" is ai.onnx
   int64_t version;       ///< opset version in force, 0 where none
   const char *attribute; ///< attribute, input or output at fault
+  const char *input;     ///< of the model, whose value as a constant would help
+  size_t input_index;    ///< its place among the inputs without initialiser
   const char *message;   ///< what is wrong, with the value and the limit
   const char *remedy;    ///< what to do about it
 } ibx_diagnostic;
@@ -61,6 +63,16 @@ typedef struct ibx_input_shape {
   uint64_t shape[IBX_MAX_RANK];
   size_t rank;
 } ibx_input_shape;
+
+/// What an input is in every run: the program is made for this value and does
+/// not take the input any more. Elements are dense and row-major.
+typedef struct ibx_input_value {
+  const char *name;
+  ibx_dtype dtype;
+  uint64_t shape[IBX_MAX_RANK];
+  size_t rank;
+  const void *data;
+} ibx_input_value;
 
 /// An input and an output of the graph that are one buffer, kept between runs.
 typedef struct ibx_state_pair {
@@ -94,8 +106,9 @@ typedef struct ibx_compile_options {
 
   const ibx_dim_choice *dims;
   const ibx_input_shape *input_shapes;
+  const ibx_input_value *input_values;
   const ibx_state_pair *states;
-  size_t dim_count, input_shape_count, state_count;
+  size_t dim_count, input_shape_count, input_value_count, state_count;
 
   ibx_emit emit;
   const char *passes; ///< "a,b": run these instead of the pipeline, or NULL

@@ -109,14 +109,16 @@ static const char *combination(compilation *c, size_t index, size_t count,
 static ibx_status import(compilation *c, const char *name,
                          const ibx_dim_value *values, ibx_graph *graph) {
   const ibx_compile_options *options = &c->compiler->options;
-  ibx_frontend_options frontend = {.entry = name,
-                                   .dims = values,
-                                   .dim_count = options->dim_count,
-                                   .input_shapes = options->input_shapes,
-                                   .input_shape_count =
-                                       options->input_shape_count,
-                                   .states = options->states,
-                                   .state_count = options->state_count};
+  ibx_frontend_options frontend = {
+      .entry = name,
+      .dims = values,
+      .dim_count = options->dim_count,
+      .input_shapes = options->input_shapes,
+      .input_shape_count = options->input_shape_count,
+      .input_values = options->input_values,
+      .input_value_count = options->input_value_count,
+      .states = options->states,
+      .state_count = options->state_count};
   ibx_import_stats stats = {0};
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
@@ -226,12 +228,17 @@ static bool write_packs(void *user, ibx_write_fn write, void *write_user) {
 static const char *options_text(compilation *c) {
   static const char *const CASTS[] = {"none", "matmul", "all"};
   const ibx_compile_options *options = &c->compiler->options;
+  const char *constants = "";
+  for (size_t i = 0; i < options->input_value_count; i++) {
+    constants = ibx_arena_format(&c->arena, "%s --constant %s", constants,
+                                 options->input_values[i].name);
+  }
   return ibx_arena_format(
-      &c->arena, "--target %s --auto-cast %s%s%s -O%u",
+      &c->arena, "--target %s --auto-cast %s%s%s -O%u%s",
       c->compiler->machine->name, CASTS[options->auto_cast],
       options->auto_cast ? " --auto-cast-type " : "",
       options->auto_cast ? ibx_dtype_get(options->auto_cast_type)->name : "",
-      options->level);
+      options->level, constants);
 }
 
 typedef struct counting {

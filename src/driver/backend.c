@@ -2,7 +2,9 @@
 //
 // Runs one case of the ONNX backend layout. Comes in: its folder. Goes out:
 // pass, fail or refused, with the first reason. Data sets are numbered from 0
-// without gaps, and so are the files in them, in the order of the graph.
+// without gaps, and so are the files in them, in the order of the graph. An
+// input that must be known when the model compiles (axes, pads, a shape) is
+// compiled in with the value that the data set gives it.
 
 #include "driver/backend.h"
 
@@ -16,6 +18,23 @@
 #include <unistd.h>
 
 enum { PATH_CHARS = 4096 };
+
+/// An input that is compiled in.
+typedef struct constant {
+  char *name;   ///< owned
+  size_t place; ///< among the inputs of the model
+  ibx_array array;
+} constant;
+
+typedef struct test_case {
+  const char *folder;
+  const ibx_tolerance *tolerance;
+  size_t set; ///< number of the data set
+  constant *constants;
+  size_t constant_count;
+  constant wanted; ///< the first that a compilation asked for; no name: none
+  ibx_case *out;
+} test_case;
 
 // The tensors of one data set; `inputs` come first, then what was computed,
 // then what is expected.
@@ -96,21 +115,30 @@ static void compare(const ibx_array *got, const ibx_array *want,
 
 // --- one data set -------------------------------------------------------------
 
-static ibx_status read_array(const char *folder, size_t set, const char *kind,
-                             size_t index, const ibx_tensor_decl *tensor,
+static ibx_status read_array(const test_case *c, const char *kind, size_t index,
                              ibx_array *out, ibx_error *err) {
   char path[PATH_CHARS];
-  if (!make_path(path, folder, set, kind, index)) {
+  if (!make_path(path, c->folder, c->set, kind, index)) {
     return IBX_FAIL(err, INVALID_ARGUMENT, "%.100s...: the path is too long",
-                    folder);
+                    c->folder);
   }
-  IBX_TRY(ibx_array_read(path, out, err));
-  return ibx_array_check(out, tensor, err);
+  return ibx_array_read(path, out, err);
 }
 
-static ibx_status data_set_init(data_set *set, const ibx_entry *entry,
-                                const char *folder, size_t number,
-                                ibx_error *err) {
+// The place in the model of the program's input `index`.
+static size_t place_of(const test_case *c, size_t index) {
+  size_t place = 0;
+  for (;; place++) {
+    bool is_constant = false;
+    for (size_t i = 0; i < c->constant_count; i++) {
+      is_constant |= c->constants[i].place == place;
+    }
+    if (!is_constant && index-- == 0) return place;
+  }
+}
+
+static ibx_status data_set_init(data_set *set, const test_case *c,
+                                const ibx_entry *entry, ibx_error *err) {
   size_t inputs = entry->input_count, outputs = entry->output_count;
   *set = (data_set){.entry = entry};
   set->arrays = calloc(inputs + 2 * outputs + 1, sizeof *set->arrays);
@@ -119,12 +147,12 @@ static ibx_status data_set_init(data_set *set, const ibx_entry *entry,
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
   }
   for (size_t i = 0; i < inputs; i++) {
-    IBX_TRY(read_array(folder, number, "input", i, &entry->inputs[i],
-                       &inputs_of(set)[i], err));
+    IBX_TRY(read_array(c, "input", place_of(c, i), &inputs_of(set)[i], err));
+    IBX_TRY(ibx_array_check(&inputs_of(set)[i], &entry->inputs[i], err));
   }
   for (size_t i = 0; i < outputs; i++) {
-    IBX_TRY(read_array(folder, number, "output", i, &entry->outputs[i],
-                       &wanted_of(set)[i], err));
+    IBX_TRY(read_array(c, "output", i, &wanted_of(set)[i], err));
+    IBX_TRY(ibx_array_check(&wanted_of(set)[i], &entry->outputs[i], err));
     IBX_TRY(ibx_array_make(&entry->outputs[i], &outputs_of(set)[i], err));
   }
   for (size_t i = 0; i < inputs + outputs; i++) {
@@ -144,12 +172,11 @@ static void data_set_fini(data_set *set) {
   free(set->bindings);
 }
 
-static ibx_status run_set(ibx_session *session, const char *folder,
-                          size_t number, const ibx_tolerance *tolerance,
-                          ibx_case *out, ibx_error *err) {
+static ibx_status run_set(const test_case *c, ibx_session *session,
+                          ibx_error *err) {
   const ibx_entry *entry = ibx_session_entry(session);
   data_set set;
-  ibx_status status = data_set_init(&set, entry, folder, number, err);
+  ibx_status status = data_set_init(&set, c, entry, err);
   if (status == IBX_OK) {
     ibx_run run = {.inputs = set.bindings,
                    .outputs = set.bindings + entry->input_count,
@@ -159,71 +186,167 @@ static ibx_status run_set(ibx_session *session, const char *folder,
   }
   for (size_t i = 0; i < entry->output_count && status == IBX_OK; i++) {
     compare(&outputs_of(&set)[i], &wanted_of(&set)[i], entry->outputs[i].name,
-            tolerance, out);
+            c->tolerance, c->out);
   }
   data_set_fini(&set);
   return status;
 }
 
-static bool has_set(const char *folder, size_t number) {
-  char path[PATH_CHARS];
-  return make_path(path, folder, number, "output", 0) &&
-         access(path, F_OK) == 0;
-}
-
-static ibx_status run_sets(const ibx_program *program, const char *folder,
-                           const ibx_tolerance *tolerance, ibx_case *out,
-                           ibx_error *err) {
+static ibx_status run_program(const test_case *c, const ibx_program *program,
+                              ibx_error *err) {
   ibx_device *device = NULL;
   ibx_session *session = NULL;
   ibx_status status = ibx_device_open("sim:", NULL, &device, err);
   if (status == IBX_OK) {
     status = ibx_session_create(device, program, NULL, &session, err);
   }
-  if (status == IBX_OK && !has_set(folder, 0)) {
-    status = IBX_FAIL(err, NOT_FOUND, "no test_data_set_0/output_0.pb");
-  }
-  for (size_t i = 0; status == IBX_OK && has_set(folder, i); i++) {
-    status = run_set(session, folder, i, tolerance, out, err);
-  }
+  if (status == IBX_OK) status = run_set(c, session, err);
   ibx_session_destroy(session);
   ibx_device_close(device);
   return status;
 }
 
-// --- one case -----------------------------------------------------------------
+// --- compiling ------------------------------------------------------------------
 
 // The first error is the reason of a refusal.
-static void keep_first(void *user, const ibx_diagnostic *d) {
-  ibx_case *out = user;
-  if (d->severity != IBX_SEVERITY_ERROR || out->reason[0] != 0) return;
+static void on_diagnostic(void *user, const ibx_diagnostic *d) {
+  test_case *c = user;
+  ibx_case *out = c->out;
+  if (d->severity != IBX_SEVERITY_ERROR) return;
+  if (d->input[0] != 0 && !c->wanted.name) {
+    c->wanted = (constant){.name = strdup(d->input), .place = d->input_index};
+  }
+  if (out->reason[0] != 0) return;
   snprintf(out->reason, sizeof out->reason, "%s: %.60s (%.40s): %.160s",
            d->code, d->node, d->op, d->message);
+}
+
+// Takes the value of the wanted input from the data set. False when there is
+// none, or no memory for it.
+static bool add_constant(test_case *c) {
+  ibx_error err = {0};
+  size_t count = c->constant_count;
+  constant *grown = realloc(c->constants, (count + 1) * sizeof *grown);
+  if (grown) c->constants = grown;
+  if (!grown || !c->wanted.name ||
+      read_array(c, "input", c->wanted.place, &c->wanted.array, &err) !=
+          IBX_OK) {
+    return false;
+  }
+  c->constants[c->constant_count++] = c->wanted;
+  c->wanted = (constant){0};
+  return true;
+}
+
+static ibx_status compile_once(test_case *c, const ibx_compile_request *request,
+                               ibx_loaded *out, ibx_error *err) {
+  char path[PATH_CHARS];
+  size_t given = request->options.input_value_count;
+  ibx_input_value *values =
+      malloc((given + c->constant_count + 1) * sizeof *values);
+  if (!values) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  if (given > 0) memcpy(values, request->input_values, given * sizeof *values);
+  for (size_t i = 0; i < c->constant_count; i++) {
+    values[given + i] =
+        ibx_input_value_of(c->constants[i].name, &c->constants[i].array);
+  }
+  ibx_compile_request quiet = *request;
+  quiet.options.input_values = values;
+  quiet.options.input_value_count = given + c->constant_count;
+  quiet.options.on_diagnostic = on_diagnostic;
+  quiet.options.user = c;
+  c->out->reason[0] = 0;
+  free(c->wanted.name);
+  c->wanted = (constant){0};
+  snprintf(path, sizeof path, "%s/model.onnx", c->folder);
+  ibx_status status = ibx_driver_load_or_compile(path, &quiet, out, err);
+  free(values);
+  return status;
+}
+
+// Compiles with as few constants as do. Each round finds one more of them.
+static ibx_status compile(test_case *c, const ibx_compile_request *request,
+                          ibx_loaded *out, ibx_error *err) {
+  for (;;) {
+    ibx_status status = compile_once(c, request, out, err);
+    if (status == IBX_OK || !add_constant(c)) return status;
+  }
+}
+
+// The constants again, from another data set.
+static ibx_status reload_constants(test_case *c, ibx_error *err) {
+  for (size_t i = 0; i < c->constant_count; i++) {
+    constant *known = &c->constants[i];
+    ibx_array_fini(&known->array);
+    IBX_TRY(read_array(c, "input", known->place, &known->array, err));
+  }
+  return IBX_OK;
+}
+
+// --- one case -----------------------------------------------------------------
+
+static bool has_set(const test_case *c) {
+  char path[PATH_CHARS];
+  return make_path(path, c->folder, c->set, "output", 0) &&
+         access(path, F_OK) == 0;
+}
+
+static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
+                           ibx_error *err) {
+  ibx_loaded loaded = {0};
+  ibx_status status = compile(c, request, &loaded, err);
+  if (status != IBX_OK) {
+    c->out->result =
+        ibx_status_exit_code(status) == 1 ? IBX_CASE_REFUSED : IBX_CASE_FAIL;
+    return status;
+  }
+  if (!has_set(c)) {
+    status = IBX_FAIL(err, NOT_FOUND, "no test_data_set_0/output_0.pb");
+  }
+  while (status == IBX_OK) {
+    status = run_program(c, loaded.program, err);
+    c->set++;
+    if (status != IBX_OK || !has_set(c)) break;
+    if (c->constant_count == 0) continue;
+    ibx_loaded_fini(&loaded);
+    status = reload_constants(c, err);
+    if (status == IBX_OK) status = compile(c, request, &loaded, err);
+  }
+  if (status != IBX_OK) c->out->result = IBX_CASE_FAIL;
+  ibx_loaded_fini(&loaded);
+  return status;
+}
+
+static void test_case_fini(test_case *c) {
+  for (size_t i = 0; i < c->constant_count; i++) {
+    free(c->constants[i].name);
+    ibx_array_fini(&c->constants[i].array);
+  }
+  free(c->constants);
+  free(c->wanted.name);
+}
+
+// "axes, shape": what was compiled in.
+static void name_constants(const test_case *c) {
+  size_t len = 0, size = sizeof c->out->constants;
+  for (size_t i = 0; i < c->constant_count && len < size; i++) {
+    len += (size_t)snprintf(c->out->constants + len, size - len, "%s%.60s",
+                            i == 0 ? "" : ", ", c->constants[i].name);
+  }
 }
 
 ibx_case ibx_case_run(const char *folder, const ibx_compile_request *request,
                       const ibx_tolerance *tolerance) {
   double start = ibx_driver_seconds();
   ibx_case out = {.result = IBX_CASE_PASS};
-  ibx_compile_request quiet = *request;
   ibx_error err = {0};
-  ibx_loaded loaded = {0};
-  char path[PATH_CHARS];
-  quiet.options.on_diagnostic = keep_first;
-  quiet.options.user = &out;
-  snprintf(path, sizeof path, "%s/model.onnx", folder);
-  ibx_status status = ibx_driver_load_or_compile(path, &quiet, &loaded, &err);
-  if (status != IBX_OK) {
-    out.result =
-        ibx_status_exit_code(status) == 1 ? IBX_CASE_REFUSED : IBX_CASE_FAIL;
-  } else {
-    status = run_sets(loaded.program, folder, tolerance, &out, &err);
-    if (status != IBX_OK) out.result = IBX_CASE_FAIL;
-    ibx_loaded_fini(&loaded);
-  }
+  test_case c = {.folder = folder, .tolerance = tolerance, .out = &out};
+  ibx_status status = run_sets(&c, request, &err);
   if (status != IBX_OK && out.reason[0] == 0) {
     snprintf(out.reason, sizeof out.reason, "%s", err.message);
   }
+  name_constants(&c);
+  test_case_fini(&c);
   out.seconds = ibx_driver_seconds() - start;
   return out;
 }

@@ -23,7 +23,8 @@ typedef struct ibx_tolerance {
 typedef struct ibx_case {
   ibx_case_result result;
   char reason[IBX_ERROR_MESSAGE_BYTES + 64]; ///< "" when it passed
-  double worst_error; ///< largest difference of an element, absolute
+  char constants[200]; ///< names of the inputs that were compiled in
+  double worst_error;  ///< largest difference of an element, absolute
   double seconds;
 } ibx_case;
 

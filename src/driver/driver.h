@@ -7,6 +7,7 @@
 /// that compiles, and the way from a file name to a program. Only this folder
 /// prints.
 
+#include "driver/files.h"
 #include "driver/options.h"
 #include "imbrex/blob.h"
 #include "imbrex/compiler.h"
@@ -43,6 +44,7 @@ typedef struct ibx_compile_args {
   bool no_host;
   ibx_option_list dims;         ///< NAME=V[,V...]
   ibx_option_list input_shapes; ///< NAME=2x3x4
+  ibx_option_list constants;    ///< NAME=FILE
   ibx_option_list states;       ///< PAST=PRESENT
 } ibx_compile_args;
 
@@ -64,6 +66,9 @@ typedef struct ibx_compile_args {
    "value of a symbolic dimension; several make several entries"},             \
   {"input-shape", 0, IBX_OPTION_LIST, &(args).input_shapes, "NAME=2x3x4",      \
    "shape of an input"},                                                       \
+  {"constant", 0, IBX_OPTION_LIST, &(args).constants, "NAME=FILE",             \
+   "value of an input (.npy or ONNX .pb): it is compiled in, and no input "    \
+   "any more"},                                                                \
   {"state", 0, IBX_OPTION_LIST, &(args).states, "PAST=PRESENT",                \
    "an input and an output that are one buffer, kept between runs"}
 
@@ -78,6 +83,8 @@ typedef struct ibx_compile_request {
   ibx_compile_options options;
   ibx_dim_choice *dims;
   ibx_input_shape *input_shapes;
+  ibx_input_value *input_values;
+  ibx_array *arrays; ///< what the input values point to
   ibx_state_pair *states;
   void *memory; ///< what the names and values above point to
 } ibx_compile_request;
@@ -89,6 +96,9 @@ IBX_NODISCARD ibx_status ibx_compile_request_init(const ibx_compile_args *args,
                                                   ibx_compile_request *out,
                                                   ibx_error *err);
 void ibx_compile_request_fini(ibx_compile_request *request);
+
+/// The value `array`, which stays where it is, of the input of that name.
+ibx_input_value ibx_input_value_of(const char *name, const ibx_array *array);
 
 /// A program and the memory that it lies in when it was compiled here.
 typedef struct ibx_loaded {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // From the arguments of a command to the options of the compiler. Every
-// argument is checked here; names and values are copied into one piece of
-// memory, numbers first, text behind them.
+// argument is checked here; names and numbers are copied into one piece of
+// memory, numbers first, text behind them. Constants are read from their files.
 
 #include "driver/driver.h"
 
@@ -101,6 +101,29 @@ static ibx_status make_shape(const char *argument, pieces *room,
   return IBX_OK;
 }
 
+ibx_input_value ibx_input_value_of(const char *name, const ibx_array *array) {
+  ibx_input_value value = {.name = name,
+                           .dtype = array->dtype,
+                           .rank = array->rank,
+                           .data = array->data};
+  memcpy(value.shape, array->shape, sizeof value.shape);
+  return value;
+}
+
+static ibx_status make_constant(const char *argument, pieces *room,
+                                ibx_array *array, ibx_input_value *out,
+                                ibx_error *err) {
+  const char *at = strchr(argument, '=');
+  if (!at || at == argument || !at[1]) {
+    return IBX_FAIL(err, INVALID_ARGUMENT, "--constant: '%s' is no NAME=FILE",
+                    argument);
+  }
+  const char *name = copy_text(room, argument, (size_t)(at - argument));
+  IBX_TRY(ibx_array_read(at + 1, array, err));
+  *out = ibx_input_value_of(name, array);
+  return IBX_OK;
+}
+
 static ibx_status make_state(const char *argument, pieces *room,
                              ibx_state_pair *out, ibx_error *err) {
   const char *at = split(argument);
@@ -121,6 +144,11 @@ static ibx_status fill(const ibx_compile_args *args, ibx_compile_request *out,
   for (size_t i = 0; i < args->input_shapes.count; i++) {
     IBX_TRY(make_shape(args->input_shapes.items[i], room, &out->input_shapes[i],
                        err));
+  }
+  for (size_t i = 0; i < args->constants.count; i++) {
+    IBX_TRY(make_constant(args->constants.items[i], room, &out->arrays[i],
+                          &out->input_values[i], err));
+    out->options.input_value_count++;
   }
   for (size_t i = 0; i < args->states.count; i++) {
     IBX_TRY(make_state(args->states.items[i], room, &out->states[i], err));
@@ -143,15 +171,19 @@ static bool allocate(const ibx_compile_args *args, ibx_compile_request *out,
     values += count_char(args->dims.items[i], ',') + 1;
   }
   size_t text = text_size(&args->dims) + text_size(&args->input_shapes) +
-                text_size(&args->states);
+                text_size(&args->constants) + text_size(&args->states);
   out->dims = calloc(args->dims.count + 1, sizeof *out->dims);
   out->input_shapes =
       calloc(args->input_shapes.count + 1, sizeof *out->input_shapes);
+  out->input_values =
+      calloc(args->constants.count + 1, sizeof *out->input_values);
+  out->arrays = calloc(args->constants.count + 1, sizeof *out->arrays);
   out->states = calloc(args->states.count + 1, sizeof *out->states);
   out->memory = malloc(values * sizeof(uint64_t) + text);
   room->values = out->memory;
   room->text = out->memory ? (char *)(room->values + values) : NULL;
-  return out->dims && out->input_shapes && out->states && out->memory;
+  return out->dims && out->input_shapes && out->input_values && out->arrays &&
+         out->states && out->memory;
 }
 
 ibx_status ibx_compile_request_init(const ibx_compile_args *args,
@@ -164,6 +196,8 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
                     (unsigned long long)args->level);
   }
   pieces room;
+  ibx_compile_options *options = &out->options;
+  ibx_compile_options_init(options);
   ibx_status status = allocate(args, out, &room)
                           ? fill(args, out, &room, err)
                           : IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
@@ -171,8 +205,6 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
     ibx_compile_request_fini(out);
     return status;
   }
-  ibx_compile_options *options = &out->options;
-  ibx_compile_options_init(options);
   options->target = args->target;
   options->auto_cast = (ibx_auto_cast)args->auto_cast;
   options->auto_cast_type = CASTS[args->auto_cast_type];
@@ -182,6 +214,7 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
   options->dim_count = args->dims.count;
   options->input_shapes = out->input_shapes;
   options->input_shape_count = args->input_shapes.count;
+  options->input_values = out->input_values;
   options->states = out->states;
   options->state_count = args->states.count;
   return IBX_OK;
@@ -190,6 +223,11 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
 void ibx_compile_request_fini(ibx_compile_request *request) {
   free(request->dims);
   free(request->input_shapes);
+  for (size_t i = 0; i < request->options.input_value_count; i++) {
+    ibx_array_fini(&request->arrays[i]);
+  }
+  free(request->input_values);
+  free(request->arrays);
   free(request->states);
   free(request->memory);
   *request = (ibx_compile_request){0};

@@ -121,6 +121,11 @@ static ibx_status check_options(const ibx_frontend_options *options,
     return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
                     options->input_shapes[i].name);
   }
+  for (size_t i = 0; i < options->input_value_count; i++) {
+    if (names_input(graph, options->input_values[i].name)) continue;
+    return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
+                    options->input_values[i].name);
+  }
   return IBX_OK;
 }
 

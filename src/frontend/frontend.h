@@ -43,8 +43,9 @@ typedef struct ibx_frontend_options {
   const char *entry; ///< name of the function; NULL gives "main"
   const ibx_dim_value *dims;
   const ibx_input_shape *input_shapes;
+  const ibx_input_value *input_values; ///< of inputs that become constants
   const ibx_state_pair *states;
-  size_t dim_count, input_shape_count, state_count;
+  size_t dim_count, input_shape_count, input_value_count, state_count;
 } ibx_frontend_options;
 
 /// Facts of an import that the graph does not show any more.

@@ -62,6 +62,7 @@ typedef struct ibx_import {
   bool *known;         ///< of each value: depends on constants only
   ibx_tensor **forced; ///< of each value: its elements, computed on demand
   size_t value_room;
+  size_t *input_places; ///< of each input of `graph`, as ibx_diagnostic has it
 } ibx_import;
 
 struct ibx_call {

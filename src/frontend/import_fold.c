@@ -9,6 +9,7 @@
 
 #include "frontend/import.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -207,18 +208,51 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
 
 // --- reading constants -------------------------------------------------------
 
+// The first input of the model that `value` depends on; NULL when there is none.
+static const ibx_port *find_input(ibx_import *import, ibx_val value,
+                                  size_t *out_place) {
+  const ibx_graph *graph = &import->graph;
+  bool *needed = IBX_ARENA_ARRAY(&import->scratch, graph->value_count, bool);
+  needed[value] = true;
+  for (size_t v = value + 1u; v-- > 0;) {
+    if (!needed[v] || graph->values[v].node == IBX_NO_VALUE) continue;
+    const ibx_node *node = &graph->nodes[graph->values[v].node];
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+      needed[node->operand[i]] = true;
+    }
+  }
+  for (size_t i = 0; i < graph->input_count; i++) {
+    if (!needed[graph->inputs[i].value]) continue;
+    *out_place = import->input_places[i];
+    return &graph->inputs[i];
+  }
+  return NULL;
+}
+
+static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
+  char remedy[200] = "make it a constant in the model, or specialise the model "
+                     "with --dim and --input-shape";
+  size_t place = 0;
+  const ibx_port *input =
+      value == IBX_NO_VALUE ? NULL : find_input(call->import, value, &place);
+  if (input) {
+    call->at.input = input->name;
+    call->at.input_index = place;
+    snprintf(remedy, sizeof(remedy),
+             "give the value of the model's input with --constant %.100s=FILE",
+             input->name);
+  }
+  ibx_call_fail(call, IBX_DIAG_NOT_CONSTANT, name, remedy,
+                "the input '%s' is computed while the model runs, but Imbrex "
+                "needs it when it compiles",
+                name);
+}
+
 const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
   ibx_val value = ibx_in(call, index);
   const ibx_tensor *tensor =
       value == IBX_NO_VALUE ? NULL : ibx_force(call->import, value);
-  if (!tensor) {
-    ibx_call_fail(call, IBX_DIAG_NOT_CONSTANT, name,
-                  "make it a constant in the model, or specialise the model "
-                  "with --dim and --input-shape",
-                  "the input '%s' is computed while the model runs, but Imbrex "
-                  "needs it when it compiles",
-                  name);
-  }
+  if (!tensor) fail_not_constant(call, value, name);
   return tensor;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Inputs and outputs of the model. Comes in: what ONNX declares, and the user's
-// shapes and dimensions. Goes out: values of the graph for the inputs, ports for
-// both. Holds afterwards: every extent is a positive number; each one that is
+// shapes, dimensions and values. Goes out: values of the graph for the inputs,
+// ports for both but the inputs that the user gave a value, which are constants.
+// Holds afterwards: every extent of a port is a positive number; each one that is
 // not known was reported with the option that gives it.
 
 #include "frontend/import.h"
@@ -18,6 +19,16 @@ static const ibx_input_shape *find_shape(const ibx_frontend_options *options,
   for (size_t i = 0; i < options->input_shape_count; i++) {
     if (strcmp(options->input_shapes[i].name, name) == 0) {
       return &options->input_shapes[i];
+    }
+  }
+  return NULL;
+}
+
+static const ibx_input_value *find_value(const ibx_frontend_options *options,
+                                         const char *name) {
+  for (size_t i = 0; i < options->input_value_count; i++) {
+    if (strcmp(options->input_values[i].name, name) == 0) {
+      return &options->input_values[i];
     }
   }
   return NULL;
@@ -100,7 +111,7 @@ static bool resolve_shape(port *p) {
   if (p->declared && p->given && p->given->rank != rank) {
     ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION, at_port(p, "input"),
                  "give as many extents as the input has dimensions",
-                 "--input-shape has %zu extents, the input %zu dimensions",
+                 "the options give %zu extents, the input has %zu dimensions",
                  p->given->rank, rank);
     return false;
   }
@@ -156,10 +167,42 @@ static bool read_dtype(port *p, const Onnx__TypeProto *type, const char *kind) {
   return false;
 }
 
+// An input whose value the user gave is a constant of that value.
+static ibx_binding import_value(ibx_import *import,
+                                const Onnx__ValueInfoProto *info,
+                                const ibx_input_value *given) {
+  port p = {.import = import, .name = ibx_onnx_text(info->name)};
+  ibx_binding binding = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
+  ibx_input_shape shape = {.name = p.name, .rank = given->rank};
+  memcpy(shape.shape, given->shape, sizeof(shape.shape));
+  p.given = &shape;
+  size_t errors = import->sink->error_count;
+  if (!read_dtype(&p, info->type, "input") || !resolve_shape(&p)) {
+    return binding;
+  }
+  if (p.type.dtype != given->dtype) {
+    ibx_diag_add(
+        import->sink, IBX_DIAG_VALUE_OPTION, at_port(&p, "input"),
+        "give a value of the input's type", "the value is %s, the input %s",
+        ibx_dtype_get(given->dtype)->name, ibx_dtype_get(p.type.dtype)->name);
+  }
+  if (errors != import->sink->error_count) return binding;
+  const char *name = ibx_arena_text(import->arena, p.name, strlen(p.name));
+  ibx_weight weight = {.type = p.type, .data = given->data, .name = name};
+  uint32_t source =
+      ibx_tables_add_source(import->tables, import->arena, name, "Constant");
+  binding.value = ibx_import_constant(import, weight, source);
+  binding.failed = false;
+  return binding;
+}
+
 static ibx_binding import_input(ibx_import *import,
-                                const Onnx__ValueInfoProto *info) {
+                                const Onnx__ValueInfoProto *info,
+                                size_t place) {
   port p = {.import = import, .name = ibx_onnx_text(info->name)};
   ibx_binding failed = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
+  const ibx_input_value *value = find_value(import->options, p.name);
+  if (value) return import_value(import, info, value);
   p.given = find_shape(import->options, p.name);
   if (!read_dtype(&p, info->type, "input")) return failed;
   size_t errors = import->sink->error_count;
@@ -167,13 +210,14 @@ static ibx_binding import_input(ibx_import *import,
   if (errors != import->sink->error_count) return failed;
   ibx_graph *graph = &import->graph;
   uint32_t index = (uint32_t)graph->input_count++;
-  ibx_val value = ibx_graph_add_input(graph, p.type, index);
+  ibx_val input = ibx_graph_add_input(graph, p.type, index);
   graph->inputs[index] =
       (ibx_port){.name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
-                 .value = value,
+                 .value = input,
                  .type = p.type,
                  .state = -1};
-  return (ibx_binding){.name = p.name, .value = value};
+  import->input_places[index] = place;
+  return (ibx_binding){.name = p.name, .value = input};
 }
 
 // What has no name can be neither given nor asked for.
@@ -190,9 +234,11 @@ static bool has_name(ibx_import *import, const char *name, const char *kind,
 
 void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
                        const Onnx__GraphProto *graph) {
-  size_t defaults = 0;
+  size_t defaults = 0, place = 0;
   import->graph.inputs =
       IBX_ARENA_ARRAY(import->arena, graph->n_input, ibx_port);
+  import->input_places =
+      IBX_ARENA_ARRAY(&import->scratch, graph->n_input, size_t);
   for (size_t i = 0; i < graph->n_input; i++) {
     const char *name = ibx_onnx_text(graph->input[i]->name);
     if (!has_name(import, name, "input", i)) continue;
@@ -203,10 +249,14 @@ void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
                    "give each tensor of a graph a name of its own",
                    "two inputs have the name '%s'", name);
     }
-    if (!other) {
-      ibx_scope_bind(frame->scope, import_input(import, graph->input[i]));
+    bool has_default = other && other->tensor;
+    bool is_given = has_default && find_value(import->options, name);
+    if (!other || is_given) {
+      ibx_scope_bind(frame->scope,
+                     import_input(import, graph->input[i], place));
     }
-    if (other && other->tensor) defaults++;
+    defaults += has_default && !is_given;
+    place += !has_default;
   }
   // Older models list every initialiser as an input.
   if (defaults == 0 || import->model->proto->ir_version < 4) return;

@@ -84,6 +84,7 @@ static void append_too_many(ibx_diag_sink *sink) {
                                 .op = "",
                                 .domain = "",
                                 .attribute = "",
+                                .input = "",
                                 .message = "more was found than is shown",
                                 .remedy = "repair the first problems first"});
 }
@@ -109,6 +110,8 @@ void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                                 .domain = clean(arena, at.domain),
                                 .version = at.version,
                                 .attribute = clean(arena, at.attribute),
+                                .input = clean(arena, at.input),
+                                .input_index = at.input_index,
                                 .message = clean(arena, message),
                                 .remedy = clean(arena, remedy)});
 }

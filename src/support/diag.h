@@ -29,7 +29,8 @@ const ibx_diag_info *ibx_diag_get(size_t index);
 
 /// Where something is wrong. Texts that do not apply may be NULL.
 typedef struct ibx_diag_at {
-  const char *node, *op, *domain, *attribute;
+  const char *node, *op, *domain, *attribute, *input;
+  size_t input_index; ///< of `input`, see ibx_diagnostic
   int64_t version;
 } ibx_diag_at;
 
