@@ -193,6 +193,9 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
                   "the result has more bytes than can be counted");
     return node->operand[0];
   }
+  if (ibx_elements(&import->graph.values[value].type) == 0) {
+    return ibx_emit_constant(call, import->graph.values[value].type, "");
+  }
   if (!is_known_node(import, node)) return value;
   import->known[value] = true;
   if (is_renamed_weight(import, node)) return fold_reshape(call, node, value);

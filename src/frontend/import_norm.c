@@ -30,6 +30,9 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
   if (ibx_attr_int(call, "training_mode", 0) != 0) {
     ibx_call_refuse(call, "training_mode", "training_mode = 1");
   }
+  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
+    ibx_call_refuse(call, "is_test", "is_test = 0");
+  }
   if (ibx_attr_int(call, "spatial", 1) == 0) {
     ibx_call_refuse(call, "spatial", "spatial = 0");
   }

@@ -19,7 +19,7 @@
   void ibx_import_op_##name(ibx_call *call) {                                  \
     ibx_out(call, 0,                                                           \
             ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0),          \
-                            ibx_in(call, 1)));                                 \
+                            ibx_second_in(call)));                             \
   }
 
 UNARY(neg)
@@ -43,6 +43,7 @@ UNARY(mish)
 UNARY(not)
 UNARY(is_nan)
 
+BINARY(add)
 BINARY(sub)
 BINARY(mul)
 BINARY(div)
@@ -53,18 +54,12 @@ BINARY(equal)
 BINARY(less)
 BINARY(less_equal)
 
-void ibx_import_op_add(ibx_call *call) {
-  ibx_out(
-      call, 0,
-      ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0), ibx_in(call, 1)));
-}
-
 // --- comparisons the other way round -----------------------------------------
 
 void ibx_import_op_greater(ibx_call *call) {
-  ibx_out(
-      call, 0,
-      ibx_emit_binary(call, IBX_TENSOR_less, ibx_in(call, 1), ibx_in(call, 0)));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_less, ibx_second_in(call),
+                          ibx_in(call, 0)));
 }
 
 void ibx_import_op_greater_equal(ibx_call *call) {
@@ -131,7 +126,7 @@ static bool simple_power(ibx_call *call, ibx_val x, double exponent,
 }
 
 void ibx_import_op_pow(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1), result;
+  ibx_val x = ibx_in(call, 0), y = ibx_second_in(call), result;
   ibx_dtype dtype = ibx_dtype_of(call, x);
   ibx_ints shape =
       ibx_broadcast_shape(call, ibx_shape_of(call, x), ibx_shape_of(call, y));
@@ -280,6 +275,9 @@ void ibx_import_op_identity(ibx_call *call) {
 void ibx_import_op_dropout(ibx_call *call) {
   ibx_attr_ignore(call, "ratio seed");
   double training = 0;
+  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
+    ibx_call_refuse(call, "is_test", "is_test = 0");
+  }
   if (ibx_has_in(call, 2)) {
     training = ibx_const_number(call, 2, "training_mode");
   }
