@@ -28,7 +28,8 @@ static ibx_status run_other(const ibx_host_call *call, ibx_error *err) {
 static ibx_status run(const ibx_host_call *call, ibx_error *err) {
   switch (ibx_tensor_op_get(call->op)->klass) {
   case IBX_KLASS_UNARY: return ibx_host_unary(call, err);
-  case IBX_KLASS_BINARY: return ibx_host_binary(call, err);
+  case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER: return ibx_host_binary(call, err);
   case IBX_KLASS_COMPARE: return ibx_host_compare(call, err);
   case IBX_KLASS_VIEW: return ibx_host_view(call, err);
   case IBX_KLASS_REDUCE: return ibx_host_reduce(call, err);

@@ -32,6 +32,11 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
+  case IBX_TENSOR_bit_and:
+  case IBX_TENSOR_bit_or:
+  case IBX_TENSOR_bit_xor:
+  case IBX_TENSOR_shift_left:
+  case IBX_TENSOR_shift_right: return INTS;
   case IBX_TENSOR_neg:
   case IBX_TENSOR_abs:
   case IBX_TENSOR_sign:
@@ -684,7 +689,8 @@ static ibx_status infer_other(const infer *c) {
 static ibx_status infer_class(const infer *c, ibx_op_klass klass) {
   switch (klass) {
   case IBX_KLASS_UNARY: return infer_unary(c);
-  case IBX_KLASS_BINARY: return infer_binary(c);
+  case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER: return infer_binary(c);
   case IBX_KLASS_COMPARE: return infer_compare(c);
   case IBX_KLASS_REDUCE: return infer_reduce(c);
   case IBX_KLASS_VIEW:

@@ -4,7 +4,9 @@
 // elementwise tensor operations on operands that were broadcast to one shape.
 
 #include "frontend/import.h"
+
 #include "frontend/import_ops.h"
+#include <string.h>
 
 #include <math.h>
 
@@ -53,6 +55,56 @@ BINARY(xor)
 BINARY(equal)
 BINARY(less)
 BINARY(less_equal)
+BINARY(bit_and)
+BINARY(bit_or)
+BINARY(bit_xor)
+
+// --- bits --------------------------------------------------------------------
+
+void ibx_import_op_bit_not(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  // All bits are -1, or the largest number there is.
+  bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
+  unsigned width = 8 * (unsigned)ibx_dtype_bytes(dtype);
+  uint64_t all = is_signed ? UINT64_MAX : UINT64_MAX >> (64 - width);
+  ibx_ints scalar = {0};
+  ibx_val ones = ibx_emit_longs(call, scalar, (const int64_t[]){(int64_t)all});
+  ones = ibx_emit_cast(call, ones, dtype);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones));
+}
+
+// The bits of a negative number are those of a positive one, all turned: the
+// zeros that come in become copies of the sign.
+static ibx_val emit_signed_shift(ibx_call *call, ibx_val x, ibx_val by) {
+  ibx_val zero = ibx_emit_like(call, x, 0);
+  ibx_val is_negative = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
+  ibx_val sign =
+      ibx_emit_select(call, is_negative, ibx_emit_like(call, x, -1), zero);
+  ibx_val bits = ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, sign);
+  bits = ibx_emit_binary(call, IBX_TENSOR_shift_right, bits, by);
+  return ibx_emit_binary(call, IBX_TENSOR_bit_xor, bits, sign);
+}
+
+void ibx_import_op_bit_shift(ibx_call *call) {
+  const char *direction = ibx_attr_text(call, "direction", "");
+  bool is_left = strcmp(direction, "LEFT") == 0;
+  if (!is_left && strcmp(direction, "RIGHT") != 0) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "direction",
+                  "set the attribute to LEFT or RIGHT",
+                  "the direction is '%s', neither LEFT nor RIGHT", direction);
+    return;
+  }
+  ibx_val x = ibx_in(call, 0), by = ibx_in(call, 1);
+  ibx_dtype_kind kind = ibx_dtype_get(ibx_dtype_of(call, x))->kind;
+  if (is_left) {
+    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_shift_left, x, by));
+  } else if (kind == IBX_DTYPE_KIND_UINT) {
+    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_shift_right, x, by));
+  } else {
+    ibx_out(call, 0, emit_signed_shift(call, x, by));
+  }
+}
 
 // --- comparisons the other way round -----------------------------------------
 

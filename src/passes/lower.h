@@ -284,6 +284,12 @@ bool ibx_lower_softmax(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
+
+/// A new buffer for the result of an elementwise node: as its first operand in
+/// SBUF that does not repeat elements, else in the planned layout.
+bool ibx_lower_result_like(ibx_lower *lower, const ibx_node *node,
+                           ibx_view *out);
 bool ibx_lower_concat(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_pad(ibx_lower *, const ibx_node *, ibx_view *);
 

@@ -42,8 +42,10 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  default: return NULL;
+  default: break;
   }
+  bool is_integer = ibx_tensor_op_get(op)->klass == IBX_KLASS_INTEGER;
+  return is_integer ? ibx_lower_integer : NULL;
 }
 
 static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {

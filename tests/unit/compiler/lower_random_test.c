@@ -219,6 +219,22 @@ static void add_binary(graph_run *run) {
   }
 }
 
+// Integers, and back to floats: exact where the operands are.
+static void add_integer(graph_run *run) {
+  static const ibx_tensor_op OPS[] = {
+      IBX_TENSOR_mod,    IBX_TENSOR_fmod,    IBX_TENSOR_bit_and,
+      IBX_TENSOR_bit_or, IBX_TENSOR_bit_xor, IBX_TENSOR_shift_right};
+  ibx_params whole = {.dtype = IBX_DTYPE_I32}, real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run), y = partner(run, x);
+  if (y == IBX_NO_VALUE || !run->exact[x] || !run->exact[y]) return;
+  x = node(run, IBX_TENSOR_cast, &whole, x);
+  y = node(run, IBX_TENSOR_cast, &whole, y);
+  if (x == IBX_NO_VALUE || y == IBX_NO_VALUE) return;
+  x = node2(run, OPS[graph_run_below(run, IBX_COUNT_OF(OPS))], &(ibx_params){0},
+            x, y);
+  if (x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
+}
+
 static uint32_t swap_last(graph_run *run, uint32_t x) {
   uint8_t rank = type_of(run, x)->rank;
   ibx_params params = {.perm = {.len = rank}};
@@ -534,11 +550,11 @@ static void add_gather(graph_run *run) {
 }
 
 typedef void (*adder)(graph_run *run);
-static const adder ADDERS[] = {add_unary,  add_unary,   add_binary, add_binary,
-                               add_binary, add_bounded, add_jump,   add_matmul,
-                               add_matmul, add_conv,    add_pool,   add_norm,
-                               add_norm,   add_reduce,  add_view,   add_view,
-                               add_view,   add_concat,  add_select, add_gather};
+static const adder ADDERS[] = {
+    add_unary,  add_unary,  add_binary, add_binary, add_binary, add_bounded,
+    add_jump,   add_matmul, add_matmul, add_conv,   add_pool,   add_norm,
+    add_norm,   add_reduce, add_view,   add_view,   add_view,   add_concat,
+    add_select, add_gather, add_integer};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
