@@ -288,6 +288,17 @@ static ibx_status infer_reshape(const infer *c) {
                   ibx_type_text(c->out, wanted_text));
 }
 
+static ibx_status infer_bitcast(const infer *c) {
+  ibx_dtype dtype = c->params->dtype;
+  *c->out = c->in[0];
+  c->out->dtype = dtype;
+  bool fits = dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+              ibx_dtype_get(dtype)->bits == ibx_dtype_get(c->in[0].dtype)->bits;
+  if (fits) return IBX_OK;
+  return MISMATCH(c, "bitcast: %s has another width than the dtype wanted",
+                  ibx_dtype_get(c->in[0].dtype)->name);
+}
+
 static ibx_status infer_transpose(const infer *c) {
   const ibx_ints *perm = &c->params->perm;
   bool seen[IBX_MAX_RANK] = {false};
@@ -665,6 +676,7 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_constant: return infer_constant(c);
   case IBX_TENSOR_select: return infer_select(c);
   case IBX_TENSOR_reshape: return infer_reshape(c);
+  case IBX_TENSOR_bitcast: return infer_bitcast(c);
   case IBX_TENSOR_transpose: return infer_transpose(c);
   case IBX_TENSOR_slice: return infer_slice(c);
   case IBX_TENSOR_broadcast: return infer_broadcast(c);

@@ -147,9 +147,9 @@ static bool is_known_node(const ibx_import *import, const ibx_node *node) {
   return node->operand_count != 0;
 }
 
-// A reshape of a constant is the same data under another type, of any size.
+// Reshaped or as other dtype a constant is the same data, of any size.
 static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
-  return node->op == IBX_TENSOR_reshape &&
+  return (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_bitcast) &&
          ibx_graph_constant(&import->graph, node->operand[0]);
 }
 

@@ -302,7 +302,8 @@ static void cast_to(ibx_call *call, ibx_dtype dtype) {
   ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
-void ibx_import_op_cast(ibx_call *call) {
+// The dtype of the attribute `to`; NONE after a failure.
+static ibx_dtype wanted_dtype(ibx_call *call) {
   int64_t to = ibx_attr_int(call, "to", 0);
   ibx_dtype dtype =
       to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to) : IBX_DTYPE_NONE;
@@ -311,9 +312,25 @@ void ibx_import_op_cast(ibx_call *call) {
                   "cast to a type that `imbrex ops` lists",
                   "a cast to ONNX data type %lld is not imported",
                   (long long)to);
+  }
+  return dtype;
+}
+
+void ibx_import_op_cast(ibx_call *call) {
+  ibx_dtype dtype = wanted_dtype(call);
+  if (dtype != IBX_DTYPE_NONE) cast_to(call, dtype);
+}
+
+void ibx_import_op_bit_cast(ibx_call *call) {
+  ibx_params params = {.dtype = wanted_dtype(call)};
+  ibx_val x = ibx_in(call, 0);
+  if (call->failed) return;
+  bool fits =
+      ibx_dtype_bytes(params.dtype) == ibx_dtype_bytes(ibx_dtype_of(call, x));
+  if (!ibx_call_expect(call, fits, "to", "has another width than the input")) {
     return;
   }
-  cast_to(call, dtype);
+  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_bitcast, &params, &x, 1));
 }
 
 void ibx_import_op_cast_like(ibx_call *call) {
