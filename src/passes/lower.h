@@ -205,9 +205,10 @@ void ibx_lower_product(ibx_lower *lower, const ibx_view *stationary,
                        bool first, bool last);
 
 /// Lists the parts in which dimension `sdim` of one view and `mdim` of another
-/// (the contracted one) lie on the same partitions. Returns their number, 0 when
-/// they do not.
-size_t ibx_lower_contractions(const ibx_view *stationary, uint8_t sdim,
+/// (the contracted one) lie on the same partitions, which are legal rows of the
+/// machine's array. Returns their number, 0 when they do not.
+size_t ibx_lower_contractions(const ibx_machine *machine,
+                              const ibx_view *stationary, uint8_t sdim,
                               const ibx_view *moving, uint8_t mdim,
                               ibx_arena *arena, ibx_contraction **out_parts);
 
