@@ -68,6 +68,8 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_min:
   case IBX_TENSOR_equal:
   case IBX_TENSOR_argmax:
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index:
   case IBX_TENSOR_reduce_max:
   case IBX_TENSOR_reduce_min:
   case IBX_TENSOR_select:
@@ -460,6 +462,24 @@ static ibx_status infer_argmax(const infer *c) {
   return IBX_OK;
 }
 
+static ibx_status infer_top(const infer *c) {
+  IBX_TRY(check_axis(c));
+  IBX_TRY(check_flag(c, "largest", c->params->largest));
+  int64_t count = c->params->count, extent = c->in[0].dims[c->params->axis];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "%s: %lld elements of %lld", c->name, (long long)count,
+                    (long long)extent);
+  }
+  *c->out = c->in[0];
+  c->out->dims[c->params->axis] = count;
+  if (c->op == IBX_TENSOR_top) return IBX_OK;
+  c->out->dtype = c->params->dtype;
+  if (c->out->dtype == IBX_DTYPE_I32 || c->out->dtype == IBX_DTYPE_I64) {
+    return IBX_OK;
+  }
+  return MISMATCH(c, "top_index gives i32 or i64");
+}
+
 static ibx_status infer_reduce(const infer *c) {
   const ibx_ints *axes = &c->params->axes;
   unsigned reduced = 0;
@@ -685,6 +705,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_gather: return infer_gather(c);
   case IBX_TENSOR_cumsum: return infer_cumsum(c);
   case IBX_TENSOR_argmax: return infer_argmax(c);
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index: return infer_top(c);
   case IBX_TENSOR_matmul: return infer_matmul(c);
   case IBX_TENSOR_conv: return infer_conv(c);
   case IBX_TENSOR_conv_transpose: return infer_conv_transpose(c);

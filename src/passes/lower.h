@@ -286,6 +286,16 @@ bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+
+/// The value in SBUF with `axes` in the free dimension.
+bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
+                         ibx_view *out);
+
+/// `view` with the dimensions `axes` cut to one element: what is left for each
+/// row. As a view of its own buffer, in which rows that repeat in `view` have
+/// elements of their own: a step of 0 in the destination means reduced.
+ibx_view ibx_lower_rows_like(const ibx_view *view, const ibx_ints *axes);
 
 /// A new buffer for the result of an elementwise node: as its first operand in
 /// SBUF that does not repeat elements, else in the planned layout.

@@ -378,6 +378,25 @@ static void add_reduce(graph_run *run) {
   node(run, OPS[graph_run_below(run, IBX_COUNT_OF(OPS))], &params, x);
 }
 
+// Values, or places, which are exact only where the values are.
+static void add_top(graph_run *run) {
+  uint32_t x = pick(run);
+  ibx_type type = *type_of(run, x);
+  if (type.rank == 0 || !run->exact[x]) return;
+  ibx_params params = {.axis = graph_run_below(run, type.rank),
+                       .largest = graph_run_below(run, 2),
+                       .dtype = IBX_DTYPE_I64};
+  params.count = graph_run_between(run, 1, type.dims[params.axis]);
+  if (graph_run_below(run, 2)) {
+    uint32_t y = node(run, IBX_TENSOR_top, &params, x);
+    if (y != IBX_NO_VALUE) run->exact[y] = true;
+    return;
+  }
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
+  uint32_t y = node(run, IBX_TENSOR_top_index, &params, x);
+  if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
+}
+
 static ibx_params random_reshape(graph_run *run, const ibx_type *type) {
   ibx_params params = {.axis = 0};
   int64_t count = 1;
@@ -551,10 +570,10 @@ static void add_gather(graph_run *run) {
 
 typedef void (*adder)(graph_run *run);
 static const adder ADDERS[] = {
-    add_unary,  add_unary,  add_binary, add_binary, add_binary, add_bounded,
-    add_jump,   add_matmul, add_matmul, add_conv,   add_pool,   add_norm,
-    add_norm,   add_reduce, add_view,   add_view,   add_view,   add_concat,
-    add_select, add_gather, add_integer};
+    add_unary,  add_unary,  add_binary,  add_binary, add_binary, add_bounded,
+    add_jump,   add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
+    add_norm,   add_reduce, add_view,    add_view,   add_view,   add_concat,
+    add_select, add_gather, add_integer, add_top};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
