@@ -287,6 +287,7 @@ bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 
 /// The value in SBUF with `axes` in the free dimension.
 bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,

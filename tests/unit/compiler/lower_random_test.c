@@ -397,6 +397,21 @@ static void add_top(graph_run *run) {
   if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
 }
 
+// Sums of floats, or of integers, which are exact.
+static void add_cumsum(graph_run *run) {
+  ibx_params whole = {.dtype = IBX_DTYPE_I32}, real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run);
+  ibx_type type = *type_of(run, x);
+  if (type.rank == 0) return;
+  ibx_params params = {.axis = graph_run_below(run, type.rank),
+                       .exclusive = graph_run_below(run, 2),
+                       .reverse = graph_run_below(run, 2)};
+  bool is_whole = run->exact[x] && graph_run_below(run, 2);
+  if (is_whole) x = node(run, IBX_TENSOR_cast, &whole, x);
+  if (x != IBX_NO_VALUE) x = node(run, IBX_TENSOR_cumsum, &params, x);
+  if (is_whole && x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
+}
+
 static ibx_params random_reshape(graph_run *run, const ibx_type *type) {
   ibx_params params = {.axis = 0};
   int64_t count = 1;
@@ -573,7 +588,7 @@ static const adder ADDERS[] = {
     add_unary,  add_unary,  add_binary,  add_binary, add_binary, add_bounded,
     add_jump,   add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
     add_norm,   add_reduce, add_view,    add_view,   add_view,   add_concat,
-    add_select, add_gather, add_integer, add_top};
+    add_select, add_gather, add_integer, add_top,    add_cumsum};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
