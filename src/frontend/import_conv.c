@@ -239,6 +239,87 @@ void ibx_import_op_conv_transpose(ibx_call *call) {
   ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
 }
 
+// --- Col2Im ------------------------------------------------------------------
+
+// Element i of a block at place i of an otherwise empty window, [K, 1, block...].
+static ibx_val emit_places(ibx_call *call, ibx_ints block, int64_t count) {
+  ibx_val line = ibx_emit_iota(call, count);
+  ibx_val same =
+      ibx_emit_binary(call, IBX_TENSOR_equal, ibx_emit_along(call, line, 0, 2),
+                      ibx_emit_along(call, line, 1, 2));
+  ibx_ints shape = IBX_INTS(count, 1);
+  for (uint8_t i = 0; i < block.len; i++)
+    shape.at[shape.len++] = block.at[i];
+  same = ibx_emit_reshape(call, same, shape);
+  return ibx_emit_cast(call, same, ibx_dtype_of(call, ibx_in(call, 0)));
+}
+
+// The number of blocks along each dimension; fills what the call says of them.
+static bool read_blocks(ibx_call *call, ibx_ints image, ibx_ints block,
+                        ibx_window *w, ibx_ints *blocks, int64_t *elements) {
+  size_t spatial = image.len;
+  bool fits =
+      spatial >= 1 && spatial + 2 <= IBX_MAX_RANK && block.len == spatial;
+  if (!ibx_call_expect(call, fits, "block_shape", "does not fit the image") ||
+      !read_list(call, "strides", spatial, 1, 1, &w->strides) ||
+      !read_list(call, "dilations", spatial, 1, 1, &w->dilations) ||
+      !read_pads(call, spatial, w)) {
+    return false;
+  }
+  *blocks = image;
+  for (uint8_t i = 0; i < image.len; i++) {
+    fits = fits && image.at[i] >= 1 && image.at[i] <= INT32_MAX &&
+           block.at[i] >= 1 && block.at[i] <= INT32_MAX &&
+           ibx_mul_extent(*elements, block.at[i], elements);
+    if (!fits) break;
+    int64_t room = image.at[i] + w->low.at[i] + w->high.at[i] -
+                   (block.at[i] - 1) * w->dilations.at[i] - 1;
+    blocks->at[i] = room < 0 ? 0 : room / w->strides.at[i] + 1;
+    fits = room >= 0;
+  }
+  return ibx_call_expect(call, fits, "block_shape", "does not fit the image");
+}
+
+// The gradient of a convolution that copies each element of a window into a
+// channel of its own.
+void ibx_import_op_col2im(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints image = ibx_const_dims(call, 1, "image_shape");
+  ibx_ints block = ibx_const_dims(call, 2, "block_shape");
+  ibx_ints own = ibx_shape_of(call, x), blocks;
+  ibx_window w = {0};
+  int64_t elements = 1, count = 1;
+  if (call->failed ||
+      !read_blocks(call, image, block, &w, &blocks, &elements)) {
+    return;
+  }
+  bool fits = own.len == 3 && elements <= 4096 && own.at[1] % elements == 0;
+  for (uint8_t i = 0; fits && i < blocks.len; i++)
+    fits = ibx_mul_extent(count, blocks.at[i], &count);
+  if (!ibx_call_expect(call, fits && own.at[2] == count, "input",
+                       "does not fit the blocks")) {
+    return;
+  }
+  int64_t channels = own.at[1] / elements;
+  ibx_ints shape = IBX_INTS(own.at[0] * channels, elements);
+  ibx_params params = {.strides = w.strides,
+                       .low = w.low,
+                       .high = w.high,
+                       .dilations = w.dilations,
+                       .groups = 1,
+                       .shape = IBX_INTS(own.at[0] * channels, 1)};
+  ibx_ints result = IBX_INTS(own.at[0], channels);
+  for (uint8_t i = 0; i < blocks.len; i++) {
+    shape.at[shape.len++] = blocks.at[i];
+    params.shape.at[params.shape.len++] = image.at[i];
+    result.at[result.len++] = image.at[i];
+  }
+  ibx_val operands[] = {ibx_emit_reshape(call, x, shape),
+                        emit_places(call, block, elements)};
+  x = ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
+  ibx_out(call, 0, ibx_emit_reshape(call, x, result));
+}
+
 // --- pools -------------------------------------------------------------------
 
 // With ceil_mode the last window may reach past the padding, as long as it

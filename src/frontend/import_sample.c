@@ -6,33 +6,11 @@
 // gather of rows of channels, times a weight that is a polynomial of where the
 // position lies between them.
 
-#include "frontend/import.h"
+#include "frontend/import_sample.h"
 #include "frontend/import_ops.h"
 
 #include <math.h>
 #include <string.h>
-
-typedef enum sample_mode { NEAREST, LINEAR, CUBIC } sample_mode;
-typedef enum padding { ZEROS, BORDER, REFLECTION } padding;
-
-enum { MOST_TAPS = 4, MOST_SPATIAL = 3 };
-
-// One dimension of the image.
-typedef struct sample_axis {
-  ibx_val at;                 // position in elements, [N, P]
-  ibx_val index[MOST_TAPS];   // of the neighbours, inside of the image, i32
-  ibx_val inside[MOST_TAPS];  // whether they are, for zeros
-  ibx_val weights[MOST_TAPS]; // f32, but for nearest
-  int64_t extent;
-} sample_axis;
-
-typedef struct sampler {
-  sample_mode mode;
-  padding pad;
-  bool align;
-  size_t axes, taps; // neighbours along each
-  sample_axis axis[MOST_SPATIAL];
-} sampler;
 
 static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
   return ibx_emit_binary(call, op, a, b);
@@ -64,22 +42,24 @@ static ibx_val reflect(ibx_call *call, ibx_val x, double low, double high) {
 }
 
 // Brings positions outside of the borders inside; others stay as they are.
-static ibx_val bring_inside(ibx_call *call, const sampler *s, ibx_val x,
+static ibx_val bring_inside(ibx_call *call, const ibx_sampler *s, ibx_val x,
                             int64_t extent) {
   double last = (double)extent - 1;
   double low = s->align ? 0 : -0.5, high = s->align ? last : last + 0.5;
   ibx_val outside;
-  if (s->pad == ZEROS || !below_or_above(call, x, low, high, &outside)) {
+  if (s->pad == IBX_SAMPLE_ZEROS ||
+      !below_or_above(call, x, low, high, &outside)) {
     return x;
   }
-  ibx_val moved = s->pad == BORDER ? ibx_emit_clip(call, x, 0, (float)last)
-                                   : reflect(call, x, low, high);
+  ibx_val moved = s->pad == IBX_SAMPLE_BORDER
+                      ? ibx_emit_clip(call, x, 0, (float)last)
+                      : reflect(call, x, low, high);
   return ibx_emit_select(call, outside, moved, x);
 }
 
 // -1 .. 1 to elements: the ends are the centres of the outer elements when the
 // corners are aligned, else their outer edges.
-static ibx_val to_elements(ibx_call *call, const sampler *s, ibx_val x,
+static ibx_val to_elements(ibx_call *call, const ibx_sampler *s, ibx_val x,
                            int64_t extent) {
   x = ibx_emit_affine(call, x, 1, 1);
   if (s->align) {
@@ -100,41 +80,42 @@ static ibx_val cubic(ibx_call *call, ibx_val d, const double c[4]) {
 
 // Weights by how far past the element before it the position lies. The cubic
 // ones are Keys' with a = -0.75, at distances 1 + d, d, 1 - d and 2 - d.
-static void emit_weights(ibx_call *call, const sampler *s, sample_axis *axis,
-                         ibx_val d) {
+static void emit_weights(ibx_call *call, const ibx_sampler *s,
+                         ibx_sample_axis *axis, ibx_val d) {
   static const double a = -0.75;
-  static const double keys[MOST_TAPS][4] = {
+  static const double keys[IBX_SAMPLE_MOST_TAPS][4] = {
       {0, a, -2 * a, a},
       {1, 0, -(a + 3), a + 2},
       {0, -a, 2 * a + 3, -(a + 2)},
       {0, 0, a, -a},
   };
-  if (s->mode == LINEAR) {
+  if (s->mode == IBX_SAMPLE_LINEAR) {
     axis->weights[0] = ibx_emit_affine(call, d, -1, 1);
     axis->weights[1] = d;
   }
-  for (size_t i = 0; s->mode == CUBIC && i < s->taps; i++)
+  for (size_t i = 0; s->mode == IBX_SAMPLE_CUBIC && i < s->taps; i++)
     axis->weights[i] = cubic(call, d, keys[i]);
 }
 
-static void emit_neighbours(ibx_call *call, const sampler *s,
-                            sample_axis *axis) {
+static void emit_neighbours(ibx_call *call, const ibx_sampler *s,
+                            ibx_sample_axis *axis) {
   float last = (float)(axis->extent - 1);
   double low = s->align ? 0 : -0.5;
   double high = s->align ? (double)last : (double)last + 0.5;
   ibx_val first = axis->at;
-  if (s->mode != NEAREST) {
+  if (s->mode != IBX_SAMPLE_NEAREST) {
     first = ibx_emit_unary(call, IBX_TENSOR_floor, axis->at);
     emit_weights(call, s, axis, binary(call, IBX_TENSOR_sub, axis->at, first));
   }
   for (size_t i = 0; i < s->taps; i++) {
-    double offset = (double)i - (s->mode == CUBIC ? 1 : 0);
+    double offset = (double)i - (s->mode == IBX_SAMPLE_CUBIC ? 1 : 0);
     ibx_val index = ibx_emit_affine(call, first, 1, offset), outside;
-    if (s->pad == ZEROS &&
+    if (s->pad == IBX_SAMPLE_ZEROS &&
         below_or_above(call, index, 0, (double)last, &outside)) {
       axis->inside[i] = ibx_emit_unary(call, IBX_TENSOR_not, outside);
     }
-    if (s->pad == REFLECTION) index = reflect(call, index, low, high);
+    if (s->pad == IBX_SAMPLE_REFLECTION)
+      index = reflect(call, index, low, high);
     index = ibx_emit_clip(call, index, 0, last);
     axis->index[i] = ibx_emit_cast(call, index, IBX_DTYPE_I32);
   }
@@ -165,37 +146,39 @@ static ibx_val column(ibx_call *call, ibx_val x) {
 }
 
 // The term of one combination of neighbours, given by its digits.
-static ibx_val emit_term(ibx_call *call, const sampler *s, ibx_val rows,
+static ibx_val emit_term(ibx_call *call, const ibx_sampler *s, ibx_val rows,
                          ibx_val index, size_t combination) {
   ibx_val weight = IBX_NO_VALUE, inside = IBX_NO_VALUE;
   int64_t stride = 1;
   for (size_t i = s->axes; i-- > 0;) {
-    const sample_axis *axis = &s->axis[i];
+    const ibx_sample_axis *axis = &s->axis[i];
     size_t tap = combination % s->taps;
     combination /= s->taps;
     ibx_val part =
         binary(call, IBX_TENSOR_mul, axis->index[tap], emit_int(call, stride));
     index = binary(call, IBX_TENSOR_add, index, part);
     stride *= axis->extent;
-    if (s->mode != NEAREST) {
+    if (s->mode != IBX_SAMPLE_NEAREST) {
       weight = join(call, IBX_TENSOR_mul, weight, axis->weights[tap]);
     }
-    if (s->pad == ZEROS) {
+    if (s->pad == IBX_SAMPLE_ZEROS) {
       inside = join(call, IBX_TENSOR_and, inside, axis->inside[tap]);
     }
   }
   ibx_val term = ibx_emit_gather(call, rows, index, 0);
-  if (s->mode != NEAREST) {
+  if (s->mode != IBX_SAMPLE_NEAREST) {
     term =
         binary(call, IBX_TENSOR_mul, ibx_emit_cast(call, term, IBX_DTYPE_F32),
                column(call, weight));
   }
-  if (s->pad != ZEROS) return term;
+  if (s->pad != IBX_SAMPLE_ZEROS) return term;
   return ibx_emit_select(call, column(call, inside), term,
                          ibx_emit_like(call, term, 0));
 }
 
-static ibx_val emit_samples(ibx_call *call, const sampler *s, ibx_val x) {
+ibx_val ibx_emit_samples(ibx_call *call, ibx_sampler *s, ibx_val x) {
+  for (size_t i = 0; i < s->axes; i++)
+    emit_neighbours(call, s, &s->axis[i]);
   ibx_ints shape = ibx_shape_of(call, x);
   int64_t pixels = 1;
   size_t combinations = 1;
@@ -227,7 +210,7 @@ static bool pick_name(ibx_call *call, const char *attribute, const char *absent,
 }
 
 // Opset 20 renamed the modes.
-static bool read_sampler(ibx_call *call, sampler *s) {
+static bool read_sampler(ibx_call *call, ibx_sampler *s) {
   static const char *const modes_16[] = {"nearest", "bilinear", "bicubic"};
   static const char *const modes_20[] = {"nearest", "linear", "cubic"};
   static const char *const pads[] = {"zeros", "border", "reflection"};
@@ -235,21 +218,21 @@ static bool read_sampler(ibx_call *call, sampler *s) {
   const char *const *modes = call->version < 20 ? modes_16 : modes_20;
   size_t mode, pad;
   s->align = ibx_attr_int(call, "align_corners", 0) != 0;
-  if (!pick_name(call, "mode", modes[LINEAR], modes, 3, &mode) ||
+  if (!pick_name(call, "mode", modes[IBX_SAMPLE_LINEAR], modes, 3, &mode) ||
       !pick_name(call, "padding_mode", "zeros", pads, 3, &pad)) {
     return false;
   }
-  s->mode = (sample_mode)mode;
-  s->pad = (padding)pad;
+  s->mode = (ibx_sample_mode)mode;
+  s->pad = (ibx_sample_pad)pad;
   s->taps = taps[mode];
   return !call->failed;
 }
 
-static bool sample_fits(ibx_call *call, const sampler *s, ibx_ints x,
+static bool sample_fits(ibx_call *call, const ibx_sampler *s, ibx_ints x,
                         ibx_ints grid) {
   size_t spatial = x.len - 2u;
-  bool fits = x.len >= 3 && spatial <= MOST_SPATIAL && grid.len == x.len &&
-              grid.at[0] == x.at[0] &&
+  bool fits = x.len >= 3 && spatial <= IBX_SAMPLE_MOST_AXES &&
+              grid.len == x.len && grid.at[0] == x.at[0] &&
               grid.at[grid.len - 1] == (int64_t)spatial;
   if (!ibx_call_expect(call, fits, "grid", "does not fit the image")) {
     return false;
@@ -262,7 +245,7 @@ static bool sample_fits(ibx_call *call, const sampler *s, ibx_ints x,
                        "is empty or too large")) {
     return false;
   }
-  if (s->mode != NEAREST &&
+  if (s->mode != IBX_SAMPLE_NEAREST &&
       !ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
     ibx_call_refuse(call, "mode", "interpolation of integers");
     return false;
@@ -273,7 +256,7 @@ static bool sample_fits(ibx_call *call, const sampler *s, ibx_ints x,
 void ibx_import_op_grid_sample(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), grid = ibx_in(call, 1);
   ibx_ints shape = ibx_shape_of(call, x), out = ibx_shape_of(call, grid);
-  sampler s = {.axes = shape.len - 2u};
+  ibx_sampler s = {.axes = shape.len - 2u};
   if (!read_sampler(call, &s) || !sample_fits(call, &s, shape, out)) return;
   int64_t points = 1;
   for (size_t i = 0; i < s.axes; i++)
@@ -282,17 +265,17 @@ void ibx_import_op_grid_sample(ibx_call *call) {
   grid = ibx_emit_cast(call, grid, IBX_DTYPE_F32);
   grid = ibx_emit_reshape(call, grid, IBX_INTS(batch, points, axes));
   for (size_t i = 0; i < s.axes; i++) {
-    sample_axis *axis = &s.axis[i];
+    ibx_sample_axis *axis = &s.axis[i];
     axis->extent = shape.at[i + 2];
     ibx_val at = ibx_emit_slice(call, grid, 2, axes - 1 - (int64_t)i, 1, 1);
     at = ibx_emit_reshape(call, at, IBX_INTS(batch, points));
     at = to_elements(call, &s, at, axis->extent);
-    if (s.mode == NEAREST) at = ibx_emit_unary(call, IBX_TENSOR_round, at);
+    if (s.mode == IBX_SAMPLE_NEAREST)
+      at = ibx_emit_unary(call, IBX_TENSOR_round, at);
     axis->at = bring_inside(call, &s, at, axis->extent);
-    emit_neighbours(call, &s, axis);
   }
   if (call->failed) return;
-  ibx_val samples = ibx_emit_swap(call, emit_samples(call, &s, x), 1, 2);
+  ibx_val samples = ibx_emit_swap(call, ibx_emit_samples(call, &s, x), 1, 2);
   for (size_t i = 0; i < s.axes; i++)
     shape.at[i + 2] = out.at[i + 1];
   ibx_out(call, 0, ibx_emit_reshape(call, samples, shape));
