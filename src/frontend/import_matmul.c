@@ -82,20 +82,22 @@ static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
   return ibx_emit_binary(call, op, a, b);
 }
 
-// 1 at the row whose first element is largest, else 0: [B, M, 1].
+// 1 at the first row whose first element is largest, else 0: [B, M, 1].
 static ibx_val pivot_row(ibx_call *call, ibx_val a) {
+  int64_t rows = ibx_dim(call, a, 1);
   ibx_val size =
       ibx_emit_unary(call, IBX_TENSOR_abs, ibx_emit_slice(call, a, 2, 0, 1, 1));
-  int64_t rows = ibx_dim(call, a, 1);
-  size = ibx_emit_reshape(call, size, IBX_INTS(ibx_dim(call, a, 0), rows));
-  ibx_params params = {.axis = 1, .keepdims = 1};
-  ibx_val best = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &size, 1);
-  best = ibx_emit_cast(call, best, IBX_DTYPE_I32);
-  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, rows), 1, 2);
-  ibx_val hot = binary(call, IBX_TENSOR_equal, best,
-                       ibx_emit_cast(call, line, IBX_DTYPE_I32));
-  hot = ibx_emit_cast(call, hot, ibx_dtype_of(call, a));
-  return ibx_emit_reshape(call, hot, IBX_INTS(ibx_dim(call, a, 0), rows, 1));
+  ibx_val best =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_max, size, IBX_INTS(1), true);
+  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, rows), 1, 3);
+  line = ibx_emit_cast(call, line, IBX_DTYPE_F32);
+  ibx_val past_end = ibx_emit_like(call, line, (double)rows);
+  ibx_val index = ibx_emit_select(
+      call, binary(call, IBX_TENSOR_equal, size, best), line, past_end);
+  index =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_min, index, IBX_INTS(1), true);
+  ibx_val hot = binary(call, IBX_TENSOR_equal, index, line);
+  return ibx_emit_cast(call, hot, IBX_DTYPE_F32);
 }
 
 // One step of an elimination: gives the pivot with the sign of the exchange of
