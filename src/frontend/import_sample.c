@@ -41,20 +41,18 @@ static ibx_val reflect(ibx_call *call, ibx_val x, double low, double high) {
   return ibx_emit_affine(call, far, -1, low + range);
 }
 
-// Brings positions outside of the borders inside; others stay as they are.
+// Reflects positions outside of the borders; others stay as they are. The other
+// paddings look at each neighbour by itself.
 static ibx_val bring_inside(ibx_call *call, const ibx_sampler *s, ibx_val x,
                             int64_t extent) {
   double last = (double)extent - 1;
   double low = s->align ? 0 : -0.5, high = s->align ? last : last + 0.5;
   ibx_val outside;
-  if (s->pad == IBX_SAMPLE_ZEROS ||
+  if (s->pad != IBX_SAMPLE_REFLECTION ||
       !below_or_above(call, x, low, high, &outside)) {
     return x;
   }
-  ibx_val moved = s->pad == IBX_SAMPLE_BORDER
-                      ? ibx_emit_clip(call, x, 0, (float)last)
-                      : reflect(call, x, low, high);
-  return ibx_emit_select(call, outside, moved, x);
+  return ibx_emit_select(call, outside, reflect(call, x, low, high), x);
 }
 
 // -1 .. 1 to elements: the ends are the centres of the outer elements when the
