@@ -218,6 +218,18 @@ static ibx_val running_product(ibx_call *call, ibx_val x, int64_t axis) {
   return x;
 }
 
+// Every element one place later, after a 1.
+static ibx_val shift_products(ibx_call *call, ibx_val x, int64_t axis,
+                              int64_t extent) {
+  ibx_ints shape = ibx_shape_of(call, x);
+  ibx_val one = ibx_emit_like(call, x, 1);
+  if (extent == 1) return ibx_emit_broadcast(call, one, shape);
+  ibx_ints none = ibx_fill_ints(shape.len, 0), low = none;
+  low.at[axis] = 1;
+  x = ibx_emit_slice(call, x, axis, 0, extent - 1, 1);
+  return ibx_emit_pad(call, x, low, none, 1);
+}
+
 void ibx_import_op_cumprod(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t axis = (int64_t)ibx_const_number(call, 1, "axis");
@@ -230,12 +242,7 @@ void ibx_import_op_cumprod(ibx_call *call) {
     return;
   }
   if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
-  if (exclusive) {
-    ibx_ints none = ibx_fill_ints((size_t)ibx_rank(call, x), 0), low = none;
-    low.at[axis] = 1;
-    x = ibx_emit_slice(call, x, axis, 0, extent - 1, 1);
-    x = ibx_emit_pad(call, x, low, none, 1);
-  }
+  if (exclusive) x = shift_products(call, x, axis, extent);
   x = running_product(call, x, axis);
   if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
   ibx_out(call, 0, x);

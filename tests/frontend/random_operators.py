@@ -484,9 +484,9 @@ def write_case(folder, case):
              if v is not None and n not in case.known}
     folder.mkdir(parents=True, exist_ok=True)
     for index, value in enumerate(expected(model, feeds)):
-        np.save(folder / f"output_{index}.npy", np.ascontiguousarray(value))
+        np.save(folder / f"output_{index}.npy", np.array(value, order="C"))
     for index, value in enumerate(feeds.values()):
-        np.save(folder / f"input_{index}.npy", np.ascontiguousarray(value))
+        np.save(folder / f"input_{index}.npy", np.array(value, order="C"))
     (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
