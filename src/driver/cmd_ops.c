@@ -96,8 +96,12 @@ static void print_md(void) {
          "## ai.onnx\n\n",
          IBX_OPSET_OLDEST, IBX_OPSET_NEWEST);
   print_imported("");
-  printf("\n## com.microsoft\n\n");
-  print_imported("com.microsoft");
+  static const char *const others[] = {"com.microsoft", "ai.onnx.ml",
+                                       "ai.onnx.preview.training"};
+  for (size_t i = 0; i < IBX_COUNT_OF(others); i++) {
+    printf("\n## %s\n\n", others[i]);
+    print_imported(others[i]);
+  }
   printf("\n## Known and refused\n\n");
   print_refused();
 }

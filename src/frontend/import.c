@@ -300,9 +300,10 @@ void ibx_import_nodes(ibx_import *import, const ibx_frame *frame,
   }
 }
 
-// --- branches ----------------------------------------------------------------
+// --- nested graphs ----------------------------------------------------------------
 
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
+void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
+                     ibx_body_ports ports, const char *prefix) {
   ibx_import *import = call->import;
   if (call->frame->depth >= MOST_DEPTH) {
     ibx_call_fail(call, IBX_DIAG_NESTING, NULL, "nest fewer graphs",
@@ -314,7 +315,12 @@ void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
   ibx_frame frame = *call->frame;
   frame.scope = &scope;
   frame.depth++;
-  frame.prefix = ibx_arena_format(import->arena, "%s/", call->at.node);
+  frame.prefix = prefix;
+  for (size_t i = 0; i < ports.in_count && i < graph->n_input; i++) {
+    ibx_scope_bind(&scope,
+                   (ibx_binding){.name = ibx_onnx_text(graph->input[i]->name),
+                                 .value = ports.in[i]});
+  }
   ibx_import_initializers(import, &frame, graph);
   const char **outputs =
       IBX_ARENA_ARRAY(&import->scratch, graph->n_output, const char *);
@@ -323,8 +329,14 @@ void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
   }
   ibx_import_nodes(import, &frame, graph->node, graph->n_node, outputs,
                    graph->n_output);
-  for (size_t i = 0; i < graph->n_output && i < call->out_count; i++) {
-    call->out[i] = ibx_import_read(import, &frame, outputs[i], call->at);
-    if (call->out[i] == IBX_NO_VALUE) call->failed = true;
+  for (size_t i = 0; i < graph->n_output && i < ports.out_count; i++) {
+    ports.out[i] = ibx_import_read(import, &frame, outputs[i], call->at);
+    if (ports.out[i] == IBX_NO_VALUE) call->failed = true;
   }
+}
+
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
+  ibx_body_ports ports = {.out = call->out, .out_count = call->out_count};
+  ibx_import_body(call, graph, ports,
+                  ibx_arena_format(call->import->arena, "%s/", call->at.node));
 }

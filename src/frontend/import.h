@@ -107,6 +107,17 @@ ibx_val ibx_import_read(ibx_import *import, const ibx_frame *frame,
 /// Binds a graph's initialisers.
 void ibx_import_initializers(ibx_import *import, const ibx_frame *frame,
                              const Onnx__GraphProto *graph);
+/// What goes into a nested graph, and where its outputs go.
+typedef struct ibx_body_ports {
+  const ibx_val *in;
+  ibx_val *out;
+  size_t in_count, out_count;
+} ibx_body_ports;
+
+/// Imports a nested graph in the call's frame; `prefix` begins the names of its
+/// nodes. The call has failed when an output could not be imported.
+void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
+                     ibx_body_ports ports, const char *prefix);
 /// Imports a branch in the call's frame; its outputs become the call's.
 void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
 /// Version of a domain's operator set in force, 0 when it is not imported.
@@ -273,6 +284,8 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
+/// x - max - log(sum(exp(x - max))), in import_reduce.c.
+ibx_val ibx_emit_log_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// [..., M, K] x [..., K, N], batch dimensions broadcast.
 ibx_val ibx_emit_matmul(ibx_call *call, ibx_val a, ibx_val b);
 /// The same with vectors, as NumPy has it.

@@ -132,6 +132,50 @@ static ibx_val band(ibx_call *call, const attention *a, int64_t left,
   return ibx_emit_cast(call, constant, ibx_dtype_of(call, a->q));
 }
 
+static ibx_val both(ibx_call *call, ibx_val a, ibx_val b) {
+  return ibx_emit_binary(call, IBX_TENSOR_and, a, b);
+}
+
+static ibx_val minus(ibx_call *call, ibx_val x, int64_t number) {
+  return ibx_emit_binary(call, IBX_TENSOR_sub, x,
+                         ibx_emit_longs(call, (ibx_ints){0}, &number));
+}
+
+// The same where the number of keys is an input for each element of the batch:
+// its last queries are the newest keys, so the offset is that number less the
+// queries, and keys from it on are padding.
+static ibx_val band_of_lengths(ibx_call *call, const attention *a, int64_t left,
+                               int64_t right) {
+  int64_t rows = ibx_dim(call, a->q, 2), columns = ibx_dim(call, a->k, 2);
+  ibx_val lengths = ibx_in(call, 6);
+  if (!ibx_call_expect(call,
+                       ibx_rank(call, lengths) == 1 &&
+                           ibx_dim(call, lengths, 0) == ibx_dim(call, a->q, 0),
+                       "nonpad_kv_seqlen",
+                       "needs one number for each element of the batch")) {
+    return a->q;
+  }
+  lengths =
+      ibx_emit_along(call, ibx_emit_cast(call, lengths, IBX_DTYPE_I64), 0, 4);
+  ibx_val keys = ibx_emit_along(call, ibx_emit_iota(call, columns), 3, 4);
+  ibx_val queries = ibx_emit_along(call, ibx_emit_iota(call, rows), 2, 4);
+  ibx_val in = ibx_emit_binary(call, IBX_TENSOR_less, keys, lengths);
+  ibx_val middle = ibx_emit_binary(call, IBX_TENSOR_add, queries,
+                                   minus(call, lengths, rows));
+  if (left >= 0) {
+    in = both(call, in,
+              ibx_emit_binary(call, IBX_TENSOR_less_equal,
+                              minus(call, middle, left), keys));
+  }
+  if (right >= 0) {
+    in = both(call, in,
+              ibx_emit_binary(call, IBX_TENSOR_less_equal, keys,
+                              minus(call, middle, -right)));
+  }
+  return ibx_emit_select(call, in, ibx_emit_like(call, a->q, 0),
+                         ibx_emit_like(call, a->q, -HUGE_VAL));
+}
+
 static ibx_val add_bias(ibx_call *call, ibx_val a, ibx_val b) {
   if (a == IBX_NO_VALUE) return b;
   return ibx_emit_binary(call, IBX_TENSOR_add, a, b);
@@ -147,14 +191,17 @@ static void read_bias(ibx_call *call, attention *a) {
     a->masks_rows = true;
   }
   // Queries past the last key have nothing left to see in a narrow window.
-  if (left >= 0 || right >= 0 || causal) {
-    if (causal) right = 0; // nothing after the query, whatever the window
-    a->bias = add_bias(call, a->bias, band(call, a, left, right));
-    a->masks_rows = a->masks_rows || left >= 0;
+  if (causal) right = 0; // nothing after the query, whatever the window
+  bool has_lengths = ibx_has_in(call, 6);
+  if (has_lengths && ibx_has_in(call, 4)) {
+    ibx_call_refuse(call, "nonpad_kv_seqlen", "nonpad_kv_seqlen with a cache");
+    return;
   }
-  if (ibx_has_in(call, 6)) {
-    ibx_call_refuse(call, "nonpad_kv_seqlen", "nonpad_kv_seqlen");
-  }
+  if (left < 0 && right < 0 && !has_lengths) return;
+  ibx_val seen = has_lengths ? band_of_lengths(call, a, left, right)
+                             : band(call, a, left, right);
+  a->bias = add_bias(call, a->bias, seen);
+  a->masks_rows = a->masks_rows || left >= 0 || has_lengths;
 }
 
 // --- the product -------------------------------------------------------------

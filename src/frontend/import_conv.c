@@ -116,6 +116,36 @@ static ibx_val add_bias(ibx_call *call, ibx_val y, ibx_val bias) {
   return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
 }
 
+// Groups whose weights are computed, one after the other: what packs groups
+// into one product needs their weights when it compiles.
+static ibx_val conv_groups(ibx_call *call, ibx_tensor_op op,
+                           const ibx_params *params, ibx_val x,
+                           ibx_val weights) {
+  int64_t groups = params->groups;
+  int64_t in = ibx_dim(call, x, 1) / groups;
+  int64_t out = ibx_dim(call, weights, 0) / groups;
+  ibx_params one = *params;
+  if (op == IBX_TENSOR_conv_transpose) one.shape.at[1] /= groups;
+  one.groups = 1;
+  ibx_val *parts =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)groups, ibx_val);
+  for (int64_t g = 0; g < groups; g++) {
+    ibx_val operands[] = {ibx_emit_slice(call, x, 1, g * in, in, 1),
+                          ibx_emit_slice(call, weights, 0, g * out, out, 1)};
+    parts[g] = ibx_emit_op(call, op, &one, operands, 2);
+  }
+  if (call->failed) return x;
+  return ibx_emit_concat(call, parts, (size_t)groups, 1);
+}
+
+static bool splits_groups(ibx_call *call, int64_t groups, ibx_val x,
+                          ibx_val weights) {
+  enum { MOST_GROUPS = 256 };
+  return groups > 1 && groups <= MOST_GROUPS && !ibx_is_known(call, weights) &&
+         ibx_dim(call, x, 1) % groups == 0 &&
+         ibx_dim(call, weights, 0) % groups == 0;
+}
+
 ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
   ibx_ints kernel = window_of(call, weights);
   ibx_window w;
@@ -130,6 +160,9 @@ ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
                        .high = w.high,
                        .dilations = w.dilations,
                        .groups = ibx_attr_int(call, "group", 1)};
+  if (splits_groups(call, params.groups, x, weights)) {
+    return conv_groups(call, IBX_TENSOR_conv, &params, x, weights);
+  }
   ibx_val operands[] = {x, weights};
   return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
 }
@@ -199,9 +232,92 @@ void ibx_import_op_conv_transpose(ibx_call *call) {
     params.shape.at[i + 2] = extents.at[i];
   }
   ibx_val operands[] = {x, weights};
-  ibx_val y =
-      ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
+  ibx_tensor_op op = IBX_TENSOR_conv_transpose;
+  ibx_val y = splits_groups(call, groups, x, weights)
+                  ? conv_groups(call, op, &params, x, weights)
+                  : ibx_emit_op(call, op, &params, operands, 2);
   ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
+}
+
+// --- Col2Im ------------------------------------------------------------------
+
+// Element i of a block at place i of an otherwise empty window, [K, 1, block...].
+static ibx_val emit_places(ibx_call *call, ibx_ints block, int64_t count) {
+  ibx_val line = ibx_emit_iota(call, count);
+  ibx_val same =
+      ibx_emit_binary(call, IBX_TENSOR_equal, ibx_emit_along(call, line, 0, 2),
+                      ibx_emit_along(call, line, 1, 2));
+  ibx_ints shape = IBX_INTS(count, 1);
+  for (uint8_t i = 0; i < block.len; i++)
+    shape.at[shape.len++] = block.at[i];
+  same = ibx_emit_reshape(call, same, shape);
+  return ibx_emit_cast(call, same, ibx_dtype_of(call, ibx_in(call, 0)));
+}
+
+// The number of blocks along each dimension; fills what the call says of them.
+static bool read_blocks(ibx_call *call, ibx_ints image, ibx_ints block,
+                        ibx_window *w, ibx_ints *blocks, int64_t *elements) {
+  size_t spatial = image.len;
+  bool fits =
+      spatial >= 1 && spatial + 2 <= IBX_MAX_RANK && block.len == spatial;
+  if (!ibx_call_expect(call, fits, "block_shape", "does not fit the image") ||
+      !read_list(call, "strides", spatial, 1, 1, &w->strides) ||
+      !read_list(call, "dilations", spatial, 1, 1, &w->dilations) ||
+      !read_pads(call, spatial, w)) {
+    return false;
+  }
+  *blocks = image;
+  for (uint8_t i = 0; i < image.len; i++) {
+    fits = fits && image.at[i] >= 1 && image.at[i] <= INT32_MAX &&
+           block.at[i] >= 1 && block.at[i] <= INT32_MAX &&
+           ibx_mul_extent(*elements, block.at[i], elements);
+    if (!fits) break;
+    int64_t room = image.at[i] + w->low.at[i] + w->high.at[i] -
+                   (block.at[i] - 1) * w->dilations.at[i] - 1;
+    blocks->at[i] = room < 0 ? 0 : room / w->strides.at[i] + 1;
+    fits = room >= 0;
+  }
+  return ibx_call_expect(call, fits, "block_shape", "does not fit the image");
+}
+
+// The gradient of a convolution that copies each element of a window into a
+// channel of its own.
+void ibx_import_op_col2im(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints image = ibx_const_dims(call, 1, "image_shape");
+  ibx_ints block = ibx_const_dims(call, 2, "block_shape");
+  ibx_ints own = ibx_shape_of(call, x), blocks;
+  ibx_window w = {0};
+  int64_t elements = 1, count = 1;
+  if (call->failed ||
+      !read_blocks(call, image, block, &w, &blocks, &elements)) {
+    return;
+  }
+  bool fits = own.len == 3 && elements <= 4096 && own.at[1] % elements == 0;
+  for (uint8_t i = 0; fits && i < blocks.len; i++)
+    fits = ibx_mul_extent(count, blocks.at[i], &count);
+  if (!ibx_call_expect(call, fits && own.at[2] == count, "input",
+                       "does not fit the blocks")) {
+    return;
+  }
+  int64_t channels = own.at[1] / elements;
+  ibx_ints shape = IBX_INTS(own.at[0] * channels, elements);
+  ibx_params params = {.strides = w.strides,
+                       .low = w.low,
+                       .high = w.high,
+                       .dilations = w.dilations,
+                       .groups = 1,
+                       .shape = IBX_INTS(own.at[0] * channels, 1)};
+  ibx_ints result = IBX_INTS(own.at[0], channels);
+  for (uint8_t i = 0; i < blocks.len; i++) {
+    shape.at[shape.len++] = blocks.at[i];
+    params.shape.at[params.shape.len++] = image.at[i];
+    result.at[result.len++] = image.at[i];
+  }
+  ibx_val operands[] = {ibx_emit_reshape(call, x, shape),
+                        emit_places(call, block, elements)};
+  x = ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
+  ibx_out(call, 0, ibx_emit_reshape(call, x, result));
 }
 
 // --- pools -------------------------------------------------------------------

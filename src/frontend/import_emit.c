@@ -236,20 +236,29 @@ ibx_val ibx_emit_along(ibx_call *call, ibx_val vector, int64_t axis,
   return ibx_emit_reshape(call, vector, shape);
 }
 
+// Many parts are joined in a tree: no element is copied more often than the
+// tree is deep.
 ibx_val ibx_emit_concat(ibx_call *call, const ibx_val *parts, size_t count,
                         int64_t axis) {
-  ibx_val pending[IBX_NODE_OPERANDS];
-  size_t used = 0;
+  ibx_val *level = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
   ibx_params params = {.axis = axis};
-  for (size_t i = 0; i < count; i++) {
-    if (used == IBX_NODE_OPERANDS) {
-      pending[0] = ibx_emit_op(call, IBX_TENSOR_concat, &params, pending, used);
-      used = 1;
+  for (size_t i = 0; i < count; i++)
+    level[i] = parts[i];
+  if (count == 1) return parts[0];
+  do {
+    size_t made = 0;
+    for (size_t i = 0; i < count; i += IBX_NODE_OPERANDS) {
+      size_t left = count - i;
+      size_t some = left < IBX_NODE_OPERANDS ? left : IBX_NODE_OPERANDS;
+      ibx_val joined = level[i];
+      if (some > 1) {
+        joined = ibx_emit_op(call, IBX_TENSOR_concat, &params, level + i, some);
+      }
+      level[made++] = joined;
     }
-    pending[used++] = parts[i];
-  }
-  if (used == 1) return pending[0];
-  return ibx_emit_op(call, IBX_TENSOR_concat, &params, pending, used);
+    count = made;
+  } while (count > 1);
+  return level[0];
 }
 
 ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,

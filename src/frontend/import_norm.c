@@ -23,31 +23,69 @@ static ibx_val per_channel(ibx_call *call, ibx_val vector, ibx_val x) {
   return ibx_emit_along(call, vector, 1, ibx_rank(call, x));
 }
 
+// Of the whole batch, [C]: what training normalises with.
+typedef struct moments {
+  ibx_val mean, variance;
+} moments;
+
+static moments emit_moments(ibx_call *call, ibx_val x) {
+  ibx_ints axes = {0};
+  for (int64_t i = 0; i < ibx_rank(call, x); i++) {
+    if (i != 1) axes.at[axes.len++] = i;
+  }
+  ibx_tensor_op op = IBX_TENSOR_reduce_mean;
+  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  ibx_val mean = ibx_emit_reduce(call, op, x, axes, true);
+  ibx_val low = binary(call, IBX_TENSOR_sub, x, mean);
+  ibx_val square = binary(call, IBX_TENSOR_mul, low, low);
+  ibx_ints shape = IBX_INTS(ibx_dim(call, x, 1));
+  return (moments){.mean = ibx_emit_reshape(call, mean, shape),
+                   .variance = ibx_emit_reduce(call, op, square, axes, false)};
+}
+
+// Running moments are old ones, and a share of those of the batch.
+static moments train(ibx_call *call, ibx_val x) {
+  double momentum = (double)ibx_attr_float(call, "momentum", 0.9f);
+  moments batch = emit_moments(call, x);
+  const ibx_val now[] = {batch.mean, batch.variance};
+  for (size_t i = 0; i < 2; i++) {
+    ibx_val old = ibx_in(call, 3 + i);
+    ibx_val share = ibx_emit_affine(call, now[i], 1 - momentum, 0);
+    share = ibx_emit_cast(call, share, ibx_dtype_of(call, old));
+    old = ibx_emit_affine(call, old, momentum, 0);
+    ibx_out(call, 1 + i, binary(call, IBX_TENSOR_add, old, share));
+  }
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 1));
+  return (moments){.mean = ibx_emit_cast(call, batch.mean, dtype),
+                   .variance = ibx_emit_cast(call, batch.variance, dtype)};
+}
+
 void ibx_import_op_batch_normalization(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   float epsilon = read_epsilon(call, 1e-5f);
   ibx_attr_ignore(call, "momentum");
-  if (ibx_attr_int(call, "training_mode", 0) != 0) {
-    ibx_call_refuse(call, "training_mode", "training_mode = 1");
-  }
   if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
     ibx_call_refuse(call, "is_test", "is_test = 0");
   }
+  bool trains =
+      call->version >= 14 && ibx_attr_int(call, "training_mode", 0) != 0;
   if (ibx_attr_int(call, "spatial", 1) == 0) {
     ibx_call_refuse(call, "spatial", "spatial = 0");
   }
   for (size_t i = 1; i < 5; i++) {
-    ibx_call_expect(call, ibx_rank(call, ibx_in(call, i)) == 1, "scale",
+    ibx_val vector = ibx_in(call, i);
+    ibx_call_expect(call, ibx_rank(call, vector) == 1, "scale",
                     "scale, B, mean and var need 1 dimension");
   }
   ibx_call_expect(call, ibx_rank(call, x) >= 2, "X", "has no channels");
   if (call->failed) return;
-  ibx_val variance = ibx_emit_affine(call, ibx_in(call, 4), 1, (double)epsilon);
+  moments m = {.mean = ibx_in(call, 3), .variance = ibx_in(call, 4)};
+  if (trains) m = train(call, x);
+  ibx_val variance = ibx_emit_affine(call, m.variance, 1, (double)epsilon);
   ibx_val factor = binary(call, IBX_TENSOR_div, ibx_in(call, 1),
                           ibx_emit_unary(call, IBX_TENSOR_sqrt, variance));
-  ibx_val offset =
-      binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
-             binary(call, IBX_TENSOR_mul, ibx_in(call, 3), factor));
+  ibx_val offset = binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
+                          binary(call, IBX_TENSOR_mul, m.mean, factor));
   ibx_dtype dtype = ibx_dtype_of(call, x);
   factor = ibx_emit_cast(call, per_channel(call, factor, x), dtype);
   offset = ibx_emit_cast(call, per_channel(call, offset, x), dtype);

@@ -164,3 +164,31 @@ void ibx_import_op_pad(ibx_call *call) {
   if (call->failed) return;
   import_pads(call, pads, ibx_has_in(call, 3) ? &axes : NULL, value);
 }
+
+// What is cut or added is divided between both sides, an odd element at the end.
+void ibx_import_op_center_crop_pad(ibx_call *call) {
+  enum { MOST = 1 << 30 };
+  ibx_val x = ibx_in(call, 0);
+  int64_t rank = ibx_rank(call, x);
+  ibx_ints axes, low = ibx_fill_ints((size_t)rank, 0), high = low;
+  ibx_ints shape = ibx_const_dims(call, 1, "shape");
+  bool has_axes = ibx_attr_ints(call, "axes", &axes);
+  if (call->failed ||
+      !ibx_call_expect(call, shape.len == (has_axes ? axes.len : rank), "shape",
+                       "needs one number for each dimension")) {
+    return;
+  }
+  for (uint8_t i = 0; i < shape.len; i++) {
+    int64_t axis = has_axes ? ibx_axis(call, axes.at[i], rank) : i;
+    int64_t extent = ibx_dim(call, x, axis), wanted = shape.at[i];
+    if (!ibx_call_expect(call, wanted >= 0 && wanted < MOST, "shape",
+                         "has an impossible extent")) {
+      return;
+    }
+    // Division truncates, so that both sides round towards the middle.
+    low.at[axis] = (wanted - extent) / 2;
+    high.at[axis] = wanted - extent - low.at[axis];
+  }
+  x = crop(call, x, &low, &high);
+  ibx_out(call, 0, ibx_emit_pad(call, x, low, high, 0));
+}

@@ -228,6 +228,54 @@ void ibx_import_op_cumsum(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_cumsum, &params, &x, 1));
 }
 
+// Each step multiplies by the element twice as far before: after log2(n) steps
+// every element is the product of all up to it.
+//
+//   x        a      b      c      d
+//   step 1   a     ab     bc     cd
+//   step 2   a     ab    abc   abcd
+static ibx_val running_product(ibx_call *call, ibx_val x, int64_t axis) {
+  int64_t extent = ibx_dim(call, x, axis);
+  ibx_ints none = ibx_fill_ints((size_t)ibx_rank(call, x), 0), low = none;
+  for (int64_t step = 1; step < extent && !call->failed; step *= 2) {
+    low.at[axis] = step;
+    ibx_val before = ibx_emit_slice(call, x, axis, 0, extent - step, 1);
+    before = ibx_emit_pad(call, before, low, none, 1);
+    x = ibx_emit_binary(call, IBX_TENSOR_mul, x, before);
+  }
+  return x;
+}
+
+// Every element one place later, after a 1.
+static ibx_val shift_products(ibx_call *call, ibx_val x, int64_t axis,
+                              int64_t extent) {
+  ibx_ints shape = ibx_shape_of(call, x);
+  ibx_val one = ibx_emit_like(call, x, 1);
+  if (extent == 1) return ibx_emit_broadcast(call, one, shape);
+  ibx_ints none = ibx_fill_ints(shape.len, 0), low = none;
+  low.at[axis] = 1;
+  x = ibx_emit_slice(call, x, axis, 0, extent - 1, 1);
+  return ibx_emit_pad(call, x, low, none, 1);
+}
+
+void ibx_import_op_cumprod(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  int64_t axis = (int64_t)ibx_const_number(call, 1, "axis");
+  bool exclusive = ibx_attr_int(call, "exclusive", 0) != 0;
+  bool reverse = ibx_attr_int(call, "reverse", 0) != 0;
+  axis = ibx_axis(call, axis, ibx_rank(call, x));
+  int64_t extent = ibx_dim(call, x, axis);
+  if (call->failed || extent == 0) {
+    ibx_out(call, 0, x);
+    return;
+  }
+  if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
+  if (exclusive) x = shift_products(call, x, axis, extent);
+  x = running_product(call, x, axis);
+  if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
+  ibx_out(call, 0, x);
+}
+
 // --- softmax -----------------------------------------------------------------
 
 // Before opset 13 the tensor counts as a matrix that is split at the axis.
@@ -242,7 +290,7 @@ static ibx_val flatten_at(ibx_call *call, ibx_val x, int64_t axis) {
 }
 
 // x - max - log(sum(exp(x - max)))
-static ibx_val log_softmax(ibx_call *call, ibx_val x, int64_t axis) {
+ibx_val ibx_emit_log_softmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_ints axes = IBX_INTS(axis);
   ibx_val peak = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, axes, true);
   ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, peak);
@@ -294,11 +342,11 @@ void ibx_import_op_softmax(ibx_call *call) {
 }
 
 void ibx_import_op_log_softmax_1(ibx_call *call) {
-  along_axis(call, log_softmax, true, 1);
+  along_axis(call, ibx_emit_log_softmax, true, 1);
 }
 
 void ibx_import_op_log_softmax(ibx_call *call) {
-  along_axis(call, log_softmax, false, -1);
+  along_axis(call, ibx_emit_log_softmax, false, -1);
 }
 
 void ibx_import_op_hardmax_1(ibx_call *call) {

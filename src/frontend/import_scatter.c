@@ -2,10 +2,13 @@
 //
 // Imports scatters with constant indices. Comes in: data, indices, updates.
 // Goes out: a gather from data and updates joined, by indices that say for each row
-// which of them is last. What is not constant would need a scatter engine.
+// which of them is last. A reduction combines data and updates in rounds, each
+// of which reaches a row once at most. What is not constant would need a scatter
+// engine.
 
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_window.h"
 
 #include <string.h>
 
@@ -37,11 +40,96 @@ static ibx_val replace_rows(ibx_call *call, ibx_val data, ibx_val updates,
   return ibx_emit_reshape(call, picked, shape);
 }
 
-static bool replaces(ibx_call *call) {
-  const char *reduction = ibx_attr_text(call, "reduction", "none");
-  if (strcmp(reduction, "none") == 0) return true;
-  ibx_call_refuse(call, "reduction", "reduction = '%s'", reduction);
+// How updates join the data. `op` is IBX_TENSOR_constant when they replace it.
+typedef struct scatter {
+  ibx_tensor_op op;
+  double neutral; // changes nothing, for sums and products
+} scatter;
+
+static bool read_reduction(ibx_call *call, scatter *out) {
+  static const struct {
+    const char *name;
+    scatter how;
+  } rows[] = {{"none", {IBX_TENSOR_constant, 0}},
+              {"add", {IBX_TENSOR_add, 0}},
+              {"mul", {IBX_TENSOR_mul, 1}},
+              {"max", {IBX_TENSOR_max, 0}},
+              {"min", {IBX_TENSOR_min, 0}}};
+  const char *name = ibx_attr_text(call, "reduction", "none");
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    if (strcmp(rows[i].name, name) != 0) continue;
+    *out = rows[i].how;
+    return !call->failed;
+  }
+  ibx_call_refuse(call, "reduction", "reduction = '%s'", name);
   return false;
+}
+
+// The updates of one round: for each row its update or, where there is none,
+// the row itself for limits and a row of neutral elements for the others.
+static ibx_val emit_round(ibx_call *call, const scatter *how, ibx_val data,
+                          ibx_val updates, const int64_t *map) {
+  ibx_ints shape = ibx_shape_of(call, data);
+  bool limits = how->op == IBX_TENSOR_max || how->op == IBX_TENSOR_min;
+  ibx_val parts[] = {updates, data};
+  if (!limits) {
+    parts[1] = ibx_emit_broadcast(call, ibx_emit_like(call, data, how->neutral),
+                                  IBX_INTS(1, shape.at[1]));
+  }
+  int64_t count = ibx_dim(call, updates, 0);
+  int64_t *index =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)shape.at[0], int64_t);
+  for (int64_t i = 0; i < shape.at[0]; i++) {
+    index[i] = map[i] >= 0 ? map[i] : limits ? count + i : count;
+  }
+  ibx_val all = ibx_emit_concat(call, parts, 2, 0);
+  ibx_val picked = ibx_emit_gather(
+      call, all, ibx_emit_longs(call, IBX_INTS(shape.at[0]), index), 0);
+  return ibx_emit_binary(call, how->op, data, picked);
+}
+
+// Round r takes the update that is number r of its row.
+static ibx_val reduce_rows(ibx_call *call, const scatter *how, ibx_val data,
+                           ibx_val updates, const int64_t *targets,
+                           size_t count) {
+  enum { MOST_ROUNDS = 64 };
+  ibx_arena *scratch = &call->import->scratch;
+  size_t rows = (size_t)ibx_dim(call, data, 0), left = count;
+  uint8_t *done = IBX_ARENA_ARRAY(scratch, count, uint8_t);
+  int64_t *map = IBX_ARENA_ARRAY(scratch, rows, int64_t);
+  for (int round = 0; left > 0 && !call->failed; round++) {
+    if (round == MOST_ROUNDS) {
+      ibx_call_refuse(call, "indices", "an index more than %d times",
+                      MOST_ROUNDS);
+      break;
+    }
+    for (size_t i = 0; i < rows; i++)
+      map[i] = -1;
+    for (size_t k = 0; k < count; k++) {
+      if (done[k] || map[targets[k]] >= 0) continue;
+      map[targets[k]] = (int64_t)k;
+      done[k] = 1;
+      left--;
+    }
+    data = emit_round(call, how, data, updates, map);
+  }
+  return data;
+}
+
+// Data and updates as rows of `width` elements.
+static ibx_val scatter_rows(ibx_call *call, const scatter *how, ibx_val data,
+                            ibx_val updates, int64_t width,
+                            const int64_t *targets, size_t count) {
+  ibx_ints shape = ibx_shape_of(call, data);
+  if (how->op == IBX_TENSOR_constant || count == 0 || width == 0) {
+    return replace_rows(call, data, updates, width, targets, count);
+  }
+  int64_t rows = ibx_elements(ibx_type_of(call, data)) / width;
+  if (!ibx_call_expect_room(call, rows)) return data;
+  data = ibx_emit_reshape(call, data, IBX_INTS(rows, width));
+  updates = ibx_emit_reshape(call, updates, IBX_INTS((int64_t)count, width));
+  data = reduce_rows(call, how, data, updates, targets, count);
+  return ibx_emit_reshape(call, data, shape);
 }
 
 // Index from the end or the start to one inside of 0 .. extent - 1.
@@ -60,8 +148,10 @@ void ibx_import_op_scatter_nd(ibx_call *call) {
   ibx_ints shape = ibx_shape_of(call, data);
   int64_t depth = ibx_dim(call, ibx_in(call, 1), -1);
   ibx_list list = ibx_const_ints(call, 1, "indices");
-  bool fits = replaces(call) && ibx_rank(call, ibx_in(call, 1)) >= 1 &&
-              depth >= 1 && depth <= shape.len;
+  scatter how;
+  bool fits = read_reduction(call, &how) &&
+              ibx_rank(call, ibx_in(call, 1)) >= 1 && depth >= 1 &&
+              depth <= shape.len;
   if (call->failed ||
       !ibx_call_expect(call, fits, "indices", "does not fit the data")) {
     return;
@@ -82,7 +172,8 @@ void ibx_import_op_scatter_nd(ibx_call *call) {
       targets[k] = targets[k] * shape.at[d] + index;
     }
   }
-  ibx_out(call, 0, replace_rows(call, data, updates, width, targets, count));
+  ibx_out(call, 0,
+          scatter_rows(call, &how, data, updates, width, targets, count));
 }
 
 void ibx_import_op_scatter_elements(ibx_call *call) {
@@ -91,7 +182,8 @@ void ibx_import_op_scatter_elements(ibx_call *call) {
   ibx_ints own = ibx_shape_of(call, ibx_in(call, 1));
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
   ibx_list list = ibx_const_ints(call, 1, "indices");
-  bool fits = replaces(call) && own.len == shape.len;
+  scatter how;
+  bool fits = read_reduction(call, &how) && own.len == shape.len;
   for (uint8_t i = 0; fits && i < own.len; i++) {
     fits = ibx_dim(call, updates, i) == own.at[i] &&
            (i == axis || own.at[i] <= shape.at[i]);
@@ -113,5 +205,60 @@ void ibx_import_op_scatter_elements(ibx_call *call) {
       stride *= shape.at[i];
     }
   }
-  ibx_out(call, 0, replace_rows(call, data, updates, 1, targets, list.len));
+  ibx_out(call, 0,
+          scatter_rows(call, &how, data, updates, 1, targets, list.len));
+}
+
+// --- MaxUnpool ---------------------------------------------------------------
+
+// Extents of what was pooled, as far as kernel, strides and pads tell.
+static bool read_unpooled(ibx_call *call, ibx_val x, ibx_ints *out) {
+  ibx_window w;
+  *out = ibx_shape_of(call, x);
+  if (!ibx_window_read(call, x, NULL, &w)) return false;
+  for (uint8_t i = 0; i < w.kernel.len; i++) {
+    int64_t extent = 0;
+    bool fits = ibx_mul_extent(out->at[i + 2] - 1, w.strides.at[i], &extent) &&
+                extent < INT32_MAX && w.kernel.at[i] < INT32_MAX;
+    extent += w.kernel.at[i] - w.low.at[i] - w.high.at[i];
+    if (!ibx_call_expect(call, fits && extent >= 1, "pads",
+                         "leaves nothing of the result")) {
+      return false;
+    }
+    out->at[i + 2] = extent;
+  }
+  return true;
+}
+
+// Indices count in the tensor whose extents follow from the window; an output
+// shape that is larger adds zeros behind it.
+void ibx_import_op_max_unpool(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints shape, wanted = {0};
+  ibx_list list = ibx_const_ints(call, 1, "I");
+  if (ibx_has_in(call, 2)) wanted = ibx_const_dims(call, 2, "output_shape");
+  if (call->failed || !read_unpooled(call, x, &shape)) return;
+  int64_t total = 1;
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (!ibx_mul_extent(total, shape.at[i], &total)) total = INT64_MAX;
+    if (!ibx_call_expect_room(call, total)) return;
+  }
+  bool fits = (int64_t)list.len == ibx_elements(ibx_type_of(call, x));
+  for (size_t i = 0; fits && i < list.len; i++)
+    fits = list.at[i] >= 0 && list.at[i] < total;
+  if (!ibx_call_expect(call, fits, "I", "does not fit the result")) return;
+  ibx_val zeros = ibx_emit_broadcast(call, ibx_emit_like(call, x, 0), shape);
+  x = replace_rows(call, zeros, x, 1, list.at, list.len);
+  if (!ibx_has_in(call, 2)) {
+    ibx_out(call, 0, x);
+    return;
+  }
+  ibx_ints low = ibx_fill_ints(shape.len, 0), high = low;
+  fits = wanted.len == shape.len;
+  for (uint8_t i = 0; fits && i < shape.len; i++) {
+    high.at[i] = wanted.at[i] - shape.at[i];
+    fits = high.at[i] >= 0;
+  }
+  if (!ibx_call_expect(call, fits, "output_shape", "is too small")) return;
+  ibx_out(call, 0, ibx_emit_pad(call, x, low, high, 0));
 }

@@ -23,6 +23,8 @@ enum {
   NUMBERS = FLOATS | INTS,
   BOOL = BIT(BOOL),
   ALL = NUMBERS | BOOL | FLOAT8,
+  TRAINED = BIT(F32) | BIT(F64),
+  LEARNED = BIT(F32) | BIT(F64) | BIT(I32) | BIT(I64),
   SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
   QUANTIZED = INTS | FLOAT8,
@@ -39,12 +41,16 @@ enum {
 #define NAMES_NUMBERS "floating and integer types"
 #define NAMES_BOOL "bool"
 #define NAMES_ALL "all types"
+#define NAMES_TRAINED "f32, f64"
+#define NAMES_LEARNED "f32, f64, i32, i64"
 #define NAMES_SUMS "f32, bf16, f16, f64, and integers of 32 and 64 bits"
 #define NAMES_QUANTIZED "integer types and fp8"
 #define NAMES_NOTHING "no inputs"
 
 #define DOMAIN_onnx ""
 #define DOMAIN_microsoft "com.microsoft"
+#define DOMAIN_ml "ai.onnx.ml"
+#define DOMAIN_training "ai.onnx.preview.training"
 
 static const ibx_onnx_about abouts[] = {
 #define IBX_ONNX(row_domain, row_name, row_sentence, row_limits)               \

@@ -4,6 +4,7 @@
 
     run_frontend.py nodes  --eval PROGRAM --work FOLDER
     run_frontend.py models --eval PROGRAM --work FOLDER --models FOLDER
+    run_frontend.py random --eval PROGRAM --work FOLDER
     run_frontend.py table  --imbrex PROGRAM
 
 nodes: the node tests of the onnx package, imported and run with the reference
@@ -11,6 +12,8 @@ kernels. Each is tried with all inputs at run time and with all but the first
 as constants. A refusal is fine, a wrong result is not; and no fewer than the
 given number must pass, so that a front end that refuses everything fails.
 models: the test models against what ONNX Runtime computed.
+random: operators with random attributes against ONNX Runtime; see
+random_operators.py. A refusal fails too.
 table: the versions in onnx_ops.def against those of the onnx package.
 """
 
@@ -23,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-LEAST_PASSED = 1880
+LEAST_PASSED = 2340
+RANDOM_CASES = 16  # of each operator
 CHUNK = 200
 # Steps that rounding may differ by where a model quantises on its way.
 QUANTISED = {"micro-kws": 1 / 256}
@@ -148,6 +152,19 @@ def run_models(options):
     return len(lines) > 0 and count(lines, "pass") == len(lines)
 
 
+def run_random(options):
+    import random_operators
+
+    folders = random_operators.write_cases(options.work / "random",
+                                           RANDOM_CASES)
+    lines = evaluate(options.eval, folders)
+    for line in lines:
+        if not line.startswith("pass"):
+            print(line)
+    print(f"{count(lines, 'pass')} of {len(lines)} passed")
+    return count(lines, "pass") == len(lines)
+
+
 def run_table(options):
     """Forms that opset 6 has or that are newer, for every operator."""
     import onnx
@@ -180,7 +197,7 @@ def run_table(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("nodes", "models", "table"))
+    parser.add_argument("what", choices=("nodes", "models", "random", "table"))
     parser.add_argument("--eval")
     parser.add_argument("--imbrex")
     parser.add_argument("--work", type=Path)
@@ -190,7 +207,8 @@ def main():
     if options.what == "models" and not options.models.is_dir():
         print(f"SKIPPED: {options.models} is absent; run make_models.py")
         return 77
-    run = {"nodes": run_nodes, "models": run_models, "table": run_table}
+    run = {"nodes": run_nodes, "models": run_models, "random": run_random,
+           "table": run_table}
     return 0 if run[options.what](options) else 1
 
 

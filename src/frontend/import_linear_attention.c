@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports the operators that carry a state from token to token. Comes in: tokens
+// and the state that earlier ones left. Goes out, for CausalConvWithState: one
+// convolution over the past and the tokens. For LinearAttention, in fp32, token
+// by token, with a state S of [keys, values] for each head:
+//
+//   S  = S * exp(decay)              gated rules
+//   v  = beta * (v - k S)            delta rules
+//   S  = S + k^T v
+//   o  = scale * q S                 the queries of a group share a state
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <math.h>
+#include <string.h>
+
+static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
+  return ibx_emit_binary(call, op, a, b);
+}
+
+// --- causal convolution ------------------------------------------------------
+
+// Each channel by itself, with weights that are computed: one product for each
+// element of the window, summed in fp32.
+static ibx_val depthwise_sum(ibx_call *call, ibx_val x, ibx_val weight,
+                             int64_t length) {
+  ibx_ints own = ibx_shape_of(call, weight);
+  weight = ibx_emit_reshape(call, weight, IBX_INTS(1, own.at[0], own.at[2]));
+  weight = ibx_emit_cast(call, weight, IBX_DTYPE_F32);
+  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  ibx_val sum = IBX_NO_VALUE;
+  for (int64_t i = 0; i < own.at[2] && !call->failed; i++) {
+    ibx_val term =
+        binary(call, IBX_TENSOR_mul, ibx_emit_slice(call, x, 2, i, length, 1),
+               ibx_emit_slice(call, weight, 2, i, 1, 1));
+    sum = i == 0 ? term : binary(call, IBX_TENSOR_add, sum, term);
+  }
+  return sum;
+}
+
+static ibx_val depthwise(ibx_call *call, ibx_val x, ibx_val weight,
+                         int64_t length) {
+  enum { MOST_TERMS = 64 };
+  if (!ibx_is_known(call, weight) && ibx_dim(call, weight, 2) <= MOST_TERMS) {
+    return depthwise_sum(call, x, weight, length);
+  }
+  ibx_params params = {.strides = IBX_INTS(1),
+                       .low = IBX_INTS(0),
+                       .high = IBX_INTS(0),
+                       .dilations = IBX_INTS(1),
+                       .groups = ibx_dim(call, x, 1)};
+  ibx_val operands[] = {x, weight};
+  return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
+}
+
+static bool conv_fits(ibx_call *call, ibx_val x, ibx_val weight) {
+  ibx_ints a = ibx_shape_of(call, x), w = ibx_shape_of(call, weight);
+  bool fits = a.len == 3 && w.len == 3 && w.at[0] == a.at[1] && w.at[1] == 1 &&
+              w.at[2] >= 1 && a.at[2] >= 1;
+  if (!ibx_call_expect(call, fits, "weight", "does not fit the channels")) {
+    return false;
+  }
+  if (!ibx_has_in(call, 3)) return true;
+  ibx_ints past = ibx_shape_of(call, ibx_in(call, 3));
+  return ibx_call_expect(call,
+                         past.len == 3 && past.at[0] == a.at[0] &&
+                             past.at[1] == a.at[1] && past.at[2] == w.at[2] - 1,
+                         "past_state", "does not fit the window");
+}
+
+void ibx_import_op_causal_conv_with_state(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0), weight = ibx_in(call, 1);
+  const char *activation = ibx_attr_text(call, "activation", "none");
+  bool swish =
+      strcmp(activation, "silu") == 0 || strcmp(activation, "swish") == 0;
+  if (!swish && strcmp(activation, "none") != 0) {
+    ibx_call_refuse(call, "activation", "activation = '%s'", activation);
+  }
+  if (call->failed || !conv_fits(call, x, weight)) return;
+  int64_t length = ibx_dim(call, x, 2), kept = ibx_dim(call, weight, 2) - 1;
+  if (kept > 0 && ibx_has_in(call, 3)) {
+    ibx_val parts[] = {ibx_in(call, 3), x};
+    x = ibx_emit_concat(call, parts, 2, 2);
+  } else {
+    x = ibx_emit_pad(call, x, IBX_INTS(0, 0, kept), IBX_INTS(0, 0, 0), 0);
+  }
+  ibx_out(call, 1, ibx_emit_slice(call, x, 2, length, kept, 1));
+  x = depthwise(call, x, weight, length);
+  if (ibx_has_in(call, 2)) {
+    ibx_val bias = ibx_emit_cast(call, ibx_in(call, 2), ibx_dtype_of(call, x));
+    x = binary(call, IBX_TENSOR_add, x, ibx_emit_along(call, bias, 1, 3));
+  }
+  if (swish) x = ibx_emit_unary(call, IBX_TENSOR_silu, x);
+  ibx_out(call, 0, ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0))));
+}
+
+// --- linear attention --------------------------------------------------------
+
+// Tokens first, then matrices for each head of keys, all in fp32.
+typedef struct linear_attention {
+  ibx_val q;     // [T, B, heads, group, K]
+  ibx_val k;     // [T, B, heads, 1, K]
+  ibx_val v;     // [T, B, heads, 1, V]
+  ibx_val decay; // [T, B, heads, K or 1, 1], or IBX_NO_VALUE
+  ibx_val beta;  // [T, B, heads or 1, 1, 1], or IBX_NO_VALUE
+  ibx_val state; // [B, heads, K, V]
+  int64_t tokens, batch, heads, group;
+  double scale;
+} linear_attention;
+
+// [B, T, heads * rows * columns] to [T, B, heads, rows, columns]
+static ibx_val by_token(ibx_call *call, const linear_attention *a, ibx_val x,
+                        int64_t heads, int64_t rows, const char *name) {
+  ibx_ints shape = ibx_shape_of(call, x);
+  int64_t split = heads * rows;
+  bool fits = shape.len == 3 && shape.at[0] == a->batch &&
+              shape.at[1] == a->tokens && split > 0 &&
+              shape.at[2] % split == 0 && shape.at[2] > 0;
+  if (!ibx_call_expect(call, fits, name, "does not fit the heads")) return x;
+  x = ibx_emit_reshape(
+      call, ibx_emit_cast(call, x, IBX_DTYPE_F32),
+      IBX_INTS(a->batch, a->tokens, heads, rows, shape.at[2] / split));
+  return ibx_emit_transpose(call, x, IBX_INTS(1, 0, 2, 3, 4));
+}
+
+// A number for each head, or one for each of its keys.
+static ibx_val read_decay(ibx_call *call, const linear_attention *a) {
+  ibx_val decay = ibx_in(call, 4);
+  bool per_head = ibx_dim(call, decay, -1) == a->heads;
+  int64_t keys = per_head ? 1 : ibx_dim(call, a->k, 4);
+  decay = by_token(call, a, decay, a->heads, keys, "decay");
+  ibx_call_expect(call, ibx_dim(call, decay, -1) == 1, "decay",
+                  "does not fit the keys");
+  return ibx_emit_unary(call, IBX_TENSOR_exp, decay);
+}
+
+static ibx_val read_beta(ibx_call *call, const linear_attention *a) {
+  ibx_val beta = ibx_in(call, 5);
+  int64_t heads = ibx_dim(call, beta, -1) == 1 ? 1 : a->heads;
+  beta = by_token(call, a, beta, heads, 1, "beta");
+  ibx_call_expect(call, ibx_dim(call, beta, -1) == 1, "beta",
+                  "does not fit the heads");
+  return beta;
+}
+
+static ibx_val read_state(ibx_call *call, const linear_attention *a) {
+  ibx_ints shape = IBX_INTS(a->batch, a->heads, ibx_dim(call, a->k, 4),
+                            ibx_dim(call, a->v, 4));
+  if (!ibx_has_in(call, 3)) {
+    ibx_val zero = ibx_emit_scalar(call, IBX_DTYPE_F32, 0);
+    return ibx_emit_broadcast(call, zero, shape);
+  }
+  ibx_ints own = ibx_shape_of(call, ibx_in(call, 3));
+  ibx_call_expect(
+      call, own.len == 4 && memcmp(own.at, shape.at, 4 * sizeof(*own.at)) == 0,
+      "past_state", "does not fit keys and values");
+  return ibx_emit_cast(call, ibx_in(call, 3), IBX_DTYPE_F32);
+}
+
+static bool read_rule(ibx_call *call) {
+  static const char *const rules[] = {"linear", "gated", "delta",
+                                      "gated_delta"};
+  const char *name = ibx_attr_text(call, "update_rule", "gated_delta");
+  size_t rule = 0;
+  while (rule < IBX_COUNT_OF(rules) && strcmp(rules[rule], name) != 0)
+    rule++;
+  if (rule == IBX_COUNT_OF(rules)) {
+    ibx_call_refuse(call, "update_rule", "update_rule = '%s'", name);
+    return false;
+  }
+  bool gated = (rule & 1) != 0, delta = (rule & 2) != 0;
+  return ibx_call_expect(call, gated == ibx_has_in(call, 4), "decay",
+                         "does not fit the update rule") &&
+         ibx_call_expect(call, delta == ibx_has_in(call, 5), "beta",
+                         "does not fit the update rule");
+}
+
+static bool read_operands(ibx_call *call, linear_attention *a) {
+  enum { MOST_TOKENS = 1024 };
+  int64_t heads = ibx_attr_int(call, "q_num_heads", 0);
+  a->heads = ibx_attr_int(call, "kv_num_heads", 0);
+  a->batch = ibx_dim(call, ibx_in(call, 0), 0);
+  a->tokens = ibx_dim(call, ibx_in(call, 0), 1);
+  ibx_attr_ignore(call, "chunk_size"); // a hint that changes no result
+  bool fits =
+      heads > 0 && a->heads > 0 && heads % a->heads == 0 && heads <= INT32_MAX;
+  if (!ibx_call_expect(call, fits, "q_num_heads",
+                       "is no multiple of kv_num_heads")) {
+    return false;
+  }
+  if (a->tokens < 1 || a->tokens > MOST_TOKENS) {
+    ibx_call_refuse(call, "query", "%lld tokens", (long long)a->tokens);
+    return false;
+  }
+  a->group = heads / a->heads;
+  a->q = by_token(call, a, ibx_in(call, 0), a->heads, a->group, "query");
+  a->k = by_token(call, a, ibx_in(call, 1), a->heads, 1, "key");
+  a->v = by_token(call, a, ibx_in(call, 2), a->heads, 1, "value");
+  if (call->failed) return false;
+  int64_t depth = ibx_dim(call, a->k, 4);
+  ibx_call_expect(call, ibx_dim(call, a->q, 4) == depth, "query",
+                  "differs in depth from the keys");
+  a->decay = ibx_has_in(call, 4) ? read_decay(call, a) : IBX_NO_VALUE;
+  a->beta = ibx_has_in(call, 5) ? read_beta(call, a) : IBX_NO_VALUE;
+  a->state = read_state(call, a);
+  a->scale = (double)ibx_attr_float(call, "scale", 0);
+  if (a->scale == 0) a->scale = 1 / sqrt((double)depth);
+  return !call->failed;
+}
+
+// [T, ...] at one token
+static ibx_val at_token(ibx_call *call, ibx_val x, int64_t token) {
+  ibx_ints s = ibx_shape_of(call, x);
+  return ibx_emit_reshape(call, ibx_emit_slice(call, x, 0, token, 1, 1),
+                          IBX_INTS(s.at[1], s.at[2], s.at[3], s.at[4]));
+}
+
+// Takes the state one token further; gives what its queries read.
+static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
+  ibx_val k = at_token(call, a->k, token), v = at_token(call, a->v, token);
+  if (a->decay != IBX_NO_VALUE) {
+    ibx_val decay = at_token(call, a->decay, token);
+    a->state = binary(call, IBX_TENSOR_mul, a->state, decay);
+  }
+  if (a->beta != IBX_NO_VALUE) {
+    v = binary(call, IBX_TENSOR_sub, v, ibx_emit_matmul(call, k, a->state));
+    v = binary(call, IBX_TENSOR_mul, at_token(call, a->beta, token), v);
+  }
+  ibx_val added = binary(call, IBX_TENSOR_mul, ibx_emit_swap(call, k, 2, 3), v);
+  a->state = binary(call, IBX_TENSOR_add, a->state, added);
+  return ibx_emit_matmul(call, at_token(call, a->q, token), a->state);
+}
+
+void ibx_import_op_linear_attention(ibx_call *call) {
+  linear_attention a = {0};
+  if (!read_rule(call) || !read_operands(call, &a)) return;
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val *parts =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)a.tokens, ibx_val);
+  int64_t width = a.heads * a.group * ibx_dim(call, a.v, 4);
+  for (int64_t i = 0; i < a.tokens && !call->failed; i++) {
+    parts[i] =
+        ibx_emit_reshape(call, step(call, &a, i), IBX_INTS(a.batch, 1, width));
+  }
+  if (call->failed) return;
+  ibx_val result = ibx_emit_concat(call, parts, (size_t)a.tokens, 1);
+  result = ibx_emit_affine(call, result, a.scale, 0);
+  ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
+  if (ibx_has_in(call, 3)) dtype = ibx_dtype_of(call, ibx_in(call, 3));
+  ibx_out(call, 1, ibx_emit_cast(call, a.state, dtype));
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports Loop and Scan, unrolled. Comes in: a body, values that it hands from
+// one trip to the next, and for Scan tensors that it reads slice by slice. Goes
+// out: the body once for each trip, whose number and slices are constants in
+// it, and the slices that it gave, joined. Holds afterwards: the number of trips
+// was known here, so that no shape depends on data.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <inttypes.h>
+
+enum { MOST_TRIPS = 1024 };
+
+// What one trip leaves behind.
+typedef struct loop {
+  ibx_call *call;
+  const Onnx__GraphProto *body;
+  ibx_val *in, *out; // of the body
+  size_t in_count, out_count;
+  size_t trips;
+  ibx_val **given; // slices of each scan output, by trip
+} loop;
+
+static bool init_loop(loop *l, ibx_call *call, size_t in_count,
+                      size_t out_count) {
+  ibx_arena *scratch = &call->import->scratch;
+  *l = (loop){.call = call, .in_count = in_count, .out_count = out_count};
+  l->body = ibx_attr_graph(call, "body");
+  if (call->failed) return false;
+  if (!l->body) {
+    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "body", "add the body",
+                  "%s needs a body", call->at.op);
+    return false;
+  }
+  bool fits = l->body->n_input == in_count && l->body->n_output == out_count;
+  if (!ibx_call_expect(call, fits, "body",
+                       "has another number of inputs or outputs than the "
+                       "node")) {
+    return false;
+  }
+  l->in = IBX_ARENA_ARRAY(scratch, in_count, ibx_val);
+  l->out = IBX_ARENA_ARRAY(scratch, out_count, ibx_val);
+  l->given = IBX_ARENA_ARRAY(scratch, out_count, ibx_val *);
+  for (size_t i = 0; i < out_count; i++)
+    l->given[i] = IBX_ARENA_ARRAY(scratch, MOST_TRIPS, ibx_val);
+  return true;
+}
+
+// One trip; slices of outputs from `first` on are kept.
+static void run_trip(loop *l, size_t first, const char *prefix) {
+  ibx_body_ports ports = {.in = l->in,
+                          .out = l->out,
+                          .in_count = l->in_count,
+                          .out_count = l->out_count};
+  ibx_import_body(l->call, l->body, ports, prefix);
+  if (l->call->failed) return;
+  for (size_t i = first; i < l->out_count; i++)
+    l->given[i][l->trips] = l->out[i];
+  l->trips++;
+}
+
+static const char *trip_name(ibx_call *call, size_t trip) {
+  return ibx_arena_format(call->import->arena, "%s/%zu/", call->at.node, trip);
+}
+
+static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
+  ibx_ints shape = ibx_shape_of(call, x), wide = {0};
+  if (shape.len == IBX_MAX_RANK) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_RANK, NULL,
+                  "use tensors of at most 7 dimensions in the body",
+                  "slices of 8 dimensions cannot be joined");
+    return x;
+  }
+  for (uint8_t i = 0; i <= shape.len; i++) {
+    if (i == axis) wide.at[wide.len++] = 1;
+    if (i < shape.len) wide.at[wide.len++] = shape.at[i];
+  }
+  return ibx_emit_reshape(call, x, wide);
+}
+
+// The slices that the trips gave, along a new dimension.
+static ibx_val join(ibx_call *call, const ibx_val *slices, size_t count,
+                    int64_t axis, bool backwards) {
+  ibx_val *parts = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
+  for (size_t i = 0; i < count; i++) {
+    size_t from = backwards ? count - 1 - i : i;
+    parts[i] = add_axis(call, slices[from], axis);
+  }
+  return call->failed ? parts[0] : ibx_emit_concat(call, parts, count, axis);
+}
+
+// --- Loop --------------------------------------------------------------------
+
+// Whether another trip follows. The condition may be absent: then it is true.
+static bool goes_on(const loop *l, ibx_val condition) {
+  ibx_call *call = l->call;
+  if (condition == IBX_NO_VALUE) return true;
+  if (l->trips == 0) return ibx_const_number(call, 1, "cond") != 0;
+  const ibx_tensor *known = ibx_force(call->import, condition);
+  if (known && ibx_elements(&known->type) == 1) {
+    return ibx_tensor_int(known, 0) != 0;
+  }
+  ibx_call_refuse(call, "cond", "a loop whose end depends on the data");
+  return false;
+}
+
+static int64_t read_trips(ibx_call *call) {
+  if (!ibx_has_in(call, 0)) return INT64_MAX;
+  ibx_list list = ibx_const_ints(call, 0, "M");
+  if (!ibx_call_expect(call, list.len == 1, "M", "needs one element")) return 0;
+  return list.at[0];
+}
+
+void ibx_import_op_loop(ibx_call *call) {
+  size_t carried = call->in_count < 2 ? 0 : call->in_count - 2;
+  loop l;
+  if (!ibx_call_expect(call, call->out_count >= carried, "v_initial",
+                       "has more values than the node has outputs") ||
+      !init_loop(&l, call, carried + 2, call->out_count + 1)) {
+    return;
+  }
+  int64_t most = read_trips(call);
+  ibx_val condition = ibx_in(call, 1);
+  for (size_t i = 0; i < carried; i++)
+    l.in[i + 2] = ibx_in(call, i + 2);
+  while ((int64_t)l.trips < most && goes_on(&l, condition) && !call->failed) {
+    if (l.trips == MOST_TRIPS) {
+      ibx_call_refuse(call, "M", "a loop of more than %d trips", MOST_TRIPS);
+      return;
+    }
+    int64_t number = (int64_t)l.trips;
+    l.in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
+    l.in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
+    run_trip(&l, carried + 1, trip_name(call, l.trips));
+    condition = l.out[0];
+    for (size_t i = 0; i < carried; i++)
+      l.in[i + 2] = l.out[i + 1];
+  }
+  if (call->failed) return;
+  for (size_t i = 0; i < carried; i++)
+    ibx_out(call, i, l.in[i + 2]);
+  if (l.trips == 0 && call->out_count > carried) {
+    ibx_call_refuse(call, "M", "a loop of no trips that joins slices");
+    return;
+  }
+  for (size_t i = carried; i < call->out_count; i++)
+    ibx_out(call, i, join(call, l.given[i + 1], l.trips, 0, false));
+}
+
+// --- Scan --------------------------------------------------------------------
+
+// Entry `index` of a list with one number for each port; absent ones count 0.
+static int64_t attr_at(ibx_call *call, const char *name, size_t index) {
+  const Onnx__AttributeProto *list = ibx_attr(call, name);
+  return list && index < list->n_ints ? list->ints[index] : 0;
+}
+
+static ibx_val slice_at(ibx_call *call, ibx_val x, int64_t axis,
+                        int64_t index) {
+  ibx_ints shape = ibx_shape_of(call, x), thin = {0};
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i != axis) thin.at[thin.len++] = shape.at[i];
+  }
+  x = ibx_emit_slice(call, x, axis, index, 1, 1);
+  return ibx_emit_reshape(call, x, thin);
+}
+
+// The tensors that are read by slices.
+typedef struct scanned {
+  ibx_val x;
+  int64_t axis;
+  bool backwards;
+} scanned;
+
+static bool check_length(ibx_call *call, const scanned *tensors, size_t count,
+                         int64_t *out_length) {
+  int64_t length = ibx_dim(call, tensors[0].x, tensors[0].axis);
+  for (size_t i = 1; i < count; i++) {
+    bool same = ibx_dim(call, tensors[i].x, tensors[i].axis) == length;
+    if (!ibx_call_expect(call, same, "scan_inputs", "differ in length")) {
+      return false;
+    }
+  }
+  if (length < 1 || length > MOST_TRIPS) {
+    ibx_call_refuse(call, "scan_inputs", "a scan of %" PRId64 " slices",
+                    length);
+    return false;
+  }
+  *out_length = length;
+  return !call->failed;
+}
+
+// All trips; `l->in` begins with the states, before and after.
+static void run_scan(loop *l, const scanned *tensors, size_t count,
+                     int64_t length, const char *prefix) {
+  size_t states = l->in_count - count;
+  l->trips = 0;
+  for (int64_t t = 0; t < length && !l->call->failed; t++) {
+    for (size_t i = 0; i < count; i++) {
+      int64_t index = tensors[i].backwards ? length - 1 - t : t;
+      l->in[states + i] =
+          slice_at(l->call, tensors[i].x, tensors[i].axis, index);
+    }
+    run_trip(
+        l, states,
+        ibx_arena_format(l->call->import->arena, "%s%" PRId64 "/", prefix, t));
+    for (size_t i = 0; i < states; i++)
+      l->in[i] = l->out[i];
+  }
+}
+
+// How many of `inputs` are scanned; 0 when the node is wrong.
+static size_t read_scan_count(ibx_call *call, size_t inputs) {
+  int64_t count = ibx_attr_int(call, "num_scan_inputs", 0);
+  bool fits = count >= 1 && (uint64_t)count <= inputs &&
+              inputs - (size_t)count <= call->out_count;
+  if (!ibx_call_expect(call, fits, "num_scan_inputs",
+                       "does not fit the inputs and outputs")) {
+    return 0;
+  }
+  return (size_t)count;
+}
+
+void ibx_import_op_scan(ibx_call *call) {
+  size_t count = read_scan_count(call, call->in_count);
+  loop l;
+  int64_t length = 0;
+  if (count == 0 || !init_loop(&l, call, call->in_count, call->out_count)) {
+    return;
+  }
+  size_t states = call->in_count - count;
+  scanned *tensors = IBX_ARENA_ARRAY(&call->import->scratch, count, scanned);
+  for (size_t i = 0; i < count; i++) {
+    ibx_val x = ibx_in(call, states + i);
+    if (!ibx_call_expect(call, x != IBX_NO_VALUE, "scan_inputs", "lack one")) {
+      return;
+    }
+    tensors[i] =
+        (scanned){.x = x,
+                  .axis = ibx_axis(call, attr_at(call, "scan_input_axes", i),
+                                   ibx_rank(call, x)),
+                  .backwards = attr_at(call, "scan_input_directions", i) != 0};
+  }
+  if (call->failed || !check_length(call, tensors, count, &length)) return;
+  for (size_t i = 0; i < states; i++)
+    l.in[i] = ibx_in(call, i);
+  run_scan(&l, tensors, count, length,
+           ibx_arena_format(call->import->arena, "%s/", call->at.node));
+  for (size_t i = 0; i < states && !call->failed; i++)
+    ibx_out(call, i, l.in[i]);
+  for (size_t i = states; i < call->out_count && !call->failed; i++) {
+    int64_t axis = ibx_axis(call, attr_at(call, "scan_output_axes", i - states),
+                            ibx_rank(call, l.given[i][0]) + 1);
+    bool backwards = attr_at(call, "scan_output_directions", i - states) != 0;
+    ibx_out(call, i, join(call, l.given[i], l.trips, axis, backwards));
+  }
+}
+
+// Opset 8 scans each element of a batch by itself, and has the length of each
+// sequence as its first input.
+void ibx_import_op_scan_8(ibx_call *call) {
+  if (!ibx_call_expect(call, call->in_count >= 2, "scan_inputs",
+                       "are absent")) {
+    return;
+  }
+  size_t inputs = call->in_count - 1, count = read_scan_count(call, inputs);
+  size_t states = inputs - count;
+  loop l;
+  int64_t length = 0;
+  if (count == 0 || !init_loop(&l, call, inputs, call->out_count)) return;
+  if (ibx_has_in(call, 0)) {
+    ibx_call_refuse(call, "sequence_lens", "sequences of different lengths");
+    return;
+  }
+  ibx_arena *scratch = &call->import->scratch;
+  int64_t batch = ibx_dim(call, ibx_in(call, 1), 0);
+  for (size_t i = 1; i < call->in_count; i++) {
+    bool fits = ibx_has_in(call, i) && ibx_rank(call, ibx_in(call, i)) >= 1 &&
+                ibx_dim(call, ibx_in(call, i), 0) == batch;
+    if (!ibx_call_expect(call, fits, "scan_inputs", "differ in the batch")) {
+      return;
+    }
+  }
+  if (batch < 1 || batch > MOST_TRIPS) {
+    ibx_call_refuse(call, "scan_inputs", "a batch of %" PRId64, batch);
+    return;
+  }
+  scanned *tensors = IBX_ARENA_ARRAY(scratch, count, scanned);
+  ibx_val **results = IBX_ARENA_ARRAY(scratch, call->out_count, ibx_val *);
+  for (size_t i = 0; i < call->out_count; i++)
+    results[i] = IBX_ARENA_ARRAY(scratch, (size_t)batch, ibx_val);
+  for (int64_t b = 0; b < batch && !call->failed; b++) {
+    for (size_t i = 0; i < states; i++)
+      l.in[i] = slice_at(call, ibx_in(call, i + 1), 0, b);
+    for (size_t i = 0; i < count; i++) {
+      tensors[i] =
+          (scanned){.x = slice_at(call, ibx_in(call, states + i + 1), 0, b),
+                    .backwards = attr_at(call, "directions", i) != 0};
+    }
+    if (call->failed || !check_length(call, tensors, count, &length)) return;
+    run_scan(&l, tensors, count, length,
+             ibx_arena_format(call->import->arena, "%s/%" PRId64 "/",
+                              call->at.node, b));
+    for (size_t i = 0; i < call->out_count && !call->failed; i++) {
+      results[i][b] =
+          i < states ? l.in[i] : join(call, l.given[i], l.trips, 0, false);
+    }
+  }
+  for (size_t i = 0; i < call->out_count && !call->failed; i++)
+    ibx_out(call, i, join(call, results[i], (size_t)batch, 0, false));
+}

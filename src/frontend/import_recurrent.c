@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports RNN, GRU and LSTM, unrolled. Comes in: a sequence [T, B, I] or
+// [B, T, I] and the weights of each direction. Goes out: for each direction one
+// product of the whole sequence with the input weights, then for each step a
+// product of the state with the recurrent weights and the gates as a formula.
+// A sequence that has ended keeps its state: a comparison with its length,
+// which may be known only at run time, chooses between old and new.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MOST_STEPS = 1024, MOST_GATES = 4, MOST_ACTIVATIONS = 3 };
+
+typedef struct activation {
+  const struct activation_row *row;
+  double alpha, beta;
+} activation;
+
+typedef struct state {
+  ibx_val h, c; // [B, H]; c of an LSTM
+} state;
+
+// The weights of one direction.
+typedef struct cell {
+  ibx_val recurrent;      // [H, gates * H]
+  ibx_val recurrent_bias; // of the gate that is reset, or IBX_NO_VALUE
+  ibx_val peephole[3];    // input, output, forget; or IBX_NO_VALUE
+  activation activations[MOST_ACTIVATIONS];
+  int64_t hidden;
+  float clip;       // 0: none
+  bool resets_last; // GRU: the reset gate acts on the product
+  bool couples;     // LSTM: forget = 1 - input
+} cell;
+
+typedef void (*step_fn)(ibx_call *call, const cell *c, ibx_val x, state *s);
+
+typedef struct recurrent {
+  ibx_val x;       // [T, B, I]
+  ibx_val lengths; // [B, 1], or IBX_NO_VALUE
+  int64_t steps, batch, hidden, gates;
+  size_t directions, activations;
+  bool backwards; // the first direction
+  bool batch_first;
+  size_t initial_c; // input numbers, 0: none
+  size_t peepholes;
+  step_fn step;
+} recurrent;
+
+static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
+  return ibx_emit_binary(call, op, a, b);
+}
+
+// --- activations -------------------------------------------------------------
+
+typedef enum activation_kind {
+  RELU,
+  TANH,
+  SIGMOID,
+  AFFINE,
+  LEAKY_RELU,
+  THRESHOLDED_RELU,
+  SCALED_TANH,
+  HARD_SIGMOID,
+  ELU,
+  SOFTSIGN,
+  SOFTPLUS
+} activation_kind;
+
+typedef struct activation_row {
+  const char *name;
+  activation_kind kind;
+  bool has_alpha, has_beta;
+  float alpha, beta; // when the node gives none
+} activation_row;
+
+static const activation_row rows[] = {
+    {"Relu", RELU, false, false, 0, 0},
+    {"Tanh", TANH, false, false, 0, 0},
+    {"Sigmoid", SIGMOID, false, false, 0, 0},
+    {"Affine", AFFINE, true, true, 1, 0},
+    {"LeakyRelu", LEAKY_RELU, true, false, 0.01f, 0},
+    {"ThresholdedRelu", THRESHOLDED_RELU, true, false, 1, 0},
+    {"ScaledTanh", SCALED_TANH, true, true, 1, 1},
+    {"HardSigmoid", HARD_SIGMOID, true, true, 0.2f, 0.5f},
+    {"Elu", ELU, true, false, 1, 0},
+    {"Softsign", SOFTSIGN, false, false, 0, 0},
+    {"Softplus", SOFTPLUS, false, false, 0, 0},
+};
+
+static ibx_val activate(ibx_call *call, const cell *c, size_t index,
+                        ibx_val x) {
+  const activation *a = &c->activations[index];
+  ibx_params params = {.alpha = (float)a->alpha};
+  if (c->clip > 0) x = ibx_emit_clip(call, x, -c->clip, c->clip);
+  switch (a->row->kind) {
+  case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
+  case TANH: return ibx_emit_unary(call, IBX_TENSOR_tanh, x);
+  case SIGMOID: return ibx_emit_unary(call, IBX_TENSOR_sigmoid, x);
+  case AFFINE: return ibx_emit_affine(call, x, a->alpha, a->beta);
+  case LEAKY_RELU:
+    return ibx_emit_op(call, IBX_TENSOR_leaky_relu, &params, &x, 1);
+  case THRESHOLDED_RELU:
+    return ibx_emit_select(
+        call,
+        binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, a->alpha), x), x,
+        ibx_emit_like(call, x, 0));
+  case SCALED_TANH:
+    x = ibx_emit_unary(call, IBX_TENSOR_tanh,
+                       ibx_emit_affine(call, x, a->beta, 0));
+    return ibx_emit_affine(call, x, a->alpha, 0);
+  case HARD_SIGMOID:
+    return ibx_emit_clip(call, ibx_emit_affine(call, x, a->alpha, a->beta), 0,
+                         1);
+  case ELU: return ibx_emit_op(call, IBX_TENSOR_elu, &params, &x, 1);
+  case SOFTSIGN:
+    return binary(
+        call, IBX_TENSOR_div, x,
+        ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1));
+  case SOFTPLUS: return ibx_emit_unary(call, IBX_TENSOR_softplus, x);
+  }
+  return x;
+}
+
+static const activation_row *find_row(ibx_call *call, const char *name) {
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    if (strcmp(rows[i].name, name) == 0) return &rows[i];
+  }
+  ibx_call_refuse(call, "activations", "activation '%s'", name);
+  return NULL;
+}
+
+static const char *name_at(ibx_call *call, const Onnx__AttributeProto *names,
+                           size_t index) {
+  const ProtobufCBinaryData *text = &names->strings[index];
+  if (text->len == 0) return "";
+  return ibx_arena_text(&call->import->scratch, (const char *)text->data,
+                        text->len);
+}
+
+// Takes the next number of a list that has one for each function that uses it.
+static double next_number(const Onnx__AttributeProto *list, size_t *used,
+                          float absent) {
+  bool given = list && *used < list->n_floats;
+  return (double)(given ? list->floats[(*used)++] : absent);
+}
+
+// Functions of all directions, one direction after the other.
+static bool read_activations(ibx_call *call, const recurrent *r, cell *cells) {
+  const Onnx__AttributeProto *names = ibx_attr(call, "activations");
+  const Onnx__AttributeProto *alphas = ibx_attr(call, "activation_alpha");
+  const Onnx__AttributeProto *betas = ibx_attr(call, "activation_beta");
+  size_t count = r->directions * r->activations, alpha = 0, beta = 0;
+  // Gates have a sigmoid, what they pass a tanh; an RNN has no gates.
+  bool named = names && names->n_strings != 0;
+  if (named && !ibx_call_expect(call, names->n_strings == count, "activations",
+                                "needs one function for each gate")) {
+    return false;
+  }
+  for (size_t i = 0; i < count; i++) {
+    size_t place = i % r->activations;
+    bool gate = r->activations > 1 && place == 0;
+    const char *name = gate ? "Sigmoid" : "Tanh";
+    if (named) name = name_at(call, names, i);
+    activation *a = &cells[i / r->activations].activations[place];
+    a->row = find_row(call, name);
+    if (!a->row) return false;
+    if (a->row->has_alpha)
+      a->alpha = next_number(alphas, &alpha, a->row->alpha);
+    if (a->row->has_beta) a->beta = next_number(betas, &beta, a->row->beta);
+  }
+  return true;
+}
+
+// --- steps -------------------------------------------------------------------
+
+static ibx_val gate_at(ibx_call *call, const cell *c, ibx_val x, int64_t gate) {
+  return ibx_emit_slice(call, x, 1, gate * c->hidden, c->hidden, 1);
+}
+
+static ibx_val add_product(ibx_call *call, ibx_val x, ibx_val h,
+                           ibx_val weights) {
+  return binary(call, IBX_TENSOR_add, x, ibx_emit_matmul(call, h, weights));
+}
+
+static void step_rnn(ibx_call *call, const cell *c, ibx_val x, state *s) {
+  s->h = activate(call, c, 0, add_product(call, x, s->h, c->recurrent));
+}
+
+// (1 - z) * new + z * h
+static ibx_val mix(ibx_call *call, ibx_val z, ibx_val h, ibx_val new) {
+  ibx_val change = binary(call, IBX_TENSOR_sub, h, new);
+  return binary(call, IBX_TENSOR_add, new,
+                binary(call, IBX_TENSOR_mul, z, change));
+}
+
+static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
+  int64_t two = 2 * c->hidden;
+  ibx_val outer = ibx_emit_slice(call, c->recurrent, 1, 0, two, 1);
+  ibx_val inner = ibx_emit_slice(call, c->recurrent, 1, two, c->hidden, 1);
+  ibx_val gates =
+      add_product(call, ibx_emit_slice(call, x, 1, 0, two, 1), s->h, outer);
+  ibx_val z = activate(call, c, 0, gate_at(call, c, gates, 0));
+  ibx_val reset = activate(call, c, 0, gate_at(call, c, gates, 1));
+  ibx_val new = gate_at(call, c, x, 2), past;
+  if (c->resets_last) {
+    past = ibx_emit_matmul(call, s->h, inner);
+    if (c->recurrent_bias != IBX_NO_VALUE) {
+      past = binary(call, IBX_TENSOR_add, past, c->recurrent_bias);
+    }
+    past = binary(call, IBX_TENSOR_mul, reset, past);
+  } else {
+    past =
+        ibx_emit_matmul(call, binary(call, IBX_TENSOR_mul, reset, s->h), inner);
+  }
+  new = activate(call, c, 1, binary(call, IBX_TENSOR_add, new, past));
+  s->h = mix(call, z, s->h, new);
+}
+
+// Peepholes let a gate see the cell.
+static ibx_val peep(ibx_call *call, const cell *c, size_t which, ibx_val gate,
+                    ibx_val inside) {
+  if (c->peephole[which] == IBX_NO_VALUE) return gate;
+  return binary(call, IBX_TENSOR_add, gate,
+                binary(call, IBX_TENSOR_mul, c->peephole[which], inside));
+}
+
+static void step_lstm(ibx_call *call, const cell *c, ibx_val x, state *s) {
+  ibx_val gates = add_product(call, x, s->h, c->recurrent);
+  ibx_val in = peep(call, c, 0, gate_at(call, c, gates, 0), s->c);
+  ibx_val forget = peep(call, c, 2, gate_at(call, c, gates, 2), s->c);
+  ibx_val new = activate(call, c, 1, gate_at(call, c, gates, 3));
+  in = activate(call, c, 0, in);
+  forget = c->couples ? ibx_emit_affine(call, in, -1, 1)
+                      : activate(call, c, 0, forget);
+  s->c =
+      binary(call, IBX_TENSOR_add, binary(call, IBX_TENSOR_mul, forget, s->c),
+             binary(call, IBX_TENSOR_mul, in, new));
+  ibx_val out = peep(call, c, 1, gate_at(call, c, gates, 1), s->c);
+  out = activate(call, c, 0, out);
+  s->h = binary(call, IBX_TENSOR_mul, out, activate(call, c, 2, s->c));
+}
+
+// --- one direction -----------------------------------------------------------
+
+// Part `direction` of a tensor that has the directions first, without them.
+static ibx_val of_direction(ibx_call *call, ibx_val x, size_t direction) {
+  ibx_ints shape = ibx_shape_of(call, x);
+  x = ibx_emit_slice(call, x, 0, (int64_t)direction, 1, 1);
+  return ibx_emit_reshape(call, x, ibx_make_ints(shape.at + 1, shape.len - 1u));
+}
+
+// The sequence times the input weights plus the biases: [T, B, gates * H]. What
+// the reset gate acts on keeps its bias to itself.
+static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
+                           size_t direction) {
+  ibx_val weights = of_direction(call, ibx_in(call, 1), direction);
+  ibx_val all = ibx_emit_matmul(call, r->x, ibx_emit_swap(call, weights, 0, 1));
+  int64_t width = r->gates * r->hidden;
+  c->recurrent_bias = IBX_NO_VALUE;
+  if (!ibx_has_in(call, 3)) return all;
+  ibx_val bias = of_direction(call, ibx_in(call, 3), direction);
+  ibx_val inner = ibx_emit_slice(call, bias, 0, width, width, 1);
+  bias = ibx_emit_slice(call, bias, 0, 0, width, 1);
+  if (c->resets_last) {
+    int64_t outer = width - r->hidden;
+    c->recurrent_bias = ibx_emit_slice(call, inner, 0, outer, r->hidden, 1);
+    inner = ibx_emit_slice(call, inner, 0, 0, outer, 1);
+    inner = ibx_emit_pad(call, inner, IBX_INTS(0), IBX_INTS(r->hidden), 0);
+  }
+  bias = binary(call, IBX_TENSOR_add, bias, inner);
+  return binary(call, IBX_TENSOR_add, all, bias);
+}
+
+static void read_peepholes(ibx_call *call, const recurrent *r, cell *c,
+                           size_t direction) {
+  bool has = r->peepholes != 0 && ibx_has_in(call, r->peepholes);
+  ibx_val all =
+      has ? of_direction(call, ibx_in(call, r->peepholes), direction) : 0;
+  for (int64_t i = 0; i < 3; i++) {
+    c->peephole[i] =
+        has ? ibx_emit_slice(call, all, 0, i * r->hidden, r->hidden, 1)
+            : IBX_NO_VALUE;
+  }
+}
+
+static ibx_val initial(ibx_call *call, const recurrent *r, size_t input,
+                       size_t direction) {
+  if (input == 0 || !ibx_has_in(call, input)) {
+    ibx_val zero = ibx_emit_like(call, r->x, 0);
+    return ibx_emit_broadcast(call, zero, IBX_INTS(r->batch, r->hidden));
+  }
+  ibx_val x = ibx_in(call, input);
+  if (r->batch_first) x = ibx_emit_swap(call, x, 0, 1);
+  return of_direction(call, x, direction);
+}
+
+// Runs the steps; `out` gets the outputs by time, [B, H] each.
+static state run_direction(ibx_call *call, const recurrent *r, cell *c,
+                           size_t direction, ibx_val *out) {
+  ibx_val inputs = emit_inputs(call, r, c, direction);
+  bool backwards = direction == 1 || r->backwards;
+  read_peepholes(call, r, c, direction);
+  c->recurrent =
+      ibx_emit_swap(call, of_direction(call, ibx_in(call, 2), direction), 0, 1);
+  state s = {.h = initial(call, r, 5, direction),
+             .c = initial(call, r, r->initial_c, direction)};
+  ibx_val zero = ibx_emit_like(call, r->x, 0);
+  for (int64_t i = 0; i < r->steps && !call->failed; i++) {
+    int64_t t = backwards ? r->steps - 1 - i : i;
+    state before = s;
+    r->step(call, c, of_direction(call, inputs, (size_t)t), &s);
+    out[t] = s.h;
+    if (r->lengths == IBX_NO_VALUE) continue;
+    ibx_val runs =
+        binary(call, IBX_TENSOR_less,
+               ibx_emit_like(call, r->lengths, (double)t), r->lengths);
+    out[t] = ibx_emit_select(call, runs, s.h, zero);
+    s.h = ibx_emit_select(call, runs, s.h, before.h);
+    s.c = ibx_emit_select(call, runs, s.c, before.c);
+  }
+  return s;
+}
+
+// --- the operators -----------------------------------------------------------
+
+static bool read_direction(ibx_call *call, recurrent *r) {
+  const char *name = ibx_attr_text(call, "direction", "forward");
+  r->backwards = strcmp(name, "reverse") == 0;
+  r->directions = strcmp(name, "bidirectional") == 0 ? 2 : 1;
+  bool known =
+      r->backwards || r->directions == 2 || strcmp(name, "forward") == 0;
+  if (!known) ibx_call_refuse(call, "direction", "direction = '%s'", name);
+  return known && !call->failed;
+}
+
+static bool has_shape(const ibx_call *call, ibx_val x, ibx_ints shape) {
+  ibx_ints own = ibx_shape_of(call, x);
+  bool same = own.len == shape.len;
+  for (uint8_t i = 0; same && i < own.len; i++)
+    same = own.at[i] == shape.at[i];
+  return same;
+}
+
+// Whether an optional input is absent or has the shape.
+static bool input_fits(ibx_call *call, size_t index, ibx_ints shape,
+                       const char *name) {
+  return index == 0 || !ibx_has_in(call, index) ||
+         ibx_call_expect(call, has_shape(call, ibx_in(call, index), shape),
+                         name, "does not fit the other inputs");
+}
+
+static bool shapes_fit(ibx_call *call, const recurrent *r) {
+  int64_t d = (int64_t)r->directions, h = r->hidden, wide = r->gates * h;
+  ibx_ints start =
+      r->batch_first ? IBX_INTS(r->batch, d, h) : IBX_INTS(d, r->batch, h);
+  return input_fits(call, 1, IBX_INTS(d, wide, ibx_dim(call, r->x, 2)), "W") &&
+         input_fits(call, 2, IBX_INTS(d, wide, h), "R") &&
+         input_fits(call, 3, IBX_INTS(d, 2 * wide), "B") &&
+         input_fits(call, 4, IBX_INTS(r->batch), "sequence_lens") &&
+         input_fits(call, 5, start, "initial_h") &&
+         input_fits(call, r->initial_c, start, "initial_c") &&
+         input_fits(call, r->peepholes, IBX_INTS(d, 3 * h), "P");
+}
+
+static bool read_recurrent(ibx_call *call, recurrent *r) {
+  ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
+  r->x = ibx_in(call, 0);
+  r->hidden = ibx_dim(call, ibx_in(call, 2), 2);
+  r->lengths = IBX_NO_VALUE;
+  if (call->version >= 14) {
+    r->batch_first = ibx_attr_int(call, "layout", 0) != 0;
+  }
+  int64_t hidden = ibx_attr_int(call, "hidden_size", r->hidden);
+  if (call->version < 7) ibx_attr_ignore(call, "output_sequence");
+  bool fits = shape.len == 3 && hidden == r->hidden && hidden >= 1 &&
+              hidden <= INT32_MAX;
+  if (!read_direction(call, r) ||
+      !ibx_call_expect(call, fits, "X", "or hidden_size does not fit")) {
+    return false;
+  }
+  if (r->batch_first) r->x = ibx_emit_swap(call, r->x, 0, 1);
+  r->steps = ibx_dim(call, r->x, 0);
+  r->batch = ibx_dim(call, r->x, 1);
+  if (r->steps < 1 || r->steps > MOST_STEPS) {
+    ibx_call_refuse(call, "X", "a sequence of %lld steps", (long long)r->steps);
+  }
+  if (call->failed || !shapes_fit(call, r)) return false;
+  if (ibx_has_in(call, 4)) {
+    r->lengths = ibx_emit_reshape(call, ibx_in(call, 4), IBX_INTS(r->batch, 1));
+  }
+  return true;
+}
+
+// States of the directions, [D, B, H] or [B, D, H].
+static ibx_val join_states(ibx_call *call, const recurrent *r,
+                           const ibx_val *states) {
+  ibx_val parts[2];
+  for (size_t d = 0; d < r->directions; d++) {
+    parts[d] =
+        ibx_emit_reshape(call, states[d], IBX_INTS(1, r->batch, r->hidden));
+  }
+  ibx_val all = ibx_emit_concat(call, parts, r->directions, 0);
+  return r->batch_first ? ibx_emit_swap(call, all, 0, 1) : all;
+}
+
+// Outputs by time and direction, [T, D, B, H] or [B, T, D, H].
+static ibx_val join_outputs(ibx_call *call, const recurrent *r,
+                            const ibx_val *outputs) {
+  size_t count = (size_t)r->steps * r->directions;
+  ibx_val *parts = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
+  for (size_t i = 0; i < count; i++) {
+    size_t t = i / r->directions, d = i % r->directions;
+    parts[i] = ibx_emit_reshape(call, outputs[d * (size_t)r->steps + t],
+                                IBX_INTS(1, r->batch, r->hidden));
+  }
+  ibx_val all = ibx_emit_concat(call, parts, count, 0);
+  all = ibx_emit_reshape(
+      call, all,
+      IBX_INTS(r->steps, (int64_t)r->directions, r->batch, r->hidden));
+  if (!r->batch_first) return all;
+  return ibx_emit_transpose(call, all, IBX_INTS(2, 0, 1, 3));
+}
+
+static void import_recurrent(ibx_call *call, recurrent *r, cell model) {
+  float clip = ibx_attr_float(call, "clip", 0);
+  if (!read_recurrent(call, r)) return;
+  model.hidden = r->hidden;
+  model.clip = clip;
+  cell cells[2] = {model, model};
+  if (!read_activations(call, r, cells)) return;
+  ibx_val *outputs = IBX_ARENA_ARRAY(&call->import->scratch,
+                                     (size_t)r->steps * r->directions, ibx_val);
+  ibx_val h[2], c[2];
+  for (size_t d = 0; d < r->directions && !call->failed; d++) {
+    state last =
+        run_direction(call, r, &cells[d], d, outputs + d * (size_t)r->steps);
+    h[d] = last.h;
+    c[d] = last.c;
+  }
+  if (call->failed) return;
+  if (ibx_wants_out(call, 0)) ibx_out(call, 0, join_outputs(call, r, outputs));
+  ibx_out(call, 1, join_states(call, r, h));
+  ibx_out(call, 2, join_states(call, r, c));
+}
+
+void ibx_import_op_rnn(ibx_call *call) {
+  recurrent r = {.gates = 1, .activations = 1, .step = step_rnn};
+  import_recurrent(call, &r, (cell){0});
+}
+
+void ibx_import_op_gru(ibx_call *call) {
+  recurrent r = {.gates = 3, .activations = 2, .step = step_gru};
+  bool last = ibx_attr_int(call, "linear_before_reset", 0) != 0;
+  import_recurrent(call, &r, (cell){.resets_last = last});
+}
+
+void ibx_import_op_lstm(ibx_call *call) {
+  recurrent r = {.gates = MOST_GATES,
+                 .activations = MOST_ACTIVATIONS,
+                 .initial_c = 6,
+                 .peepholes = 7,
+                 .step = step_lstm};
+  bool couples = ibx_attr_int(call, "input_forget", 0) != 0;
+  import_recurrent(call, &r, (cell){.couples = couples});
+}

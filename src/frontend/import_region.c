@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports RoiAlign. Comes in: images [N, C, H, W], regions and the image that
+// each one lies in. Goes out: products with matrices of interpolation weights,
+// one for the rows and one for the columns of each region. A mean over the
+// samples of a bin is the product with the mean of their weights.
+
+#include "frontend/import.h"
+#include "frontend/import_ops.h"
+
+#include <string.h>
+
+typedef struct pooling {
+  int64_t samples; // along one dimension of a bin
+  double scale;
+  bool half_pixel, max;
+} pooling;
+
+// One dimension of the regions.
+typedef struct span {
+  ibx_val start, end; // [R, 1]
+  int64_t bins, extent;
+  ibx_val weights[2]; // [R, 1, bins * samples, extent]: element before, after
+} span;
+
+static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
+  return ibx_emit_binary(call, op, a, b);
+}
+
+// Where the samples lie, in bins: bin + (i + 0.5) / samples.
+static ibx_val emit_places(ibx_call *call, int64_t bins, int64_t samples) {
+  int64_t count = bins * samples;
+  ibx_type type = {.dims = {1, count}, .rank = 2, .dtype = IBX_DTYPE_F32};
+  float *data = IBX_ARENA_ARRAY(call->import->arena, (size_t)count, float);
+  for (int64_t i = 0; i < count; i++)
+    data[i] = (float)(((double)i + 0.5) / (double)samples);
+  return ibx_emit_constant(call, type, data);
+}
+
+// weight where the element is `at`, else 0.
+static ibx_val hot(ibx_call *call, ibx_val at, ibx_val weight, int64_t extent) {
+  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, extent), 2, 3);
+  line = ibx_emit_cast(call, line, IBX_DTYPE_F32);
+  ibx_ints column = IBX_INTS(ibx_dim(call, at, 0), ibx_dim(call, at, 1), 1);
+  ibx_val same =
+      binary(call, IBX_TENSOR_equal, ibx_emit_reshape(call, at, column), line);
+  ibx_val full =
+      ibx_emit_select(call, same, ibx_emit_reshape(call, weight, column),
+                      ibx_emit_like(call, weight, 0));
+  return ibx_emit_reshape(call, full,
+                          IBX_INTS(column.at[0], 1, column.at[1], extent));
+}
+
+// Samples up to one element outside count for the border, others not at all.
+static void emit_weights(ibx_call *call, const pooling *p, span *s) {
+  float last = (float)(s->extent - 1);
+  ibx_val size = binary(call, IBX_TENSOR_sub, s->end, s->start);
+  if (!p->half_pixel) {
+    size = binary(call, IBX_TENSOR_max, size, ibx_emit_like(call, size, 1));
+  }
+  size = ibx_emit_affine(call, size, 1 / (double)s->bins, 0);
+  ibx_val at = binary(call, IBX_TENSOR_mul, size,
+                      emit_places(call, s->bins, p->samples));
+  at = binary(call, IBX_TENSOR_add, s->start, at);
+  ibx_val inside = binary(
+      call, IBX_TENSOR_and,
+      binary(call, IBX_TENSOR_less_equal, ibx_emit_like(call, at, -1), at),
+      binary(call, IBX_TENSOR_less_equal, at,
+             ibx_emit_like(call, at, (double)s->extent)));
+  at = ibx_emit_clip(call, at, 0, last);
+  ibx_val before = ibx_emit_unary(call, IBX_TENSOR_floor, at);
+  ibx_val part = binary(call, IBX_TENSOR_sub, at, before);
+  ibx_val zero = ibx_emit_like(call, at, 0);
+  ibx_val near = ibx_emit_affine(call, part, -1, 1);
+  s->weights[0] =
+      hot(call, before, ibx_emit_select(call, inside, near, zero), s->extent);
+  s->weights[1] = hot(call, ibx_emit_affine(call, before, 1, 1),
+                      ibx_emit_select(call, inside, part, zero), s->extent);
+}
+
+// rows [.., S, H] x image [.., H, W] x columns [.., T, W] transposed
+static ibx_val sample(ibx_call *call, ibx_val rows, ibx_val image,
+                      ibx_val columns) {
+  return ibx_emit_matmul(call, ibx_emit_matmul(call, rows, image),
+                         ibx_emit_swap(call, columns, 2, 3));
+}
+
+static ibx_val mean_weights(ibx_call *call, const pooling *p, const span *s) {
+  ibx_val all = binary(call, IBX_TENSOR_add, s->weights[0], s->weights[1]);
+  int64_t regions = ibx_dim(call, all, 0);
+  all = ibx_emit_reshape(call, all,
+                         IBX_INTS(regions, 1, s->bins, p->samples, s->extent));
+  return ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, all, IBX_INTS(3), false);
+}
+
+// The largest of all weighted neighbours of all samples of a bin: what ONNX
+// compares are products with the weights, not samples.
+static ibx_val pool_max(ibx_call *call, const pooling *p, const span *rows,
+                        ibx_val image, const span *columns) {
+  ibx_val best = IBX_NO_VALUE;
+  for (size_t i = 0; i < 4; i++) {
+    ibx_val term =
+        sample(call, rows->weights[i / 2], image, columns->weights[i % 2]);
+    best = i == 0 ? term : binary(call, IBX_TENSOR_max, best, term);
+  }
+  ibx_ints shape = ibx_shape_of(call, best);
+  best = ibx_emit_reshape(call, best,
+                          IBX_INTS(shape.at[0], shape.at[1], rows->bins,
+                                   p->samples, columns->bins, p->samples));
+  return ibx_emit_reduce(call, IBX_TENSOR_reduce_max, best, IBX_INTS(3, 5),
+                         false);
+}
+
+static bool read_pooling(ibx_call *call, pooling *p, span *rows,
+                         span *columns) {
+  enum { MOST_SIZE = 1 << 12 };
+  const char *mode = ibx_attr_text(call, "mode", "avg");
+  rows->bins = ibx_attr_int(call, "output_height", 1);
+  columns->bins = ibx_attr_int(call, "output_width", 1);
+  p->samples = ibx_attr_int(call, "sampling_ratio", 0);
+  p->scale = (double)ibx_attr_float(call, "spatial_scale", 1);
+  p->max = strcmp(mode, "max") == 0;
+  if (!p->max && strcmp(mode, "avg") != 0) {
+    ibx_call_refuse(call, "mode", "mode = '%s'", mode);
+  } else if (p->samples == 0) {
+    ibx_call_refuse(call, "sampling_ratio",
+                    "sampling_ratio = 0, whose samples depend on the data");
+  }
+  if (call->failed) return false;
+  bool fits = rows->bins >= 1 && rows->bins <= MOST_SIZE &&
+              columns->bins >= 1 && columns->bins <= MOST_SIZE &&
+              p->samples >= 1 && p->samples <= MOST_SIZE;
+  return ibx_call_expect(call, fits, "output_height",
+                         "or another size lies outside of 1 to 4096");
+}
+
+static bool regions_fit(ibx_call *call, ibx_ints image) {
+  ibx_ints regions = ibx_shape_of(call, ibx_in(call, 1));
+  ibx_ints index = ibx_shape_of(call, ibx_in(call, 2));
+  bool fits = image.len == 4 && regions.len == 2 && regions.at[1] == 4 &&
+              index.len == 1 && index.at[0] == regions.at[0];
+  return ibx_call_expect(call, fits, "rois", "does not fit the images");
+}
+
+static void import_regions(ibx_call *call, pooling p) {
+  ibx_val image = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, image);
+  ibx_ints shape = ibx_shape_of(call, image);
+  span rows = {0}, columns = {0};
+  if (!read_pooling(call, &p, &rows, &columns) || !regions_fit(call, shape)) {
+    return;
+  }
+  rows.extent = shape.at[2];
+  columns.extent = shape.at[3];
+  ibx_val regions = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
+  regions = ibx_emit_affine(call, regions, p.scale, p.half_pixel ? -0.5 : 0);
+  columns.start = ibx_emit_slice(call, regions, 1, 0, 1, 1);
+  rows.start = ibx_emit_slice(call, regions, 1, 1, 1, 1);
+  columns.end = ibx_emit_slice(call, regions, 1, 2, 1, 1);
+  rows.end = ibx_emit_slice(call, regions, 1, 3, 1, 1);
+  emit_weights(call, &p, &rows);
+  emit_weights(call, &p, &columns);
+  image = ibx_emit_cast(call, image, IBX_DTYPE_F32);
+  if (shape.at[0] != 1) {
+    image = ibx_emit_gather(call, image, ibx_in(call, 2), 0);
+  }
+  ibx_val pools = p.max ? pool_max(call, &p, &rows, image, &columns)
+                        : sample(call, mean_weights(call, &p, &rows), image,
+                                 mean_weights(call, &p, &columns));
+  ibx_out(call, 0, ibx_emit_cast(call, pools, dtype));
+}
+
+// Opset 10 has no coordinate_transformation_mode: it never moves by half an
+// element.
+void ibx_import_op_roi_align_10(ibx_call *call) {
+  import_regions(call, (pooling){0});
+}
+
+void ibx_import_op_roi_align(ibx_call *call) {
+  const char *mode =
+      ibx_attr_text(call, "coordinate_transformation_mode", "half_pixel");
+  bool half = strcmp(mode, "half_pixel") == 0;
+  if (!half && strcmp(mode, "output_half_pixel") != 0) {
+    ibx_call_refuse(call, "coordinate_transformation_mode",
+                    "coordinate_transformation_mode = '%s'", mode);
+  }
+  if (!call->failed) import_regions(call, (pooling){.half_pixel = half});
+}
