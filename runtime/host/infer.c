@@ -32,6 +32,13 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
+  case IBX_TENSOR_int_add:
+  case IBX_TENSOR_int_sub:
+  case IBX_TENSOR_int_mul:
+  case IBX_TENSOR_int_div:
+  case IBX_TENSOR_int_max:
+  case IBX_TENSOR_int_min:
+  case IBX_TENSOR_wrap:
   case IBX_TENSOR_bit_and:
   case IBX_TENSOR_bit_or:
   case IBX_TENSOR_bit_xor:
@@ -242,6 +249,17 @@ static ibx_status infer_unary(const infer *c) {
   if (c->op == IBX_TENSOR_cast) c->out->dtype = c->params->dtype;
   if (c->op == IBX_TENSOR_is_nan) c->out->dtype = IBX_DTYPE_BOOL;
   return check_constants(c);
+}
+
+static ibx_status infer_wrap(const infer *c) {
+  *c->out = c->in[0];
+  c->out->dtype = c->params->dtype;
+  ibx_dtype dtype = c->params->dtype;
+  if (dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+      dtype_group(dtype) == INTS) {
+    return IBX_OK;
+  }
+  return MISMATCH(c, "wrap gives an integer dtype");
 }
 
 static ibx_status infer_binary(const infer *c) {
@@ -695,6 +713,7 @@ static ibx_status infer_other(const infer *c) {
   switch (c->op) {
   case IBX_TENSOR_constant: return infer_constant(c);
   case IBX_TENSOR_select: return infer_select(c);
+  case IBX_TENSOR_wrap: return infer_wrap(c);
   case IBX_TENSOR_reshape: return infer_reshape(c);
   case IBX_TENSOR_bitcast: return infer_bitcast(c);
   case IBX_TENSOR_transpose: return infer_transpose(c);

@@ -181,7 +181,7 @@ static void unary_block(const ibx_host_call *call, const void *x, void *y,
                         size_t count) {
   ibx_dtype from = call->operands[0].type.dtype;
   ibx_dtype to = call->result->type.dtype;
-  if (call->op == IBX_TENSOR_cast) {
+  if (call->op == IBX_TENSOR_cast || call->op == IBX_TENSOR_wrap) {
     cast_block(from, x, to, y, count);
   } else if (call->op == IBX_TENSOR_is_nan) {
     is_nan_block(from, x, y, count);
@@ -305,15 +305,21 @@ static void binary_int(ibx_tensor_op op, ibx_dtype dtype, const int64_t *a,
                        const int64_t *b, int64_t *y, size_t count) {
   bool is_u64 = dtype == IBX_DTYPE_U64;
   switch (op) {
-  case IBX_TENSOR_add: EACH(wrap_add(a[i], b[i]));
-  case IBX_TENSOR_sub: EACH(wrap_add(a[i], wrap_neg(b[i])));
-  case IBX_TENSOR_mul: EACH(wrap_mul(a[i], b[i]));
-  case IBX_TENSOR_div: EACH(divide(a[i], b[i], is_u64));
+  case IBX_TENSOR_add:
+  case IBX_TENSOR_int_add: EACH(wrap_add(a[i], b[i]));
+  case IBX_TENSOR_sub:
+  case IBX_TENSOR_int_sub: EACH(wrap_add(a[i], wrap_neg(b[i])));
+  case IBX_TENSOR_mul:
+  case IBX_TENSOR_int_mul: EACH(wrap_mul(a[i], b[i]));
+  case IBX_TENSOR_div:
+  case IBX_TENSOR_int_div: EACH(divide(a[i], b[i], is_u64));
   case IBX_TENSOR_mod: EACH(floor_remainder(a[i], b[i], is_u64));
   case IBX_TENSOR_fmod: EACH(remainder_of(a[i], b[i], is_u64));
   case IBX_TENSOR_pow: EACH(power(a[i], b[i], is_u64));
-  case IBX_TENSOR_max: EACH(is_less(a[i], b[i], is_u64) ? b[i] : a[i]);
-  case IBX_TENSOR_min: EACH(is_less(b[i], a[i], is_u64) ? b[i] : a[i]);
+  case IBX_TENSOR_max:
+  case IBX_TENSOR_int_max: EACH(is_less(a[i], b[i], is_u64) ? b[i] : a[i]);
+  case IBX_TENSOR_min:
+  case IBX_TENSOR_int_min: EACH(is_less(b[i], a[i], is_u64) ? b[i] : a[i]);
   case IBX_TENSOR_and:
   case IBX_TENSOR_bit_and: EACH(a[i] & b[i]);
   case IBX_TENSOR_or:

@@ -6,6 +6,8 @@
 //   after    i32; plain norms, then mul and add; the cast type
 //   before   gather along any dimension; reductions of all dimensions
 //   after    along the first one, between transposes; of one after the others
+//   before   integers that may pass 2^24, or the end of 8 or 16 bits
+//   after    operations of the INTEGER class; exact products in fp32, summed so
 //   before   argmax
 //   after    the least of the positions where x is its largest element
 //
@@ -14,6 +16,8 @@
 // Inputs and outputs keep the dtype that ONNX declares in their ports: the DMA
 // that loads or stores them converts.
 
+#include "passes/legalise.h"
+#include "passes/range.h"
 #include "passes/rewrite.h"
 
 static ibx_dtype legal_dtype(const ibx_pass_ctx *ctx, ibx_dtype dtype) {
@@ -264,6 +268,7 @@ static bool legalise_reduction(ibx_rewrite *rewrite, const ibx_node *node) {
 
 ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
+  const ibx_range *ranges = ibx_ranges(graph, ctx->arena);
   bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     ibx_node node = graph->nodes[n];
@@ -275,6 +280,8 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
     } else if (node.op == IBX_TENSOR_layer_norm ||
                node.op == IBX_TENSOR_rms_norm) {
       legalise_norm(&rewrite, &node);
+    } else if (ibx_legalise_integer(&rewrite, &node, ranges)) {
+      continue;
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);
     } else if (node.op == IBX_TENSOR_argmax) {

@@ -1,28 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operations on integers that fp32 does not compute: bits on Vector, remainders
-// by the library of GpSimd. Comes in a node of the INTEGER class; goes out the
-// view of its result, made by one instruction for each piece. Holds: the
-// operands have the dtype of the result, so nothing is converted on the way.
+// Operations on integers that fp32 does not compute: bits on Vector, arithmetic
+// on GpSimd, the rest by its library. Comes in a node of the INTEGER class, or
+// wrap; goes out the view of its result, made by one instruction for each piece.
+// Holds: the operands of the former have the dtype of the result, so nothing is
+// converted on the way.
 
 #include "passes/lower.h"
 
+// An operation has an operator of GpSimd or Vector, a kernel of the library, or
+// both: GpSimd's own arithmetic wraps integers of 32 bits only.
 typedef struct integer_row {
   ibx_tensor_op op;
-  uint8_t opcode;
-  uint8_t number; // of the operator or of the library's kernel
-  ibx_engine engine;
+  uint8_t alu, call;
+  bool has_alu, has_call;
+  ibx_engine engine; // of the operator
 } integer_row;
 
-#define BITS(name, alu)                                                        \
-  {IBX_TENSOR_##name, IBX_OP_tensor_tensor, IBX_ALU_##alu, IBX_ENGINE_VECTOR}
+#define BITS(name, operator)                                                   \
+  {.op = IBX_TENSOR_##name,                                                    \
+   .alu = IBX_ALU_##operator,                                                  \
+   .has_alu = true,                                                            \
+   .engine = IBX_ENGINE_VECTOR}
 #define CALL(name, kernel)                                                     \
-  {IBX_TENSOR_##name, IBX_OP_gpsimd_call2, IBX_CALL_##kernel, IBX_ENGINE_GPSIMD}
+  {.op = IBX_TENSOR_##name, .call = IBX_CALL_##kernel, .has_call = true}
+#define BOTH(name, operator, kernel)                                           \
+  {.op = IBX_TENSOR_##name,                                                    \
+   .alu = IBX_ALU_##operator,                                                  \
+   .call = IBX_CALL_##kernel,                                                  \
+   .has_alu = true,                                                            \
+   .has_call = true,                                                           \
+   .engine = IBX_ENGINE_GPSIMD}
 
 static const integer_row ROWS[] = {
-    BITS(bit_and, BITWISE_AND),     BITS(bit_or, BITWISE_OR),
-    BITS(bit_xor, BITWISE_XOR),     BITS(shift_left, SHIFT_LEFT),
-    BITS(shift_right, SHIFT_RIGHT), CALL(mod, MODULO),
+    BITS(bit_and, BITWISE_AND),
+    BITS(bit_or, BITWISE_OR),
+    BITS(bit_xor, BITWISE_XOR),
+    BITS(shift_left, SHIFT_LEFT),
+    BITS(shift_right, SHIFT_RIGHT),
+    BOTH(int_add, ADD, ADD),
+    BOTH(int_sub, SUBTRACT, SUBTRACT),
+    BOTH(int_mul, MULTIPLY, MULTIPLY),
+    CALL(int_div, DIVIDE),
+    CALL(int_max, MAXIMUM),
+    CALL(int_min, MINIMUM),
+    CALL(mod, MODULO),
     CALL(fmod, REMAINDER),
 };
 
@@ -31,6 +53,17 @@ static const integer_row *find(ibx_tensor_op op) {
   while (found->op != op)
     found++;
   return found;
+}
+
+// The instruction of a row, and its engine.
+static ibx_insn choose(const integer_row *row, ibx_dtype dtype,
+                       ibx_engine *out_engine) {
+  bool is_alu = row->has_alu && (!row->has_call || ibx_dtype_bytes(dtype) == 4);
+  ibx_insn insn =
+      ibx_insn_make(is_alu ? IBX_OP_tensor_tensor : IBX_OP_gpsimd_call2);
+  insn.op[0] = is_alu ? row->alu : row->call;
+  *out_engine = is_alu ? row->engine : IBX_ENGINE_GPSIMD;
+  return insn;
 }
 
 bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
@@ -49,9 +82,20 @@ bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
       !ibx_lower_like(lower, node->operand[1], out, IBX_DTYPE_NONE, &b)) {
     return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
   }
-  const integer_row *row = find(node->op);
-  ibx_insn insn = ibx_insn_make(row->opcode);
-  insn.op[0] = row->number;
+  ibx_engine engine;
+  ibx_insn insn = choose(find(node->op), dtype, &engine);
   const ibx_view *slots[IBX_OPERANDS] = {out, &a, &b};
-  return ibx_lower_insn(lower, &insn, row->engine, slots, 4096);
+  return ibx_lower_insn(lower, &insn, engine, slots, 4096);
+}
+
+bool ibx_lower_wrap(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+  ibx_view x;
+  if (!ibx_lower_result_like(lower, node, out) ||
+      !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE, &x)) {
+    return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
+  }
+  ibx_insn insn = ibx_insn_make(IBX_OP_gpsimd_call1);
+  insn.op[0] = IBX_CALL_CONVERT;
+  const ibx_view *slots[IBX_OPERANDS] = {out, &x};
+  return ibx_lower_insn(lower, &insn, IBX_ENGINE_GPSIMD, slots, 4096);
 }

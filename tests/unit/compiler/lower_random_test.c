@@ -222,6 +222,8 @@ static void add_binary(graph_run *run) {
 // Integers, and back to floats: exact where the operands are.
 static void add_integer(graph_run *run) {
   static const ibx_tensor_op OPS[] = {
+      IBX_TENSOR_add,    IBX_TENSOR_sub,     IBX_TENSOR_mul,
+      IBX_TENSOR_div,    IBX_TENSOR_max,     IBX_TENSOR_min,
       IBX_TENSOR_mod,    IBX_TENSOR_fmod,    IBX_TENSOR_bit_and,
       IBX_TENSOR_bit_or, IBX_TENSOR_bit_xor, IBX_TENSOR_shift_right};
   ibx_params whole = {.dtype = IBX_DTYPE_I32}, real = {.dtype = IBX_DTYPE_F32};

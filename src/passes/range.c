@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ranges of integers, operation by operation in program order. Comes in a graph;
+// goes out what its integers can be at most. Holds: where an operation is not
+// known here its result has the range of its dtype.
+
+#include "passes/range.h"
+
+#include "imbrex/tensor.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MOST_SCANNED = 1 << 20 }; // elements of a constant that are looked at
+
+double ibx_range_magnitude(ibx_range range) {
+  return fmax(fabs(range.low), fabs(range.high));
+}
+
+static ibx_range of_dtype(ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  int bits = (int)info->bits;
+  switch (info->kind) {
+  case IBX_DTYPE_KIND_BOOL: return (ibx_range){0, 1};
+  case IBX_DTYPE_KIND_UINT: return (ibx_range){0, ldexp(1, bits) - 1};
+  case IBX_DTYPE_KIND_SINT:
+    return (ibx_range){-ldexp(1, bits - 1), ldexp(1, bits - 1) - 1};
+  default: return (ibx_range){-INFINITY, INFINITY};
+  }
+}
+
+static ibx_range join(ibx_range a, ibx_range b) {
+  return (ibx_range){fmin(a.low, b.low), fmax(a.high, b.high)};
+}
+
+static double element(const ibx_weight *weight, size_t index) {
+  size_t size = ibx_dtype_bytes(weight->type.dtype);
+  unsigned unused = (unsigned)(64 - 8 * size);
+  uint64_t bits = 0;
+  memcpy(&bits, (const uint8_t *)weight->data + index * size, size);
+  ibx_dtype_kind kind = ibx_dtype_get(weight->type.dtype)->kind;
+  if (kind != IBX_DTYPE_KIND_SINT) return (double)bits;
+  return (double)((int64_t)(bits << unused) >> unused);
+}
+
+static ibx_range of_constant(const ibx_weight *weight) {
+  ibx_range all = of_dtype(weight->type.dtype);
+  int64_t elements = 0;
+  if (!ibx_type_elements(&weight->type, &elements) || elements == 0 ||
+      elements > MOST_SCANNED || isinf(all.high)) {
+    return all;
+  }
+  ibx_range range = {INFINITY, -INFINITY};
+  for (size_t i = 0; i < (size_t)elements; i++) {
+    double x = element(weight, i);
+    range = join(range, (ibx_range){x, x});
+  }
+  return range;
+}
+
+ibx_range ibx_range_of_pair(ibx_tensor_op op, ibx_range a, ibx_range b) {
+  double corners[] = {a.low * b.low, a.low * b.high, a.high * b.low,
+                      a.high * b.high};
+  switch (op) {
+  case IBX_TENSOR_add: return (ibx_range){a.low + b.low, a.high + b.high};
+  case IBX_TENSOR_sub: return (ibx_range){a.low - b.high, a.high - b.low};
+  default: break; // a product
+  }
+  ibx_range range = {corners[0], corners[0]};
+  for (size_t i = 1; i < IBX_COUNT_OF(corners); i++)
+    range = join(range, (ibx_range){corners[i], corners[i]});
+  return range;
+}
+
+static ibx_range clipped(ibx_range range, double low, double high) {
+  return (ibx_range){fmin(fmax(range.low, low), high),
+                     fmin(fmax(range.high, low), high)};
+}
+
+// `count` terms of the range, or fewer.
+static ibx_range summed(ibx_range range, double count) {
+  return (ibx_range){fmin(range.low * count, range.low),
+                     fmax(range.high * count, range.high)};
+}
+
+static double reduced_elements(const ibx_graph *graph, const ibx_node *node) {
+  int64_t in = 0, out = 0;
+  ibx_type_elements(&graph->values[node->operand[0]].type, &in);
+  ibx_type_elements(&graph->values[node->result].type, &out);
+  return out > 0 ? (double)in / (double)out : 1;
+}
+
+// The exact result, of integers; false where nothing is known.
+static bool exact(const ibx_graph *graph, const ibx_node *node,
+                  const ibx_range *ranges, ibx_range *out) {
+  const ibx_params *p = &node->params;
+  const ibx_type *type = &graph->values[node->operand[0]].type;
+  ibx_range a = ranges[node->operand[0]];
+  ibx_range b = node->operand_count > 1 ? ranges[node->operand[1]] : a;
+  double most = ibx_range_magnitude(a);
+  *out = a;
+  switch (node->op) {
+  case IBX_TENSOR_reshape:
+  case IBX_TENSOR_transpose:
+  case IBX_TENSOR_slice:
+  case IBX_TENSOR_broadcast:
+  case IBX_TENSOR_gather:
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_reduce_max:
+  case IBX_TENSOR_reduce_min:
+  case IBX_TENSOR_reduce_mean:
+  case IBX_TENSOR_max_pool: return true;
+  case IBX_TENSOR_cast: return !isinf(a.high); // of integers
+  case IBX_TENSOR_add:
+  case IBX_TENSOR_sub:
+  case IBX_TENSOR_mul: *out = ibx_range_of_pair(node->op, a, b); return true;
+  case IBX_TENSOR_neg: *out = (ibx_range){-a.high, -a.low}; return true;
+  case IBX_TENSOR_abs: *out = (ibx_range){0, most}; return true;
+  case IBX_TENSOR_sign: *out = (ibx_range){-1, 1}; return true;
+  case IBX_TENSOR_relu: *out = clipped(a, 0, INFINITY); return true;
+  case IBX_TENSOR_clip:
+    *out = clipped(a, (double)p->alpha, (double)p->beta);
+    return true;
+  case IBX_TENSOR_div: *out = (ibx_range){-most, most}; return true;
+  case IBX_TENSOR_max:
+  case IBX_TENSOR_min:
+  case IBX_TENSOR_concat:
+    for (uint32_t i = 1; i < node->operand_count; i++)
+      *out = join(*out, ranges[node->operand[i]]);
+    return true;
+  case IBX_TENSOR_select: *out = join(b, ranges[node->operand[2]]); return true;
+  case IBX_TENSOR_pad:
+    *out = join(a, (ibx_range){(double)p->value, (double)p->value});
+    return true;
+  case IBX_TENSOR_reduce_sum:
+    *out = summed(a, reduced_elements(graph, node));
+    return true;
+  case IBX_TENSOR_cumsum:
+    *out = summed(a, (double)type->dims[p->axis]);
+    return true;
+  case IBX_TENSOR_argmax:
+  case IBX_TENSOR_top_index:
+    *out = (ibx_range){0, (double)type->dims[p->axis]};
+    return true;
+  default: return false;
+  }
+}
+
+ibx_range *ibx_ranges(const ibx_graph *graph, ibx_arena *arena) {
+  ibx_range *ranges = IBX_ARENA_ARRAY(arena, graph->value_count, ibx_range);
+  for (size_t v = 0; v < graph->value_count; v++)
+    ranges[v] = of_dtype(graph->values[v].type.dtype);
+  for (size_t n = 0; n < graph->node_count; n++) {
+    const ibx_node *node = &graph->nodes[n];
+    ibx_range *range = &ranges[node->result], found;
+    const ibx_weight *weight = ibx_graph_constant(graph, node->result);
+    if (isinf(range->high)) continue; // a float
+    if (weight) {
+      *range = of_constant(weight);
+    } else if (node->operand_count > 0 && exact(graph, node, ranges, &found) &&
+               found.low >= range->low && found.high <= range->high) {
+      *range = found;
+    }
+  }
+  return ranges;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Integers come out as the reference kernels have them, bit for bit, whatever
+// their magnitude: pairs of every dtype, casts to narrower ones, and products
+// whose sums fp32 does not hold.
+
+#include "support/graph_run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+enum { MOST = 1 << 20 };
+
+static const ibx_dtype DTYPES[] = {IBX_DTYPE_I8,  IBX_DTYPE_U8,  IBX_DTYPE_I16,
+                                   IBX_DTYPE_U16, IBX_DTYPE_I32, IBX_DTYPE_U32};
+
+// Any bits, small numbers, or what lies around 2^24.
+static uint32_t input_of(graph_run *run, ibx_type type) {
+  switch (graph_run_below(run, 3)) {
+  case 0: return graph_run_input(run, type, -3, 3);
+  case 1: return graph_run_input(run, type, (1 << 24) - 9, (1 << 24) + 9);
+  default: return graph_run_input(run, type, INT32_MIN, INT32_MAX - 1);
+  }
+}
+
+static void expect_exact(graph_run *run, uint32_t value, const char *what) {
+  ibx_tensor outputs[GRAPH_RUN_PORTS];
+  assert_int_not_equal(value, IBX_NO_VALUE);
+  assert_true(graph_run_output(run, value));
+  ibx_ir *ir = ibx_ir_create();
+  ibx_status status = graph_run_compile(run, ir);
+  ibx_ir_destroy(ir);
+  if (status == IBX_OK) {
+    status = graph_run_execute(run, IBX_SIM_ORDER_RANDOM, 5, outputs);
+  }
+  if (status != IBX_OK) fail_msg("%s: %s", what, run->err.message);
+  int64_t bytes = 0;
+  ibx_type_bytes(&outputs[0].type, &bytes);
+  if (memcmp(outputs[0].data, run->data[value], (size_t)bytes) != 0) {
+    fail_msg("%s: other integers", what);
+  }
+}
+
+static ibx_type matrix(graph_run *run, ibx_dtype dtype) {
+  return (ibx_type){
+      .dims = {graph_run_between(run, 1, 150), graph_run_between(run, 1, 40)},
+      .rank = 2,
+      .dtype = dtype};
+}
+
+static void pairs_wrap_as_their_dtype_does(void **state) {
+  (void)state;
+  static const ibx_tensor_op OPS[] = {
+      IBX_TENSOR_add,        IBX_TENSOR_sub,    IBX_TENSOR_mul,
+      IBX_TENSOR_div,        IBX_TENSOR_max,    IBX_TENSOR_min,
+      IBX_TENSOR_mod,        IBX_TENSOR_fmod,   IBX_TENSOR_bit_and,
+      IBX_TENSOR_bit_xor,    IBX_TENSOR_bit_or, IBX_TENSOR_shift_left,
+      IBX_TENSOR_shift_right};
+  static graph_run run;
+  uint64_t seed = 0;
+  for (size_t d = 0; d < IBX_COUNT_OF(DTYPES); d++) {
+    for (size_t i = 0; i < IBX_COUNT_OF(OPS); i++) {
+      graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+      ibx_type type = matrix(&run, DTYPES[d]);
+      uint32_t operands[] = {input_of(&run, type), input_of(&run, type)};
+      uint32_t value =
+          graph_run_node(&run, OPS[i], &(ibx_params){0}, operands, 2, MOST);
+      expect_exact(&run, value, ibx_tensor_op_get(OPS[i])->name);
+      graph_run_fini(&run);
+      seed++;
+    }
+  }
+}
+
+static void narrow_casts_keep_the_low_bits(void **state) {
+  (void)state;
+  static graph_run run;
+  for (size_t from = 0; from < IBX_COUNT_OF(DTYPES); from++) {
+    for (size_t to = 0; to < IBX_COUNT_OF(DTYPES); to++) {
+      graph_run_init(&run, IBX_TARGET_ibx3, from * 8 + to);
+      uint32_t x = input_of(&run, matrix(&run, DTYPES[from]));
+      ibx_params params = {.dtype = DTYPES[to]};
+      uint32_t value =
+          graph_run_node(&run, IBX_TENSOR_cast, &params, &x, 1, MOST);
+      expect_exact(&run, value, ibx_dtype_get(DTYPES[to])->name);
+      graph_run_fini(&run);
+    }
+  }
+}
+
+// The quantised product of two 8-bit matrices around zero points.
+static void products_of_bytes_are_exact(void **state) {
+  (void)state;
+  static graph_run run;
+  static const int64_t SUMS[] = {1, 37, 258, 259, 1040, 2000};
+  ibx_params wide = {.dtype = IBX_DTYPE_I32};
+  for (uint64_t seed = 0; seed < 2 * IBX_COUNT_OF(SUMS); seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    int64_t k = SUMS[seed / 2];
+    bool at_end = seed % 2 == 0; // the largest products
+    uint32_t operands[2];
+    for (size_t i = 0; i < 2; i++) {
+      ibx_type type = {.rank = 2, .dtype = i ? IBX_DTYPE_I8 : IBX_DTYPE_U8};
+      type.dims[0] = i ? k : graph_run_between(&run, 1, 20);
+      type.dims[1] = i ? graph_run_between(&run, 1, 20) : k;
+      int64_t low = i ? -128 : at_end ? 255 : 0, high = i ? 127 : 255;
+      if (at_end && i) high = -128;
+      operands[i] = graph_run_input(&run, type, low, high);
+      operands[i] =
+          graph_run_node(&run, IBX_TENSOR_cast, &wide, &operands[i], 1, MOST);
+      assert_int_not_equal(operands[i], IBX_NO_VALUE);
+    }
+    uint32_t value = graph_run_node(&run, IBX_TENSOR_matmul, &(ibx_params){0},
+                                    operands, 2, MOST);
+    expect_exact(&run, value, "matmul");
+    graph_run_fini(&run);
+  }
+}
+
+static void convolutions_of_bytes_are_exact(void **state) {
+  (void)state;
+  static graph_run run;
+  ibx_params wide = {.dtype = IBX_DTYPE_I32};
+  for (uint64_t seed = 0; seed < 6; seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    int64_t channels = seed < 3 ? 16 : 150;
+    ibx_type x = {
+        .dims = {1, channels, 6, 7}, .rank = 4, .dtype = IBX_DTYPE_U8};
+    ibx_type w = {
+        .dims = {9, channels, 3, 3}, .rank = 4, .dtype = IBX_DTYPE_I8};
+    uint32_t operands[] = {graph_run_input(&run, x, 200, 255),
+                           graph_run_input(&run, w, -128, -90)};
+    for (size_t i = 0; i < 2; i++) {
+      operands[i] =
+          graph_run_node(&run, IBX_TENSOR_cast, &wide, &operands[i], 1, MOST);
+    }
+    ibx_params params = {.strides = {{1, 1}, 2},
+                         .dilations = {{1, 1}, 2},
+                         .low = {{1, 1}, 2},
+                         .high = {{1, 1}, 2},
+                         .groups = 1};
+    uint32_t value =
+        graph_run_node(&run, IBX_TENSOR_conv, &params, operands, 2, MOST);
+    expect_exact(&run, value, "conv");
+    graph_run_fini(&run);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(pairs_wrap_as_their_dtype_does),
+      cmocka_unit_test(narrow_casts_keep_the_low_bits),
+      cmocka_unit_test(products_of_bytes_are_exact),
+      cmocka_unit_test(convolutions_of_bytes_are_exact),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
