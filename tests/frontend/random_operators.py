@@ -400,6 +400,16 @@ def det(rng, op):
     return Case(op, {"x": x})
 
 
+def top_k(rng, op):
+    shape = [int(rng.integers(1, 6)) for _ in range(int(rng.integers(1, 4)))]
+    axis = int(rng.integers(-len(shape), len(shape)))
+    x = rng.integers(-4, 4, shape).astype(pick(rng, np.float32, np.int32,
+                                               np.int64))
+    count = int(rng.integers(1, shape[axis] + 1))
+    return Case(op, {"x": x, "k": scalar([count])}, outputs=2, known=["k"],
+                axis=axis, largest=pick(rng, 0, 1))
+
+
 def batch_norm(rng, op):
     channels = int(rng.integers(1, 4))
     vectors = {n: floats(rng, channels) for n in ("scale", "bias", "mean")}
@@ -423,7 +433,7 @@ OPERATORS = {
     "Acosh": inverse, "Asinh": inverse, "Atanh": inverse,
     "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
     "ReverseSequence": reverse_sequence, "TensorScatter": tensor_scatter,
-    "Det": det, "BatchNormalization": batch_norm,
+    "Det": det, "TopK": top_k, "BatchNormalization": batch_norm,
 }
 
 
