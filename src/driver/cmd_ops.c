@@ -97,6 +97,7 @@ static void print_md(void) {
          IBX_OPSET_OLDEST, IBX_OPSET_NEWEST);
   print_imported("");
   static const char *const others[] = {"com.microsoft", "ai.onnx.ml",
+                                       "ai.onnx.preview",
                                        "ai.onnx.preview.training"};
   for (size_t i = 0; i < IBX_COUNT_OF(others); i++) {
     printf("\n## %s\n\n", others[i]);

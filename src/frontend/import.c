@@ -247,9 +247,10 @@ static void run_row(ibx_call *call) {
 // Says so once; the other nodes are silent.
 static void report_too_many(ibx_call *call) {
   if (call->import->work == MOST_NODES + 1) {
-    ibx_call_fail(call, IBX_DIAG_NESTING, NULL, "call fewer functions",
+    ibx_call_fail(call, IBX_DIAG_NESTING, NULL,
+                  "call fewer functions, or shorten its loops",
                   "the model has more than %d nodes when its functions are "
-                  "inlined",
+                  "inlined and its loops unrolled",
                   MOST_NODES);
   }
   call->failed = true;
@@ -308,6 +309,10 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
   if (call->frame->depth >= MOST_DEPTH) {
     ibx_call_fail(call, IBX_DIAG_NESTING, NULL, "nest fewer graphs",
                   "graphs are nested more than %d deep", MOST_DEPTH);
+    return;
+  }
+  if (import->work++ >= MOST_NODES) { // loops in loops multiply trips as well
+    report_too_many(call);
     return;
   }
   ibx_scope scope;

@@ -213,6 +213,8 @@ const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name);
 ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name);
 /// The same, at most IBX_MAX_RANK.
 ibx_ints ibx_const_dims(ibx_call *call, size_t index, const char *name);
+/// Element 0 of an integer input that must be constant.
+int64_t ibx_const_int(ibx_call *call, size_t index, const char *name);
 /// Element 0 of an input that must be constant.
 double ibx_const_number(ibx_call *call, size_t index, const char *name);
 /// Element `index` of a tensor.

@@ -119,12 +119,14 @@ static bool read_deform(ibx_call *call, deform *d) {
     d->kernel *= kernel.at[i];
     d->places *= d->out.at[i];
   }
-  fits = extents_fit(d) && d->groups >= 1 && d->offset_groups >= 1 &&
-         d->x.at[1] % d->groups == 0 && d->x.at[1] % d->offset_groups == 0 &&
-         weights.at[0] % d->groups == 0 &&
-         weights.at[1] == d->x.at[1] / d->groups &&
-         offsets.at[0] == d->x.at[0] && d->offset_groups <= offsets.at[1] &&
-         offsets.at[1] == d->offset_groups * d->kernel * d->axes;
+  int64_t offsets_wanted = 0;
+  fits =
+      extents_fit(d) && d->groups >= 1 && d->offset_groups >= 1 &&
+      d->offset_groups <= d->x.at[1] && d->x.at[1] % d->groups == 0 &&
+      d->x.at[1] % d->offset_groups == 0 && weights.at[0] % d->groups == 0 &&
+      weights.at[1] == d->x.at[1] / d->groups && offsets.at[0] == d->x.at[0] &&
+      ibx_mul_extent(d->offset_groups * d->axes, d->kernel, &offsets_wanted) &&
+      offsets.at[1] == offsets_wanted;
   if (!ibx_call_expect(call, fits, "offset", "does not fit the window")) {
     return false;
   }

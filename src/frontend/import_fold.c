@@ -323,6 +323,12 @@ double ibx_const_number(ibx_call *call, size_t index, const char *name) {
   return ibx_tensor_number(tensor, 0);
 }
 
+int64_t ibx_const_int(ibx_call *call, size_t index, const char *name) {
+  ibx_list list = ibx_const_ints(call, index, name);
+  bool fits = ibx_call_expect(call, list.len >= 1, name, "needs one element");
+  return fits ? list.at[0] : 0;
+}
+
 bool ibx_is_splat(const ibx_call *call, ibx_val value, double *out_number) {
   // Elements of a broadcast are those of its operand.
   const ibx_graph *graph = &call->import->graph;

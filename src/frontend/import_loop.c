@@ -19,8 +19,8 @@ typedef struct loop {
   const Onnx__GraphProto *body;
   ibx_val *in, *out; // of the body
   size_t in_count, out_count;
-  size_t trips;
-  ibx_val **given; // slices of each scan output, by trip
+  size_t trips, room;
+  ibx_val **given; // outputs of each trip
 } loop;
 
 static bool init_loop(loop *l, ibx_call *call, size_t in_count,
@@ -41,24 +41,31 @@ static bool init_loop(loop *l, ibx_call *call, size_t in_count,
     return false;
   }
   l->in = IBX_ARENA_ARRAY(scratch, in_count, ibx_val);
-  l->out = IBX_ARENA_ARRAY(scratch, out_count, ibx_val);
-  l->given = IBX_ARENA_ARRAY(scratch, out_count, ibx_val *);
-  for (size_t i = 0; i < out_count; i++)
-    l->given[i] = IBX_ARENA_ARRAY(scratch, MOST_TRIPS, ibx_val);
   return true;
 }
 
-// One trip; slices of outputs from `first` on are kept.
-static void run_trip(loop *l, size_t first, const char *prefix) {
+static void make_room(loop *l) {
+  ibx_arena *scratch = &l->call->import->scratch;
+  if (l->trips < l->room) return;
+  size_t room = l->room == 0 ? 4 : 2 * l->room;
+  ibx_val **larger = IBX_ARENA_ARRAY(scratch, room, ibx_val *);
+  for (size_t i = 0; i < l->trips; i++)
+    larger[i] = l->given[i];
+  l->given = larger;
+  l->room = room;
+}
+
+// One trip, whose outputs are kept.
+static void run_trip(loop *l, const char *prefix) {
+  make_room(l);
+  l->out = IBX_ARENA_ARRAY(&l->call->import->scratch, l->out_count, ibx_val);
+  l->given[l->trips] = l->out;
   ibx_body_ports ports = {.in = l->in,
                           .out = l->out,
                           .in_count = l->in_count,
                           .out_count = l->out_count};
   ibx_import_body(l->call, l->body, ports, prefix);
-  if (l->call->failed) return;
-  for (size_t i = first; i < l->out_count; i++)
-    l->given[i][l->trips] = l->out[i];
-  l->trips++;
+  if (!l->call->failed) l->trips++;
 }
 
 static const char *trip_name(ibx_call *call, size_t trip) {
@@ -80,15 +87,32 @@ static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
   return ibx_emit_reshape(call, x, wide);
 }
 
-// The slices that the trips gave, along a new dimension.
-static ibx_val join(ibx_call *call, const ibx_val *slices, size_t count,
-                    int64_t axis, bool backwards) {
-  ibx_val *parts = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
-  for (size_t i = 0; i < count; i++) {
-    size_t from = backwards ? count - 1 - i : i;
-    parts[i] = add_axis(call, slices[from], axis);
-  }
+static ibx_val join(ibx_call *call, ibx_val *parts, size_t count,
+                    int64_t axis) {
+  for (size_t i = 0; i < count; i++)
+    parts[i] = add_axis(call, parts[i], axis);
   return call->failed ? parts[0] : ibx_emit_concat(call, parts, count, axis);
+}
+
+// Output `index` of all trips, along a new dimension.
+static ibx_val join_trips(const loop *l, size_t index, int64_t axis,
+                          bool backwards) {
+  ibx_arena *scratch = &l->call->import->scratch;
+  ibx_val *parts = IBX_ARENA_ARRAY(scratch, l->trips, ibx_val);
+  for (size_t i = 0; i < l->trips; i++) {
+    parts[i] = l->given[backwards ? l->trips - 1 - i : i][index];
+  }
+  return join(l->call, parts, l->trips, axis);
+}
+
+static bool has_inputs(ibx_call *call, size_t from) {
+  for (size_t i = from; i < call->in_count; i++) {
+    if (!ibx_call_expect(call, ibx_has_in(call, i), call->at.op,
+                         "lacks an input")) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // --- Loop --------------------------------------------------------------------
@@ -118,6 +142,7 @@ void ibx_import_op_loop(ibx_call *call) {
   loop l;
   if (!ibx_call_expect(call, call->out_count >= carried, "v_initial",
                        "has more values than the node has outputs") ||
+      !has_inputs(call, 2) ||
       !init_loop(&l, call, carried + 2, call->out_count + 1)) {
     return;
   }
@@ -133,7 +158,8 @@ void ibx_import_op_loop(ibx_call *call) {
     int64_t number = (int64_t)l.trips;
     l.in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
     l.in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-    run_trip(&l, carried + 1, trip_name(call, l.trips));
+    run_trip(&l, trip_name(call, l.trips));
+    if (call->failed) return;
     condition = l.out[0];
     for (size_t i = 0; i < carried; i++)
       l.in[i + 2] = l.out[i + 1];
@@ -146,7 +172,7 @@ void ibx_import_op_loop(ibx_call *call) {
     return;
   }
   for (size_t i = carried; i < call->out_count; i++)
-    ibx_out(call, i, join(call, l.given[i + 1], l.trips, 0, false));
+    ibx_out(call, i, join_trips(&l, i + 1, 0, false));
 }
 
 // --- Scan --------------------------------------------------------------------
@@ -203,10 +229,9 @@ static void run_scan(loop *l, const scanned *tensors, size_t count,
       l->in[states + i] =
           slice_at(l->call, tensors[i].x, tensors[i].axis, index);
     }
-    run_trip(
-        l, states,
-        ibx_arena_format(l->call->import->arena, "%s%" PRId64 "/", prefix, t));
-    for (size_t i = 0; i < states; i++)
+    run_trip(l, ibx_arena_format(l->call->import->arena, "%s%" PRId64 "/",
+                                 prefix, t));
+    for (size_t i = 0; i < states && !l->call->failed; i++)
       l->in[i] = l->out[i];
   }
 }
@@ -227,16 +252,14 @@ void ibx_import_op_scan(ibx_call *call) {
   size_t count = read_scan_count(call, call->in_count);
   loop l;
   int64_t length = 0;
-  if (count == 0 || !init_loop(&l, call, call->in_count, call->out_count)) {
+  if (count == 0 || !has_inputs(call, 0) ||
+      !init_loop(&l, call, call->in_count, call->out_count)) {
     return;
   }
   size_t states = call->in_count - count;
   scanned *tensors = IBX_ARENA_ARRAY(&call->import->scratch, count, scanned);
   for (size_t i = 0; i < count; i++) {
     ibx_val x = ibx_in(call, states + i);
-    if (!ibx_call_expect(call, x != IBX_NO_VALUE, "scan_inputs", "lack one")) {
-      return;
-    }
     tensors[i] =
         (scanned){.x = x,
                   .axis = ibx_axis(call, attr_at(call, "scan_input_axes", i),
@@ -252,9 +275,9 @@ void ibx_import_op_scan(ibx_call *call) {
     ibx_out(call, i, l.in[i]);
   for (size_t i = states; i < call->out_count && !call->failed; i++) {
     int64_t axis = ibx_axis(call, attr_at(call, "scan_output_axes", i - states),
-                            ibx_rank(call, l.given[i][0]) + 1);
+                            ibx_rank(call, l.given[0][i]) + 1);
     bool backwards = attr_at(call, "scan_output_directions", i - states) != 0;
-    ibx_out(call, i, join(call, l.given[i], l.trips, axis, backwards));
+    ibx_out(call, i, join_trips(&l, i, axis, backwards));
   }
 }
 
@@ -304,10 +327,9 @@ void ibx_import_op_scan_8(ibx_call *call) {
              ibx_arena_format(call->import->arena, "%s/%" PRId64 "/",
                               call->at.node, b));
     for (size_t i = 0; i < call->out_count && !call->failed; i++) {
-      results[i][b] =
-          i < states ? l.in[i] : join(call, l.given[i], l.trips, 0, false);
+      results[i][b] = i < states ? l.in[i] : join_trips(&l, i, 0, false);
     }
   }
   for (size_t i = 0; i < call->out_count && !call->failed; i++)
-    ibx_out(call, i, join(call, results[i], (size_t)batch, 0, false));
+    ibx_out(call, i, join(call, results[i], (size_t)batch, 0));
 }

@@ -260,7 +260,7 @@ static ibx_val shift_products(ibx_call *call, ibx_val x, int64_t axis,
 
 void ibx_import_op_cumprod(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  int64_t axis = (int64_t)ibx_const_number(call, 1, "axis");
+  int64_t axis = ibx_const_int(call, 1, "axis");
   bool exclusive = ibx_attr_int(call, "exclusive", 0) != 0;
   bool reverse = ibx_attr_int(call, "reverse", 0) != 0;
   axis = ibx_axis(call, axis, ibx_rank(call, x));

@@ -18,7 +18,8 @@ typedef enum coordinates {
   PYTORCH_HALF_PIXEL,
   ALIGN_CORNERS,
   ASYMMETRIC,
-  TF_HALF_PIXEL_NEAREST
+  TF_HALF_PIXEL_NEAREST,
+  TF_CROP_AND_RESIZE
 } coordinates;
 typedef enum rounding { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL } rounding;
 
@@ -26,7 +27,7 @@ typedef struct resize {
   resize_mode mode;
   coordinates where;
   rounding round;
-  double cubic_a;
+  double cubic_a, extrapolation;
   bool exclude_outside, antialias;
 } resize;
 
@@ -34,6 +35,7 @@ typedef struct resize {
 typedef struct resize_axis {
   int64_t in, out;
   double scale;
+  double start, end; // of the region of interest, as shares of `in`
 } resize_axis;
 
 static bool pick_name(ibx_call *call, const char *attribute, const char *absent,
@@ -52,8 +54,9 @@ static bool pick_name(ibx_call *call, const char *attribute, const char *absent,
 static bool read_modes(ibx_call *call, resize *r, bool is_first) {
   static const char *const modes[] = {"nearest", "linear", "cubic"};
   static const char *const wheres[] = {
-      "half_pixel",    "half_pixel_symmetric", "pytorch_half_pixel",
-      "align_corners", "asymmetric",           "tf_half_pixel_for_nn"};
+      "half_pixel",        "half_pixel_symmetric", "pytorch_half_pixel",
+      "align_corners",     "asymmetric",           "tf_half_pixel_for_nn",
+      "tf_crop_and_resize"};
   static const char *const rounds[] = {"round_prefer_floor",
                                        "round_prefer_ceil", "floor", "ceil"};
   int mode = 0, where = ASYMMETRIC, round = is_first ? FLOOR : PREFER_FLOOR;
@@ -85,6 +88,11 @@ static double source_of(const resize *r, resize_axis a, int64_t x) {
   case HALF_PIXEL_SYMMETRIC: {
     double offset = (double)a.in / 2 * (1 - (double)a.out / size);
     return offset + (at + 0.5) / a.scale - 0.5;
+  }
+  case TF_CROP_AND_RESIZE: {
+    double last = (double)(a.in - 1), wide = (a.end - a.start) * last;
+    if (a.out == 1) return (a.start + a.end) * last / 2;
+    return a.start * last + at * wide / (double)(a.out - 1);
   }
   case HALF_PIXEL: break;
   }
@@ -189,6 +197,54 @@ static ibx_val resize_smooth(ibx_call *call, ibx_val x, int64_t axis,
   return ibx_emit_swap(call, x, axis, last);
 }
 
+// --- regions -----------------------------------------------------------------
+
+static bool is_whole(resize_axis a) { return a.start == 0 && a.end == 1; }
+
+// Elements of the result that lie outside of the tensor along one dimension get
+// a value of their own.
+static ibx_val extrapolate(ibx_call *call, ibx_val x, int64_t axis,
+                           const resize *r, resize_axis a) {
+  ibx_type type = {.dims = {a.out}, .rank = 1, .dtype = IBX_DTYPE_BOOL};
+  uint8_t *outside =
+      IBX_ARENA_ARRAY(call->import->arena, (size_t)a.out, uint8_t);
+  bool any = false;
+  for (int64_t i = 0; i < a.out; i++) {
+    double at = source_of(r, a, i);
+    outside[i] = !(at >= 0 && at <= (double)(a.in - 1));
+    any = any || outside[i];
+  }
+  if (!any) return x;
+  ibx_val where = ibx_emit_constant(call, type, outside);
+  return ibx_emit_select(call,
+                         ibx_emit_along(call, where, axis, ibx_rank(call, x)),
+                         ibx_emit_like(call, x, r->extrapolation), x);
+}
+
+// The starts of all dimensions, then their ends.
+static bool read_regions(ibx_call *call, resize_axis *axes,
+                         const ibx_ints *which) {
+  int64_t rank = ibx_rank(call, ibx_in(call, 0));
+  size_t count = which ? which->len : (size_t)rank;
+  const ibx_tensor *roi = ibx_const_in(call, 1, "roi");
+  if (!roi) return false;
+  if (!ibx_call_expect(call, ibx_elements(&roi->type) == 2 * (int64_t)count,
+                       "roi", "needs two numbers for each dimension")) {
+    return false;
+  }
+  for (size_t i = 0; i < count; i++) {
+    int64_t axis = which ? ibx_axis(call, which->at[i], rank) : (int64_t)i;
+    axes[axis].start = ibx_tensor_number(roi, i);
+    axes[axis].end = ibx_tensor_number(roi, i + count);
+    bool fits =
+        fabs(axes[axis].start) < 0x1p20 && fabs(axes[axis].end) < 0x1p20;
+    if (!ibx_call_expect(call, fits, "roi", "lies too far outside")) {
+      return false;
+    }
+  }
+  return !call->failed;
+}
+
 // --- sizes -------------------------------------------------------------------
 
 static bool resize_axes(ibx_call *call, const resize *r,
@@ -202,7 +258,7 @@ static bool resize_axes(ibx_call *call, const resize *r,
     if (!ibx_call_expect(call, fits, "sizes", "is empty or too large")) {
       return false;
     }
-    if (a.in == a.out && a.scale == 1) continue;
+    if (a.in == a.out && a.scale == 1 && is_whole(a)) continue;
     if (r->mode != NEAREST && !ibx_is_float(ibx_dtype_of(call, x))) {
       ibx_call_refuse(call, "mode", "interpolation of integers");
       return false;
@@ -210,13 +266,16 @@ static bool resize_axes(ibx_call *call, const resize *r,
     x = r->mode == NEAREST ? resize_nearest(call, x, i, r, a)
                            : resize_smooth(call, x, i, r, a);
   }
+  for (int64_t i = 0; i < ibx_rank(call, x) && !call->failed; i++) {
+    if (!is_whole(axes[i])) x = extrapolate(call, x, i, r, axes[i]);
+  }
   ibx_out(call, 0, x);
   return true;
 }
 
 static void set_scale(resize_axis *a, double scale) {
   a->scale = scale;
-  double size = floor((double)a->in * scale);
+  double size = floor((double)a->in * (a->end - a->start) * scale);
   a->out = size >= 0 && size < 0x1p40 ? (int64_t)size : 0;
 }
 
@@ -224,7 +283,7 @@ static void init_axes(ibx_call *call, resize_axis *axes) {
   ibx_val x = ibx_in(call, 0);
   for (int64_t i = 0; i < ibx_rank(call, x); i++) {
     int64_t extent = ibx_dim(call, x, i);
-    axes[i] = (resize_axis){.in = extent, .out = extent, .scale = 1};
+    axes[i] = (resize_axis){.in = extent, .out = extent, .scale = 1, .end = 1};
   }
 }
 
@@ -331,11 +390,15 @@ void ibx_import_op_resize(ibx_call *call) {
   r.cubic_a = (double)ibx_attr_float(call, "cubic_coeff_a", -0.75f);
   r.exclude_outside = ibx_attr_int(call, "exclude_outside", 0) != 0;
   r.antialias = ibx_attr_int(call, "antialias", 0) != 0;
-  ibx_attr_ignore(call, "extrapolation_value"); // of a mode that is refused
+  r.extrapolation = (double)ibx_attr_float(call, "extrapolation_value", 0);
   bool has_axes = ibx_attr_ints(call, "axes", &which);
   const char *policy =
       ibx_attr_text(call, "keep_aspect_ratio_policy", "stretch");
   init_axes(call, axes);
+  if (r.where == TF_CROP_AND_RESIZE &&
+      !read_regions(call, axes, has_axes ? &which : NULL)) {
+    return;
+  }
   if (!read_extents(call, axes, has_axes ? &which : NULL, 2, 3)) return;
   if (strcmp(policy, "stretch") != 0) {
     keep_ratio(call, axes, has_axes ? &which : NULL,

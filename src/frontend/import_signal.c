@@ -22,6 +22,7 @@ typedef struct fourier {
   int64_t parts_in; // 1: real, 2: complex
   int64_t parts_out;
   bool inverse, onesided;
+  double *cosines, *sines; // of a turn in `length` parts
 } fourier;
 
 // How often an element of a one-sided spectrum stands in the whole one.
@@ -36,20 +37,31 @@ static double mirrored(const fourier *f, int64_t k) {
 static double factor(const fourier *f, int64_t n, int64_t k, int64_t from,
                      int64_t to) {
   uint64_t turn = (uint64_t)n * (uint64_t)k % (uint64_t)f->length;
-  double angle = two_pi * (double)turn / (double)f->length;
-  double sine = f->inverse ? sin(angle) : -sin(angle);
-  double value = from == to ? cos(angle) : from == 0 ? sine : -sine;
+  double sine = f->inverse ? f->sines[turn] : -f->sines[turn];
+  double value = from == to ? f->cosines[turn] : from == 0 ? sine : -sine;
   if (!f->inverse) return value;
   return value * mirrored(f, n) / (double)f->length;
 }
 
+static void fill_turn(ibx_call *call, fourier *f) {
+  ibx_arena *scratch = &call->import->scratch;
+  f->cosines = IBX_ARENA_ARRAY(scratch, (size_t)f->length, double);
+  f->sines = IBX_ARENA_ARRAY(scratch, (size_t)f->length, double);
+  for (int64_t i = 0; i < f->length; i++) {
+    double angle = two_pi * (double)i / (double)f->length;
+    f->cosines[i] = cos(angle);
+    f->sines[i] = sin(angle);
+  }
+}
+
 // [in * parts_in, out * parts_out]; as weights of a convolution
 // [out * parts_out, parts_in, in].
-static ibx_val emit_matrix(ibx_call *call, const fourier *f, bool as_weights) {
+static ibx_val emit_matrix(ibx_call *call, fourier *f, bool as_weights) {
   int64_t rows = f->in * f->parts_in, columns = f->out * f->parts_out;
   int64_t total = 0;
   if (!ibx_mul_extent(rows, columns, &total)) total = INT64_MAX;
   if (!ibx_call_expect_room(call, total)) return ibx_in(call, 0);
+  fill_turn(call, f);
   float *data = IBX_ARENA_ARRAY(call->import->arena, (size_t)total, float);
   for (int64_t row = 0; row < rows; row++) {
     int64_t n = row / f->parts_in, from = row % f->parts_in;
@@ -80,7 +92,7 @@ static bool read_fourier(ibx_call *call, fourier *f, ibx_ints shape,
   f->parts_in = shape.at[shape.len - 1];
   f->length = f->inverse && f->onesided ? 2 * (extent - 1) : extent;
   if (ibx_has_in(call, 1)) {
-    f->length = (int64_t)ibx_const_number(call, 1, "dft_length");
+    f->length = ibx_const_int(call, 1, "dft_length");
   }
   if (call->failed) return false;
   bool fits = f->parts_in == 1 || f->parts_in == 2;
@@ -139,7 +151,7 @@ void ibx_import_op_dft_17(ibx_call *call) {
 
 void ibx_import_op_dft(ibx_call *call) {
   int64_t rank = ibx_rank(call, ibx_in(call, 0)), axis = -2;
-  if (ibx_has_in(call, 2)) axis = (int64_t)ibx_const_number(call, 2, "axis");
+  if (ibx_has_in(call, 2)) axis = ibx_const_int(call, 2, "axis");
   if (!call->failed) import_dft(call, ibx_axis(call, axis, rank));
 }
 
@@ -153,7 +165,7 @@ static int64_t read_frame_length(ibx_call *call, int64_t extent) {
     window = ibx_dim(call, ibx_in(call, 2), 0);
   }
   if (!ibx_has_in(call, 3)) return window >= 0 ? window : extent;
-  int64_t length = (int64_t)ibx_const_number(call, 3, "frame_length");
+  int64_t length = ibx_const_int(call, 3, "frame_length");
   ibx_call_expect(call, window < 0 || window == length, "window",
                   "is not as long as a frame");
   return length;
@@ -172,7 +184,7 @@ void ibx_import_op_stft(ibx_call *call) {
   f.length = f.in = read_frame_length(call, shape.at[1]);
   f.parts_in = shape.at[2];
   f.out = f.onesided ? f.length / 2 + 1 : f.length;
-  int64_t step = (int64_t)ibx_const_number(call, 1, "frame_step");
+  int64_t step = ibx_const_int(call, 1, "frame_step");
   if (f.onesided && f.parts_in == 2) {
     ibx_call_refuse(call, "onesided", "one side of a complex signal");
   }
@@ -222,7 +234,7 @@ static ibx_dtype read_dtype(ibx_call *call) {
 static void import_window(ibx_call *call, double a, double b, double c) {
   bool periodic = ibx_attr_int(call, "periodic", 1) != 0;
   ibx_dtype dtype = read_dtype(call);
-  int64_t size = (int64_t)ibx_const_number(call, 0, "size");
+  int64_t size = ibx_const_int(call, 0, "size");
   if (call->failed || !ibx_call_expect_room(call, size)) return;
   ibx_type type = {.dims = {size}, .rank = 1, .dtype = IBX_DTYPE_F64};
   double *data = IBX_ARENA_ARRAY(call->import->arena, (size_t)size, double);
@@ -282,8 +294,8 @@ static void fill_filter(const mel_bank *bank, int64_t i, float *data) {
 
 void ibx_import_op_mel_weight_matrix(ibx_call *call) {
   ibx_dtype dtype = read_dtype(call);
-  mel_bank bank = {.bins = (int64_t)ibx_const_number(call, 0, "num_mel_bins"),
-                   .length = (int64_t)ibx_const_number(call, 1, "dft_length"),
+  mel_bank bank = {.bins = ibx_const_int(call, 0, "num_mel_bins"),
+                   .length = ibx_const_int(call, 1, "dft_length"),
                    .rate = ibx_const_number(call, 2, "sample_rate"),
                    .low = ibx_const_number(call, 3, "lower_edge_hertz"),
                    .high = ibx_const_number(call, 4, "upper_edge_hertz")};

@@ -50,6 +50,7 @@ enum {
 #define DOMAIN_onnx ""
 #define DOMAIN_microsoft "com.microsoft"
 #define DOMAIN_ml "ai.onnx.ml"
+#define DOMAIN_preview "ai.onnx.preview"
 #define DOMAIN_training "ai.onnx.preview.training"
 
 static const ibx_onnx_about abouts[] = {

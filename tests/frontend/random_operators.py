@@ -13,6 +13,9 @@ import warnings
 import numpy as np
 
 OPSET = 22
+# ONNX Runtime crops to other places where a region leaves the tensor or has
+# its extent: there the onnx package's reference judges.
+REFERENCE = ("Resize",)
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
@@ -23,6 +26,7 @@ class Case:
 
     def __init__(self, op, inputs, outputs=1, known=(), opset=OPSET, **attrs):
         self.op, self.inputs, self.outputs = op, inputs, outputs
+        self.reference = op in REFERENCE
         self.known, self.opset = set(known), opset
         self.attrs = {k: v for k, v in attrs.items() if v is not None}
 
@@ -256,6 +260,18 @@ def max_unpool(rng, op):
                 kernel_shape=kernel, strides=kernel)
 
 
+def resize_crop(rng, op):
+    """Regions of interest; the other modes have node tests."""
+    start, size = rng.random(2) * 0.6 - 0.1, rng.random(2) * 0.7 + 0.1
+    roi = np.array([0, 0, *start, 1, 1, *(start + size)], np.float32)
+    sizes = [1, 2, int(rng.integers(1, 8)), int(rng.integers(1, 8))]
+    return Case(op, {"x": floats(rng, 1, 2, 5, 6), "roi": roi, "scales": None,
+                     "sizes": scalar(sizes)}, known=["roi", "sizes"], opset=19,
+                mode=pick(rng, "linear", "nearest", "cubic"),
+                coordinate_transformation_mode="tf_crop_and_resize",
+                extrapolation_value=pick(rng, None, 3.0))
+
+
 # --- recurrent layers --------------------------------------------------------
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -400,6 +416,16 @@ def det(rng, op):
     return Case(op, {"x": x})
 
 
+def top_k(rng, op):
+    shape = [int(rng.integers(1, 6)) for _ in range(int(rng.integers(1, 4)))]
+    axis = int(rng.integers(-len(shape), len(shape)))
+    x = rng.integers(-4, 4, shape).astype(pick(rng, np.float32, np.int32,
+                                               np.int64))
+    count = int(rng.integers(1, shape[axis] + 1))
+    return Case(op, {"x": x, "k": scalar([count])}, outputs=2, known=["k"],
+                axis=axis, largest=pick(rng, 0, 1))
+
+
 def batch_norm(rng, op):
     channels = int(rng.integers(1, 4))
     vectors = {n: floats(rng, channels) for n in ("scale", "bias", "mean")}
@@ -414,7 +440,7 @@ OPERATORS = {
     "CumProd": cum_prod, "Scan": scan, "Loop": loop,
     "CausalConvWithState": causal_conv, "LinearAttention": linear_attention,
     "Attention": attention, "GridSample": grid_sample,
-    "AffineGrid": affine_grid, "Col2Im": col2im,
+    "AffineGrid": affine_grid, "Resize": resize_crop, "Col2Im": col2im,
     "CenterCropPad": center_crop_pad, "RoiAlign": roi_align,
     "DeformConv": deform_conv, "MaxUnpool": max_unpool, "RNN": recurrent,
     "GRU": recurrent, "LSTM": recurrent, "DFT": dft, "STFT": stft,
@@ -423,7 +449,7 @@ OPERATORS = {
     "Acosh": inverse, "Asinh": inverse, "Atanh": inverse,
     "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
     "ReverseSequence": reverse_sequence, "TensorScatter": tensor_scatter,
-    "Det": det, "BatchNormalization": batch_norm,
+    "Det": det, "TopK": top_k, "BatchNormalization": batch_norm,
 }
 
 
@@ -464,11 +490,13 @@ def infer_types(model):
         value.type.tensor_type.ClearField("shape")
 
 
-def expected(model, feeds):
+def expected(model, feeds, reference=False):
     import onnxruntime
     from onnx.reference import ReferenceEvaluator
 
     onnxruntime.set_default_logger_severity(4)
+    if reference:
+        return ReferenceEvaluator(model).run(None, feeds)
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -483,7 +511,7 @@ def write_case(folder, case):
     feeds = {n: v for n, v in case.inputs.items()
              if v is not None and n not in case.known}
     folder.mkdir(parents=True, exist_ok=True)
-    for index, value in enumerate(expected(model, feeds)):
+    for index, value in enumerate(expected(model, feeds, case.reference)):
         np.save(folder / f"output_{index}.npy", np.array(value, order="C"))
     for index, value in enumerate(feeds.values()):
         np.save(folder / f"input_{index}.npy", np.array(value, order="C"))
