@@ -35,8 +35,9 @@ typedef struct ibx_diagnostic {
   const char *domain;    ///< of the operator, "" is ai.onnx
   int64_t version;       ///< opset version in force, 0 where none
   const char *attribute; ///< attribute, input or output at fault
-  const char *input;     ///< of the model, whose value as a constant would help
+  const char *input;     ///< of the model: what would help to know of it
   size_t input_index;    ///< its place among the inputs without initialiser
+  bool wants_shape;      ///< of `input` its shape, else its value
   const char *message;   ///< what is wrong, with the value and the limit
   const char *remedy;    ///< what to do about it
 } ibx_diagnostic;

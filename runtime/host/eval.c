@@ -14,6 +14,8 @@ static ibx_status run_other(const ibx_host_call *call, ibx_error *err) {
   case IBX_TENSOR_gather: return ibx_host_gather(call, err);
   case IBX_TENSOR_cumsum: return ibx_host_cumsum(call, err);
   case IBX_TENSOR_argmax: return ibx_host_argmax(call, err);
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index: return ibx_host_top(call, err);
   case IBX_TENSOR_max_pool:
   case IBX_TENSOR_avg_pool: return ibx_host_pool(call, err);
   case IBX_TENSOR_constant:
@@ -28,7 +30,8 @@ static ibx_status run_other(const ibx_host_call *call, ibx_error *err) {
 static ibx_status run(const ibx_host_call *call, ibx_error *err) {
   switch (ibx_tensor_op_get(call->op)->klass) {
   case IBX_KLASS_UNARY: return ibx_host_unary(call, err);
-  case IBX_KLASS_BINARY: return ibx_host_binary(call, err);
+  case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER: return ibx_host_binary(call, err);
   case IBX_KLASS_COMPARE: return ibx_host_compare(call, err);
   case IBX_KLASS_VIEW: return ibx_host_view(call, err);
   case IBX_KLASS_REDUCE: return ibx_host_reduce(call, err);

@@ -104,6 +104,7 @@ ibx_status ibx_host_view(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_gather(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_reduce(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_argmax(const ibx_host_call *call, ibx_error *err);
+ibx_status ibx_host_top(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_cumsum(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_contract(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_pool(const ibx_host_call *call, ibx_error *err);

@@ -32,6 +32,11 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
+  case IBX_TENSOR_bit_and:
+  case IBX_TENSOR_bit_or:
+  case IBX_TENSOR_bit_xor:
+  case IBX_TENSOR_shift_left:
+  case IBX_TENSOR_shift_right: return INTS;
   case IBX_TENSOR_neg:
   case IBX_TENSOR_abs:
   case IBX_TENSOR_sign:
@@ -63,6 +68,8 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_min:
   case IBX_TENSOR_equal:
   case IBX_TENSOR_argmax:
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index:
   case IBX_TENSOR_reduce_max:
   case IBX_TENSOR_reduce_min:
   case IBX_TENSOR_select:
@@ -283,6 +290,17 @@ static ibx_status infer_reshape(const infer *c) {
                   ibx_type_text(c->out, wanted_text));
 }
 
+static ibx_status infer_bitcast(const infer *c) {
+  ibx_dtype dtype = c->params->dtype;
+  *c->out = c->in[0];
+  c->out->dtype = dtype;
+  bool fits = dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+              ibx_dtype_get(dtype)->bits == ibx_dtype_get(c->in[0].dtype)->bits;
+  if (fits) return IBX_OK;
+  return MISMATCH(c, "bitcast: %s has another width than the dtype wanted",
+                  ibx_dtype_get(c->in[0].dtype)->name);
+}
+
 static ibx_status infer_transpose(const infer *c) {
   const ibx_ints *perm = &c->params->perm;
   bool seen[IBX_MAX_RANK] = {false};
@@ -442,6 +460,24 @@ static ibx_status infer_argmax(const infer *c) {
   drop_dims(c, 1u << c->params->axis, c->params->keepdims != 0);
   c->out->dtype = IBX_DTYPE_I64;
   return IBX_OK;
+}
+
+static ibx_status infer_top(const infer *c) {
+  IBX_TRY(check_axis(c));
+  IBX_TRY(check_flag(c, "largest", c->params->largest));
+  int64_t count = c->params->count, extent = c->in[0].dims[c->params->axis];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "%s: %lld elements of %lld", c->name, (long long)count,
+                    (long long)extent);
+  }
+  *c->out = c->in[0];
+  c->out->dims[c->params->axis] = count;
+  if (c->op == IBX_TENSOR_top) return IBX_OK;
+  c->out->dtype = c->params->dtype;
+  if (c->out->dtype == IBX_DTYPE_I32 || c->out->dtype == IBX_DTYPE_I64) {
+    return IBX_OK;
+  }
+  return MISMATCH(c, "top_index gives i32 or i64");
 }
 
 static ibx_status infer_reduce(const infer *c) {
@@ -660,6 +696,7 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_constant: return infer_constant(c);
   case IBX_TENSOR_select: return infer_select(c);
   case IBX_TENSOR_reshape: return infer_reshape(c);
+  case IBX_TENSOR_bitcast: return infer_bitcast(c);
   case IBX_TENSOR_transpose: return infer_transpose(c);
   case IBX_TENSOR_slice: return infer_slice(c);
   case IBX_TENSOR_broadcast: return infer_broadcast(c);
@@ -668,6 +705,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_gather: return infer_gather(c);
   case IBX_TENSOR_cumsum: return infer_cumsum(c);
   case IBX_TENSOR_argmax: return infer_argmax(c);
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index: return infer_top(c);
   case IBX_TENSOR_matmul: return infer_matmul(c);
   case IBX_TENSOR_conv: return infer_conv(c);
   case IBX_TENSOR_conv_transpose: return infer_conv_transpose(c);
@@ -684,7 +723,8 @@ static ibx_status infer_other(const infer *c) {
 static ibx_status infer_class(const infer *c, ibx_op_klass klass) {
   switch (klass) {
   case IBX_KLASS_UNARY: return infer_unary(c);
-  case IBX_KLASS_BINARY: return infer_binary(c);
+  case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER: return infer_binary(c);
   case IBX_KLASS_COMPARE: return infer_compare(c);
   case IBX_KLASS_REDUCE: return infer_reduce(c);
   case IBX_KLASS_VIEW:

@@ -113,6 +113,7 @@ static void concat(const ibx_host_call *call) {
 
 ibx_status ibx_host_view(const ibx_host_call *call, ibx_error *err) {
   switch (call->op) {
+  case IBX_TENSOR_bitcast:
   case IBX_TENSOR_reshape: reshape(call); return IBX_OK;
   case IBX_TENSOR_transpose: transpose(call); return IBX_OK;
   case IBX_TENSOR_slice: slice(call); return IBX_OK;

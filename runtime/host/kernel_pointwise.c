@@ -257,15 +257,16 @@ static int64_t divide(int64_t a, int64_t b, bool is_u64) {
   return b == -1 ? wrap_neg(a) : a / b;
 }
 
+// As there is no multiple of 0 to take away, a stays.
 static int64_t remainder_of(int64_t a, int64_t b, bool is_u64) {
-  if (b == 0) return 0;
+  if (b == 0) return a;
   if (is_u64) return (int64_t)((uint64_t)a % (uint64_t)b);
   return b == -1 ? 0 : a % b;
 }
 
 static int64_t floor_remainder(int64_t a, int64_t b, bool is_u64) {
   int64_t rest = remainder_of(a, b, is_u64);
-  if (is_u64 || rest == 0 || (rest < 0) == (b < 0)) return rest;
+  if (is_u64 || rest == 0 || b == 0 || (rest < 0) == (b < 0)) return rest;
   return rest + b;
 }
 
@@ -288,8 +289,21 @@ static bool is_less(int64_t a, int64_t b, bool is_u64) {
   return is_u64 ? (uint64_t)a < (uint64_t)b : a < b;
 }
 
-static void binary_int(ibx_tensor_op op, bool is_u64, const int64_t *a,
+// Both as bits of the type's width.
+static uint64_t width_mask(ibx_dtype dtype) {
+  return UINT64_MAX >> (64 - 8 * (unsigned)ibx_dtype_bytes(dtype));
+}
+
+static int64_t shift(ibx_dtype dtype, int64_t a, int64_t b, bool is_left) {
+  uint64_t bits = (uint64_t)a & width_mask(dtype);
+  uint64_t by = (uint64_t)b & width_mask(dtype);
+  if (by >= 8 * ibx_dtype_bytes(dtype)) return 0;
+  return (int64_t)(is_left ? bits << by : bits >> by);
+}
+
+static void binary_int(ibx_tensor_op op, ibx_dtype dtype, const int64_t *a,
                        const int64_t *b, int64_t *y, size_t count) {
+  bool is_u64 = dtype == IBX_DTYPE_U64;
   switch (op) {
   case IBX_TENSOR_add: EACH(wrap_add(a[i], b[i]));
   case IBX_TENSOR_sub: EACH(wrap_add(a[i], wrap_neg(b[i])));
@@ -300,9 +314,14 @@ static void binary_int(ibx_tensor_op op, bool is_u64, const int64_t *a,
   case IBX_TENSOR_pow: EACH(power(a[i], b[i], is_u64));
   case IBX_TENSOR_max: EACH(is_less(a[i], b[i], is_u64) ? b[i] : a[i]);
   case IBX_TENSOR_min: EACH(is_less(b[i], a[i], is_u64) ? b[i] : a[i]);
-  case IBX_TENSOR_and: EACH(a[i] & b[i]);
-  case IBX_TENSOR_or: EACH(a[i] | b[i]);
-  case IBX_TENSOR_xor: EACH(a[i] ^ b[i]);
+  case IBX_TENSOR_and:
+  case IBX_TENSOR_bit_and: EACH(a[i] & b[i]);
+  case IBX_TENSOR_or:
+  case IBX_TENSOR_bit_or: EACH(a[i] | b[i]);
+  case IBX_TENSOR_xor:
+  case IBX_TENSOR_bit_xor: EACH(a[i] ^ b[i]);
+  case IBX_TENSOR_shift_left: EACH(shift(dtype, a[i], b[i], true));
+  case IBX_TENSOR_shift_right: EACH(shift(dtype, a[i], b[i], false));
   default: return;
   }
 }
@@ -323,7 +342,7 @@ static void binary_block(const ibx_host_call *call, size_t first,
     int64_t x[2][IBX_HOST_BLOCK], y[IBX_HOST_BLOCK];
     ibx_host_load_int(dtype, a, x[0], count);
     ibx_host_load_int(dtype, b, x[1], count);
-    binary_int(call->op, dtype == IBX_DTYPE_U64, x[0], x[1], y, count);
+    binary_int(call->op, dtype, x[0], x[1], y, count);
     ibx_host_store_int(dtype, y, out, count);
   }
 }

@@ -2,9 +2,9 @@
 //
 // Runs one case of the ONNX backend layout. Comes in: its folder. Goes out:
 // pass, fail or refused, with the first reason. Data sets are numbered from 0
-// without gaps, and so are the files in them, in the order of the graph. An
-// input that must be known when the model compiles (axes, pads, a shape) is
-// compiled in with the value that the data set gives it.
+// without gaps, and so are the files in them, in the order of the graph. Where
+// the model leaves open what the compiler must know of an input, its shape or
+// its value (axes, pads), the data set tells, and the program is made for it.
 
 #include "driver/backend.h"
 
@@ -19,20 +19,21 @@
 
 enum { PATH_CHARS = 4096 };
 
-/// An input that is compiled in.
-typedef struct constant {
+/// An input of which the program is made for the shape or the value.
+typedef struct known_input {
   char *name;   ///< owned
   size_t place; ///< among the inputs of the model
+  bool is_shape;
   ibx_array array;
-} constant;
+} known_input;
 
 typedef struct test_case {
   const char *folder;
   const ibx_tolerance *tolerance;
   size_t set; ///< number of the data set
-  constant *constants;
-  size_t constant_count;
-  constant wanted; ///< the first that a compilation asked for; no name: none
+  known_input *known;
+  size_t known_count;
+  known_input wanted; ///< the first that a compilation asked for, or no name
   ibx_case *out;
 } test_case;
 
@@ -130,8 +131,8 @@ static size_t place_of(const test_case *c, size_t index) {
   size_t place = 0;
   for (;; place++) {
     bool is_constant = false;
-    for (size_t i = 0; i < c->constant_count; i++) {
-      is_constant |= c->constants[i].place == place;
+    for (size_t i = 0; i < c->known_count; i++) {
+      is_constant |= !c->known[i].is_shape && c->known[i].place == place;
     }
     if (!is_constant && index-- == 0) return place;
   }
@@ -214,71 +215,104 @@ static void on_diagnostic(void *user, const ibx_diagnostic *d) {
   ibx_case *out = c->out;
   if (d->severity != IBX_SEVERITY_ERROR) return;
   if (d->input[0] != 0 && !c->wanted.name) {
-    c->wanted = (constant){.name = strdup(d->input), .place = d->input_index};
+    c->wanted = (known_input){.name = strdup(d->input),
+                              .place = d->input_index,
+                              .is_shape = d->wants_shape};
   }
   if (out->reason[0] != 0) return;
   snprintf(out->reason, sizeof out->reason, "%s: %.60s (%.40s): %.160s",
            d->code, d->node, d->op, d->message);
 }
 
-// Takes the value of the wanted input from the data set. False when there is
-// none, or no memory for it.
-static bool add_constant(test_case *c) {
+// Reads the wanted input from the data set. False when there is none, or no
+// memory for it.
+static bool add_known(test_case *c) {
   ibx_error err = {0};
-  size_t count = c->constant_count;
-  constant *grown = realloc(c->constants, (count + 1) * sizeof *grown);
-  if (grown) c->constants = grown;
+  size_t count = c->known_count;
+  known_input *grown = realloc(c->known, (count + 1) * sizeof *grown);
+  if (grown) c->known = grown;
   if (!grown || !c->wanted.name ||
       read_array(c, "input", c->wanted.place, &c->wanted.array, &err) !=
           IBX_OK) {
     return false;
   }
-  c->constants[c->constant_count++] = c->wanted;
-  c->wanted = (constant){0};
+  c->known[c->known_count++] = c->wanted;
+  c->wanted = (known_input){0};
+  return true;
+}
+
+static void forget_wanted(test_case *c) {
+  free(c->wanted.name);
+  c->wanted = (known_input){0};
+}
+
+/// What the command knows of inputs, and behind it what this case does.
+typedef struct knowledge {
+  ibx_input_value *values;
+  ibx_input_shape *shapes;
+} knowledge;
+
+static bool knowledge_init(knowledge *k, const test_case *c,
+                           ibx_compile_options *options) {
+  size_t values = options->input_value_count;
+  size_t shapes = options->input_shape_count;
+  k->values = calloc(values + c->known_count + 1, sizeof *k->values);
+  k->shapes = calloc(shapes + c->known_count + 1, sizeof *k->shapes);
+  if (!k->values || !k->shapes) return false;
+  for (size_t i = 0; i < values; i++)
+    k->values[i] = options->input_values[i];
+  for (size_t i = 0; i < shapes; i++)
+    k->shapes[i] = options->input_shapes[i];
+  for (size_t i = 0; i < c->known_count; i++) {
+    const known_input *in = &c->known[i];
+    if (in->is_shape) {
+      ibx_input_shape *shape = &k->shapes[shapes++];
+      *shape = (ibx_input_shape){.name = in->name, .rank = in->array.rank};
+      memcpy(shape->shape, in->array.shape, sizeof shape->shape);
+    } else {
+      k->values[values++] = ibx_input_value_of(in->name, &in->array);
+    }
+  }
+  options->input_values = k->values;
+  options->input_shapes = k->shapes;
+  options->input_value_count = values;
+  options->input_shape_count = shapes;
   return true;
 }
 
 static ibx_status compile_once(test_case *c, const ibx_compile_request *request,
                                ibx_loaded *out, ibx_error *err) {
   char path[PATH_CHARS];
-  size_t given = request->options.input_value_count;
-  ibx_input_value *values =
-      malloc((given + c->constant_count + 1) * sizeof *values);
-  if (!values) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
-  if (given > 0) memcpy(values, request->input_values, given * sizeof *values);
-  for (size_t i = 0; i < c->constant_count; i++) {
-    values[given + i] =
-        ibx_input_value_of(c->constants[i].name, &c->constants[i].array);
-  }
   ibx_compile_request quiet = *request;
-  quiet.options.input_values = values;
-  quiet.options.input_value_count = given + c->constant_count;
   quiet.options.on_diagnostic = on_diagnostic;
   quiet.options.user = c;
   c->out->reason[0] = 0;
-  free(c->wanted.name);
-  c->wanted = (constant){0};
+  forget_wanted(c);
   snprintf(path, sizeof path, "%s/model.onnx", c->folder);
-  ibx_status status = ibx_driver_load_or_compile(path, &quiet, out, err);
-  free(values);
+  knowledge k;
+  ibx_status status = knowledge_init(&k, c, &quiet.options)
+                          ? ibx_driver_load_or_compile(path, &quiet, out, err)
+                          : IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  free(k.values);
+  free(k.shapes);
   return status;
 }
 
-// Compiles with as few constants as do. Each round finds one more of them.
+// Compiles knowing as little of the inputs as does. Each round finds one more.
 static ibx_status compile(test_case *c, const ibx_compile_request *request,
                           ibx_loaded *out, ibx_error *err) {
   for (;;) {
     ibx_status status = compile_once(c, request, out, err);
-    if (status == IBX_OK || !add_constant(c)) return status;
+    if (status == IBX_OK || !add_known(c)) return status;
   }
 }
 
-// The constants again, from another data set.
-static ibx_status reload_constants(test_case *c, ibx_error *err) {
-  for (size_t i = 0; i < c->constant_count; i++) {
-    constant *known = &c->constants[i];
-    ibx_array_fini(&known->array);
-    IBX_TRY(read_array(c, "input", known->place, &known->array, err));
+// The same inputs again, from another data set.
+static ibx_status reload_known(test_case *c, ibx_error *err) {
+  for (size_t i = 0; i < c->known_count; i++) {
+    known_input *k = &c->known[i];
+    ibx_array_fini(&k->array);
+    IBX_TRY(read_array(c, "input", k->place, &k->array, err));
   }
   return IBX_OK;
 }
@@ -307,9 +341,9 @@ static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
     status = run_program(c, loaded.program, err);
     c->set++;
     if (status != IBX_OK || !has_set(c)) break;
-    if (c->constant_count == 0) continue;
+    if (c->known_count == 0) continue;
     ibx_loaded_fini(&loaded);
-    status = reload_constants(c, err);
+    status = reload_known(c, err);
     if (status == IBX_OK) status = compile(c, request, &loaded, err);
   }
   if (status != IBX_OK) c->out->result = IBX_CASE_FAIL;
@@ -318,20 +352,21 @@ static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
 }
 
 static void test_case_fini(test_case *c) {
-  for (size_t i = 0; i < c->constant_count; i++) {
-    free(c->constants[i].name);
-    ibx_array_fini(&c->constants[i].array);
+  for (size_t i = 0; i < c->known_count; i++) {
+    free(c->known[i].name);
+    ibx_array_fini(&c->known[i].array);
   }
-  free(c->constants);
-  free(c->wanted.name);
+  free(c->known);
+  forget_wanted(c);
 }
 
-// "axes, shape": what was compiled in.
+// "axes, pads": the values that were compiled in.
 static void name_constants(const test_case *c) {
   size_t len = 0, size = sizeof c->out->constants;
-  for (size_t i = 0; i < c->constant_count && len < size; i++) {
+  for (size_t i = 0; i < c->known_count && len < size; i++) {
+    if (c->known[i].is_shape) continue;
     len += (size_t)snprintf(c->out->constants + len, size - len, "%s%.60s",
-                            i == 0 ? "" : ", ", c->constants[i].name);
+                            len == 0 ? "" : ", ", c->known[i].name);
   }
 }
 

@@ -116,8 +116,9 @@ static void report_no_row(ibx_call *call) {
   } else if (newest) {
     ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL,
                   "convert the model to a newer opset",
-                  "%s is not in version %" PRId64 " of %s", call->at.op,
-                  call->version, domain);
+                  "%s is not in version %" PRId64 " of %s, or has a form there "
+                  "that opset 6 replaced",
+                  call->at.op, call->version, domain);
   } else {
     ibx_call_fail(call, IBX_DIAG_UNKNOWN_OP, NULL,
                   "correct its name or domain, add it as a function of the "

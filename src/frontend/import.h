@@ -161,6 +161,9 @@ bool ibx_call_expect_room(ibx_call *call, int64_t elements);
 bool ibx_has_in(const ibx_call *call, size_t index);
 /// The input, or IBX_NO_VALUE.
 ibx_val ibx_in(const ibx_call *call, size_t index);
+/// Input 1 of an operator that broadcasts. Before opset 7 attributes say how:
+/// `broadcast`, and `axis`, the dimension of input 0 where it begins.
+ibx_val ibx_second_in(ibx_call *call);
 /// Whether output `index` has a name.
 bool ibx_wants_out(const ibx_call *call, size_t index);
 /// Stores output `index`, if it has a name.

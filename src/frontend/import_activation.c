@@ -109,7 +109,11 @@ void ibx_import_op_prelu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
-  ibx_val scaled = ibx_emit_binary(call, IBX_TENSOR_mul, x, ibx_in(call, 1));
+  ibx_val slope = ibx_in(call, 1);
+  bool is_per_channel = call->version < 7 && ibx_rank(call, slope) == 1 &&
+                        ibx_dim(call, slope, 0) > 1;
+  if (is_per_channel) slope = ibx_emit_along(call, slope, 1, ibx_rank(call, x));
+  ibx_val scaled = ibx_emit_binary(call, IBX_TENSOR_mul, x, slope);
   ibx_out(call, 0, ibx_emit_select(call, below, scaled, x));
 }
 

@@ -97,6 +97,21 @@ ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape) {
   return ibx_emit_op(call, IBX_TENSOR_broadcast, &params, &x, 1);
 }
 
+ibx_val ibx_second_in(ibx_call *call) {
+  ibx_val second = ibx_in(call, 1);
+  if (call->version > 6) return second;
+  bool broadcasts = ibx_attr_int(call, "broadcast", 0) != 0;
+  int64_t rank = ibx_rank(call, ibx_in(call, 0));
+  ibx_ints shape = ibx_shape_of(call, second);
+  int64_t axis = ibx_attr_int(call, "axis", rank - (int64_t)shape.len);
+  if (axis < 0) axis += rank;
+  if (!broadcasts || axis < 0 || axis + (int64_t)shape.len > rank)
+    return second;
+  while (axis + (int64_t)shape.len < rank)
+    shape.at[shape.len++] = 1;
+  return ibx_emit_reshape(call, second, shape);
+}
+
 ibx_val ibx_emit_binary(ibx_call *call, ibx_tensor_op op, ibx_val a,
                         ibx_val b) {
   ibx_ints shape =

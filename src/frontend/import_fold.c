@@ -147,9 +147,9 @@ static bool is_known_node(const ibx_import *import, const ibx_node *node) {
   return node->operand_count != 0;
 }
 
-// A reshape of a constant is the same data under another type, of any size.
+// Reshaped or as other dtype a constant is the same data, of any size.
 static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
-  return node->op == IBX_TENSOR_reshape &&
+  return (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_bitcast) &&
          ibx_graph_constant(&import->graph, node->operand[0]);
 }
 
@@ -192,6 +192,9 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
     ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",
                   "the result has more bytes than can be counted");
     return node->operand[0];
+  }
+  if (ibx_elements(&import->graph.values[value].type) == 0) {
+    return ibx_emit_constant(call, import->graph.values[value].type, "");
   }
   if (!is_known_node(import, node)) return value;
   import->known[value] = true;

@@ -48,6 +48,7 @@ void ibx_import_op_gemm(ibx_call *call) {
   double beta = (double)ibx_attr_float(call, "beta", 1.0f);
   bool turn_a = ibx_attr_int(call, "transA", 0) != 0;
   bool turn_b = ibx_attr_int(call, "transB", 0) != 0;
+  if (call->version < 7) ibx_attr_ignore(call, "broadcast");
   if (!ibx_call_expect(call, fits, "A", "Gemm needs two matrices")) return;
   if (turn_a) a = ibx_emit_swap(call, a, 0, 1);
   if (turn_b) b = ibx_emit_swap(call, b, 0, 1);

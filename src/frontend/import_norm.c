@@ -64,6 +64,9 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   float epsilon = read_epsilon(call, 1e-5f);
   ibx_attr_ignore(call, "momentum");
+  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
+    ibx_call_refuse(call, "is_test", "is_test = 0");
+  }
   bool trains =
       call->version >= 14 && ibx_attr_int(call, "training_mode", 0) != 0;
   if (ibx_attr_int(call, "spatial", 1) == 0) {

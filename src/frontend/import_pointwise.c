@@ -4,7 +4,9 @@
 // elementwise tensor operations on operands that were broadcast to one shape.
 
 #include "frontend/import.h"
+
 #include "frontend/import_ops.h"
+#include <string.h>
 
 #include <math.h>
 
@@ -19,7 +21,7 @@
   void ibx_import_op_##name(ibx_call *call) {                                  \
     ibx_out(call, 0,                                                           \
             ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0),          \
-                            ibx_in(call, 1)));                                 \
+                            ibx_second_in(call)));                             \
   }
 
 UNARY(neg)
@@ -43,6 +45,7 @@ UNARY(mish)
 UNARY(not)
 UNARY(is_nan)
 
+BINARY(add)
 BINARY(sub)
 BINARY(mul)
 BINARY(div)
@@ -52,19 +55,63 @@ BINARY(xor)
 BINARY(equal)
 BINARY(less)
 BINARY(less_equal)
+BINARY(bit_and)
+BINARY(bit_or)
+BINARY(bit_xor)
 
-void ibx_import_op_add(ibx_call *call) {
-  ibx_out(
-      call, 0,
-      ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0), ibx_in(call, 1)));
+// --- bits --------------------------------------------------------------------
+
+void ibx_import_op_bit_not(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  // All bits are -1, or the largest number there is.
+  bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
+  unsigned width = 8 * (unsigned)ibx_dtype_bytes(dtype);
+  uint64_t all = is_signed ? UINT64_MAX : UINT64_MAX >> (64 - width);
+  ibx_ints scalar = {0};
+  ibx_val ones = ibx_emit_longs(call, scalar, (const int64_t[]){(int64_t)all});
+  ones = ibx_emit_cast(call, ones, dtype);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones));
+}
+
+// The bits of a negative number are those of a positive one, all turned: the
+// zeros that come in become copies of the sign.
+static ibx_val emit_signed_shift(ibx_call *call, ibx_val x, ibx_val by) {
+  ibx_val zero = ibx_emit_like(call, x, 0);
+  ibx_val is_negative = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
+  ibx_val sign =
+      ibx_emit_select(call, is_negative, ibx_emit_like(call, x, -1), zero);
+  ibx_val bits = ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, sign);
+  bits = ibx_emit_binary(call, IBX_TENSOR_shift_right, bits, by);
+  return ibx_emit_binary(call, IBX_TENSOR_bit_xor, bits, sign);
+}
+
+void ibx_import_op_bit_shift(ibx_call *call) {
+  const char *direction = ibx_attr_text(call, "direction", "");
+  bool is_left = strcmp(direction, "LEFT") == 0;
+  if (!is_left && strcmp(direction, "RIGHT") != 0) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "direction",
+                  "set the attribute to LEFT or RIGHT",
+                  "the direction is '%s', neither LEFT nor RIGHT", direction);
+    return;
+  }
+  ibx_val x = ibx_in(call, 0), by = ibx_in(call, 1);
+  ibx_dtype_kind kind = ibx_dtype_get(ibx_dtype_of(call, x))->kind;
+  if (is_left) {
+    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_shift_left, x, by));
+  } else if (kind == IBX_DTYPE_KIND_UINT) {
+    ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_shift_right, x, by));
+  } else {
+    ibx_out(call, 0, emit_signed_shift(call, x, by));
+  }
 }
 
 // --- comparisons the other way round -----------------------------------------
 
 void ibx_import_op_greater(ibx_call *call) {
-  ibx_out(
-      call, 0,
-      ibx_emit_binary(call, IBX_TENSOR_less, ibx_in(call, 1), ibx_in(call, 0)));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_less, ibx_second_in(call),
+                          ibx_in(call, 0)));
 }
 
 void ibx_import_op_greater_equal(ibx_call *call) {
@@ -131,7 +178,7 @@ static bool simple_power(ibx_call *call, ibx_val x, double exponent,
 }
 
 void ibx_import_op_pow(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1), result;
+  ibx_val x = ibx_in(call, 0), y = ibx_second_in(call), result;
   ibx_dtype dtype = ibx_dtype_of(call, x);
   ibx_ints shape =
       ibx_broadcast_shape(call, ibx_shape_of(call, x), ibx_shape_of(call, y));
@@ -255,7 +302,8 @@ static void cast_to(ibx_call *call, ibx_dtype dtype) {
   ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
-void ibx_import_op_cast(ibx_call *call) {
+// The dtype of the attribute `to`; NONE after a failure.
+static ibx_dtype wanted_dtype(ibx_call *call) {
   int64_t to = ibx_attr_int(call, "to", 0);
   ibx_dtype dtype =
       to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to) : IBX_DTYPE_NONE;
@@ -264,9 +312,25 @@ void ibx_import_op_cast(ibx_call *call) {
                   "cast to a type that `imbrex ops` lists",
                   "a cast to ONNX data type %lld is not imported",
                   (long long)to);
+  }
+  return dtype;
+}
+
+void ibx_import_op_cast(ibx_call *call) {
+  ibx_dtype dtype = wanted_dtype(call);
+  if (dtype != IBX_DTYPE_NONE) cast_to(call, dtype);
+}
+
+void ibx_import_op_bit_cast(ibx_call *call) {
+  ibx_params params = {.dtype = wanted_dtype(call)};
+  ibx_val x = ibx_in(call, 0);
+  if (call->failed) return;
+  bool fits =
+      ibx_dtype_bytes(params.dtype) == ibx_dtype_bytes(ibx_dtype_of(call, x));
+  if (!ibx_call_expect(call, fits, "to", "has another width than the input")) {
     return;
   }
-  cast_to(call, dtype);
+  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_bitcast, &params, &x, 1));
 }
 
 void ibx_import_op_cast_like(ibx_call *call) {
@@ -287,6 +351,9 @@ static bool drops(ibx_call *call) {
 
 void ibx_import_op_dropout(ibx_call *call) {
   ibx_attr_ignore(call, "ratio seed");
+  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
+    ibx_call_refuse(call, "is_test", "is_test = 0");
+  }
   if (drops(call)) {
     ibx_call_refuse(call, "training_mode",
                     "training_mode = 1, which drops at random");

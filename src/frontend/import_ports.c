@@ -3,8 +3,8 @@
 // Inputs and outputs of the model. Comes in: what ONNX declares, and the user's
 // shapes, dimensions and values. Goes out: values of the graph for the inputs,
 // ports for both but the inputs that the user gave a value, which are constants.
-// Holds afterwards: every extent of a port is a positive number; each one that is
-// not known was reported with the option that gives it.
+// Holds afterwards: every extent of a port is known; each one that is not was
+// reported with the option that gives it.
 
 #include "frontend/import.h"
 
@@ -47,6 +47,7 @@ typedef struct port {
   const char *name;
   const Onnx__TensorShapeProto *declared; // NULL: no shape at all
   const ibx_input_shape *given;           // NULL: none
+  size_t place;                           // of an input, see ibx_diagnostic
   ibx_type type;
 } port;
 
@@ -65,6 +66,9 @@ static void report_symbolic(const port *p, size_t index, const char *symbol) {
   }
   ibx_diag_at at = at_port(p, "input");
   at.attribute = symbol;
+  at.input = p->name;
+  at.input_index = p->place;
+  at.wants_shape = true;
   ibx_diag_add(p->import->sink, IBX_DIAG_SYMBOLIC_DIM, at, remedy,
                "dimension %zu%s%s%s is not fixed", index,
                symbol[0] != 0 ? " ('" : "", symbol, symbol[0] != 0 ? "')" : "");
@@ -133,7 +137,7 @@ static bool resolve_shape(port *p) {
 static bool check_extents(const port *p) {
   int64_t bytes = 0;
   for (uint8_t i = 0; i < p->type.rank; i++) {
-    if (p->type.dims[i] > 0) continue;
+    if (p->type.dims[i] >= 0) continue;
     ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE, at_port(p, "input"),
                  "correct the shape in the model",
                  "dimension %u has extent %" PRId64, i, p->type.dims[i]);
@@ -165,6 +169,15 @@ static bool read_dtype(port *p, const Onnx__TypeProto *type, const char *kind) {
                "use an element type that `imbrex ops` lists",
                "the %s has ONNX element type %d", kind, tensor->elem_type);
   return false;
+}
+
+// What has no elements is known: a constant, so that no pass meets it.
+static ibx_val import_empty(ibx_import *import, const port *p) {
+  const char *name = ibx_arena_text(import->arena, p->name, strlen(p->name));
+  uint32_t source =
+      ibx_tables_add_source(import->tables, import->arena, name, "Constant");
+  ibx_weight weight = {.type = p->type, .data = "", .name = name};
+  return ibx_import_constant(import, weight, source);
 }
 
 // An input whose value the user gave is a constant of that value.
@@ -199,7 +212,8 @@ static ibx_binding import_value(ibx_import *import,
 static ibx_binding import_input(ibx_import *import,
                                 const Onnx__ValueInfoProto *info,
                                 size_t place) {
-  port p = {.import = import, .name = ibx_onnx_text(info->name)};
+  port p = {
+      .import = import, .name = ibx_onnx_text(info->name), .place = place};
   ibx_binding failed = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
   const ibx_input_value *value = find_value(import->options, p.name);
   if (value) return import_value(import, info, value);
@@ -217,7 +231,9 @@ static ibx_binding import_input(ibx_import *import,
                  .type = p.type,
                  .state = -1};
   import->input_places[index] = place;
-  return (ibx_binding){.name = p.name, .value = input};
+  bool is_empty = ibx_elements(&p.type) == 0;
+  return (ibx_binding){.name = p.name,
+                       .value = is_empty ? import_empty(import, &p) : input};
 }
 
 // What has no name can be neither given nor asked for.

@@ -375,6 +375,7 @@ static bool read_recurrent(ibx_call *call, recurrent *r) {
     r->batch_first = ibx_attr_int(call, "layout", 0) != 0;
   }
   int64_t hidden = ibx_attr_int(call, "hidden_size", r->hidden);
+  if (call->version < 7) ibx_attr_ignore(call, "output_sequence");
   bool fits = shape.len == 3 && hidden == r->hidden && hidden >= 1 &&
               hidden <= INT32_MAX;
   if (!read_direction(call, r) ||

@@ -173,6 +173,34 @@ static ibx_val arg_max(ibx_call *call, ibx_val x) {
                          ibx_emit_longs(call, (ibx_ints){0}, &end), index);
 }
 
+// The opset has k as attribute, later as input.
+static void top(ibx_call *call, int64_t k) {
+  ibx_val x = ibx_in(call, 0);
+  int64_t axis =
+      ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
+  ibx_params params = {.axis = axis,
+                       .count = k,
+                       .largest = ibx_attr_int(call, "largest", 1) != 0,
+                       .dtype = IBX_DTYPE_I64};
+  ibx_attr_ignore(call, "sorted");
+  if (call->failed ||
+      !ibx_call_expect(call, k >= 0 && k <= ibx_dim(call, x, axis), "k",
+                       "is not a number of elements of the axis")) {
+    return;
+  }
+  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_top, &params, &x, 1));
+  if (!ibx_wants_out(call, 1)) return;
+  ibx_out(call, 1, ibx_emit_op(call, IBX_TENSOR_top_index, &params, &x, 1));
+}
+
+void ibx_import_op_top_k_1(ibx_call *call) {
+  top(call, ibx_attr_int(call, "k", -1));
+}
+
+void ibx_import_op_top_k(ibx_call *call) {
+  top(call, (int64_t)ibx_const_number(call, 1, "K"));
+}
+
 void ibx_import_op_arg_max(ibx_call *call) {
   ibx_out(call, 0, arg_max(call, ibx_in(call, 0)));
 }

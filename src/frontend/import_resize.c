@@ -336,6 +336,24 @@ void ibx_import_op_upsample_7(ibx_call *call) {
   resize_axes(call, &r, axes);
 }
 
+void ibx_import_op_upsample_1(ibx_call *call) {
+  resize r = {0};
+  resize_axis axes[IBX_MAX_RANK];
+  double height = (double)ibx_attr_float(call, "height_scale", 0);
+  double width = (double)ibx_attr_float(call, "width_scale", 0);
+  bool fits = ibx_rank(call, ibx_in(call, 0)) == 4;
+  if (!read_modes(call, &r, true)) return;
+  if (!ibx_call_expect(call, fits, "X", "needs 4 dimensions") ||
+      !ibx_call_expect(call, height >= 1 && width >= 1, "height_scale",
+                       "scales must be at least 1")) {
+    return;
+  }
+  init_axes(call, axes);
+  set_scale(&axes[2], height);
+  set_scale(&axes[3], width);
+  resize_axes(call, &r, axes);
+}
+
 // Upsample 9 and Resize 10: scales are an input.
 void ibx_import_op_resize_10(ibx_call *call) {
   resize r = {0};

@@ -16,6 +16,7 @@ enum {
   FLOAT8 = BIT(F8E4M3FN) | BIT(F8E5M2),
   INTS = BIT(I8) | BIT(U8) | BIT(I16) | BIT(U16) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
+  UNSIGNED = BIT(U8) | BIT(U16) | BIT(U32) | BIT(U64),
   SIGNED = BIT(I8) | BIT(I16) | BIT(I32) | BIT(I64) | FLOATS,
   INT8 = BIT(I8) | BIT(U8),
   SHAPE_INTS = BIT(I32) | BIT(I64),
@@ -32,6 +33,7 @@ enum {
 
 #define NAMES_FLOAT32 "f32"
 #define NAMES_FLOATS "f32, bf16, f16, f64"
+#define NAMES_UNSIGNED "unsigned integer types"
 #define NAMES_SIGNED "floating and signed integer types"
 #define NAMES_INT8 "i8, u8"
 #define NAMES_SHAPE_INTS "i32, i64"

@@ -37,7 +37,7 @@ const ibx_onnx_op *ibx_onnx_op_find(const char *domain, const char *name,
                                     int64_t version);
 
 /// Oldest and newest opset of ai.onnx that is read.
-enum { IBX_OPSET_OLDEST = 7, IBX_OPSET_NEWEST = 28 };
+enum { IBX_OPSET_OLDEST = 1, IBX_OPSET_NEWEST = 28 };
 
 /// "ai.onnx" for "", else the domain.
 const char *ibx_onnx_domain_name(const char *domain);

@@ -74,6 +74,7 @@ static void add_work(const ibx_graph *graph, const ibx_node *node, work *sum) {
     *(is_function(node->op) ? &sum->function : &sum->any) += out;
     break;
   case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER:
   case IBX_KLASS_COMPARE: sum->any += out; break;
   case IBX_KLASS_COMPOSITE:
     sum->any += out;

@@ -6,6 +6,8 @@
 //   after    i32; plain norms, then mul and add; the cast type
 //   before   gather along any dimension; reductions of all dimensions
 //   after    along the first one, between transposes; of one after the others
+//   before   argmax
+//   after    the least of the positions where x is its largest element
 //
 // Needs:    static shapes.
 // Provides: no value is 64 bits wide; every float value has its final dtype.
@@ -164,6 +166,64 @@ static void legalise_gather(ibx_rewrite *rewrite, const ibx_node *node) {
       ibx_rewrite_add(rewrite, IBX_TENSOR_transpose, &back, &value, 1);
 }
 
+// 0, 1, .. along one dimension of a tensor of that rank.
+static uint32_t positions(ibx_rewrite *rewrite, uint8_t rank, uint8_t axis,
+                          int64_t extent) {
+  int32_t *data = IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)extent, int32_t);
+  for (int64_t i = 0; i < extent; i++)
+    data[i] = (int32_t)i;
+  ibx_weight weight = {.type = {.rank = rank, .dtype = IBX_DTYPE_I32},
+                       .data = data,
+                       .name = "positions"};
+  ibx_params params = {.shape = {.len = rank}, .dtype = IBX_DTYPE_I32};
+  for (uint8_t d = 0; d < rank; d++) {
+    weight.type.dims[d] = d == axis ? extent : 1;
+    params.shape.at[d] = weight.type.dims[d];
+  }
+  params.weight =
+      ibx_tables_add_weight(rewrite->graph.tables, rewrite->ctx->arena, weight);
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_constant, &params, NULL, 0);
+}
+
+static ibx_ints extents_of(const ibx_type *type) {
+  ibx_ints shape = {.len = type->rank};
+  for (uint8_t d = 0; d < type->rank; d++)
+    shape.at[d] = type->dims[d];
+  return shape;
+}
+
+// The least position of an element that is the largest; beside the others stands
+// the last position, which is that of the largest where no earlier one is.
+static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t x = rewrite->map[node->operand[0]];
+  const ibx_type type = rewrite->graph.values[x].type;
+  uint8_t axis = (uint8_t)node->params.axis;
+  int64_t extent = type.dims[axis];
+  ibx_params along = {.axes = {.at = {axis}, .len = 1}, .keepdims = 1};
+  ibx_params full = {.shape = extents_of(&type)};
+  uint32_t most =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_max, &along, &x, 1);
+  uint32_t compared[] = {
+      x, ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &most, 1)};
+  uint32_t here = positions(rewrite, type.rank, axis, extent);
+  ibx_params one = {.starts = {.len = type.rank}, .steps = {.len = type.rank}};
+  one.shape = extents_of(&rewrite->graph.values[here].type);
+  for (uint8_t d = 0; d < type.rank; d++)
+    one.steps.at[d] = 1;
+  one.starts.at[axis] = extent - 1;
+  one.shape.at[axis] = 1;
+  uint32_t last = ibx_rewrite_add(rewrite, IBX_TENSOR_slice, &one, &here, 1);
+  uint32_t chosen[] = {
+      ibx_rewrite_add(rewrite, IBX_TENSOR_equal, &(ibx_params){0}, compared, 2),
+      ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &here, 1),
+      ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &last, 1)};
+  uint32_t position =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_select, &(ibx_params){0}, chosen, 3);
+  along.keepdims = node->params.keepdims;
+  rewrite->map[node->result] =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_min, &along, &position, 1);
+}
+
 enum { ONE_PARTITION = 1024 };
 
 // The dimension that stays on the partitions while all others are reduced:
@@ -217,13 +277,16 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       legalise_norm(&rewrite, &node);
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);
+    } else if (node.op == IBX_TENSOR_argmax) {
+      legalise_argmax(&rewrite, &node);
     } else if (node.op == IBX_TENSOR_gather && node.params.axis != 0) {
       legalise_gather(&rewrite, &node);
     } else if (klass == IBX_KLASS_REDUCE &&
                legalise_reduction(&rewrite, &node)) {
       continue;
     } else {
-      if (node.op == IBX_TENSOR_cast) {
+      if (node.op == IBX_TENSOR_cast || node.op == IBX_TENSOR_bitcast ||
+          node.op == IBX_TENSOR_top_index) {
         node.params.dtype = legal_dtype(ctx, node.params.dtype);
       }
       ibx_rewrite_copy(&rewrite, &node);

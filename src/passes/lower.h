@@ -205,9 +205,10 @@ void ibx_lower_product(ibx_lower *lower, const ibx_view *stationary,
                        bool first, bool last);
 
 /// Lists the parts in which dimension `sdim` of one view and `mdim` of another
-/// (the contracted one) lie on the same partitions. Returns their number, 0 when
-/// they do not.
-size_t ibx_lower_contractions(const ibx_view *stationary, uint8_t sdim,
+/// (the contracted one) lie on the same partitions, which are legal rows of the
+/// machine's array. Returns their number, 0 when they do not.
+size_t ibx_lower_contractions(const ibx_machine *machine,
+                              const ibx_view *stationary, uint8_t sdim,
                               const ibx_view *moving, uint8_t mdim,
                               ibx_arena *arena, ibx_contraction **out_parts);
 
@@ -284,6 +285,23 @@ bool ibx_lower_softmax(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
+
+/// The value in SBUF with `axes` in the free dimension.
+bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
+                         ibx_view *out);
+
+/// `view` with the dimensions `axes` cut to one element: what is left for each
+/// row. As a view of its own buffer, in which rows that repeat in `view` have
+/// elements of their own: a step of 0 in the destination means reduced.
+ibx_view ibx_lower_rows_like(const ibx_view *view, const ibx_ints *axes);
+
+/// A new buffer for the result of an elementwise node: as its first operand in
+/// SBUF that does not repeat elements, else in the planned layout.
+bool ibx_lower_result_like(ibx_lower *lower, const ibx_node *node,
+                           ibx_view *out);
 bool ibx_lower_concat(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_pad(ibx_lower *, const ibx_node *, ibx_view *);
 

@@ -141,8 +141,9 @@ static bool dense_terms(const ibx_conv *conv, const block *b,
   ibx_image taps;
   ibx_contraction *parts;
   uint8_t in = conv->is_transposed ? 0 : 1;
-  size_t count = ibx_lower_contractions(b->w, in, &b->x->view, 1,
-                                        conv->lower->arena, &parts);
+  size_t count =
+      ibx_lower_contractions(conv->lower->machine, b->w, in, &b->x->view, 1,
+                             conv->lower->arena, &parts);
   // The channels walk partitions; taps and outputs have one step each.
   ibx_view w = *b->w;
   w.dim[0] = b->w->dim[1 - in];

@@ -374,8 +374,8 @@ static bool get_weights(channel_part *part) {
 bool ibx_conv_groups(const ibx_conv *conv, const ibx_image *x, bool *out_fits) {
   ibx_lower *lower = conv->lower;
   ibx_contraction *parts;
-  size_t count =
-      ibx_lower_contractions(&x->view, 1, &x->view, 1, lower->arena, &parts);
+  size_t count = ibx_lower_contractions(lower->machine, &x->view, 1, &x->view,
+                                        1, lower->arena, &parts);
   *out_fits = ibx_lower_is_constant(lower, conv->node->operand[1]) &&
               parts_fit(conv, parts, count);
   if (!*out_fits) return true;

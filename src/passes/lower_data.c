@@ -27,23 +27,24 @@ static bool side(ibx_lower *lower, uint32_t value, const ibx_view *dst,
          ibx_lower_fill(lower, out, imm);
 }
 
-bool ibx_lower_select(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+bool ibx_lower_result_like(ibx_lower *lower, const ibx_node *node,
+                           ibx_view *out) {
   const ibx_type *type = &lower->graph->values[node->result].type;
   ibx_layout layout = ibx_lower_layout(lower, node);
-  ibx_view lead, condition, yes, no;
-  uint32_t leader = IBX_NO_VALUE;
-  for (uint32_t i = 0; i < 3; i++) {
+  ibx_view lead;
+  for (uint32_t i = 0; i < node->operand_count; i++) {
     if (ibx_lower_view(lower, node->operand[i], &lead) &&
         lower->func->buffers[lead.buffer].place.space == IBX_SPACE_SBUF &&
         !ibx_view_repeats(&lead)) {
-      leader = node->operand[i];
-      break;
+      return ibx_lower_temp(lower, &lead, type->dtype, out);
     }
   }
-  bool ok = leader != IBX_NO_VALUE
-                ? ibx_lower_temp(lower, &lead, type->dtype, out)
-                : ibx_lower_tensor(lower, type, &layout, "select", out);
-  if (!ok ||
+  return ibx_lower_tensor(lower, type, &layout, "result", out);
+}
+
+bool ibx_lower_select(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+  ibx_view condition, yes, no;
+  if (!ibx_lower_result_like(lower, node, out) ||
       !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE,
                       &condition) ||
       !side(lower, node->operand[1], out, &yes)) {

@@ -142,8 +142,8 @@ static bool block(product *p, const int64_t *batch, int64_t row, int64_t rows,
   ibx_contraction *parts;
   const ibx_view *stationary = p->a_stationary ? &a : &b;
   const ibx_view *moving = p->a_stationary ? &b : &a;
-  size_t part_count =
-      ibx_lower_contractions(stationary, 1, moving, 1, lower->arena, &parts);
+  size_t part_count = ibx_lower_contractions(p->lower->machine, stationary, 1,
+                                             moving, 1, lower->arena, &parts);
   if (part_count == 0) {
     return ibx_lower_fail(
         lower, IBX_INTERNAL,
@@ -237,7 +237,8 @@ static bool batches(product *p, int64_t *batch, uint8_t d, int64_t from,
 
 // Whether a view can be contracted along `k` as it lies: K on partitions in a
 // run, the kept dimension not.
-static bool is_contractible(const ibx_view *view, uint8_t keep, uint8_t k) {
+static bool is_contractible(const ibx_lower *lower, const ibx_view *view,
+                            uint8_t keep, uint8_t k) {
   if (ibx_dim_on_partitions(&view->dim[keep])) return false;
   if (view->dim[k].size > 1 && !ibx_dim_on_partitions(&view->dim[k]))
     return false;
@@ -251,13 +252,15 @@ static bool is_contractible(const ibx_view *view, uint8_t keep, uint8_t k) {
       ibx_view at;
       batch[d] = i;
       ok = matrix_of(view, batch, keep, k, &at) &&
-           ibx_lower_contractions(&at, 1, &at, 1, &arena, &parts) > 0;
+           ibx_lower_contractions(lower->machine, &at, 1, &at, 1, &arena,
+                                  &parts) > 0;
       if (!ibx_dim_on_partitions(&view->dim[d])) break;
     }
     batch[d] = 0;
   }
   if (view->rank == 2) {
-    ok = ibx_lower_contractions(view, k, view, k, &arena, &parts) > 0;
+    ok = ibx_lower_contractions(lower->machine, view, k, view, k, &arena,
+                                &parts) > 0;
   }
   ibx_arena_reset(&arena);
   return ok;
@@ -270,7 +273,8 @@ static bool in_sbuf(ibx_lower *lower, uint32_t value, ibx_view *out) {
 
 static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
                        uint8_t k, ibx_view *out) {
-  if (in_sbuf(lower, value, out) && is_contractible(out, keep, k)) return true;
+  if (in_sbuf(lower, value, out) && is_contractible(lower, out, keep, k))
+    return true;
   ibx_layout layout = {.dims = {k}, .count = 1};
   return ibx_lower_in_layout(lower, value, &layout, out);
 }
@@ -296,7 +300,8 @@ static bool meets(const product *p) {
   ibx_view s = p->a, t = p->b;
   s.partition = t.partition = 0;
   bool ok = p->a.partition == p->b.partition &&
-            ibx_lower_contractions(&s, p->ka, &t, p->kb, &arena, &parts) > 0;
+            ibx_lower_contractions(p->lower->machine, &s, p->ka, &t, p->kb,
+                                   &arena, &parts) > 0;
   ibx_arena_reset(&arena);
   return ok;
 }

@@ -70,8 +70,17 @@ bool ibx_lower_ones(ibx_lower *lower, ibx_dtype dtype, ibx_view *out) {
 typedef struct part_list {
   ibx_contraction *at;
   size_t count, room;
+  const ibx_machine *machine;
   ibx_arena *arena;
 } part_list;
+
+// Rows of the array also start at whole row tiles.
+static bool starts_legally(const part_list *list, const ibx_contraction *part) {
+  return ibx_partitions_are_legal(part->stationary_partition,
+                                  part->partitions) &&
+         (uint32_t)part->stationary_partition % list->machine->row_tile_min ==
+             0;
+}
 
 static void add_part(part_list *list, ibx_contraction part) {
   if (list->count == list->room) {
@@ -84,19 +93,20 @@ static void add_part(part_list *list, ibx_contraction part) {
   list->at[list->count++] = part;
 }
 
-static void loop_parts(part_list *list, const ibx_axis *loops, size_t count,
+static bool loop_parts(part_list *list, const ibx_axis *loops, size_t count,
                        ibx_contraction part) {
   if (count == 0) {
     add_part(list, part);
-    return;
+    return starts_legally(list, &part);
   }
   for (int64_t i = 0; i < loops[0].size; i++) {
-    loop_parts(list, loops + 1, count - 1, part);
+    if (!loop_parts(list, loops + 1, count - 1, part)) return false;
     part.stationary_offset += loops[0].step[0];
     part.moving_offset += loops[0].step[1];
     part.stationary_partition += loops[0].pstep[0];
     part.moving_partition += loops[0].pstep[1];
   }
+  return true;
 }
 
 static bool visit_part(void *user, const ibx_rect *whole) {
@@ -129,10 +139,7 @@ static bool visit_part(void *user, const ibx_rect *whole) {
     loops[loop_count++] = *axis;
   }
   if (part.stationary_partition != part.moving_partition) return false;
-  if (!ibx_partitions_are_legal(part.stationary_partition, part.partitions))
-    return false;
-  loop_parts(list, loops, loop_count, part);
-  return true;
+  return loop_parts(list, loops, loop_count, part);
 }
 
 static ibx_view dim_view(const ibx_view *view, uint8_t dim) {
@@ -142,12 +149,13 @@ static ibx_view dim_view(const ibx_view *view, uint8_t dim) {
   return one;
 }
 
-size_t ibx_lower_contractions(const ibx_view *stationary, uint8_t sdim,
+size_t ibx_lower_contractions(const ibx_machine *machine,
+                              const ibx_view *stationary, uint8_t sdim,
                               const ibx_view *moving, uint8_t mdim,
                               ibx_arena *arena, ibx_contraction **out_parts) {
   ibx_view s = dim_view(stationary, sdim), m = dim_view(moving, mdim);
   const ibx_view *views[] = {&s, &m};
-  part_list list = {.arena = arena};
+  part_list list = {.machine = machine, .arena = arena};
   if (!ibx_view_rects(views, 2, visit_part, &list)) return 0;
   *out_parts = list.at;
   return list.count;

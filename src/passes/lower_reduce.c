@@ -34,9 +34,8 @@ static bool is_tiles(const ibx_dim *dim) {
   return true;
 }
 
-// The value in SBUF with `axes` in the free dimension.
-static bool with_free_axes(ibx_lower *lower, uint32_t value,
-                           const ibx_ints *axes, ibx_view *out) {
+bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
+                         ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
   if (ibx_lower_view(lower, value, out) &&
       lower->func->buffers[out->buffer].place.space == IBX_SPACE_SBUF) {
@@ -59,10 +58,7 @@ static bool with_free_axes(ibx_lower *lower, uint32_t value,
   return ibx_lower_in_layout(lower, value, &layout, out);
 }
 
-// `view` with the reduced dimensions cut to one element: what is left for each
-// row. As a view of its own buffer, in which rows that repeat in `view` have
-// elements of their own: a step of 0 in the destination means reduced.
-static ibx_view rows_like(const ibx_view *view, const ibx_ints *axes) {
+ibx_view ibx_lower_rows_like(const ibx_view *view, const ibx_ints *axes) {
   ibx_view rows = *view;
   for (uint8_t d = 0; d < view->rank; d++) {
     for (uint8_t a = 0; a < view->dim[d].count; a++) {
@@ -124,8 +120,8 @@ bool ibx_lower_reduce(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
   bool mean = node->op == IBX_TENSOR_reduce_mean;
   ibx_view src, rows, result;
-  if (!with_free_axes(lower, value, &params->axes, &src)) return false;
-  ibx_view like = rows_like(&src, &params->axes);
+  if (!ibx_lower_free_axes(lower, value, &params->axes, &src)) return false;
+  ibx_view like = ibx_lower_rows_like(&src, &params->axes);
   if (!ibx_lower_temp(lower, &like, mean ? IBX_DTYPE_F32 : dtype, &rows)) {
     return false;
   }
@@ -253,8 +249,8 @@ bool ibx_lower_softmax(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_ints axes = {.at = {node->params.axis}, .len = 1};
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
   ibx_view src, low, sum, scale, raised;
-  if (!with_free_axes(lower, node->operand[0], &axes, &src)) return false;
-  ibx_view like = rows_like(&src, &axes);
+  if (!ibx_lower_free_axes(lower, node->operand[0], &axes, &src)) return false;
+  ibx_view like = ibx_lower_rows_like(&src, &axes);
   if (!ibx_lower_temp(lower, &like, IBX_DTYPE_F32, &low) ||
       !ibx_lower_temp(lower, &like, IBX_DTYPE_F32, &sum) ||
       !ibx_lower_temp(lower, &like, IBX_DTYPE_F32, &scale) ||
@@ -295,8 +291,8 @@ bool ibx_lower_norm(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   bool centred = node->op == IBX_TENSOR_layer_norm;
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
   ibx_view src, sum, shift, squares, spare, gain;
-  if (!with_free_axes(lower, node->operand[0], &axes, &src)) return false;
-  ibx_view like = rows_like(&src, &axes);
+  if (!ibx_lower_free_axes(lower, node->operand[0], &axes, &src)) return false;
+  ibx_view like = ibx_lower_rows_like(&src, &axes);
   if (!ibx_lower_temp(lower, &like, IBX_DTYPE_F32, &squares) ||
       !ibx_lower_temp(lower, &like, IBX_DTYPE_F32, &gain) ||
       !ibx_lower_temp(lower, &src, IBX_DTYPE_BF16, &spare) ||

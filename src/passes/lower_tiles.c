@@ -42,8 +42,13 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  default: return NULL;
+  case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
+  case IBX_TENSOR_top:
+  case IBX_TENSOR_top_index: return ibx_lower_top;
+  default: break;
   }
+  bool is_integer = ibx_tensor_op_get(op)->klass == IBX_KLASS_INTEGER;
+  return is_integer ? ibx_lower_integer : NULL;
 }
 
 static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {

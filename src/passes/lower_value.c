@@ -89,6 +89,10 @@ bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
   const ibx_params *params = &node->params;
   switch (node->op) {
   case IBX_TENSOR_reshape: return ibx_view_reshape(in, &params->shape, out);
+  case IBX_TENSOR_bitcast:
+    *out = *in;
+    out->dtype = params->dtype;
+    return true;
   case IBX_TENSOR_transpose:
     ibx_view_transpose(in, &params->perm, out);
     return true;

@@ -77,7 +77,8 @@ static bool has_channels(ibx_lower *lower, const ibx_view *view) {
   for (uint8_t a = 0; a < view->dim[1].count; a++) {
     const ibx_atom *atom = &view->dim[1].atom[a];
     if (atom->pstep != 0) {
-      return ibx_lower_contractions(view, 1, view, 1, lower->arena, &parts) > 0;
+      return ibx_lower_contractions(lower->machine, view, 1, view, 1,
+                                    lower->arena, &parts) > 0;
     }
   }
   return view->dim[1].size == 1;

@@ -207,6 +207,7 @@ static double user_price(const planner *p, const ibx_node *user, uint32_t index,
     return 2 * transpose_price(p, type);
   case IBX_KLASS_UNARY:
   case IBX_KLASS_BINARY:
+  case IBX_KLASS_INTEGER:
   case IBX_KLASS_COMPARE: return pointwise_price(p, user, index, view, depth);
   case IBX_KLASS_REDUCE:
   case IBX_KLASS_COMPOSITE: return axes_price(p, user, view);
@@ -356,7 +357,8 @@ static bool follows_operand(const planner *p, const ibx_node *node,
                             ibx_view *out) {
   ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
   if (klass != IBX_KLASS_UNARY && klass != IBX_KLASS_BINARY &&
-      klass != IBX_KLASS_COMPARE && klass != IBX_KLASS_COMPOSITE) {
+      klass != IBX_KLASS_INTEGER && klass != IBX_KLASS_COMPARE &&
+      klass != IBX_KLASS_COMPOSITE) {
     return false;
   }
   bool found = false;

@@ -67,6 +67,28 @@ static void transpose_permutes(void **state) {
   }
 }
 
+// To any dtype of the width, and back to the same tensor.
+static void bitcast_keeps_the_bytes(void **state) {
+  (void)state;
+  uint64_t seed = 21;
+  for (int round = 0; round < ROUNDS; round++) {
+    ibx_type type = random_type(&seed, random_dtype(&seed), 0, 4, 7);
+    ibx_params there = {.dtype = random_dtype(&seed)};
+    ibx_params back = {.dtype = type.dtype};
+    if (ibx_dtype_bytes(there.dtype) != ibx_dtype_bytes(type.dtype)) continue;
+    ibx_tensor x = random_tensor(&seed, type, -9, 9);
+    ibx_tensor y = evaluate(IBX_TENSOR_bitcast, &there, &x, 1);
+    ibx_tensor z = evaluate(IBX_TENSOR_bitcast, &back, &y, 1);
+    size_t bytes = count_of(&type) * ibx_dtype_bytes(type.dtype);
+    assert_int_equal(y.type.dtype, there.dtype);
+    assert_memory_equal(x.data, y.data, bytes);
+    assert_tensors_equal(&x, &z);
+    free_tensor(&x);
+    free_tensor(&y);
+    free_tensor(&z);
+  }
+}
+
 static void random_slice(uint64_t *seed, const ibx_type *type,
                          ibx_params *params) {
   *params = (ibx_params){.axis = 0};
@@ -300,6 +322,7 @@ static void gather_refuses_indices_out_of_range(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(transpose_permutes),
+      cmocka_unit_test(bitcast_keeps_the_bytes),
       cmocka_unit_test(slice_strides),
       cmocka_unit_test(broadcast_repeats),
       cmocka_unit_test(pad_surrounds),

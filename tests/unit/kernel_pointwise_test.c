@@ -256,17 +256,24 @@ static wide wide_power(wide base, wide exponent, ibx_dtype dtype) {
 }
 
 static wide wide_binary(ibx_tensor_op op, wide a, wide b, ibx_dtype dtype) {
-  wide rest = b == 0 ? 0 : a % b;
+  wide rest = b == 0 ? a : a % b;
+  int width = 8 * (int)ibx_dtype_bytes(dtype);
+  wide mask = ((wide)1 << width) - 1, by = b & mask;
   switch (op) {
   case IBX_TENSOR_add: return a + b;
   case IBX_TENSOR_sub: return a - b;
   case IBX_TENSOR_mul: return (wide)((uint64_t)a * (uint64_t)b);
   case IBX_TENSOR_div: return b == 0 ? 0 : a / b;
   case IBX_TENSOR_mod:
-    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+    return rest != 0 && b != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
   case IBX_TENSOR_fmod: return rest;
   case IBX_TENSOR_pow: return wide_power(a, b, dtype);
   case IBX_TENSOR_max: return a > b ? a : b;
+  case IBX_TENSOR_bit_and: return a & b;
+  case IBX_TENSOR_bit_or: return a | b;
+  case IBX_TENSOR_bit_xor: return a ^ b;
+  case IBX_TENSOR_shift_left: return by < width ? (a & mask) << by : 0;
+  case IBX_TENSOR_shift_right: return by < width ? (a & mask) >> by : 0;
   default: return a < b ? a : b;
   }
 }
@@ -294,18 +301,26 @@ static bool is_integer(ibx_dtype dtype) {
   return !is_float(dtype) && dtype != IBX_DTYPE_BOOL;
 }
 
-static void integers_are_exact_and_wrap(void **state) {
-  (void)state;
-  uint64_t seed = 3;
-  for (size_t i = 0; i < IBX_COUNT_OF(binary_ops); i++) {
-    for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
-      if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
-      if (!is_integer((ibx_dtype)dtype)) continue;
-      for (int round = 0; round < 4; round++) {
-        check_int_binary(binary_ops[i], (ibx_dtype)dtype, &seed);
-      }
+static void check_int_dtypes(ibx_tensor_op op, uint64_t *seed) {
+  for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
+    if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
+    if (!is_integer((ibx_dtype)dtype)) continue;
+    for (int round = 0; round < 4; round++) {
+      check_int_binary(op, (ibx_dtype)dtype, seed);
     }
   }
+}
+
+static void integers_are_exact_and_wrap(void **state) {
+  (void)state;
+  const ibx_tensor_op bit_ops[] = {IBX_TENSOR_bit_and, IBX_TENSOR_bit_or,
+                                   IBX_TENSOR_bit_xor, IBX_TENSOR_shift_left,
+                                   IBX_TENSOR_shift_right};
+  uint64_t seed = 3;
+  for (size_t i = 0; i < IBX_COUNT_OF(binary_ops); i++)
+    check_int_dtypes(binary_ops[i], &seed);
+  for (size_t i = 0; i < IBX_COUNT_OF(bit_ops); i++)
+    check_int_dtypes(bit_ops[i], &seed);
 }
 
 static wide wide_unary(ibx_tensor_op op, wide x) {

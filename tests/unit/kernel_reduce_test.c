@@ -207,6 +207,56 @@ static void argmax_is_the_first_largest(void **state) {
   }
 }
 
+// How many elements of the lane stand before element `place` in the order.
+static size_t standing_of(const ibx_tensor *x, size_t axis, size_t lane,
+                          size_t place, bool largest) {
+  size_t before = 0, at = lane_at(&x->type, axis, lane, place);
+  for (size_t k = 0; k < (size_t)x->type.dims[axis]; k++) {
+    size_t other = lane_at(&x->type, axis, lane, k);
+    bool is_real = is_float(x->type.dtype);
+    bool is_more = is_real ? real_at(x, other) > real_at(x, at)
+                           : wide_at(x, other) > wide_at(x, at);
+    bool is_less = is_real ? real_at(x, other) < real_at(x, at)
+                           : wide_at(x, other) < wide_at(x, at);
+    before += largest ? is_more : is_less;
+    before += !is_more && !is_less && k < place;
+  }
+  return before;
+}
+
+static void top_is_sorted_and_stable(void **state) {
+  (void)state;
+  uint64_t seed = 9;
+  for (int round = 0; round < ROUNDS * 5; round++) {
+    ibx_dtype dtype = (ibx_dtype)(1 + random_below(&seed, IBX_DTYPE_COUNT - 1));
+    if (ibx_dtype_is_packed(dtype)) continue;
+    ibx_type type = random_type(&seed, dtype, 1, 4, 6);
+    size_t axis = random_below(&seed, type.rank);
+    size_t extent = (size_t)type.dims[axis];
+    ibx_params params = {.axis = (int64_t)axis,
+                         .count = (int64_t)random_below(&seed, extent + 1),
+                         .largest = (int64_t)random_below(&seed, 2),
+                         .dtype = IBX_DTYPE_I64};
+    ibx_tensor x = random_tensor(&seed, type, -2, 2);
+    ibx_tensor y = evaluate(IBX_TENSOR_top, &params, &x, 1);
+    ibx_tensor at = evaluate(IBX_TENSOR_top_index, &params, &x, 1);
+    size_t kept = (size_t)params.count;
+    size_t lanes = kept == 0 ? 0 : count_of(&y.type) / kept;
+    for (size_t i = 0; i < lanes * kept; i++) {
+      size_t lane = i / kept, to = lane_at(&y.type, axis, lane, i % kept);
+      size_t place = (size_t)int_at(&at, to);
+      size_t from = lane_at(&type, axis, lane, place);
+      assert_int_equal(standing_of(&x, axis, lane, place, params.largest != 0),
+                       i % kept);
+      assert_true(is_float(dtype) ? real_at(&y, to) == real_at(&x, from)
+                                  : int_at(&y, to) == int_at(&x, from));
+    }
+    free_tensor(&x);
+    free_tensor(&y);
+    free_tensor(&at);
+  }
+}
+
 static void cumsum_adds_what_came_before(void **state) {
   (void)state;
   uint64_t seed = 3;
@@ -329,6 +379,7 @@ int main(void) {
       cmocka_unit_test(nothing_reduces_to_the_neutral_element),
       cmocka_unit_test(maxima_keep_nan),
       cmocka_unit_test(argmax_is_the_first_largest),
+      cmocka_unit_test(top_is_sorted_and_stable),
       cmocka_unit_test(cumsum_adds_what_came_before),
       cmocka_unit_test(softmax_is_a_distribution),
       cmocka_unit_test(norms_follow_their_formula),

@@ -219,6 +219,22 @@ static void add_binary(graph_run *run) {
   }
 }
 
+// Integers, and back to floats: exact where the operands are.
+static void add_integer(graph_run *run) {
+  static const ibx_tensor_op OPS[] = {
+      IBX_TENSOR_mod,    IBX_TENSOR_fmod,    IBX_TENSOR_bit_and,
+      IBX_TENSOR_bit_or, IBX_TENSOR_bit_xor, IBX_TENSOR_shift_right};
+  ibx_params whole = {.dtype = IBX_DTYPE_I32}, real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run), y = partner(run, x);
+  if (y == IBX_NO_VALUE || !run->exact[x] || !run->exact[y]) return;
+  x = node(run, IBX_TENSOR_cast, &whole, x);
+  y = node(run, IBX_TENSOR_cast, &whole, y);
+  if (x == IBX_NO_VALUE || y == IBX_NO_VALUE) return;
+  x = node2(run, OPS[graph_run_below(run, IBX_COUNT_OF(OPS))], &(ibx_params){0},
+            x, y);
+  if (x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
+}
+
 static uint32_t swap_last(graph_run *run, uint32_t x) {
   uint8_t rank = type_of(run, x)->rank;
   ibx_params params = {.perm = {.len = rank}};
@@ -360,6 +376,40 @@ static void add_reduce(graph_run *run) {
     if (graph_run_below(run, 2)) params.axes.at[params.axes.len++] = d;
   }
   node(run, OPS[graph_run_below(run, IBX_COUNT_OF(OPS))], &params, x);
+}
+
+// Values, or places, which are exact only where the values are.
+static void add_top(graph_run *run) {
+  uint32_t x = pick(run);
+  ibx_type type = *type_of(run, x);
+  if (type.rank == 0 || !run->exact[x]) return;
+  ibx_params params = {.axis = graph_run_below(run, type.rank),
+                       .largest = graph_run_below(run, 2),
+                       .dtype = IBX_DTYPE_I64};
+  params.count = graph_run_between(run, 1, type.dims[params.axis]);
+  if (graph_run_below(run, 2)) {
+    uint32_t y = node(run, IBX_TENSOR_top, &params, x);
+    if (y != IBX_NO_VALUE) run->exact[y] = true;
+    return;
+  }
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
+  uint32_t y = node(run, IBX_TENSOR_top_index, &params, x);
+  if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
+}
+
+// Sums of floats, or of integers, which are exact.
+static void add_cumsum(graph_run *run) {
+  ibx_params whole = {.dtype = IBX_DTYPE_I32}, real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run);
+  ibx_type type = *type_of(run, x);
+  if (type.rank == 0) return;
+  ibx_params params = {.axis = graph_run_below(run, type.rank),
+                       .exclusive = graph_run_below(run, 2),
+                       .reverse = graph_run_below(run, 2)};
+  bool is_whole = run->exact[x] && graph_run_below(run, 2);
+  if (is_whole) x = node(run, IBX_TENSOR_cast, &whole, x);
+  if (x != IBX_NO_VALUE) x = node(run, IBX_TENSOR_cumsum, &params, x);
+  if (is_whole && x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
 }
 
 static ibx_params random_reshape(graph_run *run, const ibx_type *type) {
@@ -534,11 +584,11 @@ static void add_gather(graph_run *run) {
 }
 
 typedef void (*adder)(graph_run *run);
-static const adder ADDERS[] = {add_unary,  add_unary,   add_binary, add_binary,
-                               add_binary, add_bounded, add_jump,   add_matmul,
-                               add_matmul, add_conv,    add_pool,   add_norm,
-                               add_norm,   add_reduce,  add_view,   add_view,
-                               add_view,   add_concat,  add_select, add_gather};
+static const adder ADDERS[] = {
+    add_unary,  add_unary,  add_binary,  add_binary, add_binary, add_bounded,
+    add_jump,   add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
+    add_norm,   add_reduce, add_view,    add_view,   add_view,   add_concat,
+    add_select, add_gather, add_integer, add_top,    add_cumsum};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
