@@ -4,7 +4,8 @@
 // the order of the prover's walk. Goes out: a refusal where the cores could wait
 // for each other for ever.
 //
-// The n-th meeting of an engine is one of all cores. Where no core asks for its
+// The n-th meeting of an engine is one of all cores, or of each group of one form;
+// who waits for a group waits for no more. Where no core asks for its
 // rank, all do the same, and each ends when it is alone: take an instruction
 // that some core never gets to, the first such in an order that one core alone
 // allows. All cores have done what is before it, so it can start, and if it is a
