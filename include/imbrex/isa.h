@@ -135,8 +135,8 @@ typedef struct ibx_insn {
                           ///< by step[0] (and, of a DMA, partition_step[0])
                           ///< a unit; 0: none
   uint8_t index_slot;
-  uint8_t group;  ///< cores that meet among themselves; 0: all
-  uint8_t stride; ///< ranks from one of them to the next; 0: 1
+  uint8_t group;                 ///< cores that meet among themselves; 0: all
+  uint8_t stride;                ///< ranks from one of them to the next; 0: 1
   uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
@@ -316,9 +316,10 @@ typedef struct ibx_core_group {
 /// The group of core `rank` of `cores`. The instruction has passed
 /// ibx_insn_check_cores() with that number of cores.
 IBX_API ibx_core_group ibx_insn_group(const ibx_insn *insn, uint32_t cores,
-                                 uint32_t rank);
+                                      uint32_t rank);
 /// The rank, in the group, of the core `count` ranks below the one asked for.
-IBX_API uint32_t ibx_core_group_below(const ibx_core_group *group, uint32_t count);
+IBX_API uint32_t ibx_core_group_below(const ibx_core_group *group,
+                                      uint32_t count);
 
 /// Whether a register moves operand `slot`, which then is at one of its places.
 static inline bool ibx_insn_is_indexed(const ibx_insn *insn, size_t slot) {

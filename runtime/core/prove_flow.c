@@ -115,9 +115,7 @@ ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err) {
     flow->reg[insn->reg[0]] = insn->count;
     flow->reg_known[insn->reg[0]] = insn->opcode == IBX_OP_register_move;
     break;
-  case IBX_OP_rank_id:
-    set_rank(flow, insn);
-    break;
+  case IBX_OP_rank_id: set_rank(flow, insn); break;
   default: break;
   }
   flow->pc++;

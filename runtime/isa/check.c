@@ -134,9 +134,8 @@ static ibx_status check_index(const ibx_check_ctx *ctx) {
 // Which cores meet, where cores do or a rank is asked for.
 static ibx_status check_who_meets(const ibx_check_ctx *ctx) {
   const ibx_insn *insn = ctx->insn;
-  bool has_cores =
-      ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE ||
-      insn->opcode == IBX_OP_rank_id;
+  bool has_cores = ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE ||
+                   insn->opcode == IBX_OP_rank_id;
   if (!has_cores && (insn->group != 0 || insn->stride != 0)) {
     return IBX_CHECK_FAIL(ctx, "a group of %u cores, %u apart; it meets none",
                           insn->group, insn->stride);

@@ -126,9 +126,9 @@ static ibx_status check_count(const ibx_check_ctx *ctx, ibx_collective kind) {
 static ibx_status check_metadata(const ibx_check_ctx *ctx) {
   const ibx_insn *insn = ctx->insn;
   if (insn->num[0] > ctx->machine->chip_cores) {
-    return IBX_CHECK_FAIL(ctx, "num[0] is %" PRIu32 "; %s has %" PRIu32 " cores",
-                          insn->num[0], ctx->machine->name,
-                          ctx->machine->chip_cores);
+    return IBX_CHECK_FAIL(
+        ctx, "num[0] is %" PRIu32 "; %s has %" PRIu32 " cores", insn->num[0],
+        ctx->machine->name, ctx->machine->chip_cores);
   }
   if (insn->operand[2].dtype != IBX_DTYPE_U32) {
     return IBX_CHECK_FAIL(
@@ -140,7 +140,8 @@ static ibx_status check_metadata(const ibx_check_ctx *ctx) {
                           ibx_space_name(ibx_check_place(ctx, 2)->space));
   }
   if (ibx_check_place(ctx, 0)->space == IBX_SPACE_HBM) return IBX_OK;
-  return IBX_CHECK_FAIL(ctx, "tiles in %s; only hbm takes counts that data give",
+  return IBX_CHECK_FAIL(ctx,
+                        "tiles in %s; only hbm takes counts that data give",
                         ibx_space_name(ibx_check_place(ctx, 0)->space));
 }
 

@@ -12,14 +12,15 @@ static const uint64_t ps_per_us = 1000000;
 
 // Ranks, outermost first: block of groups, place in the group, which group of the
 // block.
-ibx_core_group ibx_insn_group(const ibx_insn *insn, uint32_t cores, uint32_t rank) {
+ibx_core_group ibx_insn_group(const ibx_insn *insn, uint32_t cores,
+                              uint32_t rank) {
   uint32_t size = insn->group != 0 ? insn->group : cores;
   uint32_t stride = size > 1 && insn->stride > 1 ? insn->stride : 1;
   uint32_t place = rank / stride % size;
   return (ibx_core_group){.first = rank - place * stride,
-                     .stride = stride,
-                     .cores = size,
-                     .rank = place};
+                          .stride = stride,
+                          .cores = size,
+                          .rank = place};
 }
 
 uint32_t ibx_core_group_below(const ibx_core_group *group, uint32_t count) {

@@ -248,9 +248,9 @@ static bool is_like(const ibx_dma_piece *a, const ibx_dma_piece *b) {
          a->percent == b->percent;
 }
 
-// All cores run the same streams at the same times, so a collective, be it of a
-// group, keeps nobody
-// waiting for another core: it costs its own time only. So do barriers.
+// All cores run the same streams at the same times, so a collective keeps nobody
+// waiting for another core of the group: it costs its own time only. So do
+// barriers.
 static void plan_collective(const ibx_planner *p, const ibx_insn *insn,
                             ibx_timed_transfer *transfer) {
   uint32_t cores = ibx_entry_cores(p->entry);

@@ -359,7 +359,8 @@ static void fill_counted(const counted *c, uint32_t *random, counted_data *d) {
       d->meta[core][2 * n + r] = next_random(random);
     }
     // Only the first column of a gather is read.
-    if (c->gathers && n > 1) d->meta[core][1] = d->meta[core][n + 1] = UINT32_MAX;
+    if (c->gathers && n > 1)
+      d->meta[core][1] = d->meta[core][n + 1] = UINT32_MAX;
   }
 }
 
@@ -481,7 +482,8 @@ static void counts_stay_in_their_operands(void **state) {
   expect_count(true, 0, 13, "0 elements from 13 on for rank 0; there are 12");
   expect_count(false, 12, 36, NULL);
   expect_count(false, 12, 37, "core 1: sync instruction 1 ");
-  expect_count(false, 12, 37, "12 elements from 37 on for rank 0; there are 48");
+  expect_count(false, 12, 37,
+               "12 elements from 37 on for rank 0; there are 48");
   expect_count(false, UINT32_MAX, 0, "4294967295 elements for rank 0");
   expect_count(false, 1, UINT32_MAX, "1 elements from 4294967295 on");
 }
