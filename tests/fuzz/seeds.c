@@ -255,6 +255,10 @@ static void pick_special(uint64_t *random, ibx_insn *insn) {
     insn->index_slot = (uint8_t)fuzz_below(random, 2);
     insn->count = PICK(random, 1, 2, 4);
     break;
+  case IBX_OP_rank_id:
+    insn->count = 0; // one core is a group, too
+    insn->group = (uint8_t)PICK(random, 0, 1);
+    break;
   case IBX_OP_rand_set_state:
     insn->num[2] = insn->num[3] = 1;
     insn->num[4] = PICK(random, 6, 24);
