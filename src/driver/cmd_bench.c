@@ -323,12 +323,8 @@ static ibx_sim_time_options time_options(const figures *f) {
 static ibx_status measure(const bench_args *args, const ibx_program *program,
                           figures *f, ibx_error *err) {
   f->program = ibx_program_get(program);
-  f->entry = ibx_program_find_entry(program, args->entry);
   f->wall_us = -1;
-  if (!f->entry) {
-    return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
-                    args->entry ? args->entry : "");
-  }
+  IBX_TRY(ibx_driver_find_entry(program, args->entry, &f->entry, err));
   IBX_TRY(
       ibx_extent_list_prove(&f->extents, f->program, f->entry, &f->proof, err));
   ibx_sim_time_options options = time_options(f);
@@ -359,14 +355,10 @@ static int report(const bench_args *args, const figures *f) {
 
 static int run_at(const bench_args *args, const char *path, figures *f) {
   ibx_error err = {0};
-  ibx_compile_request request;
   ibx_loaded loaded;
-  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+  if (ibx_driver_open(path, &args->compile, &loaded, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }
-  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
-  ibx_compile_request_fini(&request);
-  if (status != IBX_OK) return ibx_driver_fail(&err);
   int exit_code = measure(args, loaded.program, f, &err) == IBX_OK
                       ? report(args, f)
                       : ibx_driver_fail(&err);
@@ -374,7 +366,12 @@ static int run_at(const bench_args *args, const char *path, figures *f) {
   return exit_code;
 }
 
-static int run(const bench_args *args, const char *path) {
+static int run(void *user, const char *path) {
+  const bench_args *args = user;
+  if (args->json && args->timeline) {
+    return ibx_options_wrong("bench", "--timeline is text, --json is not; "
+                                      "give one of them");
+  }
   figures f = {0};
   int exit_code = ibx_extent_list_read("bench", &args->extents, &f.extents);
   if (exit_code == 0) exit_code = run_at(args, path, &f);
@@ -393,11 +390,8 @@ int ibx_cmd_bench(int argc, char **argv) {
        "draws the engines over time"},
       {"wall", 0, IBX_OPTION_FLAG, &args.wall, NULL,
        "also runs the program and measures the simulator"},
-      {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
-       "entry of a program with several (the first)"},
-      {"extent", 0, IBX_OPTION_LIST, &args.extents, "NAME=V",
-       "value of a loop limit that the program loads from NAME, a buffer or an "
-       "input, instead of the most that it allows"},
+      IBX_ENTRY_ROW(args.entry),
+      IBX_EXTENT_ROW(args.extents),
       {"baseline", 0, IBX_OPTION_TEXT, &args.baseline, "FILE",
        "earlier JSON of bench to compare with"},
       {"max-regress", 0, IBX_OPTION_NUMBER, &args.max_regress, "PERCENT",
@@ -410,19 +404,6 @@ int ibx_cmd_bench(int argc, char **argv) {
        "budget of host segments"},
       IBX_COMPILE_ARGS_ROWS(args.compile),
   };
-  ibx_options options = {.command = "bench",
-                         .rows = rows,
-                         .row_count = IBX_COUNT_OF(rows),
-                         .min_operands = 1,
-                         .max_operands = 1};
-  int exit_code = 0;
-  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
-  if (args.json && args.timeline) {
-    exit_code = ibx_options_wrong("bench", "--timeline is text, --json is not; "
-                                           "give one of them");
-  } else {
-    exit_code = run(&args, options.operands.items[0]);
-  }
-  ibx_options_fini(&options);
-  return exit_code;
+  return ibx_options_run_on_file("bench", rows, IBX_COUNT_OF(rows), argc, argv,
+                                 run, &args);
 }

@@ -223,7 +223,8 @@ static int run(const char *model, const char *output,
   return report(&job, args, &stats, ibx_driver_seconds() - start, status, &err);
 }
 
-static int compile_model(const char *model, const compile_args *args) {
+static int compile_model(void *user, const char *model) {
+  const compile_args *args = user;
   if (args->output) {
     if (args->json && strcmp(args->output, "-") == 0) {
       return ibx_options_wrong("compile",
@@ -261,14 +262,6 @@ int ibx_cmd_compile(int argc, char **argv) {
       {"json", 0, IBX_OPTION_FLAG, &args.json, NULL,
        "prints statistics and diagnostics as JSON"},
   };
-  ibx_options options = {.command = "compile",
-                         .rows = rows,
-                         .row_count = IBX_COUNT_OF(rows),
-                         .min_operands = 1,
-                         .max_operands = 1};
-  int exit_code = 0;
-  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
-  exit_code = compile_model(options.operands.items[0], &args);
-  ibx_options_fini(&options);
-  return exit_code;
+  return ibx_options_run_on_file("compile", rows, IBX_COUNT_OF(rows), argc,
+                                 argv, compile_model, &args);
 }

@@ -271,7 +271,8 @@ static ibx_status dump_text(const ibx_program *program, const dump_args *args,
   return ibx_disasm_program(data, write_stdout, NULL, err);
 }
 
-static int dump(const char *path, const dump_args *args) {
+static int dump(void *user, const char *path) {
+  const dump_args *args = user;
   ibx_program *program = NULL;
   ibx_error err = {0};
   int exit_code = 0;
@@ -293,14 +294,6 @@ int ibx_cmd_dump(int argc, char **argv) {
        "prints the buffers by address"},
       {"json", 0, IBX_OPTION_FLAG, &args.json, NULL, "prints JSON"},
   };
-  ibx_options options = {.command = "dump",
-                         .rows = rows,
-                         .row_count = IBX_COUNT_OF(rows),
-                         .min_operands = 1,
-                         .max_operands = 1};
-  int exit_code = 0;
-  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
-  exit_code = dump(options.operands.items[0], &args);
-  ibx_options_fini(&options);
-  return exit_code;
+  return ibx_options_run_on_file("dump", rows, IBX_COUNT_OF(rows), argc, argv,
+                                 dump, &args);
 }

@@ -296,10 +296,8 @@ static ibx_status run_entry(const arguments *args, const ibx_program *program,
 
 static int run_program(const arguments *args, const ibx_program *program) {
   ibx_error err = {0};
-  const ibx_entry *entry = ibx_program_find_entry(program, args->entry);
-  if (entry == NULL) {
-    (void)IBX_FAIL(&err, NOT_FOUND, "the program has no entry '%s'",
-                   args->entry == NULL ? "" : args->entry);
+  const ibx_entry *entry;
+  if (ibx_driver_find_entry(program, args->entry, &entry, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }
   int exit_code = 0;
@@ -315,16 +313,13 @@ static int run_program(const arguments *args, const ibx_program *program) {
   return exit_code;
 }
 
-static int run_file(const arguments *args, const char *path) {
+static int run_file(void *user, const char *path) {
+  const arguments *args = user;
   ibx_error err = {0};
-  ibx_compile_request request;
   ibx_loaded loaded;
-  if (ibx_compile_request_init(&args->compile, &request, &err) != IBX_OK) {
+  if (ibx_driver_open(path, &args->compile, &loaded, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }
-  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, &err);
-  ibx_compile_request_fini(&request);
-  if (status != IBX_OK) return ibx_driver_fail(&err);
   int exit_code = run_program(args, loaded.program);
   ibx_loaded_fini(&loaded);
   return exit_code;
@@ -347,19 +342,10 @@ int ibx_cmd_run(int argc, char **argv) {
        "for inputs left out: near-normal floats, integers 0 or 1 (0)"},
       {"device", 0, IBX_OPTION_TEXT, &args.device, "URI",
        "where it runs: sim:, sim:?order=random&seed=N, driver:LIB (sim:)"},
-      {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
-       "entry of a program with several (the first)"},
+      IBX_ENTRY_ROW(args.entry),
       {"json", 0, IBX_OPTION_FLAG, &args.json, NULL, "prints JSON"},
       IBX_COMPILE_ARGS_ROWS(args.compile),
   };
-  ibx_options options = {.command = "run",
-                         .rows = rows,
-                         .row_count = IBX_COUNT_OF(rows),
-                         .min_operands = 1,
-                         .max_operands = 1};
-  int exit_code = 0;
-  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
-  exit_code = run_file(&args, options.operands.items[0]);
-  ibx_options_fini(&options);
-  return exit_code;
+  return ibx_options_run_on_file("run", rows, IBX_COUNT_OF(rows), argc, argv,
+                                 run_file, &args);
 }

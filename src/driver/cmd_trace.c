@@ -62,25 +62,30 @@ static ibx_status write_trace(const trace_args *args,
 
 static ibx_status trace(const trace_args *args, const ibx_extent_list *extents,
                         const char *path, ibx_error *err) {
-  ibx_compile_request request;
   ibx_loaded loaded;
-  IBX_TRY(ibx_compile_request_init(&args->compile, &request, err));
-  ibx_status status = ibx_driver_load_or_compile(path, &request, &loaded, err);
-  ibx_compile_request_fini(&request);
-  if (status != IBX_OK) return status;
-  const ibx_entry *entry = ibx_program_find_entry(loaded.program, args->entry);
-  if (entry) {
+  const ibx_entry *entry;
+  IBX_TRY(ibx_driver_open(path, &args->compile, &loaded, err));
+  ibx_status status =
+      ibx_driver_find_entry(loaded.program, args->entry, &entry, err);
+  if (status == IBX_OK) {
     status =
         write_trace(args, extents, ibx_program_get(loaded.program), entry, err);
-  } else {
-    status = IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
-                      args->entry ? args->entry : "");
   }
   ibx_loaded_fini(&loaded);
   return status;
 }
 
-static int run(const trace_args *args, const char *path) {
+static int run(void *user, const char *path) {
+  const trace_args *args = user;
+  // Picoseconds have 64 bits.
+  bool is_time = args->from_us >= 0 && args->from_us < 1e12;
+  if (!args->output) {
+    return ibx_options_wrong("trace", "missing option -o FILE.json");
+  }
+  if (!is_time) {
+    return ibx_options_wrong("trace", "--from: no time of a run: %g us",
+                             args->from_us);
+  }
   ibx_error err = {0};
   ibx_extent_list extents = {0};
   int exit_code = ibx_extent_list_read("trace", &args->extents, &extents);
@@ -97,34 +102,14 @@ int ibx_cmd_trace(int argc, char **argv) {
   const ibx_option rows[] = {
       {"output", 'o', IBX_OPTION_TEXT, &args.output, "FILE.json",
        "trace to write"},
-      {"entry", 0, IBX_OPTION_TEXT, &args.entry, "NAME",
-       "entry of a program with several (the first)"},
-      {"extent", 0, IBX_OPTION_LIST, &args.extents, "NAME=V",
-       "value of a loop limit that the program loads from NAME, a buffer or an "
-       "input, instead of the most that it allows"},
+      IBX_ENTRY_ROW(args.entry),
+      IBX_EXTENT_ROW(args.extents),
       {"from", 0, IBX_OPTION_NUMBER, &args.from_us, "US",
        "leaves out instructions that start before this time (0)"},
       {"limit", 0, IBX_OPTION_UINT, &args.limit, "N",
        "writes at most N instructions, 0 writes all (250000)"},
       IBX_COMPILE_ARGS_ROWS(args.compile),
   };
-  ibx_options options = {.command = "trace",
-                         .rows = rows,
-                         .row_count = IBX_COUNT_OF(rows),
-                         .min_operands = 1,
-                         .max_operands = 1};
-  int exit_code = 0;
-  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
-  // Picoseconds have 64 bits.
-  bool is_time = args.from_us >= 0 && args.from_us < 1e12;
-  if (!args.output) {
-    exit_code = ibx_options_wrong("trace", "missing option -o FILE.json");
-  } else if (!is_time) {
-    exit_code = ibx_options_wrong("trace", "--from: no time of a run: %g us",
-                                  args.from_us);
-  } else {
-    exit_code = run(&args, options.operands.items[0]);
-  }
-  ibx_options_fini(&options);
-  return exit_code;
+  return ibx_options_run_on_file("trace", rows, IBX_COUNT_OF(rows), argc, argv,
+                                 run, &args);
 }

@@ -66,6 +66,11 @@ typedef struct ibx_compile_args {
    "shape of an input"},                                                       \
   {"state", 0, IBX_OPTION_LIST, &(args).states, "PAST=PRESENT",                \
    "an input and an output that are one buffer, kept between runs"}
+
+/// The option that picks one entry: a `const char *`, NULL at first.
+#define IBX_ENTRY_ROW(name)                                                    \
+  {"entry", 0, IBX_OPTION_TEXT, &(name), "NAME",                               \
+   "entry of a program with several (the first)"}
 // clang-format on
 
 /// Compile options made from arguments: `options` borrows from the rest.
@@ -100,6 +105,19 @@ IBX_NODISCARD ibx_status
 ibx_driver_load_or_compile(const char *path, const ibx_compile_request *request,
                            ibx_loaded *out, ibx_error *err);
 void ibx_loaded_fini(ibx_loaded *loaded);
+
+/// The same with options that are still arguments; fails also as
+/// ibx_compile_request_init().
+IBX_NODISCARD ibx_status ibx_driver_open(const char *path,
+                                         const ibx_compile_args *args,
+                                         ibx_loaded *out, ibx_error *err);
+
+/// Lends the entry of that name, or the first where `name` is NULL. Fails with
+/// NOT_FOUND.
+IBX_NODISCARD ibx_status ibx_driver_find_entry(const ibx_program *program,
+                                               const char *name,
+                                               const ibx_entry **out,
+                                               ibx_error *err);
 
 /// Prints a diagnostic to standard error: "error: NODE (Op): message; remedy".
 void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *diagnostic);

@@ -10,6 +10,14 @@
 #include "imbrex/prove.h"
 #include "imbrex/sim.h"
 
+/// The option itself: an ibx_option_list.
+// clang-format off
+#define IBX_EXTENT_ROW(list)                                                   \
+  {"extent", 0, IBX_OPTION_LIST, &(list), "NAME=V",                            \
+   "value of a loop limit that the program loads from NAME, a buffer or an "   \
+   "input, instead of the most that it allows"}
+// clang-format on
+
 /// Zero at first. Owns its names.
 typedef struct ibx_extent_list {
   ibx_sim_extent *items;

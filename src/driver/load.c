@@ -99,6 +99,23 @@ ibx_status ibx_driver_load_or_compile(const char *path,
   return status;
 }
 
+ibx_status ibx_driver_open(const char *path, const ibx_compile_args *args,
+                           ibx_loaded *out, ibx_error *err) {
+  ibx_compile_request request;
+  IBX_TRY(ibx_compile_request_init(args, &request, err));
+  ibx_status status = ibx_driver_load_or_compile(path, &request, out, err);
+  ibx_compile_request_fini(&request);
+  return status;
+}
+
+ibx_status ibx_driver_find_entry(const ibx_program *program, const char *name,
+                                 const ibx_entry **out, ibx_error *err) {
+  *out = ibx_program_find_entry(program, name);
+  if (*out != NULL) return IBX_OK;
+  return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
+                  name != NULL ? name : "");
+}
+
 void ibx_loaded_fini(ibx_loaded *loaded) {
   ibx_program_close(loaded->program);
   ibx_blob_fini(&loaded->blob);

@@ -248,3 +248,19 @@ bool ibx_options_parse(ibx_options *options, int argc, char **argv,
   *out_exit = 2;
   return false;
 }
+
+int ibx_options_run_on_file(const char *command, const ibx_option *rows,
+                            size_t row_count, int argc, char **argv,
+                            int (*run)(void *args, const char *path),
+                            void *args) {
+  ibx_options options = {.command = command,
+                         .rows = rows,
+                         .row_count = row_count,
+                         .min_operands = 1,
+                         .max_operands = 1};
+  int exit_code = 0;
+  if (!ibx_options_parse(&options, argc, argv, &exit_code)) return exit_code;
+  exit_code = run(args, options.operands.items[0]);
+  ibx_options_fini(&options);
+  return exit_code;
+}

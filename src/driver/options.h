@@ -52,6 +52,14 @@ IBX_NODISCARD bool ibx_options_parse(ibx_options *options, int argc,
 /// Frees the lists.
 void ibx_options_fini(ibx_options *options);
 
+/// A command that takes options and one file: parses, and calls `run` with
+/// `args`, where the rows have put what they read, and the file's name. Returns
+/// the exit code.
+int ibx_options_run_on_file(const char *command, const ibx_option *rows,
+                            size_t row_count, int argc, char **argv,
+                            int (*run)(void *args, const char *path),
+                            void *args);
+
 /// Prints "imbrex COMMAND: message" and how to get help to standard error.
 /// Returns 2, the exit code of wrong usage.
 int ibx_options_wrong(const char *command, const char *format, ...)
