@@ -135,6 +135,8 @@ typedef struct ibx_insn {
                           ///< by step[0] (and, of a DMA, partition_step[0])
                           ///< a unit; 0: none
   uint8_t index_slot;
+  uint8_t group;                 ///< cores that meet among themselves; 0: all
+  uint8_t stride;                ///< ranks from one of them to the next; 0: 1
   uint8_t shuffle[IBX_QUADRANT]; ///< source of each partition of 32
 } ibx_insn;
 
@@ -194,7 +196,10 @@ typedef enum ibx_collective {
   IBX_COLLECTIVE_ALL_GATHER,
   IBX_COLLECTIVE_REDUCE_SCATTER,
   IBX_COLLECTIVE_ALL_TO_ALL,
-  IBX_COLLECTIVE_PERMUTE
+  IBX_COLLECTIVE_PERMUTE,
+  IBX_COLLECTIVE_PERMUTE_REDUCE,
+  IBX_COLLECTIVE_ALL_GATHER_V,
+  IBX_COLLECTIVE_ALL_TO_ALL_V
 } ibx_collective;
 
 typedef enum ibx_slot_kind {
@@ -303,6 +308,19 @@ IBX_API ibx_transfer ibx_insn_transfer(uint8_t opcode);
 /// How the cores meet in an instruction; NONE where they do not.
 IBX_API ibx_collective ibx_insn_collective(uint8_t opcode);
 
+/// The cores that meet in an instruction: ranks first, first + stride, ...
+typedef struct ibx_core_group {
+  uint32_t first, stride, cores;
+  uint32_t rank; ///< in the group, of the core that was asked for
+} ibx_core_group;
+/// The group of core `rank` of `cores`. The instruction has passed
+/// ibx_insn_check_cores() with that number of cores.
+IBX_API ibx_core_group ibx_insn_group(const ibx_insn *insn, uint32_t cores,
+                                      uint32_t rank);
+/// The rank, in the group, of the core `count` ranks below the one asked for.
+IBX_API uint32_t ibx_core_group_below(const ibx_core_group *group,
+                                      uint32_t count);
+
 /// Whether a register moves operand `slot`, which then is at one of its places.
 static inline bool ibx_insn_is_indexed(const ibx_insn *insn, size_t slot) {
   return insn->index_register != 0 && insn->index_slot == slot;
@@ -403,8 +421,8 @@ IBX_API size_t ibx_dma_split(const ibx_machine *machine, const ibx_insn *insn,
 IBX_API ibx_machine ibx_machine_share(const ibx_machine *machine,
                                       uint32_t cores);
 
-/// Time of a checked collective between `cores` cores, from its start to its
-/// completion. `machine` is a share.
+/// Time of a checked collective of an entry of `cores` cores, from its start to
+/// its completion. `machine` is a share.
 IBX_API uint64_t ibx_collective_ps(const ibx_machine *machine, uint32_t cores,
                                    const ibx_insn *insn);
 

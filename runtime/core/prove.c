@@ -564,6 +564,7 @@ static ibx_status prove_core(const ibx_program_data *program,
   p->meet = *meet;
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     p->flows[e].rank = rank;
+    p->flows[e].cores = ibx_entry_cores(entry);
   }
   p->most_instructions = at_most(limits->instructions, IBX_PROVE_MAX_STEPS);
   p->most_work = at_most(limits->work, IBX_PROVE_MAX_WORK);

@@ -98,6 +98,12 @@ static void end_loop(ibx_flow *flow) {
   flow->pc++;
 }
 
+static void set_rank(ibx_flow *flow, const ibx_insn *insn) {
+  ibx_core_group group = ibx_insn_group(insn, flow->cores, flow->rank);
+  flow->reg[insn->reg[0]] = ibx_core_group_below(&group, insn->count);
+  flow->reg_known[insn->reg[0]] = true;
+}
+
 ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err) {
   const ibx_insn *insn = &flow->stream->insns[flow->pc];
   flow->time++;
@@ -109,10 +115,7 @@ ibx_status ibx_flow_step(ibx_flow *flow, ibx_error *err) {
     flow->reg[insn->reg[0]] = insn->count;
     flow->reg_known[insn->reg[0]] = insn->opcode == IBX_OP_register_move;
     break;
-  case IBX_OP_rank_id:
-    flow->reg[insn->reg[0]] = flow->rank;
-    flow->reg_known[insn->reg[0]] = true;
-    break;
+  case IBX_OP_rank_id: set_rank(flow, insn); break;
   default: break;
   }
   flow->pc++;

@@ -55,7 +55,7 @@ typedef struct ibx_flow {
   bool loop_active[IBX_LOOP_REGISTERS];
   uint32_t reg[IBX_REGISTERS];
   bool reg_known[IBX_REGISTERS]; ///< constant, not from memory
-  uint32_t rank;                 ///< of the core that is proved
+  uint32_t rank, cores;          ///< of the core that is proved, of the entry
 } ibx_flow;
 
 /// Checks that loops nest and match and stores their ends. `flow->partner` has

@@ -4,11 +4,12 @@
 // the order of the prover's walk. Goes out: a refusal where the cores could wait
 // for each other for ever.
 //
-// The n-th meeting of an engine is one of all cores. Where no core asks for its
-// rank, all do the same, and each ends when it is alone: take an instruction
-// that some core never gets to, the first such in an order that one core alone
-// allows. All cores have done what is before it, so it can start, and if it is a
-// meeting all have come to it.
+// Of the meetings of an engine that groups of one form have, the n-th of one core
+// is the n-th of all cores of its group. Where no core asks for its rank, all do
+// the same, and each ends when it is alone: take an instruction that some core
+// never gets to, the first such in an order that one core alone allows. All cores
+// have done what is before it, so it can start, and if it is a meeting all of its
+// group have come to it.
 //
 // Where ranks decide how often loops run, cores differ in what is before a
 // meeting. Then the meetings of each core must be in one order, of all engines

@@ -20,6 +20,7 @@ static const ibx_asm_word words[] = {
     {"count", "count"},         {"reduce", "reduce"},
     {"mode", "mode"},           {"pattern0", "pattern[0]"},
     {"pattern1", "pattern[1]"}, {"pattern2", "pattern[2]"},
+    {"group", "group"},         {"stride", "stride"},
 };
 
 static const char *const dges[] = {

@@ -131,6 +131,22 @@ static ibx_status check_index(const ibx_check_ctx *ctx) {
   return IBX_CHECK_FAIL(ctx, "%s; the register needs one", "0 places");
 }
 
+// Which cores meet, where cores do or a rank is asked for.
+static ibx_status check_who_meets(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  bool has_cores = ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE ||
+                   insn->opcode == IBX_OP_rank_id;
+  if (!has_cores && (insn->group != 0 || insn->stride != 0)) {
+    return IBX_CHECK_FAIL(ctx, "a group of %u cores, %u apart; it meets none",
+                          insn->group, insn->stride);
+  }
+  if (insn->group == 0 && insn->stride != 0) {
+    return IBX_CHECK_FAIL(ctx, "all cores meet, %u apart; set the group",
+                          insn->stride);
+  }
+  return IBX_OK;
+}
+
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
   uint16_t buffer = ctx->insn->operand[slot].buffer;
   const char *name = ibx_check_slot_name(slot);
@@ -449,6 +465,7 @@ ibx_status ibx_insn_check(const ibx_machine *machine, ibx_engine engine,
   IBX_TRY(check_operators(&ctx));
   IBX_TRY(check_reduce(&ctx));
   IBX_TRY(check_index(&ctx));
+  IBX_TRY(check_who_meets(&ctx));
   IBX_TRY(check_operands(&ctx));
   if (ctx.info->format == IBX_FORMAT_control) return check_control(&ctx);
   if (ctx.info->format == IBX_FORMAT_dma) return ibx_check_dma(&ctx);

@@ -12,15 +12,26 @@
 // ISA sendrecv: elements of a partition that GpSimd exchanges.
 enum { GPSIMD_ELEMENTS = 256 };
 
+static bool has_metadata(ibx_collective kind) {
+  return kind == IBX_COLLECTIVE_ALL_GATHER_V ||
+         kind == IBX_COLLECTIVE_ALL_TO_ALL_V;
+}
+
+static bool rotates(ibx_collective kind) {
+  return kind == IBX_COLLECTIVE_PERMUTE ||
+         kind == IBX_COLLECTIVE_PERMUTE_REDUCE;
+}
+
 static bool has_ranks(ibx_collective kind) {
   return kind == IBX_COLLECTIVE_ALL_GATHER ||
          kind == IBX_COLLECTIVE_REDUCE_SCATTER ||
-         kind == IBX_COLLECTIVE_ALL_TO_ALL;
+         kind == IBX_COLLECTIVE_ALL_TO_ALL || has_metadata(kind);
 }
 
 static bool reduces(ibx_collective kind) {
   return kind == IBX_COLLECTIVE_ALL_REDUCE ||
-         kind == IBX_COLLECTIVE_REDUCE_SCATTER;
+         kind == IBX_COLLECTIVE_REDUCE_SCATTER ||
+         kind == IBX_COLLECTIVE_PERMUTE_REDUCE;
 }
 
 static ibx_status check_types(const ibx_check_ctx *ctx, ibx_collective kind) {
@@ -80,14 +91,18 @@ static ibx_status check_gpsimd(const ibx_check_ctx *ctx) {
                         elements, GPSIMD_ELEMENTS);
 }
 
-// The side that has no dimension for the ranks stands still in it.
+// The side that has no dimension 0 stands still in it.
 static ibx_status check_still(const ibx_check_ctx *ctx, size_t slot) {
   const ibx_operand *operand = &ctx->insn->operand[slot];
   if (operand->step[0] == 0 && operand->partition_step[0] == 0) return IBX_OK;
   return IBX_CHECK_FAIL(ctx,
-                        "the %s moves from rank to rank; set its steps of "
-                        "dimension 0 to 0",
-                        ibx_check_slot_name(slot));
+                        "the %s moves from %s; set its steps of dimension 0 "
+                        "to 0",
+                        ibx_check_slot_name(slot),
+                        slot == 0 && ctx->insn->opcode ==
+                                         IBX_OP_collective_permute_reduce
+                            ? "source to source"
+                            : "rank to rank");
 }
 
 static ibx_status check_operator(const ibx_check_ctx *ctx) {
@@ -100,11 +115,40 @@ static ibx_status check_operator(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_count(const ibx_check_ctx *ctx, ibx_collective kind) {
-  uint32_t most =
-      kind == IBX_COLLECTIVE_PERMUTE ? ctx->machine->chip_cores - 1 : 0;
+  uint32_t most = rotates(kind) ? ctx->machine->chip_cores - 1 : 0;
   if (ctx->insn->count <= most) return IBX_OK;
   return IBX_CHECK_FAIL(ctx, "count is %" PRIu32 "; the most is %" PRIu32,
                         ctx->insn->count, most);
+}
+
+// Counts and displacements as nki.collectives has them, one a partition as all
+// index tensors are; both sides are HBM-backed there.
+static ibx_status check_metadata(const ibx_check_ctx *ctx) {
+  const ibx_insn *insn = ctx->insn;
+  if (insn->num[0] > ctx->machine->chip_cores) {
+    return IBX_CHECK_FAIL(
+        ctx, "num[0] is %" PRIu32 "; %s has %" PRIu32 " cores", insn->num[0],
+        ctx->machine->name, ctx->machine->chip_cores);
+  }
+  if (insn->operand[2].dtype != IBX_DTYPE_U32) {
+    return IBX_CHECK_FAIL(
+        ctx, "the metadata are %s; u32 is needed",
+        ibx_dtype_get((ibx_dtype)insn->operand[2].dtype)->name);
+  }
+  if (ibx_check_place(ctx, 2)->space != IBX_SPACE_SBUF) {
+    return IBX_CHECK_FAIL(ctx, "the metadata are in %s; sbuf is needed",
+                          ibx_space_name(ibx_check_place(ctx, 2)->space));
+  }
+  if (ibx_check_place(ctx, 0)->space == IBX_SPACE_HBM) return IBX_OK;
+  return IBX_CHECK_FAIL(ctx,
+                        "tiles in %s; only hbm takes counts that data give",
+                        ibx_space_name(ibx_check_place(ctx, 0)->space));
+}
+
+static ibx_status check_sources(const ibx_check_ctx *ctx) {
+  if (ctx->insn->num[0] == 2) return check_still(ctx, 0);
+  return IBX_CHECK_FAIL(ctx, "num[0] is %" PRIu32 "; it reduces 2 sources",
+                        ctx->insn->num[0]);
 }
 
 ibx_status ibx_check_collective(const ibx_check_ctx *ctx) {
@@ -115,30 +159,50 @@ ibx_status ibx_check_collective(const ibx_check_ctx *ctx) {
   IBX_TRY(check_bytes(ctx, 1));
   IBX_TRY(check_count(ctx, kind));
   if (kind == IBX_COLLECTIVE_EXCHANGE) return check_gpsimd(ctx);
-  if (kind == IBX_COLLECTIVE_ALL_GATHER) IBX_TRY(check_still(ctx, 1));
+  if (has_metadata(kind)) IBX_TRY(check_metadata(ctx));
+  if (kind == IBX_COLLECTIVE_PERMUTE_REDUCE) IBX_TRY(check_sources(ctx));
+  if (kind == IBX_COLLECTIVE_ALL_GATHER ||
+      kind == IBX_COLLECTIVE_ALL_GATHER_V) {
+    IBX_TRY(check_still(ctx, 1));
+  }
   if (kind == IBX_COLLECTIVE_REDUCE_SCATTER) IBX_TRY(check_still(ctx, 0));
   return reduces(kind) ? check_operator(ctx) : IBX_OK;
+}
+
+// Groups of a stride lie in blocks of group times stride ranks.
+static ibx_status check_groups(const ibx_insn *insn, uint32_t cores,
+                               ibx_error *err) {
+  uint32_t stride = insn->stride > 1 ? insn->stride : 1;
+  if (insn->group == 0 || cores % (insn->group * stride) == 0) return IBX_OK;
+  return IBX_FAIL(err, INVALID_PROGRAM,
+                  "%s: the entry has %" PRIu32 " cores, which groups of %u, "
+                  "%" PRIu32 " apart, do not divide",
+                  ibx_insn_get(insn->opcode)->name, cores, insn->group, stride);
 }
 
 ibx_status ibx_insn_check_cores(const ibx_insn *insn, uint32_t cores,
                                 ibx_error *err) {
   ibx_collective kind = ibx_insn_collective(insn->opcode);
   const char *name = ibx_insn_get(insn->opcode)->name;
+  const char *where = insn->group == 0 ? "entry" : "group";
+  bool has_rank = insn->opcode == IBX_OP_rank_id;
+  if (kind == IBX_COLLECTIVE_NONE && !has_rank) return IBX_OK;
+  IBX_TRY(check_groups(insn, cores, err));
+  cores = ibx_insn_group(insn, cores, 0).cores;
   if (has_ranks(kind) && insn->num[0] != cores) {
     return IBX_FAIL(err, INVALID_PROGRAM,
-                    "%s: num[0] is %" PRIu32 ", the entry has %" PRIu32
-                    " cores",
-                    name, insn->num[0], cores);
+                    "%s: num[0] is %" PRIu32 ", the %s has %" PRIu32 " cores",
+                    name, insn->num[0], where, cores);
   }
   if (kind == IBX_COLLECTIVE_EXCHANGE && cores % 2 != 0) {
     return IBX_FAIL(err, INVALID_PROGRAM,
                     "%s: %" PRIu32 " cores; pairs of cores exchange tiles",
                     name, cores);
   }
-  if (kind == IBX_COLLECTIVE_PERMUTE && insn->count >= cores) {
+  if ((rotates(kind) || has_rank) && insn->count >= cores) {
     return IBX_FAIL(err, INVALID_PROGRAM,
-                    "%s: count is %" PRIu32 ", the entry has %" PRIu32 " cores",
-                    name, insn->count, cores);
+                    "%s: count is %" PRIu32 ", the %s has %" PRIu32 " cores",
+                    name, insn->count, where, cores);
   }
   return IBX_OK;
 }

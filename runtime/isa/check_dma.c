@@ -240,8 +240,8 @@ ibx_status ibx_check_dma(const ibx_check_ctx *ctx) {
   ibx_transfer transfer = ibx_insn_transfer(ctx->insn->opcode);
   bool is_gather = transfer.index != IBX_TRANSFER_NONE;
   IBX_TRY(check_iteration(ctx));
-  for (size_t i = 0; i < (is_gather ? 3u : 2u); i++) {
-    IBX_TRY(check_place(ctx, i));
+  for (size_t i = 0; i < IBX_OPERANDS; i++) {
+    if (ibx_check_is_tensor(ctx, i)) IBX_TRY(check_place(ctx, i));
   }
   IBX_TRY(check_types(ctx));
   IBX_TRY(check_dge(ctx));

@@ -19,7 +19,7 @@ enum {
 };
 static_assert(OPERAND_BYTES == 8 + 20 + 16 + 2 + 1 + 1 + 5,
               "operand has no padding inside");
-static_assert(TAIL_BYTES == 20 + 16 + 12 + 4 + 2 + 2 + 16 + 2 + 32,
+static_assert(TAIL_BYTES == 20 + 16 + 12 + 4 + 2 + 2 + 16 + 2 + 2 + 32,
               "instruction has no padding inside");
 static_assert(TAIL_OFFSET == IBX_OPERANDS * sizeof(ibx_operand),
               "operands come first");

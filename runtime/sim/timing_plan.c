@@ -249,7 +249,8 @@ static bool is_like(const ibx_dma_piece *a, const ibx_dma_piece *b) {
 }
 
 // All cores run the same streams at the same times, so a collective keeps nobody
-// waiting for another core: it costs its own time only. So do barriers.
+// waiting for another core of the group: it costs its own time only. So do
+// barriers.
 static void plan_collective(const ibx_planner *p, const ibx_insn *insn,
                             ibx_timed_transfer *transfer) {
   uint32_t cores = ibx_entry_cores(p->entry);
@@ -330,7 +331,8 @@ static void plan_control(ibx_planner *p, const ibx_insn *insn,
   timed->count = insn->count;
   // The last core has the most to do.
   if (insn->opcode == IBX_OP_rank_id) {
-    timed->count = ibx_entry_cores(p->entry) - 1;
+    uint32_t cores = ibx_entry_cores(p->entry);
+    timed->count = ibx_insn_group(insn, cores, 0).cores - 1;
   }
   timed->reg[0] = insn->reg[0];
   timed->reg[1] = insn->reg[1];

@@ -122,7 +122,9 @@ static void pick_steps(uint64_t *random, const ibx_buffer_place *place,
   ibx_collective kind = ibx_insn_collective(insn->opcode);
   if ((insn->opcode == IBX_OP_dma_compute && slot == 0) ||
       (kind == IBX_COLLECTIVE_REDUCE_SCATTER && slot == 0) ||
-      (kind == IBX_COLLECTIVE_ALL_GATHER && slot == 1)) {
+      (kind == IBX_COLLECTIVE_PERMUTE_REDUCE && slot == 0) ||
+      (kind == IBX_COLLECTIVE_ALL_GATHER && slot == 1) ||
+      (kind == IBX_COLLECTIVE_ALL_GATHER_V && slot == 1)) {
     operand->step[0] = operand->partition_step[0] = 0;
   }
   if (is_dma && fuzz_one_in(random, 4)) { // a transposition
@@ -253,6 +255,10 @@ static void pick_special(uint64_t *random, ibx_insn *insn) {
     insn->index_slot = (uint8_t)fuzz_below(random, 2);
     insn->count = PICK(random, 1, 2, 4);
     break;
+  case IBX_OP_rank_id:
+    insn->count = 0; // one core is a group, too
+    insn->group = (uint8_t)PICK(random, 0, 1);
+    break;
   case IBX_OP_rand_set_state:
     insn->num[2] = insn->num[3] = 1;
     insn->num[4] = PICK(random, 6, 24);
@@ -262,6 +268,8 @@ static void pick_special(uint64_t *random, ibx_insn *insn) {
   if (ibx_insn_collective(insn->opcode) != IBX_COLLECTIVE_NONE) {
     insn->num[0] = CORES;
     insn->count = PICK(random, 0, 0, 1);
+    insn->group = (uint8_t)PICK(random, 0, 0, 2);
+    if (insn->group != 0) insn->stride = (uint8_t)PICK(random, 0, 1);
   }
   if (!ibx_insn_is_call(insn->opcode)) return;
   insn->op[0] = pick_call(random, insn->opcode);

@@ -185,18 +185,20 @@ static inline void random_members(uint64_t *r, const ibx_insn_info *info,
 }
 
 // Steps in elements of a space: packed, with gaps, any, some 0, backwards,
-// transposed.
+// transposed. Those of spaces that are too large wrap; the instruction is
+// refused in any case.
 static inline void random_steps(uint64_t *r, const ibx_operand_shape *shape,
                                 ibx_operand *o) {
-  int32_t packed = 1;
+  uint32_t packed = 1;
   unsigned kind = world_below(r, 7), zeros = world_below(r, IBX_DIMS);
   for (size_t d = IBX_DIMS; d-- > 0;) {
-    o->step[d] = packed;
-    packed *= (int32_t)shape->num[d];
-    if (kind == 1) packed += (int32_t)world_below(r, 3);
-    if (kind == 2) o->step[d] = (int32_t)world_below(r, 11) - 5;
-    if (kind == 3 && d >= zeros) o->step[d] = 0;
-    if (kind == 4) o->step[d] *= world_below(r, 2) ? -1 : 2;
+    uint32_t step = packed;
+    packed *= (uint32_t)shape->num[d];
+    if (kind == 1) packed += world_below(r, 3);
+    if (kind == 2) step = world_below(r, 11) - 5u;
+    if (kind == 3 && d >= zeros) step = 0;
+    if (kind == 4) step *= world_below(r, 2) ? UINT32_MAX : 2;
+    o->step[d] = (int32_t)step;
     if (shape->num[d] == 1) o->step[d] = 0;
   }
   if (kind == 5) { // transposed

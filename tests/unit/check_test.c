@@ -794,6 +794,43 @@ static issue good_permute(void) {
   return it;
 }
 
+static issue good_permute_reduce(void) {
+  issue it = good_collective(IBX_OP_collective_permute_reduce);
+  it.insn.op[0] = IBX_ALU_MAX;
+  it.insn.count = 1;
+  it.insn.num[0] = 2;
+  it.insn.operand[0].step[0] = 0;
+  return it;
+}
+
+static issue good_all_to_all_v(void) {
+  issue it = good_collective(IBX_OP_all_to_all_v);
+  it.insn.operand[2] =
+      (ibx_operand){.buffer = SBUF, .dtype = IBX_DTYPE_U32, .partition = 7};
+  it.insn.group = 4;
+  return it;
+}
+
+static issue good_all_gather_v(void) {
+  issue it = good_all_to_all_v();
+  it.insn.opcode = IBX_OP_all_gather_v;
+  it.insn.operand[1].step[0] = 0;
+  return it;
+}
+
+static issue good_group(void) {
+  issue it = good_all_reduce();
+  it.insn.group = 4;
+  it.insn.stride = 2;
+  return it;
+}
+
+static issue good_group_barrier(void) {
+  issue it = {ibx_insn_make(IBX_OP_core_barrier), IBX_ENGINE_TENSOR, NULL};
+  it.insn.group = 2;
+  return it;
+}
+
 typedef issue (*make_fn)(void);
 
 static const make_fn goods[] = {
@@ -888,6 +925,11 @@ static const make_fn goods[] = {
     good_reduce_scatter,
     good_all_to_all,
     good_permute,
+    good_permute_reduce,
+    good_all_gather_v,
+    good_all_to_all_v,
+    good_group,
+    good_group_barrier,
 };
 
 static ibx_status check(const issue *it, const char *target, ibx_error *err) {
@@ -946,6 +988,14 @@ BREAK(permute_far,        i->count = 8)
 BREAK(exchange_hbm,       i->operand[0].buffer = i->operand[1].buffer = HBM; i->operand[0].partition_step[3] = i->operand[1].partition_step[3] = 0)
 BREAK(exchange_much,      i->num[4] = 257)
 BREAK(rank_register,      i->reg[0] = 64)
+BREAK(reduces_3,          i->num[0] = 3)
+BREAK(counts_i32,         i->operand[2].dtype = IBX_DTYPE_I32)
+BREAK(counts_hbm,         i->operand[2].buffer = HBM; i->operand[2].partition = 0)
+BREAK(counts_psum,        i->operand[2].buffer = PSUM)
+BREAK(counted_sbuf,       i->operand[0].buffer = i->operand[1].buffer = SBUF; i->operand[0].offset = i->operand[1].offset = 0)
+BREAK(ranks_9,            i->num[0] = 9)
+BREAK(grouped,            i->group = 2)
+BREAK(strided,            i->stride = 2)
 BREAK(table_in_sbuf,      i->operand[0].buffer = SBUF)
 BREAK(add_integers,       i->operand[0].dtype = IBX_DTYPE_I32)
 BREAK(sources_17,         i->num[0] = 17)
@@ -1215,6 +1265,23 @@ static const rule rules[] = {
     {good_all_reduce,        collective_counts, "count is 1; the most is 0"},
     {good_all_reduce,        collective_signals, "signal 1"},
     {good_permute,           permute_far,       "the most is"},
+    {good_permute_reduce,    permute_far,       "the most is"},
+    {good_permute_reduce,    reduces_or,        "use add, max or min"},
+    {good_permute_reduce,    reduces_integers,  "floats of at most 32 bits are reduced"},
+    {good_permute_reduce,    reduces_3,         "num[0] is 3; it reduces 2 sources"},
+    {good_permute_reduce,    scatter_moves,     "destination moves from source to source"},
+    {good_all_gather_v,      gather_moves,      "source moves from rank to rank"},
+    {good_all_gather_v,      collective_counts, "count is 1; the most is 0"},
+    {good_all_to_all_v,      collective_casts,  "does not convert"},
+    {good_all_to_all_v,      counts_i32,        "the metadata are i32; u32 is needed"},
+    {good_all_to_all_v,      counts_hbm,        "the metadata are in hbm; sbuf is needed"},
+    {good_all_to_all_v,      counts_psum,       "no DMA reaches"},
+    {good_all_to_all_v,      counted_sbuf,      "only hbm takes counts"},
+    {good_all_gather_v,      ranks_9,           "num[0] is 9; ibx"},
+    {good_all_reduce,        strided,           "all cores meet, 2 apart; set the group"},
+    {good_dma,               grouped,           "a group of 2 cores, 0 apart; it meets none"},
+    {good_semaphore,         grouped,           "it meets none"},
+    {good_register_move,     strided,           "it meets none"},
     {good_sendrecv,          exchange_hbm,      "only sbuf is exchanged"},
     {good_sendrecv,          exchange_much,     "257 elements a partition"},
     {good_rank_id,           rank_register,     "register 64"},

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,6 +157,69 @@ static void entries_fit_their_cores(void **state) {
          "count is 2, the entry has 2 cores");
 }
 
+static void entries_fit_their_groups(void **state) {
+  (void)state;
+  refuse(HEAD("6") ".engine sync\ncore_barrier group=4\n",
+         "6 cores, which groups of 4, 1 apart, do not divide");
+  refuse(HEAD("4") ".engine sync\ncore_barrier group=2 stride=4\n",
+         "4 cores, which groups of 2, 4 apart, do not divide");
+  refuse(HEAD("4") ".engine sync\ncore_barrier group=255 stride=255\n",
+         "do not divide");
+  refuse(HEAD("4") ".engine sync\nrank_id r8 count=2 group=2\n",
+         "count is 2, the group has 2 cores");
+  refuse(HEAD("4") ".engine sync\nrank_id r8 count=4\n",
+         "count is 4, the entry has 4 cores");
+  refuse(HEAD("4") ".buffer a hbm bytes=128\n.buffer b hbm bytes=128\n"
+                   ".engine sync\n"
+                   "all_to_all a:f32, b:f32 size(4, 1, 1, 1, 8) group=2 "
+                   "dge=static\n",
+         "num[0] is 4, the group has 2 cores");
+  refuse(HEAD("6") ".buffer a sbuf bytes=64\n.buffer b sbuf bytes=64\n"
+                   ".engine sync\n"
+                   "sendrecv a:f32, b:f32 size(8) group=3 dge=static\n",
+         "pairs of cores exchange tiles");
+  refuse(HEAD("4") ".buffer a hbm bytes=64\n.buffer b hbm bytes=64\n"
+                   ".engine sync\n"
+                   "collective_permute_reduce a:f32 step(0, 0, 0, 0, 1), b:f32 "
+                   "size(2, 1, 1, 1, 8) op0=add count=2 group=2 stride=2 "
+                   "dge=static\n",
+         "count is 2, the group has 2 cores");
+  refuse(HEAD("2") ".buffer a hbm bytes=64\n.buffer b hbm bytes=32\n"
+                   ".buffer m sbuf partitions=12 bytes=4\n.engine sync\n"
+                   "all_gather_v a:f32, b:f32 step(0, 0, 0, 0, 1), m:u32 "
+                   "size(4, 1, 1, 1, 4) dge=static\n",
+         "num[0] is 4, the entry has 2 cores");
+}
+
+// The metadata, six words of two cores, are loaded, used and stored.
+#define COUNTED(y, meet, store)                                                \
+  HEAD("2")                                                                    \
+  ".input x f32[2, 8] split\n.input meta u32[12] split\n" y                    \
+  ".output after u32[12] split\n.buffer m sbuf partitions=6 bytes=4\n"         \
+  ".engine sync\n"                                                             \
+  "dma_copy m:u32 pstep(1, 0), meta:u32 step(1, 1) size(6, 1) dge=static "     \
+  "signal s0+6\n"                                                              \
+  "all_gather_v y:f32, x:f32 step(0, 0, 0, 0, 1), m:u32 "                      \
+  "size(2, 1, 1, 1, 8) dge=static signal s1+1 " meet                           \
+  "\ndma_copy after:u32 step(1, 1), m:u32 pstep(1, 0) size(6, 1) dge=static "  \
+  "signal s2+6 " store "\nsemaphore wait s2>=6\n"
+
+static void metadata_are_memory(void **state) {
+  (void)state;
+  cores_program p;
+  cores_make(&p, "%s",
+             COUNTED(".state y f32[4, 8] split\n", "wait s0>=6", "wait s1>=1"));
+  cores_prove(&p);
+  cores_fini(&p);
+  // What no data reach keeps what it holds, so it holds something.
+  refuse(COUNTED(".output y f32[4, 8] split\n", "wait s0>=6", "wait s1>=1"),
+         "y");
+  // They are read before they have come.
+  refuse(COUNTED(".state y f32[4, 8] split\n", "", "wait s1>=1"), "m");
+  // What came is read before it is told.
+  refuse(COUNTED(".state y f32[4, 8] split\n", "wait s0>=6", ""), "m");
+}
+
 static void a_collective_is_a_dma_to_the_prover(void **state) {
   (void)state;
   // The result is read before it is there.
@@ -281,14 +345,15 @@ static uint64_t time_of(const cores_program *p) {
   return time.total_ps;
 }
 
-static uint64_t time_collective(const char *insn, unsigned cores,
+static uint64_t time_collective(const char *insn, unsigned cores, unsigned rows,
                                 unsigned columns) {
   cores_program p;
   cores_make(&p,
              ".target ibx3\n.entry main\n.cores %u\n"
              ".buffer a hbm bytes=%u\n.buffer b hbm bytes=%u\n"
+             ".buffer m sbuf bytes=4\n"
              ".engine sync\n%s size(%u, 1, 1, 1, %u) dge=static\n",
-             cores, cores * columns * 4, cores * columns * 4, insn, cores,
+             cores, rows * columns * 4, rows * columns * 4, insn, rows,
              columns);
   uint64_t time_ps = time_of(&p);
   cores_fini(&p);
@@ -300,25 +365,90 @@ static void a_ring_takes_its_hops_and_its_bytes(void **state) {
   const ibx_machine *machine = ibx_machine_get(IBX_TARGET_ibx3);
   enum { COLUMNS = 1 << 20 };
   for (uint64_t n = 2; n <= 8; n *= 2) {
-    uint64_t gather = time_collective(
-        "all_gather a:f32, b:f32 step(0, 0, 0, 0, 1)", (unsigned)n, COLUMNS);
+    uint64_t gather =
+        time_collective("all_gather a:f32, b:f32 step(0, 0, 0, 0, 1)",
+                        (unsigned)n, (unsigned)n, COLUMNS);
     ibx_machine share = ibx_machine_share(machine, (uint32_t)n);
     uint64_t rate = (uint64_t)share.dma_mb_per_s * share.dma_engines;
     uint64_t part_ps = UINT64_C(4) * COLUMNS * 1000000 / rate;
     assert_int_equal(gather, (n - 1) * (machine->collective_hop_ps + part_ps));
     uint64_t reduce = time_collective("all_reduce a:f32, b:f32 op0=add",
-                                      (unsigned)n, COLUMNS);
+                                      (unsigned)n, (unsigned)n, COLUMNS);
     assert_int_equal(reduce, gather + (n - 1) * (machine->collective_hop_ps +
                                                  part_ps * 100 / 50));
   }
   // Small ones are all hops; one core has none.
-  assert_true(time_collective("all_to_all a:f32, b:f32", 8, 1) <
+  assert_true(time_collective("all_to_all a:f32, b:f32", 8, 8, 1) <
               8 * (uint64_t)machine->collective_hop_ps);
-  assert_int_equal(time_collective("all_to_all a:f32, b:f32", 1, 1),
+  assert_int_equal(time_collective("all_to_all a:f32, b:f32", 1, 1, 1),
                    machine->dma_startup_ps);
 }
 
 // ibx3: eight cores ask for more than HBM has, four do not.
+static void a_group_takes_what_a_chip_of_its_size_takes(void **state) {
+  (void)state;
+  static const char *const insns[] = {
+      "all_gather a:f32, b:f32 step(0, 0, 0, 0, 1)",
+      "all_reduce a:f32, b:f32 op0=add",
+      "reduce_scatter a:f32 step(0, 0, 0, 0, 1), b:f32 op0=max",
+      "all_to_all a:f32, b:f32",
+      "collective_permute a:f32, b:f32 count=1",
+      "collective_permute_reduce a:f32 step(0, 0, 0, 0, 1), b:f32 op0=add"};
+  enum { COLUMNS = 1 << 18 };
+  for (size_t i = 0; i < IBX_COUNT_OF(insns); i++) {
+    // Four cores do not wait for HBM, so a core has all of its DMA engines.
+    uint64_t alone = time_collective(insns[i], 2, 2, COLUMNS);
+    char group[128];
+    snprintf(group, sizeof group, "%s group=2", insns[i]);
+    assert_int_equal(time_collective(group, 4, 2, COLUMNS), alone);
+    snprintf(group, sizeof group, "%s group=2 stride=2", insns[i]);
+    assert_int_equal(time_collective(group, 4, 2, COLUMNS), alone);
+  }
+}
+
+// However much the data send; and a step that adds is half as fast.
+static void the_space_is_what_takes_time(void **state) {
+  (void)state;
+  const ibx_machine *machine = ibx_machine_get(IBX_TARGET_ibx3);
+  enum { COLUMNS = 1 << 20 };
+  ibx_machine share = ibx_machine_share(machine, 4);
+  uint64_t rate = (uint64_t)share.dma_mb_per_s * share.dma_engines;
+  uint64_t part_ps = UINT64_C(4) * COLUMNS * 1000000 / rate;
+  uint64_t ring_ps = 3 * (machine->collective_hop_ps + part_ps);
+  assert_int_equal(
+      time_collective("all_gather_v a:f32, b:f32 step(0, 0, 0, 0, 1), m:u32", 4,
+                      4, COLUMNS),
+      ring_ps);
+  assert_int_equal(
+      time_collective("all_to_all_v a:f32, b:f32, m:u32", 4, 4, COLUMNS),
+      ring_ps);
+  assert_int_equal(
+      time_collective("collective_permute_reduce a:f32 step(0, 0, 0, 0, 1), "
+                      "b:f32 op0=add count=3",
+                      4, 2, COLUMNS),
+      machine->collective_hop_ps +
+          part_ps * 100 / machine->dma_accumulate_percent);
+}
+
+// A core of a group of two goes once through what one of four may go thrice.
+static void a_rank_in_a_group_is_small(void **state) {
+  (void)state;
+  uint64_t time_ps[2];
+  for (unsigned i = 0; i < 2; i++) {
+    cores_program p;
+    cores_make(&p,
+               ".target ibx3\n.entry main\n.cores 4\n"
+               ".buffer a sbuf bytes=4\n.engine vector\n"
+               "rank_id r9 group=%u count=1\n"
+               "loop r0 r9 count=4\nmemset a:f32 p=128 imm0=1\nloop_end\n",
+               i == 0 ? 2 : 4);
+    cores_prove(&p);
+    time_ps[i] = time_of(&p);
+    cores_fini(&p);
+  }
+  assert_true(time_ps[0] * 2 < time_ps[1]);
+}
+
 static void cores_share_the_bandwidth_of_hbm(void **state) {
   (void)state;
   uint64_t time_ps[9] = {0};
@@ -406,11 +536,16 @@ int main(void) {
       cmocka_unit_test(a_program_file_keeps_its_cores),
       cmocka_unit_test(a_wrong_section_is_refused),
       cmocka_unit_test(entries_fit_their_cores),
+      cmocka_unit_test(entries_fit_their_groups),
+      cmocka_unit_test(metadata_are_memory),
       cmocka_unit_test(a_collective_is_a_dma_to_the_prover),
       cmocka_unit_test(trips_that_data_decide_hold_no_meeting),
       cmocka_unit_test(a_device_needs_the_cores),
       cmocka_unit_test(a_session_splits_what_it_is_given),
       cmocka_unit_test(a_ring_takes_its_hops_and_its_bytes),
+      cmocka_unit_test(a_group_takes_what_a_chip_of_its_size_takes),
+      cmocka_unit_test(the_space_is_what_takes_time),
+      cmocka_unit_test(a_rank_in_a_group_is_small),
       cmocka_unit_test(cores_share_the_bandwidth_of_hbm),
       cmocka_unit_test(the_kernel_computes_what_one_core_computes),
       cmocka_unit_test(the_kernel_gains_from_cores),
