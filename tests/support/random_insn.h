@@ -156,9 +156,10 @@ static inline void random_field(uint64_t *r, const ibx_field_info *field,
 }
 
 static inline bool random_is_generic(const char *name) {
-  static const char *const known[] = {"opcode", "flags",      "wait_",
-                                      "signal", "op[",        "operand[",
-                                      "num[",   "partitions", "columns"};
+  // Groups are of cores, and none meet here.
+  static const char *const known[] = {
+      "opcode", "flags",      "wait_",   "signal", "op[",   "operand[",
+      "num[",   "partitions", "columns", "group",  "stride"};
   for (size_t i = 0; i < IBX_COUNT_OF(known); i++) {
     if (strncmp(name, known[i], strlen(known[i])) == 0) return false;
   }
