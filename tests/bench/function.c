@@ -21,7 +21,7 @@
 #include <time.h>
 
 enum {
-  ROUNDS = 9,
+  ROUNDS = 25,
   CUBE = 2048,
   TILE = 128,
   MOVING = 512,
