@@ -47,9 +47,7 @@ static ibx_val use_initializer(ibx_import *import, ibx_binding *binding) {
     binding->failed = true;
     return IBX_NO_VALUE;
   }
-  uint32_t source =
-      ibx_tables_add_source(import->tables, import->arena, name, "Constant");
-  binding->value = ibx_import_constant(import, weight, source);
+  binding->value = ibx_import_named_constant(import, weight);
   return binding->value;
 }
 

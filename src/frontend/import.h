@@ -234,6 +234,8 @@ ibx_val ibx_emit_constant(ibx_call *call, ibx_type type, const void *data);
 /// A constant for a weight; reshapes and unaligned data cost nothing.
 ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
                             uint32_t source);
+/// The same for a constant that no node makes: its name is its source.
+ibx_val ibx_import_named_constant(ibx_import *import, ibx_weight weight);
 
 // --- emitting (import_emit.c) ------------------------------------------------
 

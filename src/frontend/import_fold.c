@@ -131,6 +131,12 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
   return value;
 }
 
+ibx_val ibx_import_named_constant(ibx_import *import, ibx_weight weight) {
+  uint32_t source = ibx_tables_add_source(import->tables, import->arena,
+                                          weight.name, "Constant");
+  return ibx_import_constant(import, weight, source);
+}
+
 ibx_val ibx_emit_constant(ibx_call *call, ibx_type type, const void *data) {
   ibx_weight weight = {.type = type, .data = data, .name = call->at.node};
   return ibx_import_constant(call->import, weight, call->source);

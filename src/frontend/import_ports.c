@@ -174,10 +174,8 @@ static bool read_dtype(port *p, const Onnx__TypeProto *type, const char *kind) {
 // What has no elements is known: a constant, so that no pass meets it.
 static ibx_val import_empty(ibx_import *import, const port *p) {
   const char *name = ibx_arena_text(import->arena, p->name, strlen(p->name));
-  uint32_t source =
-      ibx_tables_add_source(import->tables, import->arena, name, "Constant");
   ibx_weight weight = {.type = p->type, .data = "", .name = name};
-  return ibx_import_constant(import, weight, source);
+  return ibx_import_named_constant(import, weight);
 }
 
 // An input whose value the user gave is a constant of that value.
@@ -202,9 +200,7 @@ static ibx_binding import_value(ibx_import *import,
   if (errors != import->sink->error_count) return binding;
   const char *name = ibx_arena_text(import->arena, p.name, strlen(p.name));
   ibx_weight weight = {.type = p.type, .data = given->data, .name = name};
-  uint32_t source =
-      ibx_tables_add_source(import->tables, import->arena, name, "Constant");
-  binding.value = ibx_import_constant(import, weight, source);
+  binding.value = ibx_import_named_constant(import, weight);
   binding.failed = false;
   return binding;
 }
