@@ -170,12 +170,12 @@ static void legalise_gather(ibx_rewrite *rewrite, const ibx_node *node) {
       ibx_rewrite_add(rewrite, IBX_TENSOR_transpose, &back, &value, 1);
 }
 
-// 0, 1, .. along one dimension of a tensor of that rank.
+// first, first + 1, .. along one dimension of a tensor of that rank.
 static uint32_t positions(ibx_rewrite *rewrite, uint8_t rank, uint8_t axis,
-                          int64_t extent) {
+                          int64_t first, int64_t extent) {
   int32_t *data = IBX_ARENA_ARRAY(rewrite->ctx->arena, (size_t)extent, int32_t);
   for (int64_t i = 0; i < extent; i++)
-    data[i] = (int32_t)i;
+    data[i] = (int32_t)(first + i);
   ibx_weight weight = {.type = {.rank = rank, .dtype = IBX_DTYPE_I32},
                        .data = data,
                        .name = "positions"};
@@ -209,14 +209,8 @@ static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node) {
       ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_max, &along, &x, 1);
   uint32_t compared[] = {
       x, ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &most, 1)};
-  uint32_t here = positions(rewrite, type.rank, axis, extent);
-  ibx_params one = {.starts = {.len = type.rank}, .steps = {.len = type.rank}};
-  one.shape = extents_of(&rewrite->graph.values[here].type);
-  for (uint8_t d = 0; d < type.rank; d++)
-    one.steps.at[d] = 1;
-  one.starts.at[axis] = extent - 1;
-  one.shape.at[axis] = 1;
-  uint32_t last = ibx_rewrite_add(rewrite, IBX_TENSOR_slice, &one, &here, 1);
+  uint32_t here = positions(rewrite, type.rank, axis, 0, extent);
+  uint32_t last = positions(rewrite, type.rank, axis, extent - 1, 1);
   uint32_t chosen[] = {
       ibx_rewrite_add(rewrite, IBX_TENSOR_equal, &(ibx_params){0}, compared, 2),
       ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &here, 1),

@@ -48,11 +48,12 @@ static const integer_row ROWS[] = {
     CALL(fmod, REMAINDER),
 };
 
+// NULL where an operation of the class has no row.
 static const integer_row *find(ibx_tensor_op op) {
-  const integer_row *found = ROWS;
-  while (found->op != op)
-    found++;
-  return found;
+  for (size_t i = 0; i < IBX_COUNT_OF(ROWS); i++) {
+    if (ROWS[i].op == op) return &ROWS[i];
+  }
+  return NULL;
 }
 
 // The instruction of a row, and its engine.
@@ -70,7 +71,9 @@ bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
   ibx_dtype_kind kind = ibx_dtype_get(dtype)->kind;
   ibx_view a, b;
-  if (kind != IBX_DTYPE_KIND_SINT && kind != IBX_DTYPE_KIND_UINT) {
+  const integer_row *row = find(node->op);
+  bool is_whole = kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
+  if (row == NULL || !is_whole) {
     return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                           "%s of %s has no instruction; put Cast to int32 in "
                           "front of it",
@@ -83,7 +86,7 @@ bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
     return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
   }
   ibx_engine engine;
-  ibx_insn insn = choose(find(node->op), dtype, &engine);
+  ibx_insn insn = choose(row, dtype, &engine);
   const ibx_view *slots[IBX_OPERANDS] = {out, &a, &b};
   return ibx_lower_insn(lower, &insn, engine, slots, 4096);
 }

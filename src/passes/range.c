@@ -136,7 +136,7 @@ static bool exact(const ibx_graph *graph, const ibx_node *node,
     *out = summed(a, reduced_elements(graph, node));
     return true;
   case IBX_TENSOR_cumsum:
-    *out = summed(a, (double)type->dims[p->axis]);
+    *out = join((ibx_range){0, 0}, summed(a, (double)type->dims[p->axis]));
     return true;
   case IBX_TENSOR_argmax:
   case IBX_TENSOR_top_index:
