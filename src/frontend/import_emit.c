@@ -105,9 +105,9 @@ ibx_val ibx_second_in(ibx_call *call) {
   ibx_ints shape = ibx_shape_of(call, second);
   int64_t axis = ibx_attr_int(call, "axis", rank - (int64_t)shape.len);
   if (axis < 0) axis += rank;
-  if (!broadcasts || axis < 0 || axis + (int64_t)shape.len > rank)
-    return second;
-  while (axis + (int64_t)shape.len < rank)
+  int64_t last = rank - (int64_t)shape.len;
+  if (!broadcasts || axis < 0 || axis > last) return second;
+  for (; axis < last; axis++)
     shape.at[shape.len++] = 1;
   return ibx_emit_reshape(call, second, shape);
 }
