@@ -16,10 +16,6 @@ typedef struct deform {
   int64_t groups, offset_groups, kernel, places, axes;
 } deform;
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // Where the elements lie before they are moved, along one axis, [1, K * P].
 static ibx_val emit_base(ibx_call *call, const deform *d, int64_t axis) {
   int64_t total = d->kernel * d->places, inner = 1, after = 1;
@@ -56,7 +52,8 @@ static ibx_val sample_group(ibx_call *call, const deform *d, int64_t group) {
   for (int64_t i = 0; i < d->axes; i++) {
     ibx_val moved = ibx_emit_slice(call, offsets, 3, i, 1, 1);
     moved = ibx_emit_reshape(call, moved, IBX_INTS(batch, points));
-    s.axis[i].at = binary(call, IBX_TENSOR_add, moved, emit_base(call, d, i));
+    s.axis[i].at =
+        ibx_emit_binary(call, IBX_TENSOR_add, moved, emit_base(call, d, i));
     s.axis[i].extent = d->x.at[i + 2];
   }
   ibx_val x =
@@ -65,8 +62,8 @@ static ibx_val sample_group(ibx_call *call, const deform *d, int64_t group) {
   if (!ibx_has_in(call, 4)) return x;
   ibx_val mask = ibx_emit_reshape(call, ibx_in(call, 4),
                                   IBX_INTS(batch, d->offset_groups, points));
-  return binary(call, IBX_TENSOR_mul, x,
-                ibx_emit_slice(call, mask, 1, group, 1, 1));
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x,
+                         ibx_emit_slice(call, mask, 1, group, 1, 1));
 }
 
 // [N, C, K * P] by the channels of each group of weights, times the weights.
@@ -155,8 +152,8 @@ void ibx_import_op_deform_conv(ibx_call *call) {
     shape.at[shape.len++] = d.out.at[i];
   y = ibx_emit_reshape(call, y, shape);
   if (ibx_has_in(call, 3)) {
-    y = binary(call, IBX_TENSOR_add, y,
-               ibx_emit_along(call, ibx_in(call, 3), 1, shape.len));
+    y = ibx_emit_binary(call, IBX_TENSOR_add, y,
+                        ibx_emit_along(call, ibx_in(call, 3), 1, shape.len));
   }
   ibx_out(call, 0, y);
 }

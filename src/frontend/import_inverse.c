@@ -16,12 +16,9 @@
 
 static const double half_pi = 1.5707963267948966, ln_2 = 0.6931471805599453;
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 static ibx_val below(ibx_call *call, ibx_val x, double limit) {
-  return binary(call, IBX_TENSOR_less, x, ibx_emit_like(call, x, limit));
+  return ibx_emit_binary(call, IBX_TENSOR_less, x,
+                         ibx_emit_like(call, x, limit));
 }
 
 static ibx_val root(ibx_call *call, ibx_val x) {
@@ -43,19 +40,19 @@ static ibx_val atan_near_0(ibx_call *call, ibx_val t) {
                              0.0575520955,  -0.0308045894, 0.0107269399,
                              -0.0017539292};
   size_t i = IBX_COUNT_OF(c) - 1;
-  ibx_val square = binary(call, IBX_TENSOR_mul, t, t);
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, t, t);
   ibx_val sum = ibx_emit_affine(call, square, c[i], c[i - 1]);
   for (i--; i-- > 0;) {
-    sum = binary(call, IBX_TENSOR_mul, sum, square);
+    sum = ibx_emit_binary(call, IBX_TENSOR_mul, sum, square);
     sum = ibx_emit_affine(call, sum, 1, c[i]);
   }
-  return binary(call, IBX_TENSOR_mul, sum, t);
+  return ibx_emit_binary(call, IBX_TENSOR_mul, sum, t);
 }
 
 static ibx_val emit_atan(ibx_call *call, ibx_val x) {
   ibx_val size = ibx_emit_unary(call, IBX_TENSOR_abs, x);
-  ibx_val near =
-      binary(call, IBX_TENSOR_less_equal, size, ibx_emit_like(call, size, 1));
+  ibx_val near = ibx_emit_binary(call, IBX_TENSOR_less_equal, size,
+                                 ibx_emit_like(call, size, 1));
   ibx_val turned = ibx_emit_unary(call, IBX_TENSOR_reciprocal, size);
   ibx_val part = atan_near_0(call, ibx_emit_select(call, near, size, turned));
   ibx_val rest = ibx_emit_affine(call, part, -1, half_pi);
@@ -67,11 +64,11 @@ static ibx_val emit_log1p(ibx_call *call, ibx_val z) {
   ibx_val u = ibx_emit_affine(call, z, 1, 1);
   ibx_val far = ibx_emit_unary(call, IBX_TENSOR_log, u);
   ibx_val kept = ibx_emit_affine(call, u, 1, -1);
-  ibx_val lost =
-      binary(call, IBX_TENSOR_equal, kept, ibx_emit_like(call, kept, 0));
+  ibx_val lost = ibx_emit_binary(call, IBX_TENSOR_equal, kept,
+                                 ibx_emit_like(call, kept, 0));
   ibx_val by = ibx_emit_select(call, lost, ibx_emit_like(call, kept, 1), kept);
-  ibx_val near =
-      binary(call, IBX_TENSOR_mul, far, binary(call, IBX_TENSOR_div, z, by));
+  ibx_val near = ibx_emit_binary(call, IBX_TENSOR_mul, far,
+                                 ibx_emit_binary(call, IBX_TENSOR_div, z, by));
   near = ibx_emit_select(call, lost, z, near);
   return ibx_emit_select(call, below(call, z, 1), near, far);
 }
@@ -82,47 +79,48 @@ static ibx_val beyond(ibx_call *call, ibx_val x, ibx_val near) {
   ibx_val far =
       ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_log, x), 1, ln_2);
   ibx_val is_far =
-      binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, FAR), x);
+      ibx_emit_binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, FAR), x);
   return ibx_emit_select(call, is_far, far, near);
 }
 
 static ibx_val emit_asin(ibx_call *call, ibx_val x) {
   ibx_val up = ibx_emit_affine(call, x, 1, 1);
   ibx_val down = ibx_emit_affine(call, x, -1, 1);
-  ibx_val side = root(call, binary(call, IBX_TENSOR_mul, up, down));
-  return emit_atan(call, binary(call, IBX_TENSOR_div, x, side));
+  ibx_val side = root(call, ibx_emit_binary(call, IBX_TENSOR_mul, up, down));
+  return emit_atan(call, ibx_emit_binary(call, IBX_TENSOR_div, x, side));
 }
 
 static ibx_val emit_acos(ibx_call *call, ibx_val x) {
   ibx_val up = ibx_emit_affine(call, x, 1, 1);
   ibx_val down = ibx_emit_affine(call, x, -1, 1);
-  ibx_val half =
-      emit_atan(call, root(call, binary(call, IBX_TENSOR_div, down, up)));
+  ibx_val half = emit_atan(
+      call, root(call, ibx_emit_binary(call, IBX_TENSOR_div, down, up)));
   return ibx_emit_affine(call, half, 2, 0);
 }
 
 static ibx_val emit_asinh(ibx_call *call, ibx_val x) {
   ibx_val size = ibx_emit_unary(call, IBX_TENSOR_abs, x);
-  ibx_val square = binary(call, IBX_TENSOR_mul, size, size);
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, size, size);
   ibx_val side = root(call, ibx_emit_affine(call, square, 1, 1));
-  ibx_val z =
-      binary(call, IBX_TENSOR_div, square, ibx_emit_affine(call, side, 1, 1));
-  z = emit_log1p(call, binary(call, IBX_TENSOR_add, size, z));
+  ibx_val z = ibx_emit_binary(call, IBX_TENSOR_div, square,
+                              ibx_emit_affine(call, side, 1, 1));
+  z = emit_log1p(call, ibx_emit_binary(call, IBX_TENSOR_add, size, z));
   return with_sign(call, beyond(call, size, z), x);
 }
 
 static ibx_val emit_acosh(ibx_call *call, ibx_val x) {
   ibx_val z = ibx_emit_affine(call, x, 1, -1);
-  ibx_val side = binary(call, IBX_TENSOR_mul, root(call, z),
-                        root(call, ibx_emit_affine(call, x, 1, 1)));
-  z = emit_log1p(call, binary(call, IBX_TENSOR_add, z, side));
+  ibx_val side = ibx_emit_binary(call, IBX_TENSOR_mul, root(call, z),
+                                 root(call, ibx_emit_affine(call, x, 1, 1)));
+  z = emit_log1p(call, ibx_emit_binary(call, IBX_TENSOR_add, z, side));
   return beyond(call, x, z);
 }
 
 static ibx_val emit_atanh(ibx_call *call, ibx_val x) {
   ibx_val size = ibx_emit_unary(call, IBX_TENSOR_abs, x);
-  ibx_val z = binary(call, IBX_TENSOR_div, ibx_emit_affine(call, size, 2, 0),
-                     ibx_emit_affine(call, size, -1, 1));
+  ibx_val z =
+      ibx_emit_binary(call, IBX_TENSOR_div, ibx_emit_affine(call, size, 2, 0),
+                      ibx_emit_affine(call, size, -1, 1));
   return with_sign(call, ibx_emit_affine(call, emit_log1p(call, z), 0.5, 0), x);
 }
 

@@ -16,10 +16,6 @@
 #include <math.h>
 #include <string.h>
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // --- causal convolution ------------------------------------------------------
 
 // Each channel by itself, with weights that are computed: one product for each
@@ -32,10 +28,10 @@ static ibx_val depthwise_sum(ibx_call *call, ibx_val x, ibx_val weight,
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_val sum = IBX_NO_VALUE;
   for (int64_t i = 0; i < own.at[2] && !call->failed; i++) {
-    ibx_val term =
-        binary(call, IBX_TENSOR_mul, ibx_emit_slice(call, x, 2, i, length, 1),
-               ibx_emit_slice(call, weight, 2, i, 1, 1));
-    sum = i == 0 ? term : binary(call, IBX_TENSOR_add, sum, term);
+    ibx_val term = ibx_emit_binary(call, IBX_TENSOR_mul,
+                                   ibx_emit_slice(call, x, 2, i, length, 1),
+                                   ibx_emit_slice(call, weight, 2, i, 1, 1));
+    sum = i == 0 ? term : ibx_emit_binary(call, IBX_TENSOR_add, sum, term);
   }
   return sum;
 }
@@ -90,7 +86,8 @@ void ibx_import_op_causal_conv_with_state(ibx_call *call) {
   x = depthwise(call, x, weight, length);
   if (ibx_has_in(call, 2)) {
     ibx_val bias = ibx_emit_cast(call, ibx_in(call, 2), ibx_dtype_of(call, x));
-    x = binary(call, IBX_TENSOR_add, x, ibx_emit_along(call, bias, 1, 3));
+    x = ibx_emit_binary(call, IBX_TENSOR_add, x,
+                        ibx_emit_along(call, bias, 1, 3));
   }
   if (swish) x = ibx_emit_unary(call, IBX_TENSOR_silu, x);
   ibx_out(call, 0, ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0))));
@@ -222,14 +219,17 @@ static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
   ibx_val k = at_token(call, a->k, token), v = at_token(call, a->v, token);
   if (a->decay != IBX_NO_VALUE) {
     ibx_val decay = at_token(call, a->decay, token);
-    a->state = binary(call, IBX_TENSOR_mul, a->state, decay);
+    a->state = ibx_emit_binary(call, IBX_TENSOR_mul, a->state, decay);
   }
   if (a->beta != IBX_NO_VALUE) {
-    v = binary(call, IBX_TENSOR_sub, v, ibx_emit_matmul(call, k, a->state));
-    v = binary(call, IBX_TENSOR_mul, at_token(call, a->beta, token), v);
+    v = ibx_emit_binary(call, IBX_TENSOR_sub, v,
+                        ibx_emit_matmul(call, k, a->state));
+    v = ibx_emit_binary(call, IBX_TENSOR_mul, at_token(call, a->beta, token),
+                        v);
   }
-  ibx_val added = binary(call, IBX_TENSOR_mul, ibx_emit_swap(call, k, 2, 3), v);
-  a->state = binary(call, IBX_TENSOR_add, a->state, added);
+  ibx_val added =
+      ibx_emit_binary(call, IBX_TENSOR_mul, ibx_emit_swap(call, k, 2, 3), v);
+  a->state = ibx_emit_binary(call, IBX_TENSOR_add, a->state, added);
   return ibx_emit_matmul(call, at_token(call, a->q, token), a->state);
 }
 

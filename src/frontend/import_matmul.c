@@ -79,10 +79,6 @@ void ibx_import_op_fused_matmul(ibx_call *call) {
 
 // --- determinants ------------------------------------------------------------
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // 1 at the first row whose first element is largest, else 0: [B, M, 1].
 static ibx_val pivot_row(ibx_call *call, ibx_val a) {
   int64_t rows = ibx_dim(call, a, 1);
@@ -93,11 +89,12 @@ static ibx_val pivot_row(ibx_call *call, ibx_val a) {
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, rows), 1, 3);
   line = ibx_emit_cast(call, line, IBX_DTYPE_F32);
   ibx_val past_end = ibx_emit_like(call, line, (double)rows);
-  ibx_val index = ibx_emit_select(
-      call, binary(call, IBX_TENSOR_equal, size, best), line, past_end);
+  ibx_val index =
+      ibx_emit_select(call, ibx_emit_binary(call, IBX_TENSOR_equal, size, best),
+                      line, past_end);
   index =
       ibx_emit_reduce(call, IBX_TENSOR_reduce_min, index, IBX_INTS(1), true);
-  ibx_val hot = binary(call, IBX_TENSOR_equal, index, line);
+  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
   return ibx_emit_cast(call, hot, IBX_DTYPE_F32);
 }
 
@@ -108,23 +105,25 @@ static ibx_val eliminate(ibx_call *call, ibx_val *a) {
   ibx_val hot = pivot_row(call, *a);
   ibx_val row = ibx_emit_matmul(call, ibx_emit_swap(call, hot, 1, 2), *a);
   ibx_val first = ibx_emit_slice(call, *a, 1, 0, 1, 1);
-  ibx_val change = binary(call, IBX_TENSOR_sub, first, row);
-  ibx_val moved = binary(call, IBX_TENSOR_add, *a,
-                         binary(call, IBX_TENSOR_mul, hot, change));
+  ibx_val change = ibx_emit_binary(call, IBX_TENSOR_sub, first, row);
+  ibx_val moved =
+      ibx_emit_binary(call, IBX_TENSOR_add, *a,
+                      ibx_emit_binary(call, IBX_TENSOR_mul, hot, change));
   moved = ibx_emit_slice(call, moved, 1, 1, left, 1);
   ibx_val pivot = ibx_emit_slice(call, row, 2, 0, 1, 1);
-  ibx_val none =
-      binary(call, IBX_TENSOR_equal, pivot, ibx_emit_like(call, pivot, 0));
+  ibx_val none = ibx_emit_binary(call, IBX_TENSOR_equal, pivot,
+                                 ibx_emit_like(call, pivot, 0));
   ibx_val by =
       ibx_emit_select(call, none, ibx_emit_like(call, pivot, 1), pivot);
-  ibx_val factor =
-      binary(call, IBX_TENSOR_div, ibx_emit_slice(call, moved, 2, 0, 1, 1), by);
+  ibx_val factor = ibx_emit_binary(call, IBX_TENSOR_div,
+                                   ibx_emit_slice(call, moved, 2, 0, 1, 1), by);
   ibx_val rest = ibx_emit_slice(call, row, 2, 1, left, 1);
-  *a = binary(call, IBX_TENSOR_sub, ibx_emit_slice(call, moved, 2, 1, left, 1),
-              binary(call, IBX_TENSOR_mul, factor, rest));
+  *a = ibx_emit_binary(call, IBX_TENSOR_sub,
+                       ibx_emit_slice(call, moved, 2, 1, left, 1),
+                       ibx_emit_binary(call, IBX_TENSOR_mul, factor, rest));
   ibx_val stays = ibx_emit_slice(call, hot, 1, 0, 1, 1);
-  return binary(call, IBX_TENSOR_mul, pivot,
-                ibx_emit_affine(call, stays, 2, -1));
+  return ibx_emit_binary(call, IBX_TENSOR_mul, pivot,
+                         ibx_emit_affine(call, stays, 2, -1));
 }
 
 void ibx_import_op_det(ibx_call *call) {
@@ -148,10 +147,11 @@ void ibx_import_op_det(ibx_call *call) {
   ibx_val det = IBX_NO_VALUE;
   while (ibx_dim(call, a, 1) > 1 && !call->failed) {
     ibx_val pivot = eliminate(call, &a);
-    det =
-        det == IBX_NO_VALUE ? pivot : binary(call, IBX_TENSOR_mul, det, pivot);
+    det = det == IBX_NO_VALUE
+              ? pivot
+              : ibx_emit_binary(call, IBX_TENSOR_mul, det, pivot);
   }
-  det = det == IBX_NO_VALUE ? a : binary(call, IBX_TENSOR_mul, det, a);
+  det = det == IBX_NO_VALUE ? a : ibx_emit_binary(call, IBX_TENSOR_mul, det, a);
   ibx_out(call, 0,
           ibx_emit_cast(call, ibx_emit_reshape(call, det, shape), dtype));
 }

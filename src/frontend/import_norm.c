@@ -14,10 +14,6 @@ static float read_epsilon(ibx_call *call, float absent) {
   return ibx_attr_float(call, "epsilon", absent);
 }
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // A vector along the channels of x [N, C, ...].
 static ibx_val per_channel(ibx_call *call, ibx_val vector, ibx_val x) {
   return ibx_emit_along(call, vector, 1, ibx_rank(call, x));
@@ -36,8 +32,8 @@ static moments emit_moments(ibx_call *call, ibx_val x) {
   ibx_tensor_op op = IBX_TENSOR_reduce_mean;
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_val mean = ibx_emit_reduce(call, op, x, axes, true);
-  ibx_val low = binary(call, IBX_TENSOR_sub, x, mean);
-  ibx_val square = binary(call, IBX_TENSOR_mul, low, low);
+  ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, mean);
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, low, low);
   ibx_ints shape = IBX_INTS(ibx_dim(call, x, 1));
   return (moments){.mean = ibx_emit_reshape(call, mean, shape),
                    .variance = ibx_emit_reduce(call, op, square, axes, false)};
@@ -53,7 +49,7 @@ static moments train(ibx_call *call, ibx_val x) {
     ibx_val share = ibx_emit_affine(call, now[i], 1 - momentum, 0);
     share = ibx_emit_cast(call, share, ibx_dtype_of(call, old));
     old = ibx_emit_affine(call, old, momentum, 0);
-    ibx_out(call, 1 + i, binary(call, IBX_TENSOR_add, old, share));
+    ibx_out(call, 1 + i, ibx_emit_binary(call, IBX_TENSOR_add, old, share));
   }
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 1));
   return (moments){.mean = ibx_emit_cast(call, batch.mean, dtype),
@@ -82,15 +78,17 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
   moments m = {.mean = ibx_in(call, 3), .variance = ibx_in(call, 4)};
   if (trains) m = train(call, x);
   ibx_val variance = ibx_emit_affine(call, m.variance, 1, (double)epsilon);
-  ibx_val factor = binary(call, IBX_TENSOR_div, ibx_in(call, 1),
-                          ibx_emit_unary(call, IBX_TENSOR_sqrt, variance));
-  ibx_val offset = binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
-                          binary(call, IBX_TENSOR_mul, m.mean, factor));
+  ibx_val factor =
+      ibx_emit_binary(call, IBX_TENSOR_div, ibx_in(call, 1),
+                      ibx_emit_unary(call, IBX_TENSOR_sqrt, variance));
+  ibx_val offset =
+      ibx_emit_binary(call, IBX_TENSOR_sub, ibx_in(call, 2),
+                      ibx_emit_binary(call, IBX_TENSOR_mul, m.mean, factor));
   ibx_dtype dtype = ibx_dtype_of(call, x);
   factor = ibx_emit_cast(call, per_channel(call, factor, x), dtype);
   offset = ibx_emit_cast(call, per_channel(call, offset, x), dtype);
-  x = binary(call, IBX_TENSOR_mul, x, factor);
-  ibx_out(call, 0, binary(call, IBX_TENSOR_add, x, offset));
+  x = ibx_emit_binary(call, IBX_TENSOR_mul, x, factor);
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_add, x, offset));
 }
 
 // --- over the last dimensions ------------------------------------------------
@@ -109,10 +107,10 @@ static void emit_statistics(ibx_call *call, ibx_val x, int64_t axis,
   ibx_ints axes = axes_from(axis, ibx_rank(call, x));
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_val mean = ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, x, axes, true);
-  ibx_val low = binary(call, IBX_TENSOR_sub, x, mean);
-  ibx_val variance =
-      ibx_emit_reduce(call, IBX_TENSOR_reduce_mean,
-                      binary(call, IBX_TENSOR_mul, low, low), axes, true);
+  ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, mean);
+  ibx_val variance = ibx_emit_reduce(
+      call, IBX_TENSOR_reduce_mean,
+      ibx_emit_binary(call, IBX_TENSOR_mul, low, low), axes, true);
   variance = ibx_emit_affine(call, variance, 1, (double)epsilon);
   ibx_out(call, 1, mean);
   ibx_out(call, 2, ibx_emit_unary(call, IBX_TENSOR_rsqrt, variance));
@@ -145,8 +143,9 @@ void ibx_import_op_rms_normalization(ibx_call *call) {
 // x + skip (+ bias), then a normalisation; the sum is output 3.
 static void skip_norm(ibx_call *call, ibx_tensor_op op, ibx_val shift,
                       ibx_val bias) {
-  ibx_val x = binary(call, IBX_TENSOR_add, ibx_in(call, 0), ibx_in(call, 1));
-  if (bias != IBX_NO_VALUE) x = binary(call, IBX_TENSOR_add, x, bias);
+  ibx_val x =
+      ibx_emit_binary(call, IBX_TENSOR_add, ibx_in(call, 0), ibx_in(call, 1));
+  if (bias != IBX_NO_VALUE) x = ibx_emit_binary(call, IBX_TENSOR_add, x, bias);
   int64_t axis = ibx_rank(call, x) - 1;
   if (!ibx_call_expect(call, axis >= 0, "input", "is a scalar")) return;
   ibx_out(call, 0,
@@ -180,8 +179,8 @@ static ibx_val norm_groups(ibx_call *call, ibx_val x, int64_t groups,
 
 static ibx_val scale_channels(ibx_call *call, ibx_val x, ibx_val scale,
                               ibx_val shift) {
-  x = binary(call, IBX_TENSOR_mul, x, per_channel(call, scale, x));
-  return binary(call, IBX_TENSOR_add, x, per_channel(call, shift, x));
+  x = ibx_emit_binary(call, IBX_TENSOR_mul, x, per_channel(call, scale, x));
+  return ibx_emit_binary(call, IBX_TENSOR_add, x, per_channel(call, shift, x));
 }
 
 void ibx_import_op_instance_normalization(ibx_call *call) {
@@ -248,27 +247,28 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
   }
   if (call->failed) return;
   ibx_val mean = ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, x, axes, true);
-  ibx_val low = binary(call, IBX_TENSOR_sub, x, mean);
-  ibx_val variance =
-      ibx_emit_reduce(call, IBX_TENSOR_reduce_mean,
-                      binary(call, IBX_TENSOR_mul, low, low), axes, true);
+  ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, mean);
+  ibx_val variance = ibx_emit_reduce(
+      call, IBX_TENSOR_reduce_mean,
+      ibx_emit_binary(call, IBX_TENSOR_mul, low, low), axes, true);
   ibx_val deviation = ibx_emit_unary(call, IBX_TENSOR_sqrt, variance);
   deviation = ibx_emit_affine(call, deviation, 1, 1e-9);
-  ibx_out(call, 0, binary(call, IBX_TENSOR_div, low, deviation));
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, low, deviation));
 }
 
 ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p) {
-  if (p == 2) return binary(call, IBX_TENSOR_mul, x, x);
+  if (p == 2) return ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
   if (p == 1) return x;
-  return binary(call, IBX_TENSOR_pow, x, ibx_emit_like(call, x, (double)p));
+  return ibx_emit_binary(call, IBX_TENSOR_pow, x,
+                         ibx_emit_like(call, x, (double)p));
 }
 
 ibx_val ibx_emit_norm_root(ibx_call *call, ibx_val sum, int64_t p) {
   if (p == 1) return sum;
   if (p == 2) return ibx_emit_unary(call, IBX_TENSOR_sqrt, sum);
-  return binary(call, IBX_TENSOR_pow, sum,
-                ibx_emit_like(call, sum, 1 / (double)p));
+  return ibx_emit_binary(call, IBX_TENSOR_pow, sum,
+                         ibx_emit_like(call, sum, 1 / (double)p));
 }
 
 // A vector of length 0 stays 0.
@@ -284,9 +284,9 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
                       ibx_emit_norm_terms(call, x, p), IBX_INTS(axis), true);
   sum = ibx_emit_norm_root(call, sum, p);
   ibx_val zero = ibx_emit_like(call, x, 0);
-  ibx_val empty = binary(call, IBX_TENSOR_equal, sum, zero);
+  ibx_val empty = ibx_emit_binary(call, IBX_TENSOR_equal, sum, zero);
   sum = ibx_emit_select(call, empty, ibx_emit_like(call, x, 1), sum);
-  ibx_out(call, 0, binary(call, IBX_TENSOR_div, x, sum));
+  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, x, sum));
 }
 
 // x / (bias + alpha * mean of squares of near channels)^beta, where channels
@@ -307,7 +307,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   int64_t plane = shape.at[0] * shape.at[1];
   ibx_ints flat =
       IBX_INTS(shape.at[0], 1, shape.at[1], plane == 0 ? 0 : total / plane);
-  ibx_val square = binary(call, IBX_TENSOR_mul, x, x);
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),
                        .strides = IBX_INTS(1, 1),
                        .dilations = IBX_INTS(1, 1),
@@ -316,9 +316,9 @@ void ibx_import_op_lrn(ibx_call *call) {
   square = ibx_emit_reshape(call, square, flat);
   ibx_val mean = ibx_emit_op(call, IBX_TENSOR_avg_pool, &params, &square, 1);
   mean = ibx_emit_affine(call, mean, alpha, bias);
-  ibx_val power =
-      binary(call, IBX_TENSOR_pow, mean, ibx_emit_like(call, mean, beta));
-  ibx_out(
-      call, 0,
-      binary(call, IBX_TENSOR_div, x, ibx_emit_reshape(call, power, shape)));
+  ibx_val power = ibx_emit_binary(call, IBX_TENSOR_pow, mean,
+                                  ibx_emit_like(call, mean, beta));
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_div, x,
+                          ibx_emit_reshape(call, power, shape)));
 }

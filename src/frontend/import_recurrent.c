@@ -50,10 +50,6 @@ typedef struct recurrent {
   step_fn step;
 } recurrent;
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // --- activations -------------------------------------------------------------
 
 typedef enum activation_kind {
@@ -104,10 +100,10 @@ static ibx_val activate(ibx_call *call, const cell *c, size_t index,
   case LEAKY_RELU:
     return ibx_emit_op(call, IBX_TENSOR_leaky_relu, &params, &x, 1);
   case THRESHOLDED_RELU:
-    return ibx_emit_select(
-        call,
-        binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, a->alpha), x), x,
-        ibx_emit_like(call, x, 0));
+    return ibx_emit_select(call,
+                           ibx_emit_binary(call, IBX_TENSOR_less,
+                                           ibx_emit_like(call, x, a->alpha), x),
+                           x, ibx_emit_like(call, x, 0));
   case SCALED_TANH:
     x = ibx_emit_unary(call, IBX_TENSOR_tanh,
                        ibx_emit_affine(call, x, a->beta, 0));
@@ -117,7 +113,7 @@ static ibx_val activate(ibx_call *call, const cell *c, size_t index,
                          1);
   case ELU: return ibx_emit_op(call, IBX_TENSOR_elu, &params, &x, 1);
   case SOFTSIGN:
-    return binary(
+    return ibx_emit_binary(
         call, IBX_TENSOR_div, x,
         ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1));
   case SOFTPLUS: return ibx_emit_unary(call, IBX_TENSOR_softplus, x);
@@ -183,7 +179,8 @@ static ibx_val gate_at(ibx_call *call, const cell *c, ibx_val x, int64_t gate) {
 
 static ibx_val add_product(ibx_call *call, ibx_val x, ibx_val h,
                            ibx_val weights) {
-  return binary(call, IBX_TENSOR_add, x, ibx_emit_matmul(call, h, weights));
+  return ibx_emit_binary(call, IBX_TENSOR_add, x,
+                         ibx_emit_matmul(call, h, weights));
 }
 
 static void step_rnn(ibx_call *call, const cell *c, ibx_val x, state *s) {
@@ -192,9 +189,9 @@ static void step_rnn(ibx_call *call, const cell *c, ibx_val x, state *s) {
 
 // (1 - z) * new + z * h
 static ibx_val mix(ibx_call *call, ibx_val z, ibx_val h, ibx_val new) {
-  ibx_val change = binary(call, IBX_TENSOR_sub, h, new);
-  return binary(call, IBX_TENSOR_add, new,
-                binary(call, IBX_TENSOR_mul, z, change));
+  ibx_val change = ibx_emit_binary(call, IBX_TENSOR_sub, h, new);
+  return ibx_emit_binary(call, IBX_TENSOR_add, new,
+                         ibx_emit_binary(call, IBX_TENSOR_mul, z, change));
 }
 
 static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
@@ -209,14 +206,14 @@ static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
   if (c->resets_last) {
     past = ibx_emit_matmul(call, s->h, inner);
     if (c->recurrent_bias != IBX_NO_VALUE) {
-      past = binary(call, IBX_TENSOR_add, past, c->recurrent_bias);
+      past = ibx_emit_binary(call, IBX_TENSOR_add, past, c->recurrent_bias);
     }
-    past = binary(call, IBX_TENSOR_mul, reset, past);
+    past = ibx_emit_binary(call, IBX_TENSOR_mul, reset, past);
   } else {
-    past =
-        ibx_emit_matmul(call, binary(call, IBX_TENSOR_mul, reset, s->h), inner);
+    past = ibx_emit_matmul(
+        call, ibx_emit_binary(call, IBX_TENSOR_mul, reset, s->h), inner);
   }
-  new = activate(call, c, 1, binary(call, IBX_TENSOR_add, new, past));
+  new = activate(call, c, 1, ibx_emit_binary(call, IBX_TENSOR_add, new, past));
   s->h = mix(call, z, s->h, new);
 }
 
@@ -224,8 +221,9 @@ static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
 static ibx_val peep(ibx_call *call, const cell *c, size_t which, ibx_val gate,
                     ibx_val inside) {
   if (c->peephole[which] == IBX_NO_VALUE) return gate;
-  return binary(call, IBX_TENSOR_add, gate,
-                binary(call, IBX_TENSOR_mul, c->peephole[which], inside));
+  return ibx_emit_binary(
+      call, IBX_TENSOR_add, gate,
+      ibx_emit_binary(call, IBX_TENSOR_mul, c->peephole[which], inside));
 }
 
 static void step_lstm(ibx_call *call, const cell *c, ibx_val x, state *s) {
@@ -236,12 +234,12 @@ static void step_lstm(ibx_call *call, const cell *c, ibx_val x, state *s) {
   in = activate(call, c, 0, in);
   forget = c->couples ? ibx_emit_affine(call, in, -1, 1)
                       : activate(call, c, 0, forget);
-  s->c =
-      binary(call, IBX_TENSOR_add, binary(call, IBX_TENSOR_mul, forget, s->c),
-             binary(call, IBX_TENSOR_mul, in, new));
+  s->c = ibx_emit_binary(call, IBX_TENSOR_add,
+                         ibx_emit_binary(call, IBX_TENSOR_mul, forget, s->c),
+                         ibx_emit_binary(call, IBX_TENSOR_mul, in, new));
   ibx_val out = peep(call, c, 1, gate_at(call, c, gates, 1), s->c);
   out = activate(call, c, 0, out);
-  s->h = binary(call, IBX_TENSOR_mul, out, activate(call, c, 2, s->c));
+  s->h = ibx_emit_binary(call, IBX_TENSOR_mul, out, activate(call, c, 2, s->c));
 }
 
 // --- one direction -----------------------------------------------------------
@@ -271,8 +269,8 @@ static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
     inner = ibx_emit_slice(call, inner, 0, 0, outer, 1);
     inner = ibx_emit_pad(call, inner, IBX_INTS(0), IBX_INTS(r->hidden), 0);
   }
-  bias = binary(call, IBX_TENSOR_add, bias, inner);
-  return binary(call, IBX_TENSOR_add, all, bias);
+  bias = ibx_emit_binary(call, IBX_TENSOR_add, bias, inner);
+  return ibx_emit_binary(call, IBX_TENSOR_add, all, bias);
 }
 
 static void read_peepholes(ibx_call *call, const recurrent *r, cell *c,
@@ -316,8 +314,8 @@ static state run_direction(ibx_call *call, const recurrent *r, cell *c,
     out[t] = s.h;
     if (r->lengths == IBX_NO_VALUE) continue;
     ibx_val runs =
-        binary(call, IBX_TENSOR_less,
-               ibx_emit_like(call, r->lengths, (double)t), r->lengths);
+        ibx_emit_binary(call, IBX_TENSOR_less,
+                        ibx_emit_like(call, r->lengths, (double)t), r->lengths);
     out[t] = ibx_emit_select(call, runs, s.h, zero);
     s.h = ibx_emit_select(call, runs, s.h, before.h);
     s.c = ibx_emit_select(call, runs, s.c, before.c);

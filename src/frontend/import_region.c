@@ -23,10 +23,6 @@ typedef struct span {
   ibx_val weights[2]; // [R, 1, bins * samples, extent]: element before, after
 } span;
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // Where the samples lie, in bins: bin + (i + 0.5) / samples.
 static ibx_val emit_places(ibx_call *call, int64_t bins, int64_t samples) {
   int64_t count = bins * samples;
@@ -42,8 +38,8 @@ static ibx_val hot(ibx_call *call, ibx_val at, ibx_val weight, int64_t extent) {
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, extent), 2, 3);
   line = ibx_emit_cast(call, line, IBX_DTYPE_F32);
   ibx_ints column = IBX_INTS(ibx_dim(call, at, 0), ibx_dim(call, at, 1), 1);
-  ibx_val same =
-      binary(call, IBX_TENSOR_equal, ibx_emit_reshape(call, at, column), line);
+  ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal,
+                                 ibx_emit_reshape(call, at, column), line);
   ibx_val full =
       ibx_emit_select(call, same, ibx_emit_reshape(call, weight, column),
                       ibx_emit_like(call, weight, 0));
@@ -54,22 +50,24 @@ static ibx_val hot(ibx_call *call, ibx_val at, ibx_val weight, int64_t extent) {
 // Samples up to one element outside count for the border, others not at all.
 static void emit_weights(ibx_call *call, const pooling *p, span *s) {
   float last = (float)(s->extent - 1);
-  ibx_val size = binary(call, IBX_TENSOR_sub, s->end, s->start);
+  ibx_val size = ibx_emit_binary(call, IBX_TENSOR_sub, s->end, s->start);
   if (!p->half_pixel) {
-    size = binary(call, IBX_TENSOR_max, size, ibx_emit_like(call, size, 1));
+    size = ibx_emit_binary(call, IBX_TENSOR_max, size,
+                           ibx_emit_like(call, size, 1));
   }
   size = ibx_emit_affine(call, size, 1 / (double)s->bins, 0);
-  ibx_val at = binary(call, IBX_TENSOR_mul, size,
-                      emit_places(call, s->bins, p->samples));
-  at = binary(call, IBX_TENSOR_add, s->start, at);
-  ibx_val inside = binary(
+  ibx_val at = ibx_emit_binary(call, IBX_TENSOR_mul, size,
+                               emit_places(call, s->bins, p->samples));
+  at = ibx_emit_binary(call, IBX_TENSOR_add, s->start, at);
+  ibx_val inside = ibx_emit_binary(
       call, IBX_TENSOR_and,
-      binary(call, IBX_TENSOR_less_equal, ibx_emit_like(call, at, -1), at),
-      binary(call, IBX_TENSOR_less_equal, at,
-             ibx_emit_like(call, at, (double)s->extent)));
+      ibx_emit_binary(call, IBX_TENSOR_less_equal, ibx_emit_like(call, at, -1),
+                      at),
+      ibx_emit_binary(call, IBX_TENSOR_less_equal, at,
+                      ibx_emit_like(call, at, (double)s->extent)));
   at = ibx_emit_clip(call, at, 0, last);
   ibx_val before = ibx_emit_unary(call, IBX_TENSOR_floor, at);
-  ibx_val part = binary(call, IBX_TENSOR_sub, at, before);
+  ibx_val part = ibx_emit_binary(call, IBX_TENSOR_sub, at, before);
   ibx_val zero = ibx_emit_like(call, at, 0);
   ibx_val near = ibx_emit_affine(call, part, -1, 1);
   s->weights[0] =
@@ -86,7 +84,8 @@ static ibx_val sample(ibx_call *call, ibx_val rows, ibx_val image,
 }
 
 static ibx_val mean_weights(ibx_call *call, const pooling *p, const span *s) {
-  ibx_val all = binary(call, IBX_TENSOR_add, s->weights[0], s->weights[1]);
+  ibx_val all =
+      ibx_emit_binary(call, IBX_TENSOR_add, s->weights[0], s->weights[1]);
   int64_t regions = ibx_dim(call, all, 0);
   all = ibx_emit_reshape(call, all,
                          IBX_INTS(regions, 1, s->bins, p->samples, s->extent));
@@ -101,7 +100,7 @@ static ibx_val pool_max(ibx_call *call, const pooling *p, const span *rows,
   for (size_t i = 0; i < 4; i++) {
     ibx_val term =
         sample(call, rows->weights[i / 2], image, columns->weights[i % 2]);
-    best = i == 0 ? term : binary(call, IBX_TENSOR_max, best, term);
+    best = i == 0 ? term : ibx_emit_binary(call, IBX_TENSOR_max, best, term);
   }
   ibx_ints shape = ibx_shape_of(call, best);
   best = ibx_emit_reshape(call, best,

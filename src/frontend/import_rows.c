@@ -9,10 +9,6 @@
 
 #include <string.h>
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 static ibx_val emit_long(ibx_call *call, int64_t number) {
   return ibx_emit_longs(call, (ibx_ints){0}, &number);
 }
@@ -37,13 +33,14 @@ static ibx_val reversed_index(ibx_call *call, int64_t batch, int64_t steps) {
   ibx_val lengths = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_I64);
   lengths = ibx_emit_along(call, lengths, 0, 2);
   ibx_val step = line(call, steps, 1, 2);
-  ibx_val last = binary(call, IBX_TENSOR_sub, lengths, emit_long(call, 1));
-  ibx_val back = binary(call, IBX_TENSOR_sub, last, step);
-  ibx_val inside = binary(call, IBX_TENSOR_less, step, lengths);
-  ibx_val start = binary(call, IBX_TENSOR_mul, line(call, batch, 0, 2),
-                         emit_long(call, steps));
-  return binary(call, IBX_TENSOR_add, start,
-                ibx_emit_select(call, inside, back, step));
+  ibx_val last =
+      ibx_emit_binary(call, IBX_TENSOR_sub, lengths, emit_long(call, 1));
+  ibx_val back = ibx_emit_binary(call, IBX_TENSOR_sub, last, step);
+  ibx_val inside = ibx_emit_binary(call, IBX_TENSOR_less, step, lengths);
+  ibx_val start = ibx_emit_binary(call, IBX_TENSOR_mul, line(call, batch, 0, 2),
+                                  emit_long(call, steps));
+  return ibx_emit_binary(call, IBX_TENSOR_add, start,
+                         ibx_emit_select(call, inside, back, step));
 }
 
 void ibx_import_op_reverse_sequence(ibx_call *call) {
@@ -128,8 +125,8 @@ static ibx_val wrap_start(ibx_call *call, const cache *c, ibx_val start) {
   ibx_val at = ibx_emit_cast(call, start, IBX_DTYPE_F32);
   ibx_val turns = ibx_emit_unary(call, IBX_TENSOR_floor,
                                  ibx_emit_affine(call, at, 1 / positions, 0));
-  at = binary(call, IBX_TENSOR_sub, at,
-              ibx_emit_affine(call, turns, positions, 0));
+  at = ibx_emit_binary(call, IBX_TENSOR_sub, at,
+                       ibx_emit_affine(call, turns, positions, 0));
   return ibx_emit_cast(call, at, IBX_DTYPE_I64);
 }
 
@@ -138,28 +135,31 @@ static ibx_val replace_at(ibx_call *call, const cache *c, ibx_val start) {
   start = c->circular ? wrap_start(call, c, start)
                       : ibx_emit_cast(call, start, IBX_DTYPE_I64);
   start = ibx_emit_along(call, start, 0, 3);
-  ibx_val row =
-      binary(call, IBX_TENSOR_sub, line(call, c->positions, 2, 3), start);
+  ibx_val row = ibx_emit_binary(call, IBX_TENSOR_sub,
+                                line(call, c->positions, 2, 3), start);
   if (c->circular) {
-    ibx_val before = binary(call, IBX_TENSOR_less, row, emit_long(call, 0));
-    row = ibx_emit_select(
-        call, before,
-        binary(call, IBX_TENSOR_add, row, emit_long(call, c->positions)), row);
+    ibx_val before =
+        ibx_emit_binary(call, IBX_TENSOR_less, row, emit_long(call, 0));
+    row = ibx_emit_select(call, before,
+                          ibx_emit_binary(call, IBX_TENSOR_add, row,
+                                          emit_long(call, c->positions)),
+                          row);
   }
   ibx_val zero = emit_long(call, 0), last = emit_long(call, c->written - 1);
-  ibx_val inside = binary(call, IBX_TENSOR_and,
-                          binary(call, IBX_TENSOR_less_equal, zero, row),
-                          binary(call, IBX_TENSOR_less_equal, row, last));
-  row = binary(call, IBX_TENSOR_max, zero,
-               binary(call, IBX_TENSOR_min, row, last));
-  ibx_val block =
-      binary(call, IBX_TENSOR_add,
-             binary(call, IBX_TENSOR_mul, line(call, c->batch, 0, 3),
-                    emit_long(call, c->outer)),
-             line(call, c->outer, 1, 3));
-  row =
-      binary(call, IBX_TENSOR_add, row,
-             binary(call, IBX_TENSOR_mul, block, emit_long(call, c->written)));
+  ibx_val inside =
+      ibx_emit_binary(call, IBX_TENSOR_and,
+                      ibx_emit_binary(call, IBX_TENSOR_less_equal, zero, row),
+                      ibx_emit_binary(call, IBX_TENSOR_less_equal, row, last));
+  row = ibx_emit_binary(call, IBX_TENSOR_max, zero,
+                        ibx_emit_binary(call, IBX_TENSOR_min, row, last));
+  ibx_val block = ibx_emit_binary(call, IBX_TENSOR_add,
+                                  ibx_emit_binary(call, IBX_TENSOR_mul,
+                                                  line(call, c->batch, 0, 3),
+                                                  emit_long(call, c->outer)),
+                                  line(call, c->outer, 1, 3));
+  row = ibx_emit_binary(call, IBX_TENSOR_add, row,
+                        ibx_emit_binary(call, IBX_TENSOR_mul, block,
+                                        emit_long(call, c->written)));
   ibx_val rows = ibx_emit_reshape(
       call, c->update, IBX_INTS(c->batch * c->outer * c->written, c->inner));
   inside =

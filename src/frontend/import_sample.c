@@ -12,17 +12,15 @@
 #include <math.h>
 #include <string.h>
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 // --- positions ---------------------------------------------------------------
 
 static bool below_or_above(ibx_call *call, ibx_val x, double low, double high,
                            ibx_val *out) {
-  ibx_val under = binary(call, IBX_TENSOR_less, x, ibx_emit_like(call, x, low));
-  ibx_val over = binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, high), x);
-  *out = binary(call, IBX_TENSOR_or, under, over);
+  ibx_val under =
+      ibx_emit_binary(call, IBX_TENSOR_less, x, ibx_emit_like(call, x, low));
+  ibx_val over =
+      ibx_emit_binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, high), x);
+  *out = ibx_emit_binary(call, IBX_TENSOR_or, under, over);
   return !call->failed;
 }
 
@@ -34,8 +32,8 @@ static ibx_val reflect(ibx_call *call, ibx_val x, double low, double high) {
   ibx_val from = ibx_emit_affine(call, x, 1, -low);
   ibx_val turns = ibx_emit_unary(call, IBX_TENSOR_floor,
                                  ibx_emit_affine(call, from, 0.5 / range, 0));
-  from = binary(call, IBX_TENSOR_sub, from,
-                ibx_emit_affine(call, turns, 2 * range, 0));
+  from = ibx_emit_binary(call, IBX_TENSOR_sub, from,
+                         ibx_emit_affine(call, turns, 2 * range, 0));
   ibx_val far = ibx_emit_unary(call, IBX_TENSOR_abs,
                                ibx_emit_affine(call, from, 1, -range));
   return ibx_emit_affine(call, far, -1, low + range);
@@ -72,8 +70,10 @@ static ibx_val to_elements(ibx_call *call, const ibx_sampler *s, ibx_val x,
 // ((c3 * d + c2) * d + c1) * d + c0
 static ibx_val cubic(ibx_call *call, ibx_val d, const double c[4]) {
   ibx_val sum = ibx_emit_affine(call, d, c[3], c[2]);
-  sum = ibx_emit_affine(call, binary(call, IBX_TENSOR_mul, sum, d), 1, c[1]);
-  return ibx_emit_affine(call, binary(call, IBX_TENSOR_mul, sum, d), 1, c[0]);
+  sum = ibx_emit_affine(call, ibx_emit_binary(call, IBX_TENSOR_mul, sum, d), 1,
+                        c[1]);
+  return ibx_emit_affine(call, ibx_emit_binary(call, IBX_TENSOR_mul, sum, d), 1,
+                         c[0]);
 }
 
 // Weights by how far past the element before it the position lies. The cubic
@@ -103,7 +103,8 @@ static void emit_neighbours(ibx_call *call, const ibx_sampler *s,
   ibx_val first = axis->at;
   if (s->mode != IBX_SAMPLE_NEAREST) {
     first = ibx_emit_unary(call, IBX_TENSOR_floor, axis->at);
-    emit_weights(call, s, axis, binary(call, IBX_TENSOR_sub, axis->at, first));
+    emit_weights(call, s, axis,
+                 ibx_emit_binary(call, IBX_TENSOR_sub, axis->at, first));
   }
   for (size_t i = 0; i < s->taps; i++) {
     double offset = (double)i - (s->mode == IBX_SAMPLE_CUBIC ? 1 : 0);
@@ -128,13 +129,14 @@ static ibx_val emit_int(ibx_call *call, int64_t number) {
 // The number of the first row of each image of the batch, [N, 1].
 static ibx_val first_rows(ibx_call *call, int64_t batch, int64_t pixels) {
   ibx_val rows = ibx_emit_along(call, ibx_emit_iota(call, batch), 0, 2);
-  return binary(call, IBX_TENSOR_mul, ibx_emit_cast(call, rows, IBX_DTYPE_I32),
-                emit_int(call, pixels));
+  return ibx_emit_binary(call, IBX_TENSOR_mul,
+                         ibx_emit_cast(call, rows, IBX_DTYPE_I32),
+                         emit_int(call, pixels));
 }
 
 // a op b, or b when there is no a yet.
 static ibx_val join(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return a == IBX_NO_VALUE ? b : binary(call, op, a, b);
+  return a == IBX_NO_VALUE ? b : ibx_emit_binary(call, op, a, b);
 }
 
 // [N, P] as a column for each of the channels.
@@ -152,9 +154,9 @@ static ibx_val emit_term(ibx_call *call, const ibx_sampler *s, ibx_val rows,
     const ibx_sample_axis *axis = &s->axis[i];
     size_t tap = combination % s->taps;
     combination /= s->taps;
-    ibx_val part =
-        binary(call, IBX_TENSOR_mul, axis->index[tap], emit_int(call, stride));
-    index = binary(call, IBX_TENSOR_add, index, part);
+    ibx_val part = ibx_emit_binary(call, IBX_TENSOR_mul, axis->index[tap],
+                                   emit_int(call, stride));
+    index = ibx_emit_binary(call, IBX_TENSOR_add, index, part);
     stride *= axis->extent;
     if (s->mode != IBX_SAMPLE_NEAREST) {
       weight = join(call, IBX_TENSOR_mul, weight, axis->weights[tap]);
@@ -165,9 +167,9 @@ static ibx_val emit_term(ibx_call *call, const ibx_sampler *s, ibx_val rows,
   }
   ibx_val term = ibx_emit_gather(call, rows, index, 0);
   if (s->mode != IBX_SAMPLE_NEAREST) {
-    term =
-        binary(call, IBX_TENSOR_mul, ibx_emit_cast(call, term, IBX_DTYPE_F32),
-               column(call, weight));
+    term = ibx_emit_binary(call, IBX_TENSOR_mul,
+                           ibx_emit_cast(call, term, IBX_DTYPE_F32),
+                           column(call, weight));
   }
   if (s->pad != IBX_SAMPLE_ZEROS) return term;
   return ibx_emit_select(call, column(call, inside), term,

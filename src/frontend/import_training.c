@@ -10,12 +10,8 @@
 
 #include <string.h>
 
-static ibx_val binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b) {
-  return ibx_emit_binary(call, op, a, b);
-}
-
 static ibx_val square(ibx_call *call, ibx_val x) {
-  return binary(call, IBX_TENSOR_mul, x, x);
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
 }
 
 // The tensors of one call, of which each has `kinds` inputs.
@@ -48,14 +44,15 @@ static ibx_val rate_for(ibx_call *call, ibx_val rate, ibx_val like) {
 // The gradient with that of norm / 2 * |X|^2.
 static ibx_val regularise(ibx_call *call, double norm, ibx_val x, ibx_val g) {
   if (norm == 0) return g;
-  return binary(call, IBX_TENSOR_add, ibx_emit_affine(call, x, norm, 0), g);
+  return ibx_emit_binary(call, IBX_TENSOR_add,
+                         ibx_emit_affine(call, x, norm, 0), g);
 }
 
 // Whether there was an update before.
 static ibx_val has_history(ibx_call *call) {
   ibx_val updates = ibx_emit_reshape(call, ibx_in(call, 1), (ibx_ints){0});
-  return binary(call, IBX_TENSOR_less, ibx_emit_like(call, updates, 0),
-                updates);
+  return ibx_emit_binary(call, IBX_TENSOR_less, ibx_emit_like(call, updates, 0),
+                         updates);
 }
 
 static ibx_val updates_as_float(ibx_call *call) {
@@ -73,16 +70,16 @@ void ibx_import_op_adagrad(ibx_call *call) {
   for (size_t i = 0; i < t.count && !call->failed; i++) {
     ibx_val x = input_of(call, &t, 0, i);
     ibx_val g = regularise(call, norm, x, input_of(call, &t, 1, i));
-    ibx_val sum =
-        binary(call, IBX_TENSOR_add, input_of(call, &t, 2, i), square(call, g));
-    ibx_val rate =
-        binary(call, IBX_TENSOR_div, rate_for(call, ibx_in(call, 0), x),
-               rate_for(call, slower, x));
-    ibx_val step =
-        binary(call, IBX_TENSOR_div, binary(call, IBX_TENSOR_mul, rate, g),
-               ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_sqrt, sum),
-                               1, epsilon));
-    ibx_out(call, i, binary(call, IBX_TENSOR_sub, x, step));
+    ibx_val sum = ibx_emit_binary(call, IBX_TENSOR_add,
+                                  input_of(call, &t, 2, i), square(call, g));
+    ibx_val rate = ibx_emit_binary(call, IBX_TENSOR_div,
+                                   rate_for(call, ibx_in(call, 0), x),
+                                   rate_for(call, slower, x));
+    ibx_val step = ibx_emit_binary(
+        call, IBX_TENSOR_div, ibx_emit_binary(call, IBX_TENSOR_mul, rate, g),
+        ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_sqrt, sum), 1,
+                        epsilon));
+    ibx_out(call, i, ibx_emit_binary(call, IBX_TENSOR_sub, x, step));
     ibx_out(call, t.count + i, sum);
   }
 }
@@ -90,8 +87,8 @@ void ibx_import_op_adagrad(ibx_call *call) {
 // 1 - base^T
 static ibx_val bias_of(ibx_call *call, double base) {
   ibx_val updates = updates_as_float(call);
-  ibx_val power =
-      binary(call, IBX_TENSOR_pow, ibx_emit_like(call, updates, base), updates);
+  ibx_val power = ibx_emit_binary(call, IBX_TENSOR_pow,
+                                  ibx_emit_like(call, updates, base), updates);
   return ibx_emit_affine(call, power, -1, 1);
 }
 
@@ -102,13 +99,14 @@ static ibx_val adam_correction(ibx_call *call, double alpha, double beta) {
   ibx_val first = ibx_emit_select(call, history, bias_of(call, alpha), one);
   ibx_val second = ibx_emit_select(call, history, bias_of(call, beta), one);
   second = ibx_emit_unary(call, IBX_TENSOR_sqrt, second);
-  return binary(call, IBX_TENSOR_div, second, first);
+  return ibx_emit_binary(call, IBX_TENSOR_div, second, first);
 }
 
 // share * old + (1 - share) * new
 static ibx_val average(ibx_call *call, double share, ibx_val old, ibx_val new) {
-  return binary(call, IBX_TENSOR_add, ibx_emit_affine(call, old, share, 0),
-                ibx_emit_affine(call, new, 1 - share, 0));
+  return ibx_emit_binary(call, IBX_TENSOR_add,
+                         ibx_emit_affine(call, old, share, 0),
+                         ibx_emit_affine(call, new, 1 - share, 0));
 }
 
 void ibx_import_op_adam(ibx_call *call) {
@@ -125,14 +123,14 @@ void ibx_import_op_adam(ibx_call *call) {
     ibx_val g = regularise(call, norm, x, input_of(call, &t, 1, i));
     ibx_val v = average(call, alpha, input_of(call, &t, 2, i), g);
     ibx_val h = average(call, beta, input_of(call, &t, 3, i), square(call, g));
-    ibx_val rate =
-        binary(call, IBX_TENSOR_mul, rate_for(call, ibx_in(call, 0), x),
-               rate_for(call, correction, x));
-    ibx_val step =
-        binary(call, IBX_TENSOR_div, binary(call, IBX_TENSOR_mul, rate, v),
-               ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_sqrt, h),
-                               1, epsilon));
-    x = binary(call, IBX_TENSOR_sub, x, step);
+    ibx_val rate = ibx_emit_binary(call, IBX_TENSOR_mul,
+                                   rate_for(call, ibx_in(call, 0), x),
+                                   rate_for(call, correction, x));
+    ibx_val step = ibx_emit_binary(
+        call, IBX_TENSOR_div, ibx_emit_binary(call, IBX_TENSOR_mul, rate, v),
+        ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_sqrt, h), 1,
+                        epsilon));
+    x = ibx_emit_binary(call, IBX_TENSOR_sub, x, step);
     ibx_out(call, i, ibx_emit_affine(call, x, 1 - post, 0));
     ibx_out(call, t.count + i, v);
     ibx_out(call, 2 * t.count + i, h);
@@ -157,13 +155,16 @@ void ibx_import_op_momentum(ibx_call *call) {
     ibx_val share = ibx_emit_select(call, history, ibx_emit_like(call, x, beta),
                                     ibx_emit_like(call, x, 1));
     ibx_val v = ibx_emit_affine(call, input_of(call, &t, 2, i), alpha, 0);
-    v = binary(call, IBX_TENSOR_add, v, binary(call, IBX_TENSOR_mul, share, g));
+    v = ibx_emit_binary(call, IBX_TENSOR_add, v,
+                        ibx_emit_binary(call, IBX_TENSOR_mul, share, g));
     ibx_val way = v;
     if (nesterov) {
-      way = binary(call, IBX_TENSOR_add, g, ibx_emit_affine(call, v, alpha, 0));
+      way = ibx_emit_binary(call, IBX_TENSOR_add, g,
+                            ibx_emit_affine(call, v, alpha, 0));
     }
-    way = binary(call, IBX_TENSOR_mul, rate_for(call, ibx_in(call, 0), x), way);
-    ibx_out(call, i, binary(call, IBX_TENSOR_sub, x, way));
+    way = ibx_emit_binary(call, IBX_TENSOR_mul,
+                          rate_for(call, ibx_in(call, 0), x), way);
+    ibx_out(call, i, ibx_emit_binary(call, IBX_TENSOR_sub, x, way));
     ibx_out(call, t.count + i, v);
   }
 }
