@@ -2,7 +2,7 @@
 //
 // legalise: only what the machine computes.
 //
-//   before   i64, f64 values; norms with gain and bias; f32 under --auto-cast
+//   before   i64 values; norms with gain and bias; f32 under --auto-cast
 //   after    i32; plain norms, then mul and add; the cast type
 //   before   gather along any dimension; reductions of all dimensions
 //   after    along the first one, between transposes; of one after the others
@@ -11,8 +11,8 @@
 //   before   argmax
 //   after    the least of the positions where x is its largest element
 //
-// Needs:    static shapes.
-// Provides: no value is 64 bits wide; every float value has its final dtype.
+// Needs:    static shapes; types of the machine (legalise_types).
+// Provides: no value is 64 bits wide, but for f64 that moves; every float value has its final dtype.
 // Inputs and outputs keep the dtype that ONNX declares in their ports: the DMA
 // that loads or stores them converts.
 
@@ -287,7 +287,7 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       continue;
     } else {
       if (node.op == IBX_TENSOR_cast || node.op == IBX_TENSOR_bitcast ||
-          node.op == IBX_TENSOR_top_index) {
+          node.op == IBX_TENSOR_decode || node.op == IBX_TENSOR_top_index) {
         node.params.dtype = legal_dtype(ctx, node.params.dtype);
       }
       ibx_rewrite_copy(&rewrite, &node);

@@ -2,7 +2,7 @@
 //
 // Operations on integers that fp32 does not compute: bits on Vector, arithmetic
 // on GpSimd, the rest by its library. Comes in a node of the INTEGER class, or
-// wrap; goes out the view of its result, made by one instruction for each piece.
+// wrap, encode or decode; goes out the view of its result, made by one instruction for each piece.
 // Holds: the operands of the former have the dtype of the result, so nothing is
 // converted on the way.
 
@@ -91,14 +91,17 @@ bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   return ibx_lower_insn(lower, &insn, engine, slots, 4096);
 }
 
-bool ibx_lower_wrap(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+bool ibx_lower_convert(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_view x;
   if (!ibx_lower_result_like(lower, node, out) ||
       !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE, &x)) {
     return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
   }
+  ibx_view made = *out;
+  if (node->op == IBX_TENSOR_decode) x.dtype = node->params.code;
+  if (node->op == IBX_TENSOR_encode) made.dtype = node->params.code;
   ibx_insn insn = ibx_insn_make(IBX_OP_gpsimd_call1);
   insn.op[0] = IBX_CALL_CONVERT;
-  const ibx_view *slots[IBX_OPERANDS] = {out, &x};
+  const ibx_view *slots[IBX_OPERANDS] = {&made, &x};
   return ibx_lower_insn(lower, &insn, IBX_ENGINE_GPSIMD, slots, 4096);
 }

@@ -42,7 +42,9 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  case IBX_TENSOR_wrap: return ibx_lower_wrap;
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return ibx_lower_convert;
   case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_lower_top;
@@ -70,10 +72,6 @@ static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
   return view;
 }
 
-static bool is_wide(ibx_dtype dtype) {
-  return dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64;
-}
-
 static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
                             ibx_buffer_kind kind) {
   int64_t bytes = 0;
@@ -97,9 +95,25 @@ static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {
   return decl;
 }
 
-static ibx_view port_view(const ibx_port *port, uint16_t buffer) {
+// 64-bit integers whose value is narrower, which is their low words.
+static bool has_low_words(const ibx_lower *lower, const ibx_port *port) {
+  ibx_dtype dtype = port->type.dtype;
+  return (dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64) &&
+         port->value != IBX_NO_VALUE &&
+         ibx_dtype_bytes(lower->graph->values[port->value].type.dtype) < 8;
+}
+
+static ibx_view port_view(const ibx_lower *lower, const ibx_port *port,
+                          uint16_t buffer) {
   ibx_view view = ibx_view_linear(&port->type, buffer);
-  return is_wide(port->type.dtype) ? low_words(view, IBX_DTYPE_I32) : view;
+  if (has_low_words(lower, port)) return low_words(view, IBX_DTYPE_I32);
+  // What carries the type of the port is walked as it.
+  if (port->value != IBX_NO_VALUE) {
+    ibx_dtype own = lower->graph->values[port->value].type.dtype;
+    bool carries = own == ibx_dtype_carrier(port->type.dtype);
+    if (carries) view.dtype = own;
+  }
+  return view;
 }
 
 static void lower_inputs(ibx_lower *lower) {
@@ -113,7 +127,7 @@ static void lower_inputs(ibx_lower *lower) {
     uint16_t buffer = port_buffer(
         lower, port, port->state >= 0 ? IBX_BUFFER_STATE : IBX_BUFFER_INPUT);
     func->inputs[i] = port_decl(port, buffer);
-    ibx_view view = port_view(port, buffer);
+    ibx_view view = port_view(lower, port, buffer);
     if (port->value != IBX_NO_VALUE) set_view(lower, port->value, &view);
   }
 }
@@ -134,12 +148,12 @@ static bool store_signs(ibx_lower *lower, const ibx_view *low,
 
 static bool lower_output(ibx_lower *lower, const ibx_port *port,
                          uint16_t buffer) {
-  ibx_view view, target = port_view(port, buffer);
+  ibx_view view, target = port_view(lower, port, buffer);
   if (!ibx_lower_view(lower, port->value, &view)) {
     ibx_layout none = {.count = 0};
     if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
   }
-  bool wide = is_wide(port->type.dtype);
+  bool wide = has_low_words(lower, port);
   bool on_chip =
       lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
   if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
