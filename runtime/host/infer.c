@@ -32,18 +32,18 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
-  case IBX_TENSOR_int_add:
-  case IBX_TENSOR_int_sub:
-  case IBX_TENSOR_int_mul:
-  case IBX_TENSOR_int_div:
-  case IBX_TENSOR_int_max:
-  case IBX_TENSOR_int_min:
   case IBX_TENSOR_wrap:
   case IBX_TENSOR_bit_and:
   case IBX_TENSOR_bit_or:
   case IBX_TENSOR_bit_xor:
   case IBX_TENSOR_shift_left:
   case IBX_TENSOR_shift_right: return INTS;
+  case IBX_TENSOR_int_add:
+  case IBX_TENSOR_int_sub:
+  case IBX_TENSOR_int_mul:
+  case IBX_TENSOR_int_div:
+  case IBX_TENSOR_int_max:
+  case IBX_TENSOR_int_min:
   case IBX_TENSOR_neg:
   case IBX_TENSOR_abs:
   case IBX_TENSOR_sign:

@@ -249,14 +249,20 @@ static double floor_mod(double a, double b) {
 static void binary_float(ibx_tensor_op op, const double *a, const double *b,
                          double *y, size_t count) {
   switch (op) {
+  case IBX_TENSOR_int_add:
   case IBX_TENSOR_add: EACH(a[i] + b[i]);
+  case IBX_TENSOR_int_sub:
   case IBX_TENSOR_sub: EACH(a[i] - b[i]);
+  case IBX_TENSOR_int_mul:
   case IBX_TENSOR_mul: EACH(a[i] * b[i]);
+  case IBX_TENSOR_int_div:
   case IBX_TENSOR_div: EACH(a[i] / b[i]);
   case IBX_TENSOR_mod: EACH(floor_mod(a[i], b[i]));
   case IBX_TENSOR_fmod: EACH(fmod(a[i], b[i]));
   case IBX_TENSOR_pow: EACH(pow(a[i], b[i]));
+  case IBX_TENSOR_int_max:
   case IBX_TENSOR_max: EACH(larger(a[i], b[i]));
+  case IBX_TENSOR_int_min:
   case IBX_TENSOR_min: EACH(smaller(a[i], b[i]));
   default: return;
   }

@@ -163,6 +163,8 @@ static bool has_types(ibx_call_types types, ibx_dtype dtype, ibx_dtype source) {
   case IBX_TYPES_ANY: return kind != IBX_DTYPE_KIND_PACKED;
   case IBX_TYPES_VALUE: return is_own;
   case IBX_TYPES_INTEGER: return is_own && is_whole;
+  case IBX_TYPES_NUMBER:
+    return (is_own && kind != IBX_DTYPE_KIND_BOOL) || dtype == IBX_DTYPE_F64;
   case IBX_TYPES_INDEX: return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_I64;
   case IBX_TYPES_LOGICAL:
     return dtype == IBX_DTYPE_BOOL || dtype == IBX_DTYPE_U8;
@@ -177,6 +179,7 @@ static const char *types_text(ibx_call_types types) {
   case IBX_TYPES_ANY: return "a type of one value is";
   case IBX_TYPES_VALUE: return "a type of an engine, i64 or u64 is";
   case IBX_TYPES_INTEGER: return "integers are";
+  case IBX_TYPES_NUMBER: return "integers, floats of an engine or f64 are";
   case IBX_TYPES_INDEX: return "i32 or i64 is";
   case IBX_TYPES_LOGICAL: return "bool or u8 is";
   case IBX_TYPES_F32: return "f32 is";

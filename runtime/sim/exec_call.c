@@ -3,10 +3,11 @@
 // Library calls of GpSimd: opens what the instruction's slots say and runs the
 // kernel on one partition after the other, in each operand 0 before operand 2.
 // Below, the kernels of single elements. Integers are computed in 64 bits,
-// unsigned so that they wrap, and stored with their low bits.
+// unsigned so that they wrap, and stored with their low bits; floats in double.
 
 #include "sim/call.h"
 
+#include <math.h>
 #include <string.h>
 
 static ibx_status run_kernel(const ibx_library_call *c, size_t p) {
@@ -47,10 +48,29 @@ static int sign_of(bool is_less, bool is_greater) {
   return (int)is_greater - (int)is_less;
 }
 
+static double load_real(const ibx_sim_view *src, size_t p, size_t i) {
+  double wide;
+  if (src->dtype != IBX_DTYPE_F64) return (double)ibx_load(src, p, i);
+  int64_t bits = ibx_load_integer(src, p, i);
+  memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+static void store_real(const ibx_sim_view *dst, size_t p, size_t i,
+                       double value) {
+  int64_t bits;
+  if (dst->dtype == IBX_DTYPE_F64) {
+    memcpy(&bits, &value, sizeof bits);
+    ibx_store_integer(dst, p, i, bits);
+  } else {
+    ibx_store(dst, p, i, ibx_dtype_narrowed(dst->dtype, value));
+  }
+}
+
 int ibx_compare_elements(const ibx_sim_view *a, size_t i, const ibx_sim_view *b,
                          size_t j, size_t p) {
   if (ibx_holds_floats(a)) {
-    float x = ibx_load(a, p, i), y = ibx_load(b, p, j);
+    double x = load_real(a, p, i), y = load_real(b, p, j);
     if (x != x || y != y) return sign_of(x == x, y == y);
     return sign_of(x<y, x> y);
   }
@@ -64,15 +84,22 @@ bool ibx_is_zero(const ibx_sim_view *view, size_t p, size_t i) {
                                 : ibx_load_integer(view, p, i) == 0;
 }
 
-// --- integers -------------------------------------------------------------------
+// --- arithmetic -----------------------------------------------------------------
 
 typedef uint64_t (*integer_fn)(uint64_t a, uint64_t b, bool has_sign);
+typedef double (*real_fn)(double a, double b);
 
-static ibx_status each_integer(const ibx_library_call *c, size_t p,
-                               integer_fn fn) {
+// Double holds enough bits that what is rounded from it, to a narrower type, is
+// what rounding the exact result gives.
+static ibx_status each(const ibx_library_call *c, size_t p, integer_fn fn,
+                       real_fn real) {
   const ibx_sim_view *dst = &c->view[0], *a = &c->view[1], *b = &c->view[2];
-  bool has_sign = ibx_is_signed(a);
+  bool has_sign = ibx_is_signed(a), is_real = ibx_holds_floats(a);
   for (size_t i = 0; i < dst->elements; i++) {
+    if (is_real) {
+      store_real(dst, p, i, real(load_real(a, p, i), load_real(b, p, i)));
+      continue;
+    }
     uint64_t value = fn((uint64_t)ibx_load_integer(a, p, i),
                         (uint64_t)ibx_load_integer(b, p, i), has_sign);
     ibx_store_integer(dst, p, i, (int64_t)value);
@@ -115,28 +142,39 @@ static uint64_t modulo(uint64_t a, uint64_t b, bool has_sign) {
   return is_other ? rest + b : rest;
 }
 
+static double add_real(double a, double b) { return a + b; }
+static double subtract_real(double a, double b) { return a - b; }
+static double multiply_real(double a, double b) { return a * b; }
+static double divide_real(double a, double b) { return a / b; }
+
+static double modulo_real(double a, double b) {
+  double rest = fmod(a, b);
+  if (rest == 0.0) return copysign(0.0, b);
+  return (rest < 0.0) == (b < 0.0) ? rest : rest + b;
+}
+
 ibx_status ibx_kernel_ADD(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, add);
+  return each(c, p, add, add_real);
 }
 
 ibx_status ibx_kernel_SUBTRACT(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, subtract);
+  return each(c, p, subtract, subtract_real);
 }
 
 ibx_status ibx_kernel_MULTIPLY(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, multiply);
+  return each(c, p, multiply, multiply_real);
 }
 
 ibx_status ibx_kernel_DIVIDE(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, divide);
+  return each(c, p, divide, divide_real);
 }
 
 ibx_status ibx_kernel_REMAINDER(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, remainder_of);
+  return each(c, p, remainder_of, fmod);
 }
 
 ibx_status ibx_kernel_MODULO(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, modulo);
+  return each(c, p, modulo, modulo_real);
 }
 
 // --- comparisons ----------------------------------------------------------------
@@ -199,25 +237,6 @@ static int64_t truncate_real(double value, ibx_dtype dtype) {
   if (value >= end) return (int64_t)most;
   if (!has_sign) return value <= 0.0 ? 0 : (int64_t)(uint64_t)value;
   return value <= -end ? -(int64_t)most - 1 : (int64_t)value;
-}
-
-static double load_real(const ibx_sim_view *src, size_t p, size_t i) {
-  double wide;
-  if (src->dtype != IBX_DTYPE_F64) return (double)ibx_load(src, p, i);
-  int64_t bits = ibx_load_integer(src, p, i);
-  memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
-static void store_real(const ibx_sim_view *dst, size_t p, size_t i,
-                       double value) {
-  int64_t bits;
-  if (dst->dtype == IBX_DTYPE_F64) {
-    memcpy(&bits, &value, sizeof bits);
-    ibx_store_integer(dst, p, i, bits);
-  } else {
-    ibx_store(dst, p, i, ibx_dtype_narrowed(dst->dtype, value));
-  }
 }
 
 // An integer, to fp32 first where the result is not wider.

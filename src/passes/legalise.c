@@ -8,6 +8,8 @@
 //   after    along the first one, between transposes; of one after the others
 //   before   integers that may pass 2^24, or the end of 8 or 16 bits
 //   after    operations of the INTEGER class; exact products in fp32, summed so
+//   before   quotients that are rounded to whole numbers
+//   after    quotients whose last bit is right
 //   before   argmax
 //   after    the least of the positions where x is its largest element
 //
@@ -263,6 +265,7 @@ static bool legalise_reduction(ibx_rewrite *rewrite, const ibx_node *node) {
 ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
   const ibx_range *ranges = ibx_ranges(graph, ctx->arena);
+  const bool *rounded = ibx_rounded_values(graph, ctx->scratch);
   bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     ibx_node node = graph->nodes[n];
@@ -274,7 +277,8 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
     } else if (node.op == IBX_TENSOR_layer_norm ||
                node.op == IBX_TENSOR_rms_norm) {
       legalise_norm(&rewrite, &node);
-    } else if (ibx_legalise_integer(&rewrite, &node, ranges)) {
+    } else if (ibx_legalise_integer(&rewrite, &node, ranges) ||
+               ibx_legalise_quotient(&rewrite, &node, rounded)) {
       continue;
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);

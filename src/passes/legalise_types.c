@@ -4,7 +4,8 @@
 //
 //   before   f8E4M3FNUZ, f4E2M1FN, i4 .. values, f8E4M3FN before ibx4, f64
 //   after    ui8 or i8 values that carry them; `decode` where something is computed
-//            with them, `encode` where they are made; f64 computes in f32
+//            with them, `encode` where they are made; f64 computes in f32, but
+//            for arithmetic of two operands
 //
 // Each value of such a type has up to two in the new graph: its bits, in the type
 // that carries it, and what it is computed with. Both are made where first wanted.
@@ -13,7 +14,7 @@
 // integers that have none.
 //
 // Needs:    static shapes.
-// Provides: f64 in moves, `encode` and `decode` only; of the other types that no
+// Provides: f64 in moves, `encode`, `decode` and the INTEGER class only; of the other types that no
 //           engine has, codes of these two only. Ports keep ONNX's types.
 
 #include "passes/rewrite.h"
@@ -329,6 +330,36 @@ static void cast(types_pass *t, const ibx_node *node) {
 
 // ---- What is computed
 
+// Operations on f64 that the library of GpSimd has; the engines would lose the
+// lower bits of their operands.
+static const struct {
+  ibx_tensor_op op, exact;
+} DOUBLES[] = {
+    {IBX_TENSOR_add, IBX_TENSOR_int_add}, {IBX_TENSOR_sub, IBX_TENSOR_int_sub},
+    {IBX_TENSOR_mul, IBX_TENSOR_int_mul}, {IBX_TENSOR_div, IBX_TENSOR_int_div},
+    {IBX_TENSOR_max, IBX_TENSOR_int_max}, {IBX_TENSOR_mod, IBX_TENSOR_mod},
+    {IBX_TENSOR_fmod, IBX_TENSOR_fmod},
+};
+
+static bool is_exact_double(const types_pass *t, const ibx_node *node,
+                            ibx_tensor_op *out) {
+  for (size_t i = 0; i < IBX_COUNT_OF(DOUBLES); i++) {
+    if (DOUBLES[i].op != node->op) continue;
+    *out = DOUBLES[i].exact;
+    return dtype_of(t, node->result) == IBX_DTYPE_F64;
+  }
+  return false;
+}
+
+static void compute_double(types_pass *t, const ibx_node *node,
+                           ibx_tensor_op op) {
+  uint32_t operands[2];
+  for (uint32_t i = 0; i < 2; i++)
+    operands[i] = bits_of(t, node->operand[i]);
+  set_bits(t, node->result,
+           ibx_rewrite_add(&t->rewrite, op, &node->params, operands, 2));
+}
+
 static void compute(types_pass *t, const ibx_node *node) {
   uint32_t operands[IBX_NODE_OPERANDS];
   ibx_dtype made = dtype_of(t, node->result);
@@ -348,6 +379,7 @@ static void compute(types_pass *t, const ibx_node *node) {
 }
 
 static void rewrite_node(types_pass *t, const ibx_node *node) {
+  ibx_tensor_op exact;
   ibx_dtype made = dtype_of(t, node->result);
   bool carried = is_carried(t->rewrite.ctx, made);
   t->rewrite.source = node->source;
@@ -367,6 +399,8 @@ static void rewrite_node(types_pass *t, const ibx_node *node) {
     carry_move(t, node);
   } else if (is_wide(made) && only_moves(node)) {
     move_wide(t, node);
+  } else if (is_exact_double(t, node, &exact)) {
+    compute_double(t, node, exact);
   } else {
     compute(t, node);
   }
@@ -386,12 +420,14 @@ static void find_bits(types_pass *t) {
     bool is_input = old->values[v].node == IBX_NO_VALUE;
     t->has_bits[v] = is_input && dtype_of(t, v) == IBX_DTYPE_F64;
   }
+  ibx_tensor_op exact;
   for (size_t n = 0; n < old->node_count; n++) {
     const ibx_node *node = &old->nodes[n];
     bool *has = &t->has_bits[node->result];
     if (!is_wide(dtype_of(t, node->result))) continue;
-    *has = node->op == IBX_TENSOR_constant &&
-           dtype_of(t, node->result) == IBX_DTYPE_F64;
+    *has = (node->op == IBX_TENSOR_constant &&
+            dtype_of(t, node->result) == IBX_DTYPE_F64) ||
+           is_exact_double(t, node, &exact);
     if (node->op == IBX_TENSOR_cast) {
       *has = dtype_of(t, node->result) == IBX_DTYPE_F64 &&
              is_whole(dtype_of(t, node->operand[0]));
@@ -410,6 +446,7 @@ static void find_wants(types_pass *t) {
     uint32_t value = old->outputs[i].value;
     t->wants_bits[value] = t->has_bits[value];
   }
+  ibx_tensor_op exact;
   for (size_t n = old->node_count; n-- > 0;) {
     const ibx_node *node = &old->nodes[n];
     bool moves = is_wide(dtype_of(t, node->result)) && only_moves(node);
@@ -417,7 +454,7 @@ static void find_wants(types_pass *t) {
     bool as_real = t->wants_real[node->result] || !as_bits;
     for (uint32_t i = 0; i < node->operand_count; i++) {
       uint32_t value = node->operand[i];
-      bool is_bits = casts_bits(t, node) ||
+      bool is_bits = casts_bits(t, node) || is_exact_double(t, node, &exact) ||
                      (node->op == IBX_TENSOR_bitcast && t->has_bits[value]) ||
                      (node->op == IBX_TENSOR_cast && t->has_bits[value]);
       bool is_move = moves && is_moved(node, i);

@@ -27,7 +27,8 @@ static bool takes_all(const ibx_node *node) {
   ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
   return (klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_pad) ||
          node->op == IBX_TENSOR_constant || node->op == IBX_TENSOR_gather ||
-         node->op == IBX_TENSOR_encode || node->op == IBX_TENSOR_decode;
+         node->op == IBX_TENSOR_encode || node->op == IBX_TENSOR_decode ||
+         klass == IBX_KLASS_INTEGER;
 }
 
 bool ibx_lower_accepts(ibx_lower *lower, const ibx_node *node) {
