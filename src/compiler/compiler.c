@@ -159,14 +159,17 @@ static uint64_t bound_ps(const ibx_bounds *bounds) {
 
 // The bounds come from the graph as the model gives it, made legal but not yet
 // optimised.
-static ibx_status measure(compilation *c, ibx_pass_ctx *ctx,
+static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
                           const ibx_graph *graph, ibx_bounds *out) {
   ibx_graph legal = *graph;
+  ibx_pass_ctx quiet = *ctx; // the pipeline reports what these passes find
+  quiet.diag = NULL;
   legal.inputs = IBX_ARENA_ARRAY(&c->scratch, graph->input_count, ibx_port);
   legal.outputs = IBX_ARENA_ARRAY(&c->scratch, graph->output_count, ibx_port);
   memcpy(legal.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
   memcpy(legal.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
-  IBX_TRY(ibx_pass_legalise(ctx, &legal));
+  IBX_TRY(ibx_pass_legalise_types(&quiet, &legal));
+  IBX_TRY(ibx_pass_legalise(&quiet, &legal));
   *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
   ibx_arena_reset(&c->scratch);
   return IBX_OK;

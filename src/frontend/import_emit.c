@@ -153,15 +153,12 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
 
 // A number in the storage of a dtype; integers exactly.
 static void store_number(ibx_dtype dtype, double number, void *data) {
-  if (dtype == IBX_DTYPE_F64) {
-    memcpy(data, &number, sizeof(number));
-  } else if (ibx_is_float(dtype)) {
-    float narrow = (float)number;
-    ibx_dtype_store_f32(dtype, &narrow, data, 1);
+  if (ibx_is_float(dtype)) {
+    ibx_dtype_store_f64(dtype, &number, data, 1);
   } else if (dtype == IBX_DTYPE_BOOL) {
     *(uint8_t *)data = number != 0;
   } else {
-    int64_t whole = (int64_t)number;
+    uint64_t whole = ibx_dtype_wrap(dtype, (uint64_t)(int64_t)number);
     memcpy(data, &whole, ibx_dtype_bytes(dtype)); // little endian
   }
 }

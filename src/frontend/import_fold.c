@@ -153,9 +153,13 @@ static bool is_known_node(const ibx_import *import, const ibx_node *node) {
   return node->operand_count != 0;
 }
 
-// Reshaped or as other dtype a constant is the same data, of any size.
+// Reshaped or as other dtype a constant is the same data, of any size, but where
+// a byte has bits that another dtype fills otherwise.
 static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
-  return (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_bitcast) &&
+  bool is_reshape = node->op == IBX_TENSOR_reshape;
+  bool is_bitcast = node->op == IBX_TENSOR_bitcast &&
+                    ibx_dtype_get(node->params.dtype)->width >= 8;
+  return (is_reshape || is_bitcast) &&
          ibx_graph_constant(&import->graph, node->operand[0]);
 }
 
@@ -287,14 +291,9 @@ double ibx_tensor_number(const ibx_tensor *tensor, size_t index) {
   if (!ibx_is_float(dtype)) return (double)ibx_tensor_int(tensor, index);
   size_t size = ibx_dtype_bytes(dtype);
   const uint8_t *at = (const uint8_t *)tensor->data + index * size;
-  if (dtype == IBX_DTYPE_F64) {
-    double number;
-    memcpy(&number, at, sizeof(number));
-    return number;
-  }
-  float number;
-  ibx_dtype_load_f32(dtype, at, &number, 1);
-  return (double)number;
+  double number;
+  ibx_dtype_load_f64(dtype, at, &number, 1);
+  return number;
 }
 
 ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name) {

@@ -319,7 +319,7 @@ bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
-bool ibx_lower_wrap(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_convert(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 

@@ -42,7 +42,9 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  case IBX_TENSOR_wrap: return ibx_lower_wrap;
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return ibx_lower_convert;
   case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_lower_top;
