@@ -91,6 +91,25 @@ ibx_status ibx_array_read(const char *path, ibx_array *out, ibx_error *err) {
   return status;
 }
 
+ibx_status ibx_arrays_read(const char *path, ibx_arrays *out, ibx_error *err) {
+  *out = (ibx_arrays){0};
+  ibx_blob blob = {0};
+  ibx_status status = ibx_input_read(path, &blob, err);
+  if (status == IBX_OK) {
+    status = ibx_arrays_parse(ibx_blob_get(&blob), path, out, err);
+  }
+  ibx_blob_fini(&blob);
+  return status;
+}
+
+void ibx_arrays_fini(ibx_arrays *arrays) {
+  for (size_t i = 0; i < arrays->count; i++) {
+    ibx_array_fini(&arrays->items[i]);
+  }
+  free(arrays->items);
+  *arrays = (ibx_arrays){0};
+}
+
 static const char *file_descr(ibx_dtype dtype) {
   const char *own = ibx_dtype_get(dtype)->numpy;
   return own[0] != 0 ? own : ibx_dtype_get(IBX_DTYPE_F32)->numpy;

@@ -15,8 +15,18 @@
 #include "frontend/onnx_ops.h"
 #include "support/map.h"
 
-/// A value of the graph; IBX_NO_VALUE stands for an absent optional input.
+/// A value of the graph, or a bundle (see below); IBX_NO_VALUE stands for an
+/// absent optional input.
 typedef uint32_t ibx_val;
+
+/// A sequence or an optional: values under one handle, which exists while the
+/// model is imported and leaves no trace in the graph. Never changed.
+typedef struct ibx_bundle {
+  bool is_optional;
+  ibx_dtype dtype;      ///< of the tensors, NONE where nothing says
+  const ibx_val *items; ///< tensors; that of an optional may be a sequence
+  size_t count;         ///< of an optional at most 1
+} ibx_bundle;
 
 /// What a name of the model stands for.
 typedef struct ibx_binding {
@@ -63,6 +73,8 @@ typedef struct ibx_import {
   ibx_tensor **forced; ///< of each value: its elements, computed on demand
   size_t value_room;
   size_t *input_places; ///< of each input of `graph`, as ibx_diagnostic has it
+  ibx_bundle *bundles;
+  size_t bundle_count, bundle_room;
 } ibx_import;
 
 struct ibx_call {
@@ -112,6 +124,7 @@ typedef struct ibx_body_ports {
   const ibx_val *in;
   ibx_val *out;
   size_t in_count, out_count;
+  bool may_bundle; ///< outputs may be sequences and optionals
 } ibx_body_ports;
 
 /// Imports a nested graph in the call's frame; `prefix` begins the names of its
@@ -236,6 +249,18 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
                             uint32_t source);
 /// The same for a constant that no node makes: its name is its source.
 ibx_val ibx_import_named_constant(ibx_import *import, ibx_weight weight);
+
+// --- sequences and optionals (import_bundle.c) -------------------------------
+
+bool ibx_is_bundle(ibx_val value);
+/// Lends the bundle, until the next is made; NULL for a tensor.
+const ibx_bundle *ibx_bundle_of(const ibx_import *import, ibx_val value);
+/// Makes a bundle, which borrows its items from the import's scratch.
+ibx_val ibx_make_bundle(ibx_import *import, ibx_bundle bundle);
+/// "sequence", "optional" or "tensor".
+const char *ibx_value_kind(const ibx_import *import, ibx_val value);
+/// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
+bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
 
 // --- emitting (import_emit.c) ------------------------------------------------
 
