@@ -146,13 +146,16 @@ static bool is_plain(const ibx_port_decl *ports, size_t count) {
 
 // Where every input and output is a tensor, the entry needs no list of them.
 static void add_ports(const ibx_import_stats *facts, ibx_entry *entry) {
-  if (is_plain(facts->input_ports, facts->input_port_count) &&
+  if (facts->extent_count == 0 &&
+      is_plain(facts->input_ports, facts->input_port_count) &&
       is_plain(facts->output_ports, facts->output_port_count)) {
     return;
   }
   entry->has_ports = true;
   entry->input_ports = facts->input_ports;
   entry->output_ports = facts->output_ports;
+  entry->extents = facts->extents;
+  entry->extent_count = facts->extent_count;
   entry->input_port_count = facts->input_port_count;
   entry->output_port_count = facts->output_port_count;
 }

@@ -49,6 +49,18 @@ ibx_status ibx_array_make(const ibx_tensor_decl *tensor, ibx_array *out,
   return ibx_array_alloc(out, tensor->name, err);
 }
 
+ibx_status ibx_arrays_cut(const ibx_entry *entry, const ibx_run *run,
+                          ibx_array *outputs, ibx_error *err) {
+  for (size_t i = 0; i < entry->output_count && entry->extent_count; i++) {
+    uint64_t shape[IBX_MAX_RANK];
+    IBX_TRY(ibx_run_output_shape(entry, run, i, shape, err));
+    outputs[i].bytes =
+        (size_t)ibx_tensor_pack(&entry->outputs[i], shape, outputs[i].data);
+    memcpy(outputs[i].shape, shape, sizeof shape);
+  }
+  return IBX_OK;
+}
+
 void ibx_array_type_text(ibx_dtype dtype, const uint64_t *shape, size_t rank,
                          char text[IBX_TYPE_CHARS]) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);

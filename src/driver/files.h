@@ -6,7 +6,7 @@
 /// Tensors in files: NumPy's .npy, read and written, and ONNX's TensorProto,
 /// read. Elements lie row-major.
 
-#include "imbrex/program.h"
+#include "imbrex/runtime.h"
 
 /// Zero at first; ended by ibx_array_fini().
 typedef struct ibx_array {
@@ -55,6 +55,12 @@ IBX_NODISCARD ibx_status ibx_array_check(const ibx_array *array,
                                          ibx_error *err);
 
 void ibx_array_fini(ibx_array *array);
+
+/// Cuts the arrays of all outputs of a run, in their order, to the extents that
+/// the run found. Fails as ibx_run_output_shape().
+IBX_NODISCARD ibx_status ibx_arrays_cut(const ibx_entry *entry,
+                                        const ibx_run *run, ibx_array *outputs,
+                                        ibx_error *err);
 
 /// Number of elements.
 uint64_t ibx_array_count(const ibx_array *array);

@@ -69,6 +69,7 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
   for (size_t i = 0; i < graph->n_output; i++) {
     ibx_import_output(import, &frame, graph->output[i], i);
   }
+  ibx_import_output_extents(import);
 }
 
 // --- options -----------------------------------------------------------------

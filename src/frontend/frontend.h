@@ -57,7 +57,8 @@ typedef struct ibx_import_stats {
   /// The model's inputs that are not constants, and its outputs, as tensors of
   /// the graph; they live in the arena.
   ibx_port_decl *input_ports, *output_ports;
-  size_t input_port_count, output_port_count;
+  ibx_extent_decl *extents; ///< of outputs, in others behind those of ports
+  size_t input_port_count, output_port_count, extent_count;
 } ibx_import_stats;
 
 /// Imports the model's graph. On success `*out_graph` lives in `arena`, its

@@ -246,7 +246,10 @@ static void run_row(ibx_call *call) {
     call->failed = true; // was reported where the input failed
     return;
   }
-  if (!check_required(call) || !check_kinds(call) || !check_types(call)) return;
+  if (!check_required(call) || !check_kinds(call) || !check_types(call) ||
+      !ibx_check_extents(call)) {
+    return;
+  }
   call->source = ibx_tables_add_source(
       call->import->tables, call->import->arena, call->at.node, call->at.op);
   call->import->stats.nodes++;

@@ -10,10 +10,12 @@
 #include <string.h>
 
 // A model's declared output shape is a comment: exporters leave stale ones.
-static void compare_shape(const ibx_declared *p, const ibx_type *computed) {
+static void compare_shape(const ibx_declared *p, const ibx_type *computed,
+                          const bool *is_open) {
   if (!p->shape) return;
   bool same = p->shape->n_dim == computed->rank;
   for (size_t i = 0; same && i < computed->rank; i++) {
+    if (is_open[i]) continue;
     const Onnx__TensorShapeProto__Dimension *dim = p->shape->dim[i];
     same = dim->value_case !=
                ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE ||
@@ -54,6 +56,46 @@ static void add_output(ibx_import *import, const ibx_declared *p,
       .type = graph->values[value].type,
       .state = -1};
   graph->outputs = larger;
+}
+
+// The output beside the others that holds an extent; several may share one.
+static uint32_t extent_output(ibx_import *import, const char *name, size_t dim,
+                              ibx_val extent) {
+  ibx_graph *graph = &import->graph;
+  for (size_t i = import->port_outputs; i < graph->output_count; i++) {
+    if (graph->outputs[i].value == extent) return (uint32_t)i;
+  }
+  ibx_declared hidden = {
+      .import = import,
+      .name = ibx_arena_format(import->arena, "%s.extent%zu", name, dim)};
+  uint32_t index = (uint32_t)graph->output_count;
+  add_output(import, &hidden, extent);
+  return index;
+}
+
+static void add_extents(ibx_import *import, size_t output) {
+  const ibx_port port = import->graph.outputs[output];
+  ibx_import_stats *stats = &import->stats;
+  for (uint8_t d = 0; d < port.type.rank; d++) {
+    ibx_val extent = ibx_import_extent(import, port.value, d);
+    if (extent == IBX_NO_VALUE) continue;
+    ibx_extent_decl *larger = IBX_ARENA_ARRAY(
+        import->arena, stats->extent_count + 1, ibx_extent_decl);
+    if (stats->extent_count != 0) {
+      memcpy(larger, stats->extents, stats->extent_count * sizeof(*larger));
+    }
+    larger[stats->extent_count++] = (ibx_extent_decl){
+        .output = (uint32_t)output,
+        .dim = d,
+        .source = extent_output(import, port.name, d, extent)};
+    stats->extents = larger;
+  }
+}
+
+void ibx_import_output_extents(ibx_import *import) {
+  import->port_outputs = import->graph.output_count;
+  for (size_t i = 0; i < import->port_outputs; i++)
+    add_extents(import, i);
 }
 
 static bool same_dtype(const ibx_declared *p, ibx_dtype computed) {
@@ -132,7 +174,10 @@ void ibx_import_output(ibx_import *import, const ibx_frame *frame,
     import_items(&p, value, kind);
   } else {
     const ibx_type type = import->graph.values[value].type;
-    compare_shape(&p, &type);
+    bool is_open[IBX_MAX_RANK];
+    for (uint8_t d = 0; d < type.rank; d++)
+      is_open[d] = ibx_import_extent(import, value, d) != IBX_NO_VALUE;
+    compare_shape(&p, &type, is_open);
     add_output(import, &p, value);
   }
   ibx_port_decl decl = {.name = p.name,
