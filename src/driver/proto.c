@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads an ONNX TensorProto. In: bytes that nobody trusts. Out: an array with
-// the elements of raw_data, or of the typed field that belongs to its dtype; those
-// below a byte, which are dense there, have one each.
+// Reads an ONNX TensorProto, SequenceProto or OptionalProto. In: bytes that
+// nobody trusts. Out: an array with the elements of raw_data, or of the typed
+// field that belongs to its dtype, for each tensor; those below a byte, which are
+// dense there, have one each.
 
 #include "driver/files.h"
 
@@ -150,5 +151,47 @@ ibx_status ibx_proto_parse(ibx_span bytes, const char *name, ibx_array *out,
   ibx_status status = parse(&in, out);
   onnx__tensor_proto__free_unpacked(tensor, NULL);
   if (status != IBX_OK) ibx_array_fini(out);
+  return status;
+}
+
+// --- sequences and optionals ---------------------------------------------------
+
+static ibx_status parse_items(const reader *in, Onnx__TensorProto *const *list,
+                              size_t count, ibx_arrays *out) {
+  reader item = *in;
+  out->items = calloc(count + 1, sizeof *out->items);
+  if (!out->items) {
+    return IBX_FAIL(in->err, OUT_OF_MEMORY, "%s: no memory for it", in->name);
+  }
+  for (size_t i = 0; i < count; i++) {
+    item.tensor = list[i];
+    out->count = i + 1;
+    IBX_TRY(parse(&item, &out->items[i]));
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_bundle(const reader *in,
+                               const Onnx__BundleProto *bundle,
+                               ibx_arrays *out) {
+  if (bundle->n_sequences > 1) return fail(in, "it is a sequence of sequences");
+  if (bundle->n_sequences == 1) { // an optional of one
+    const Onnx__BundleProto__Sequence *sequence = bundle->sequences[0];
+    return parse_items(in, sequence->tensors, sequence->n_tensors, out);
+  }
+  out->is_absent = bundle->n_tensors == 0 && bundle->elem_type == 0;
+  return parse_items(in, bundle->tensors, bundle->n_tensors, out);
+}
+
+ibx_status ibx_arrays_parse(ibx_span bytes, const char *name, ibx_arrays *out,
+                            ibx_error *err) {
+  *out = (ibx_arrays){0};
+  reader in = {.name = name, .err = err};
+  Onnx__BundleProto *bundle =
+      onnx__bundle_proto__unpack(NULL, bytes.size, bytes.data);
+  if (bundle == NULL) return fail(&in, "its bytes are no message");
+  ibx_status status = parse_bundle(&in, bundle, out);
+  onnx__bundle_proto__free_unpacked(bundle, NULL);
+  if (status != IBX_OK) ibx_arrays_fini(out);
   return status;
 }

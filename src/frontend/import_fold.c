@@ -263,8 +263,9 @@ static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
 
 const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
   ibx_val value = ibx_in(call, index);
-  const ibx_tensor *tensor =
-      value == IBX_NO_VALUE ? NULL : ibx_force(call->import, value);
+  // Of a constant with an extent that the data decide, not all is there.
+  bool whole = value != IBX_NO_VALUE && !ibx_has_extent(call, value);
+  const ibx_tensor *tensor = whole ? ibx_force(call->import, value) : NULL;
   if (!tensor) fail_not_constant(call, value, name);
   return tensor;
 }

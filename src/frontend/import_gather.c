@@ -12,6 +12,7 @@
 // Constant indices start, start + step, ..., all inside of 0 .. extent - 1.
 typedef struct progression {
   int64_t start, step;
+  bool counts_from_start; // none was negative
 } progression;
 
 static bool find_line(ibx_call *call, ibx_val indices, int64_t extent,
@@ -19,11 +20,12 @@ static bool find_line(ibx_call *call, ibx_val indices, int64_t extent,
   const ibx_tensor *tensor = ibx_force(call->import, indices);
   size_t count = tensor ? (size_t)ibx_elements(&tensor->type) : 0;
   if (count == 0) return false;
-  *out = (progression){.step = 1};
+  *out = (progression){.step = 1, .counts_from_start = true};
   int64_t previous = 0;
   for (size_t i = 0; i < count; i++) {
     int64_t at = ibx_tensor_int(tensor, i);
     if (at < -extent || at >= extent) return false;
+    if (at < 0) out->counts_from_start = false;
     if (at < 0) at += extent;
     if (i == 0) out->start = at;
     if (i == 1) out->step = at - out->start;
@@ -46,6 +48,14 @@ static bool check_range(ibx_call *call, ibx_val indices, int64_t extent) {
   return true;
 }
 
+// Of a dimension that has an extent only positions from its start are known.
+static bool starts_count(ibx_call *call, ibx_val data, int64_t axis,
+                         const progression *regular, int64_t count) {
+  int64_t last = regular->start + (count - 1) * regular->step;
+  if (ibx_extent(call, data, axis) == IBX_NO_VALUE) return true;
+  return regular->counts_from_start && regular->start >= 0 && last >= 0;
+}
+
 // data[..., indices, ...] along one dimension.
 static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
                     int64_t axis) {
@@ -54,13 +64,16 @@ static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
   ibx_ints shape = ibx_shape_of(call, data),
            inner = ibx_shape_of(call, indices);
   progression regular;
+  int64_t count = ibx_elements(ibx_type_of(call, indices));
   if (shape.len - 1 + inner.len > IBX_MAX_RANK ||
-      !find_line(call, indices, extent, &regular)) {
+      ibx_has_extent(call, indices) ||
+      !find_line(call, indices, extent, &regular) ||
+      !starts_count(call, data, axis, &regular, count)) {
     return ibx_emit_gather(call, data, indices, axis);
   }
-  int64_t count = ibx_elements(ibx_type_of(call, indices));
   ibx_val part = ibx_emit_slice(call, data, axis, regular.start, count,
                                 count == 1 ? 1 : regular.step);
+  part = ibx_set_extent(call, part, axis, IBX_NO_VALUE);
   ibx_ints result = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i != axis) {
@@ -81,14 +94,10 @@ void ibx_import_op_gather(ibx_call *call) {
   if (!call->failed) ibx_out(call, 0, pick(call, data, ibx_in(call, 1), axis));
 }
 
-static ibx_val emit_long(ibx_call *call, int64_t number) {
-  return ibx_emit_longs(call, (ibx_ints){0}, &number);
-}
-
 // Indices from the end become indices from the start.
 static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
   ibx_val low =
-      ibx_emit_binary(call, IBX_TENSOR_less, indices, emit_long(call, 0));
+      ibx_emit_binary(call, IBX_TENSOR_less, indices, ibx_emit_long(call, 0));
   ibx_val moved = ibx_emit_binary(call, IBX_TENSOR_add, indices, extents);
   return ibx_emit_select(call, low, moved, indices);
 }
@@ -97,13 +106,13 @@ static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
 // dimension `skip` counts 0.
 static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
                                 const int64_t *strides, int64_t skip) {
-  ibx_val sum = emit_long(call, 0);
+  ibx_val sum = ibx_emit_long(call, 0);
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i == skip || shape.at[i] == 1) continue;
     ibx_val along =
         ibx_emit_along(call, ibx_emit_iota(call, shape.at[i]), i, shape.len);
     along = ibx_emit_binary(call, IBX_TENSOR_mul, along,
-                            emit_long(call, strides[i]));
+                            ibx_emit_long(call, strides[i]));
     sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, along);
   }
   return sum;
@@ -134,9 +143,9 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   int64_t strides[IBX_MAX_RANK];
   strides_of(shape, strides);
   ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
-                             emit_long(call, shape.at[axis]));
+                             ibx_emit_long(call, shape.at[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
-                          emit_long(call, strides[axis]));
+                          ibx_emit_long(call, strides[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_add, index,
                           emit_coordinates(call, wanted, strides, axis));
   int64_t total = ibx_elements(ibx_type_of(call, data));
@@ -252,7 +261,7 @@ void ibx_import_op_trilu(ibx_call *call) {
   ibx_val rows = ibx_emit_iota(call, ibx_dim(call, x, -2));
   ibx_val columns = ibx_emit_iota(call, ibx_dim(call, x, -1));
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
-                         emit_long(call, diagonal));
+                         ibx_emit_long(call, diagonal));
   ibx_val keep =
       upper ? ibx_emit_binary(call, IBX_TENSOR_less_equal, rows, columns)
             : ibx_emit_binary(call, IBX_TENSOR_less_equal, columns, rows);

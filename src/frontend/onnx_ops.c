@@ -7,6 +7,7 @@
 
 #include "frontend/import_ops.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define BIT(name) (1u << IBX_DTYPE_##name)
@@ -30,8 +31,12 @@ enum {
   SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
   QUANTIZED = INTS | SMALL,
-  NOTHING = ALL // for operators without inputs
+  NOTHING = ALL,        // for operators without inputs
+  BUNDLES = BIT(COUNT), // sequences and optionals
+  VALUES = ALL | BUNDLES
 };
+static_assert(IBX_DTYPE_COUNT < 31,
+              "a set of element types has a bit for each");
 
 #define NAMES_FLOAT32 "f32"
 #define NAMES_FLOATS "f32, bf16, f16, f64"
@@ -48,6 +53,8 @@ enum {
 #define NAMES_SUMS "f32, bf16, f16, f64, and integers of 32 and 64 bits"
 #define NAMES_QUANTIZED "integer and small floating types"
 #define NAMES_NOTHING "no inputs"
+#define NAMES_BUNDLES "sequences and optionals"
+#define NAMES_VALUES "all types, sequences, optionals"
 
 #define DOMAIN_onnx ""
 #define DOMAIN_microsoft "com.microsoft"
@@ -77,7 +84,8 @@ static const ibx_onnx_op forms[] = {
    .least = (row_least),                                                       \
    .most = (row_most),                                                         \
    .outputs = (row_outputs),                                                   \
-   .types = (uint32_t)(row_types),                                             \
+   .types = (uint32_t)(row_types) & ~(uint32_t)BUNDLES,                        \
+   .bundles = ((row_types) & BUNDLES) != 0,                                    \
    .type_names = NAMES_##row_types},
 #define IBX_ONNX_REFUSED(row_domain, row_name, row_since)                      \
   {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \

@@ -291,7 +291,8 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       continue;
     } else {
       if (node.op == IBX_TENSOR_cast || node.op == IBX_TENSOR_bitcast ||
-          node.op == IBX_TENSOR_decode || node.op == IBX_TENSOR_top_index) {
+          node.op == IBX_TENSOR_decode || node.op == IBX_TENSOR_top_index ||
+          node.op == IBX_TENSOR_nonzero) {
         node.params.dtype = legal_dtype(ctx, node.params.dtype);
       }
       ibx_rewrite_copy(&rewrite, &node);

@@ -321,6 +321,8 @@ bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_convert(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_nonzero(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_suppress(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 
 /// The value in SBUF with `axes` in the free dimension.

@@ -48,6 +48,8 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_lower_top;
+  case IBX_TENSOR_nonzero: return ibx_lower_nonzero;
+  case IBX_TENSOR_suppress: return ibx_lower_suppress;
   default: break;
   }
   bool is_integer = ibx_tensor_op_get(op)->klass == IBX_KLASS_INTEGER;
