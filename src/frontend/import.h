@@ -391,6 +391,12 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
                         ibx_ints axes, bool keepdims);
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
+/// Indices of i64 that may count from the end become those from the start.
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent);
+/// The last dimension of the indices names `depth` dimensions of a shape behind
+/// `batch` ones that both share: one flat index into all of these, of i64.
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// x - max - log(sum(exp(x - max))), in import_reduce.c.
 ibx_val ibx_emit_log_softmax(ibx_call *call, ibx_val x, int64_t axis);

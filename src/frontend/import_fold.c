@@ -14,6 +14,8 @@
 
 enum {
   FOLD_BYTES = 64 << 10,        // results up to here are computed at once
+  FOLD_INTEGER_BYTES = 2 << 20, // of integers and bools, which engines are slow
+                                // at: masks and positions of some 500 words
   FOLD_OPERAND_BYTES = 1 << 20, // of a contraction, whose work is a product
   FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
 };
@@ -165,9 +167,14 @@ static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
 
 static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
   const ibx_graph *graph = &import->graph;
+  const ibx_type *result = &graph->values[node->result].type;
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  bool is_small = ibx_is_float(result->dtype) || klass == IBX_KLASS_VIEW;
   if (node->op == IBX_TENSOR_broadcast) return false;
-  if (bytes_of(&graph->values[node->result].type) > FOLD_BYTES) return false;
-  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_CONTRACT) return true;
+  if (bytes_of(result) > (is_small ? FOLD_BYTES : FOLD_INTEGER_BYTES)) {
+    return false;
+  }
+  if (klass != IBX_KLASS_CONTRACT) return true;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     const ibx_type *type = &graph->values[node->operand[i]].type;
     if (bytes_of(type) > FOLD_OPERAND_BYTES) return false;

@@ -102,6 +102,10 @@ static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
   return ibx_emit_select(call, low, moved, indices);
 }
 
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent) {
+  return from_start(call, indices, ibx_emit_long(call, extent));
+}
+
 // For each element of a shape: the sum of its coordinates times strides, where
 // dimension `skip` counts 0.
 static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
@@ -142,8 +146,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   }
   int64_t strides[IBX_MAX_RANK];
   strides_of(shape, strides);
-  ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
-                             ibx_emit_long(call, shape.at[axis]));
+  ibx_val index = ibx_emit_from_start(
+      call, ibx_emit_cast(call, indices, IBX_DTYPE_I64), shape.at[axis]);
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
                           ibx_emit_long(call, strides[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_add, index,
@@ -153,10 +157,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   ibx_out(call, 0, pick(call, flat, index, 0));
 }
 
-// The last dimension of the indices names `depth` dimensions of the data. They
-// become one, and so do the `batch` dimensions that both share.
-static ibx_val flat_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
-                             int64_t batch, int64_t depth) {
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth) {
   int64_t extents[IBX_MAX_RANK], strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
   ibx_ints head = ibx_make_ints(shape.at, (size_t)(batch + depth));
   strides_of(head, all);
@@ -191,7 +193,7 @@ void ibx_import_op_gather_nd(ibx_call *call) {
     fits = shape.at[i] == ibx_dim(call, indices, i);
   }
   if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) return;
-  ibx_val index = flat_nd_index(call, indices, shape, batch, depth);
+  ibx_val index = ibx_emit_nd_index(call, indices, shape, batch, depth);
   int64_t head = 1;
   ibx_ints flat = {.len = 1};
   for (int64_t i = 0; i < shape.len; i++) {

@@ -145,6 +145,10 @@ bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);
 /// The value in SBUF in that layout, moved there at most once.
 bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
                          const ibx_layout *layout, ibx_view *out);
+/// The same, with dimensions off the partitions in row-major order: each of
+/// them is one axis.
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out);
 
 /// The value in SBUF so that an engine can walk it together with `like` (a view
 /// of the same shape). A value that is constant over the free dimensions stays
