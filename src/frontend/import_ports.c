@@ -83,11 +83,17 @@ static void report_conflict(const port *p, size_t index, uint64_t given,
                index, given, fixed);
 }
 
+// Some exporters write -1 for an extent that they leave open.
+static bool is_fixed(const Onnx__TensorShapeProto__Dimension *dim) {
+  return dim->value_case ==
+             ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+         dim->dim_value != -1;
+}
+
 // One extent: from --input-shape, the model, or --dim.
 static int64_t resolve_dim(const port *p, size_t index) {
   const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[index];
-  bool fixed =
-      dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+  bool fixed = is_fixed(dim);
   const char *symbol =
       dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
           ? ibx_onnx_text(dim->dim_param)
@@ -287,9 +293,7 @@ static void compare_shape(const port *p, const ibx_type *computed) {
   bool same = p->declared->n_dim == computed->rank;
   for (size_t i = 0; same && i < computed->rank; i++) {
     const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[i];
-    same = dim->value_case !=
-               ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE ||
-           dim->dim_value == computed->dims[i];
+    same = !is_fixed(dim) || dim->dim_value == computed->dims[i];
   }
   if (same) return;
   ibx_diag_add(p->import->sink, IBX_DIAG_OUTPUT_SHAPE, at_port(p, "output"),
