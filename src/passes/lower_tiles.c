@@ -295,7 +295,8 @@ static bool lower_anchor(ibx_lower *lower, const ibx_node *anchor,
   const ibx_graph *graph = lower->graph;
   const ibx_node *last = count ? &graph->nodes[nodes[count - 1]] : anchor;
   ibx_view dst;
-  ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
+  ibx_chain chain = {
+      .nodes = nodes, .count = count, .bias = IBX_NO_VALUE, .tiled = true};
   uint32_t value = anchor->result;
   if (!result_view(lower, anchor, last, &dst)) return false;
   if (count &&
