@@ -21,23 +21,29 @@ typedef struct pack_state {
   const uint8_t *in;
   int64_t elements; // of one partition
   ibx_dtype to, from;
+  ptrdiff_t to_bytes, from_bytes; // of an element
 } pack_state;
 
-static void gather(const pack_state *state, int64_t from, int64_t step,
-                   int64_t count, void *run) {
-  size_t bytes = ibx_dtype_bytes(state->from);
-  const uint8_t *src = state->in + (size_t)from * bytes;
-  if (bytes == 4) {
-    uint32_t *dst = run;
-    for (int64_t i = 0; i < count; i++) {
-      memcpy(&dst[i], src + (size_t)(i * step) * 4, 4);
-    }
-    return;
-  }
-  uint8_t *dst = run;
-  for (int64_t i = 0; i < count; i++) {
-    memcpy(dst + (size_t)i * bytes,
-           src + (ptrdiff_t)(i * step) * (ptrdiff_t)bytes, bytes);
+// Copies elements at constant distances, in bytes.
+static void stride(uint8_t *dst, ptrdiff_t dst_step, const uint8_t *src,
+                   ptrdiff_t src_step, ptrdiff_t bytes, int64_t count) {
+  switch (bytes) { // a size that the compiler knows
+  case 1:
+    for (int64_t i = 0; i < count; i++)
+      dst[i * dst_step] = src[i * src_step];
+    break;
+  case 2:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, 2);
+    break;
+  case 4:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, 4);
+    break;
+  default:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, (size_t)bytes);
+    break;
   }
 }
 
@@ -56,11 +62,10 @@ static void keep_finite(ibx_dtype to, const float *src, uint8_t *dst,
   }
 }
 
-static void convert(const pack_state *state, const void *src, int64_t to,
+static void convert(const pack_state *state, const void *src, uint8_t *dst,
                     int64_t count) {
-  uint8_t *dst = state->out + (size_t)to * ibx_dtype_bytes(state->to);
   if (state->from == state->to) {
-    memcpy(dst, src, (size_t)count * ibx_dtype_bytes(state->to));
+    memcpy(dst, src, (size_t)(count * state->to_bytes));
     return;
   }
   float run[RUN];
@@ -71,39 +76,38 @@ static void convert(const pack_state *state, const void *src, int64_t to,
   }
   for (int64_t i = 0; i < count; i += RUN) {
     size_t part = (size_t)(count - i < RUN ? count - i : RUN);
+    uint8_t *at = dst + i * state->to_bytes;
     ibx_dtype_load_f32(state->from,
-                       (const uint8_t *)src +
-                           (size_t)i * ibx_dtype_bytes(state->from),
-                       run, part);
-    ibx_dtype_store_f32(state->to, run,
-                        dst + (size_t)i * ibx_dtype_bytes(state->to), part);
-    keep_finite(state->to, run, dst + (size_t)i * ibx_dtype_bytes(state->to),
-                (int64_t)part);
+                       (const uint8_t *)src + i * state->from_bytes, run, part);
+    ibx_dtype_store_f32(state->to, run, at, part);
+    keep_finite(state->to, run, at, (int64_t)part);
   }
 }
 
-// One run of the innermost axis; its destination is contiguous or it goes
-// element by element.
+// One run of the innermost axis, whose elements may lie apart on both sides.
 static void copy_run(const pack_state *state, const ibx_axis *axis, int64_t to,
                      int64_t from) {
   int64_t to_step = axis->step[0] + axis->pstep[0] * state->elements;
+  const uint8_t *src = state->in + from * state->from_bytes;
+  uint8_t *dst = state->out + to * state->to_bytes;
+  ptrdiff_t src_step = axis->step[1] * state->from_bytes,
+            dst_step = to_step * state->to_bytes;
   if (to_step == 1 && axis->step[1] == 1) {
-    convert(state, state->in + (size_t)from * ibx_dtype_bytes(state->from), to,
-            axis->size);
+    convert(state, src, dst, axis->size);
     return;
   }
-  uint64_t run[RUN];
+  if (state->from == state->to) {
+    stride(dst, dst_step, src, src_step, state->to_bytes, axis->size);
+    return;
+  }
+  uint64_t run[RUN], converted[RUN];
   for (int64_t i = 0; i < axis->size; i += RUN) {
     int64_t part = axis->size - i < RUN ? axis->size - i : RUN;
-    gather(state, from + i * axis->step[1], axis->step[1], part, run);
-    if (to_step == 1) {
-      convert(state, run, to + i, part);
-      continue;
-    }
-    for (int64_t k = 0; k < part; k++) {
-      convert(state, (uint8_t *)run + (size_t)k * ibx_dtype_bytes(state->from),
-              to + (i + k) * to_step, 1);
-    }
+    stride((uint8_t *)run, state->from_bytes, src + i * src_step, src_step,
+           state->from_bytes, part);
+    convert(state, run, (uint8_t *)converted, part);
+    stride(dst + i * dst_step, dst_step, (const uint8_t *)converted,
+           state->to_bytes, state->to_bytes, part);
   }
 }
 
@@ -173,7 +177,9 @@ bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
                       .in = data,
                       .elements = elements,
                       .to = dst->dtype,
-                      .from = src->dtype};
+                      .from = src->dtype,
+                      .to_bytes = (ptrdiff_t)ibx_dtype_bytes(dst->dtype),
+                      .from_bytes = (ptrdiff_t)ibx_dtype_bytes(src->dtype)};
   return ibx_view_rects(views, 2, copy_rect, &state);
 }
 
