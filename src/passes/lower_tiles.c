@@ -482,9 +482,10 @@ enum { SPILLS = 24, CUTS = 8 };
 ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
                                 ibx_tile_func *out_func) {
   ibx_graph own = own_graph(ctx, graph);
-  ibx_packs before = *ctx->packs;
+  size_t packed = ctx->packs->count;
   bool *spill = IBX_ARENA_ARRAY(ctx->arena, own.value_count, bool);
-  for (size_t cuts_done = 0, spills = 0;; *ctx->packs = before) {
+  for (size_t cuts_done = 0, spills = 0;;
+       ibx_packs_rewind(ctx->packs, packed)) {
     ibx_lower lower = lower_begin(ctx, &own, spill, out_func);
     IBX_TRY(lower_all(&lower));
     ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own.node_count, ibx_cut);

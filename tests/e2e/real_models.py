@@ -267,7 +267,7 @@ MODELS = {
         ("--input-shape", "x=1x3x48x320"), task=recognised),
     "ocr_boxes": Model(
         OCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-        page_feeds(96, 256), ("--input-shape", "x=1x3x96x256"),
+        page_feeds(160, 320), ("--input-shape", "x=1x3x160x320"),
         task=text_mask),
     "ocr_boxes_large": Model(
         OCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
