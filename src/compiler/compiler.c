@@ -202,6 +202,7 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
   ibx_pipeline_options pipeline = {.passes = options->passes,
                                    .print_after = options->print_after,
                                    .stop_after = options->stop_after,
+                                   .no_ir = c->check_only,
                                    .on_text = options->on_text,
                                    .on_progress = options->on_progress,
                                    .on_pass = options->on_pass,

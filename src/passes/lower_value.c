@@ -13,12 +13,13 @@
 typedef struct cached {
   ibx_view view;
   ibx_dim key[IBX_MAX_RANK]; // atoms that were asked for
-  uint32_t value;
+  size_t older;              // 1 + the row before it of the same value, or 0
   uint8_t rank;
 } cached;
 
 struct ibx_lower_cache {
   cached *rows;
+  size_t *newest; // of each value: 1 + its last row, or 0
   size_t count, room;
 };
 
@@ -28,8 +29,11 @@ struct ibx_lower_cache {
 enum { KEEP_BYTES = 8192 };
 
 static ibx_lower_cache *cache_of(ibx_lower *lower) {
-  if (!lower->cache)
+  if (!lower->cache) {
     lower->cache = IBX_ARENA_NEW(lower->arena, ibx_lower_cache);
+    lower->cache->newest =
+        IBX_ARENA_ARRAY(lower->arena, lower->graph->value_count, size_t);
+  }
   return lower->cache;
 }
 
@@ -49,11 +53,10 @@ static bool same_dims(const ibx_dim *a, const ibx_dim *b, uint8_t rank) {
 
 static bool find_cached(ibx_lower *lower, uint32_t value, const ibx_view *want,
                         ibx_view *out) {
-  ibx_lower_cache *cache = cache_of(lower);
-  for (size_t i = cache->count; i > 0; i--) {
+  const ibx_lower_cache *cache = cache_of(lower);
+  for (size_t i = cache->newest[value]; i > 0; i = cache->rows[i - 1].older) {
     const cached *row = &cache->rows[i - 1];
-    if (row->value != value || row->rank != want->rank ||
-        row->view.dtype != want->dtype ||
+    if (row->rank != want->rank || row->view.dtype != want->dtype ||
         !same_dims(row->key, want->dim, want->rank)) {
       continue;
     }
@@ -75,7 +78,9 @@ static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
     cache->room = room;
   }
   cached *row = &cache->rows[cache->count++];
-  *row = (cached){.view = *view, .value = value, .rank = key->rank};
+  *row =
+      (cached){.view = *view, .older = cache->newest[value], .rank = key->rank};
+  cache->newest[value] = cache->count;
   memcpy(row->key, key->dim, sizeof(row->key));
 }
 

@@ -108,45 +108,46 @@ static int compare_size(const void *a, const void *b) {
   return x->first < y->first ? -1 : x->first > y->first;
 }
 
-static bool live_together(const life *a, const life *b, uint32_t slack) {
-  return a->first <= (uint64_t)b->last + slack &&
-         b->first <= (uint64_t)a->last + slack;
-}
-
 // Lives that have their place, by offset.
+typedef struct shelved {
+  uint64_t from, to;
+  uint32_t first, last;
+} shelved;
+
 typedef struct shelf {
-  placement *p;
-  life **placed;
+  shelved *rows;
   size_t count;
 } shelf;
 
 static uint64_t lowest_gap(const shelf *on, const life *wanted,
                            uint32_t slack) {
   uint64_t at = 0;
+  uint32_t first = wanted->first > slack ? wanted->first - slack : 0;
+  uint64_t last = (uint64_t)wanted->last + slack;
   for (size_t i = 0; i < on->count; i++) {
-    const life *other = on->placed[i];
-    uint64_t from = place_of(on->p, other->buffer)->offset;
-    if (from >= at + wanted->bytes) break; // those behind begin later still
-    if (from + other->bytes <= at) continue;
-    if (live_together(wanted, other, slack)) at = from + other->bytes;
+    const shelved *other = &on->rows[i];
+    if (other->from >= at + wanted->bytes) break; // the rest begins later still
+    bool together = first <= other->last && other->first <= last;
+    if (together && other->to > at) at = other->to;
   }
   return at;
 }
 
-static void insert(shelf *on, life *added) {
-  uint64_t offset = place_of(on->p, added->buffer)->offset;
+static void insert(shelf *on, const life *added, uint64_t offset) {
   size_t low = 0, high = on->count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
-    uint64_t from = place_of(on->p, on->placed[middle]->buffer)->offset;
-    if (from <= offset)
+    if (on->rows[middle].from <= offset)
       low = middle + 1;
     else
       high = middle;
   }
-  memmove(&on->placed[low + 1], &on->placed[low],
-          (on->count - low) * sizeof(life *));
-  on->placed[low] = added;
+  memmove(&on->rows[low + 1], &on->rows[low],
+          (on->count - low) * sizeof(shelved));
+  on->rows[low] = (shelved){.from = offset,
+                            .to = offset + added->bytes,
+                            .first = added->first,
+                            .last = added->last};
   on->count++;
 }
 
@@ -154,12 +155,12 @@ static void insert(shelf *on, life *added) {
 // of them are not counted to the end.
 static uint64_t pack_below(placement *p, life **order, size_t count,
                            uint32_t slack, uint64_t enough) {
-  shelf on = {.p = p, .placed = IBX_ARENA_ARRAY(p->scratch, count, life *)};
+  shelf on = {.rows = IBX_ARENA_ARRAY(p->scratch, count, shelved)};
   uint64_t peak = 0;
   for (size_t i = 0; i < count && peak <= enough; i++) {
     uint64_t at = lowest_gap(&on, order[i], slack);
     place_of(p, order[i]->buffer)->offset = at;
-    insert(&on, order[i]);
+    insert(&on, order[i], at);
     if (at + order[i]->bytes > peak) peak = at + order[i]->bytes;
   }
   return peak;
