@@ -389,6 +389,7 @@ ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,
                      float value);
 ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
                         ibx_ints axes, bool keepdims);
+/// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
 /// Indices of i64 that may count from the end become those from the start.

@@ -290,13 +290,6 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
   return ibx_emit_op(call, op, &params, &x, 1);
 }
 
-ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
-                        int64_t axis) {
-  ibx_params params = {.axis = axis};
-  ibx_val operands[] = {data, indices};
-  return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
-}
-
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_params params = {.axis = axis};
   return ibx_emit_op(call, IBX_TENSOR_softmax, &params, &x, 1);

@@ -274,6 +274,7 @@ typedef struct ibx_chain {
   ibx_view whole; ///< of the last node's result
   uint32_t bias;  ///< a constant that the contraction itself adds to its
                   ///< product (shape of the result), or IBX_NO_VALUE
+  bool tiled;     ///< applied to tiles that begin wherever the anchor wants
 } ibx_chain;
 
 /// Prepares `chain->nodes`, of which the first reads `value`, for a result that
