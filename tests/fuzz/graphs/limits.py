@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals of valid graphs that are documented limits."""
+
+import re
+
+LIMITS = {
+    "not enough SBUF": r"SBUF",
+}
+
+
+def reason(text):
+    """The limit that a refusal names, or None."""
+    for name, pattern in LIMITS.items():
+        if re.search(pattern, text):
+            return name
+    return None
