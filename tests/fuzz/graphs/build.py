@@ -100,6 +100,10 @@ def seed_array(rng, dtype, shape, low=None, high=None):
     if dtype == "bool":
         return rng.random(shape) < 0.5
     if dtype in INTS:
+        if low is None and high is None and rng.random() < 0.12:
+            limit = min(int(np.iinfo(kind).max), 2 ** 31 - 1)
+            low = 0 if dtype[0] == "u" else -limit
+            high = limit // rng.choice([1, 3, 128])
         low = (0 if dtype[0] == "u" else -9) if low is None else low
         high = 9 if high is None else high
         return np.asarray(rng.integers(int(np.ceil(low)), int(high) + 1,

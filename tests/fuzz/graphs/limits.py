@@ -4,7 +4,8 @@
 import re
 
 LIMITS = {
-    "not enough SBUF": r"SBUF",
+    "operands larger than SBUF": r"SBUF",
+    "f64": r"of f64, which no engine computes",
 }
 
 

@@ -848,6 +848,9 @@ def window(g, spatial, kernel=None):
                          zip(attrs["pads"], kernel * 2)]
     elif how != "none":
         attrs["auto_pad"] = how
+        # What shall be where a stride jumps over elements is not told.
+        if how != "VALID" and "strides" in attrs:
+            attrs["strides"] = [min(s, k) for s, k in zip(strides, kernel)]
     return attrs, dilations
 
 
@@ -1081,7 +1084,9 @@ def dequantize(g, op, form):
 
 @rule("DynamicQuantizeLinear")
 def dynamic_quantize(g, op, form):
-    return g.node(op, [g.some("f32", least=1)], 3)[0]
+    x = g.some("f32", least=1)
+    g.need(np.any(x.array))
+    return g.node(op, [x], 3)[0]
 
 
 @rule("QLinearMatMul")
@@ -1176,7 +1181,8 @@ def loop(g, op, form):
     scans = [child.one("Identity", results[0])] if g.chance(0.5) else []
     if g.chance(0.5):
         number = child.one("Cast", step, to=onnx.TensorProto.FLOAT)
-        scans.append(number)
+        # For some it is a scalar, for others not.
+        scans.append(child.one("Reshape", number, child.ints([1])))
     again = child.one("Identity", go)
     body = child.proto([again, *results, *scans], f"body_{again.name}")
     return g.node(op, [g.known(np.array(trips, np.int64)),
