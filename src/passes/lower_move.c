@@ -304,6 +304,9 @@ bool ibx_move_by_transpose(ibx_lower *lower, const ibx_view *dst,
                            const ibx_view *src) {
   size_t bytes = ibx_dtype_bytes(src->dtype);
   if (bytes != 2 && bytes != 4) return false;
+  // There a product with 0 would make NaN of its neighbours.
+  bool is_float = ibx_dtype_get(src->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (lower->has_infinities && is_float) return false;
   const ibx_view *views[] = {dst, src};
   if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
   copy_state state = {.lower = lower, .dst = dst, .src = src};
@@ -456,12 +459,34 @@ static bool is_same_for_all(const ibx_view *dst, const ibx_view *src) {
   return ibx_view_rects(views, 2, visit_same, &spreads) && spreads;
 }
 
+static bool is_word(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_U32;
+}
+
+// A view of 32-bit integers as pairs of 16-bit ones, in a last dimension.
+static ibx_view halves_of(ibx_view view) {
+  for (uint8_t d = 0; d < view.rank; d++) {
+    for (uint8_t a = 0; a < view.dim[d].count; a++)
+      view.dim[d].atom[a].step *= 2;
+  }
+  view.dim[view.rank++] =
+      (ibx_dim){.atom[0] = {.size = 2, .step = 1}, .size = 2, .count = 1};
+  view.offset *= 2;
+  view.dtype = IBX_DTYPE_U16;
+  return view;
+}
+
 // What lies on partitions and is wanted on all of them: first as one row, in
-// fp32, which holds the integers that the engines compute with.
+// fp32, which holds integers of 16 bits.
 static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
                         const ibx_view *src) {
   if (!is_same_for_all(dst, src)) return false;
   if (ibx_dtype_bytes(src->dtype) > 4) return false;
+  if (is_word(src->dtype) && is_word(dst->dtype)) {
+    if (src->rank == IBX_MAX_RANK) return false;
+    ibx_view to = halves_of(*dst), from = halves_of(*src);
+    return move_by_row(lower, &to, &from);
+  }
   ibx_view part = *src, like = *dst, row, wide, full;
   for (uint8_t d = 0; d < dst->rank; d++) {
     bool spread = false;

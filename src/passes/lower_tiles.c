@@ -15,6 +15,7 @@
 #include "passes/pack.h"
 #include "passes/spill.h"
 
+#include <math.h>
 #include <string.h>
 
 static ibx_lower_fn anchor_of(ibx_tensor_op op) {
@@ -413,6 +414,32 @@ static uint16_t *no_buffers(ibx_arena *arena, size_t count) {
   return buffers;
 }
 
+static bool is_finite(const ibx_weight *weight) {
+  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
+  int64_t elements = 0;
+  bool is_float =
+      ibx_dtype_get(weight->type.dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (!is_float || !ibx_type_elements(&weight->type, &elements)) return true;
+  const uint8_t *data = weight->data;
+  for (size_t i = 0; i < (size_t)elements; i++) {
+    float number;
+    ibx_dtype_load_f32(weight->type.dtype, data + i * bytes, &number, 1);
+    if (!isfinite(number)) return false;
+  }
+  return true;
+}
+
+// Asked only where the array multiplies what it transposes.
+static bool has_infinities(const ibx_graph *graph, const ibx_machine *machine) {
+  if (machine->target != IBX_TARGET_ibx2) return false;
+  for (size_t n = 0; n < graph->node_count; n++) {
+    const ibx_weight *weight =
+        ibx_graph_constant(graph, graph->nodes[n].result);
+    if (weight && !is_finite(weight)) return true;
+  }
+  return false;
+}
+
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, const ibx_graph *graph,
                              const bool *spill, ibx_tile_func *func) {
   *func = (ibx_tile_func){.arena = ctx->arena, .name = graph->name};
@@ -431,6 +458,7 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, const ibx_graph *graph,
       .ports = no_buffers(ctx->arena, graph->output_count),
       .homes = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
       .lowered = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool),
+      .has_infinities = has_infinities(graph, ctx->machine),
       .err = ctx->err,
   };
 }

@@ -21,6 +21,7 @@ def cut_out(g, outputs, cuts):
         if value.kind != "node" or value in cuts:
             values.append(value)
     part = Graph(g.rng, g.opset, g.judge)
+    part.infinite = g.infinite
     part.nodes = nodes[::-1]
     part.values = values
     return part

@@ -751,6 +751,9 @@ def resize(g, op, form):
         return g.one(op, x, roi, g.known(np.array(scales, np.float32)),
                      **attrs)
     sizes = x.shape[:2] + [g.integer(1, 12), g.integer(1, 12)]
+    if mode in (None, "nearest"):  # others round positions half way
+        sizes = [d * g.choice([1, 2, 4]) for d in x.shape]
+        sizes[:2] = x.shape[:2]
     if form.since < 13:
         return g.one(op, x, roi, g.known(np.zeros(0, np.float32)),
                      g.ints(sizes), **attrs)
@@ -793,9 +796,10 @@ def gemm(g, op, form):
         if form.since < 7:
             shape, attrs["broadcast"] = [n], 1
         operands.append(g.some(a.dtype, shape=shape))
+    whole = a.dtype in INTS
     return g.one(op, *operands, transA=turn_a, transB=turn_b,
-                 alpha=g.choice([None, 0.5, 2.0]),
-                 beta=g.choice([None, 0.25, 1.0]), **attrs)
+                 alpha=g.choice([None, 3.0 if whole else 0.5, 2.0]),
+                 beta=g.choice([None, 2.0 if whole else 0.25, 1.0]), **attrs)
 
 
 @rule("Einsum")
