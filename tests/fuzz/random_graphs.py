@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 warnings.filterwarnings("ignore")
-from graphs import compare, limits, server  # noqa: E402
+from graphs import compare, limits, server, twins  # noqa: E402
 from graphs.make import Table, make_graph  # noqa: E402
 from graphs.reduce import make_part, reduce  # noqa: E402
 
@@ -128,6 +128,74 @@ class Run:
             for i, value in enumerate(values):
                 np.save(folder / f"{kind}_{i}.npy", value.array)
 
+    def twin(self, seed):
+        """A broken twin of the graph of the seed."""
+        g, outputs = make_graph(seed, self.table, self.options.only)
+        part = make_part(g, outputs, [])
+        rng = np.random.default_rng([seed, 2])
+        try:
+            model, what = twins.broken(rng, part.model())
+            data = model.SerializeToString()
+        except (ValueError, TypeError):  # no proto holds it
+            self.counts["not made"] += 1
+            return
+        try:
+            reply = self.server.ask(server.COMPILE, data, **ways(seed))
+        except server.Crash as crash:
+            self.tell_twin(seed, data, "crash", f"{what}: {crash}")
+            return
+        if reply.status != OK:
+            self.refused_twin(seed, data, what, reply)
+            return
+        text = self.run_twin(model, data, part, seed)
+        if text:
+            self.tell_twin(seed, data, "mismatch", f"{what}: {text}")
+        else:
+            self.counts["compiled"] += 1
+
+    def refused_twin(self, seed, data, what, reply):
+        """Every refusal has a code, and names what is wrong."""
+        named = [d for d in reply.diagnostics
+                 if d.severity == 0 and (d.node or re.search(r"'.+'|opset|name",
+                                                             d.message))]
+        if reply.diagnostics and named or reply.message.startswith("node "):
+            self.counts["refused"] += 1
+        else:
+            self.tell_twin(seed, data, "unnamed", f"{what}: {reply.reason}")
+
+    def run_twin(self, model, data, part, seed):
+        """What is wrong with what a twin computes, or None. Where ONNX Runtime
+        does not take it, the reference kernels judge."""
+        feeds = twins.feeds(model, {v.name: v.array for v in part.inputs()})
+        if feeds is None:
+            return None
+        arrays = list(feeds.values())
+        try:
+            got = self.server.ask(server.RUN, data, arrays, **ways(seed))
+            own = self.server.ask(server.EVALUATE, data, arrays)
+        except server.Crash as crash:
+            return f"crash: {crash}"
+        want = twins.runtime(data, feeds)
+        self.groups["compiled twins judged by " + (
+            "the reference kernels" if want is None else "ONNX Runtime")] += 1
+        if got.status != OK:
+            return None if own.status != OK else f"runs not: {got.message}"
+        want = own.outputs if want is None else want
+        for i, (a, b) in enumerate(zip(got.outputs, want)):
+            text = compare.gross(b, a)
+            if text:
+                return f"output {i} {text}"
+        return None
+
+    def tell_twin(self, seed, data, kind, text):
+        self.counts[kind] += 1
+        print(f"twin {seed}: {kind}: {text}", flush=True)
+        folder = self.work / f"twin_{seed}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(data)
+        (folder / "finding").write_text(f"{kind}: {text}\n")
+
     def report(self, seconds):
         print(f"{sum(self.counts.values())} graphs in {seconds:.0f} s: " +
               ", ".join(f"{n} {k}" for k, n in self.counts.most_common()))
@@ -135,7 +203,9 @@ class Run:
             print(f"{count:6} {group}")
         print("operators without a rule: " +
               " ".join(self.table.without_rule()))
-        bad = [k for k in self.counts if k in ("mismatch", "crash", "refused")]
+        wrong = ("mismatch", "crash", "unnamed") + \
+            (() if self.options.twins else ("refused",))
+        bad = [k for k in self.counts if k in wrong]
         return 1 if bad else 0
 
 
@@ -146,12 +216,13 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--twins", action="store_true")
     parser.add_argument("--only", type=lambda s: set(s.split(",")))
     options = parser.parse_args()
     start = time.monotonic()
     run = Run(options)
     for seed in range(options.seed, options.seed + options.count):
-        run.graph(seed)
+        run.twin(seed) if options.twins else run.graph(seed)
     run.server.end()
     return run.report(time.monotonic() - start)
 

@@ -55,3 +55,18 @@ def difference(value, got):
     at = [int(i) for i in np.unravel_index(first, want.shape)]
     return f"{int(wrong.sum())} of {want.size} elements are wrong, the first " \
            f"at {at}: {got[tuple(at)]} instead of {want[tuple(at)]}"
+
+
+def gross(want, got):
+    """The same where nothing is known of noise: only what is far off counts."""
+    if got.dtype != want.dtype or got.shape != want.shape:
+        return f"is {got.dtype}{list(got.shape)}, not " \
+               f"{want.dtype}{list(want.shape)}"
+    have, wide = got.astype(np.float64), want.astype(np.float64)
+    finite = np.isfinite(wide) & np.isfinite(have)
+    size = np.abs(wide[finite]).max(initial=0)
+    with np.errstate(all="ignore"):
+        far = np.abs(have - wide)[finite] > 0.05 * size + 1e-5
+    if far.sum() <= 0.1 * want.size:
+        return ""
+    return f"has {int(far.sum())} of {want.size} elements far off"

@@ -210,7 +210,7 @@ class Judge:
                                        for a in arrays.values()) and \
                     node.op not in EXACT:
                 continue
-            if kind is not Runtime and node.captured:
+            if kind is not Runtime and node.op in ("If", "Loop", "Scan"):
                 continue
             try:
                 way = kind(proto, arrays, types, opset)
