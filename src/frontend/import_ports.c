@@ -297,11 +297,27 @@ static void compare_shape(const port *p, const ibx_type *computed) {
                "the declared shape is not the computed one, which is used");
 }
 
+static bool is_new_output(ibx_import *import, const char *name) {
+  const ibx_graph *graph = &import->graph;
+  for (size_t i = 0; i < graph->output_count; i++) {
+    if (strcmp(graph->outputs[i].name, name) != 0) continue;
+    ibx_diag_add(import->sink, IBX_DIAG_DUPLICATE_NAME,
+                 (ibx_diag_at){.node = name, .op = "output"},
+                 "list each output once, or add an Identity",
+                 "two outputs have the name '%s'", name);
+    return false;
+  }
+  return true;
+}
+
 void ibx_import_output(ibx_import *import, const ibx_frame *frame,
                        const Onnx__ValueInfoProto *info, size_t index) {
   port p = {.import = import, .name = ibx_onnx_text(info->name)};
   ibx_graph *graph = &import->graph;
-  if (!has_name(import, p.name, "output", index)) return;
+  if (!has_name(import, p.name, "output", index) ||
+      !is_new_output(import, p.name)) {
+    return;
+  }
   ibx_val value = ibx_import_read(import, frame, p.name, at_port(&p, "output"));
   if (value == IBX_NO_VALUE) return;
   const ibx_type type = graph->values[value].type;

@@ -3,12 +3,12 @@
 """Random ONNX graphs, compiled, run on the simulator and compared.
 
     random_graphs.py --imbrex PROGRAM --server PROGRAM --work FOLDER
-                     [--seed FIRST] [--count N] [--twins] [--only OPS]
+                     [--seed FIRST] [--count N] [--twins N] [--only OPS]
 
 Each seed is one graph of the operators in `imbrex ops`, with the numbers that
 others compute for it (graphs/reference.py). What is wrong is made smaller,
-stored below the work folder and told with its seed. --twins breaks each model
-in one place instead: it must be refused with the node named, or be right
+stored below the work folder and told with its seed. --twins breaks the model of
+each seed in one place: it must be refused with the node named, or be right
 nevertheless. A valid graph that is refused counts, unless its reason stands in
 graphs/limits.py.
 """
@@ -120,9 +120,7 @@ class Run:
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(part.model().SerializeToString())
         (folder / "finding").write_text(
-            f"{text}\nrepeat: {Path(__file__).name} --imbrex "
-            f"{self.options.imbrex} --server {self.options.server} --work "
-            f"{self.work} --seed {seed} --count 1\n")
+            f"{text}\n{self.repeat(seed, '--count 1')}")
         for kind, values in (("input", part.inputs()),
                              ("output", part.outputs)):
             for i, value in enumerate(values):
@@ -137,7 +135,7 @@ class Run:
             model, what = twins.broken(rng, part.model())
             data = model.SerializeToString()
         except (ValueError, TypeError):  # no proto holds it
-            self.counts["not made"] += 1
+            self.counts["no twin"] += 1
             return
         try:
             reply = self.server.ask(server.COMPILE, data, **ways(seed))
@@ -151,7 +149,7 @@ class Run:
         if text:
             self.tell_twin(seed, data, "mismatch", f"{what}: {text}")
         else:
-            self.counts["compiled"] += 1
+            self.counts["compiled twin"] += 1
 
     def refused_twin(self, seed, data, what, reply):
         """Every refusal has a code, and names what is wrong."""
@@ -159,7 +157,7 @@ class Run:
                  if d.severity == 0 and (d.node or re.search(r"'.+'|opset|name",
                                                              d.message))]
         if reply.diagnostics and named or reply.message.startswith("node "):
-            self.counts["refused"] += 1
+            self.counts["refused twin"] += 1
         else:
             self.tell_twin(seed, data, "unnamed", f"{what}: {reply.reason}")
 
@@ -194,7 +192,13 @@ class Run:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(data)
-        (folder / "finding").write_text(f"{kind}: {text}\n")
+        (folder / "finding").write_text(
+            f"{kind}: {text}\n{self.repeat(seed, '--count 0 --twins 1')}")
+
+    def repeat(self, seed, what):
+        return f"repeat: {Path(__file__).name} --imbrex " \
+               f"{self.options.imbrex} --server {self.options.server} " \
+               f"--work {self.work} --seed {seed} {what}\n"
 
     def report(self, seconds):
         print(f"{sum(self.counts.values())} graphs in {seconds:.0f} s: " +
@@ -203,9 +207,8 @@ class Run:
             print(f"{count:6} {group}")
         print("operators without a rule: " +
               " ".join(self.table.without_rule()))
-        wrong = ("mismatch", "crash", "unnamed") + \
-            (() if self.options.twins else ("refused",))
-        bad = [k for k in self.counts if k in wrong]
+        bad = [k for k in self.counts
+               if k in ("mismatch", "crash", "refused", "unnamed")]
         return 1 if bad else 0
 
 
@@ -216,13 +219,15 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--twins", action="store_true")
+    parser.add_argument("--twins", type=int, default=0)
     parser.add_argument("--only", type=lambda s: set(s.split(",")))
     options = parser.parse_args()
     start = time.monotonic()
     run = Run(options)
     for seed in range(options.seed, options.seed + options.count):
-        run.twin(seed) if options.twins else run.graph(seed)
+        run.graph(seed)
+    for seed in range(options.seed, options.seed + options.twins):
+        run.twin(seed)
     run.server.end()
     return run.report(time.monotonic() - start)
 
