@@ -32,10 +32,10 @@ enum {
          BIT(I64) | BIT(U64),
   QUANTIZED = INTS | SMALL,
   NOTHING = ALL,        // for operators without inputs
-  BUNDLES = BIT(COUNT), // sequences and optionals
+  BUNDLES = BIT(NONE),  // sequences and optionals
   VALUES = ALL | BUNDLES
 };
-static_assert(IBX_DTYPE_COUNT < 31,
+static_assert(IBX_DTYPE_COUNT <= 31,
               "a set of element types has a bit for each");
 
 #define NAMES_FLOAT32 "f32"
