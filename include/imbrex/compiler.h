@@ -66,7 +66,8 @@ typedef struct ibx_input_shape {
 } ibx_input_shape;
 
 /// What an input is in every run: the program is made for this value and does
-/// not take the input any more. Elements are dense and row-major.
+/// not take the input any more. Elements are dense and row-major; of texts,
+/// `data` is an ibx_host_tensor.
 typedef struct ibx_input_value {
   const char *name;
   ibx_dtype dtype;

@@ -14,7 +14,10 @@ typedef enum ibx_dtype {
 #define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
   IBX_DTYPE_##name = (number),
 #include "imbrex/dtype.def"
-  IBX_DTYPE_COUNT
+  IBX_DTYPE_COUNT, ///< of those that a machine may have
+#define IBX_DTYPE_TEXT(name, number, onnx, mlir, sentence)                     \
+  IBX_DTYPE_##name = (number),
+#include "imbrex/dtype.def"
 } ibx_dtype;
 
 typedef enum ibx_dtype_kind {
@@ -22,7 +25,8 @@ typedef enum ibx_dtype_kind {
   IBX_DTYPE_KIND_SINT,
   IBX_DTYPE_KIND_UINT,
   IBX_DTYPE_KIND_BOOL,
-  IBX_DTYPE_KIND_PACKED
+  IBX_DTYPE_KIND_PACKED,
+  IBX_DTYPE_KIND_TEXT
 } ibx_dtype_kind;
 
 typedef struct ibx_dtype_info {
@@ -41,7 +45,7 @@ IBX_API const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype);
 /// Whether the type is PACKED; false where there is no such type.
 IBX_API bool ibx_dtype_is_packed(ibx_dtype dtype);
 
-/// Bytes of one element; 0 for NONE and for values outside of the table.
+/// Bytes of one element; 0 for NONE, STRING and values outside of the table.
 IBX_API size_t ibx_dtype_bytes(ibx_dtype dtype);
 
 /// IBX_DTYPE_NONE where ONNX's number has no row.

@@ -13,7 +13,8 @@
 #include "imbrex/program.h"
 
 enum {
-  IBX_FORMAT_MAJOR = 1,       ///< another one is refused
+  IBX_FORMAT_MAJOR = 1,       ///< of files without section STEPS
+  IBX_FORMAT_MAJOR_STEPS = 2, ///< of files with it; others are refused
   IBX_FORMAT_MINOR_CORES = 1, ///< the first with section CORES; without it 0
   IBX_SECTION_ALIGN = 64,
   IBX_HEADER_BYTES = 64,
@@ -33,7 +34,9 @@ typedef enum ibx_section_id {
   IBX_SECTION_STREAMS = 5, ///< encoded instructions
   IBX_SECTION_DEBUG = 6,   ///< node of each instruction
   IBX_SECTION_WEIGHTS = 7,
-  IBX_SECTION_CORES = 8, ///< entries of several cores; optional
+  IBX_SECTION_CORES = 8,      ///< entries of several cores; optional
+  IBX_SECTION_STEPS = 9,      ///< what entries do on the host; optional
+  IBX_SECTION_CONSTANTS = 10, ///< that host calls read; comes with STEPS
   IBX_SECTION_ID_COUNT
 } ibx_section_id;
 
@@ -46,8 +49,14 @@ enum {
   IBX_NODE_RECORD_BYTES = 8,
   IBX_ENTRY_RECORD_BYTES = 56 + IBX_ENGINE_COUNT * 24,
   IBX_TENSOR_RECORD_BYTES = 8 + IBX_MAX_RANK * 8,
-  IBX_BUFFER_RECORD_BYTES = 32
+  IBX_BUFFER_RECORD_BYTES = 32,
+  IBX_PORT_RECORD_BYTES = 8,   ///< of a section STEPS: name, value
+  IBX_VALUE_RECORD_BYTES = 88, ///< rank, dtype, flags, shape, constant
+  IBX_STEP_RECORD_BYTES = 28   ///< call, signature, segment, node, counts
 };
+
+/// What an entry is, in section STEPS.
+enum { IBX_ENTRY_DEVICE, IBX_ENTRY_SEGMENT, IBX_ENTRY_STEPS };
 
 typedef struct ibx_digest_state ibx_digest_state;
 
