@@ -52,7 +52,16 @@ BINARY(div)
 BINARY(and)
 BINARY(or)
 BINARY(xor)
-BINARY(equal)
+// Texts are compared on the host.
+void ibx_import_op_equal(ibx_call *call) {
+  if (ibx_is_text(call, ibx_in(call, 0))) {
+    ibx_import_text_equal(call);
+    return;
+  }
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_equal, ibx_in(call, 0),
+                          ibx_second_in(call)));
+}
 BINARY(less)
 BINARY(less_equal)
 BINARY(bit_and)
@@ -290,6 +299,11 @@ void ibx_import_op_where(ibx_call *call) {
 static void cast_to(ibx_call *call, ibx_dtype dtype) {
   const float e5m2_max = 57344;
   ibx_val x = ibx_in(call, 0);
+  if (dtype == IBX_DTYPE_STRING || ibx_is_text(call, x)) {
+    ibx_attr_ignore(call, "saturate round_mode");
+    ibx_import_text_cast(call, dtype);
+    return;
+  }
   bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
   ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
   if (!saturates && dtype == IBX_DTYPE_F8E4M3FN) {

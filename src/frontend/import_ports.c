@@ -198,6 +198,11 @@ static ibx_binding import_value(ibx_import *import,
         ibx_dtype_get(given->dtype)->name, ibx_dtype_get(p.type.dtype)->name);
   }
   if (errors != import->sink->error_count) return binding;
+  if (p.type.dtype == IBX_DTYPE_STRING) {
+    binding.value = ibx_import_texts(import, given->data);
+    binding.failed = false;
+    return binding;
+  }
   const char *name = ibx_arena_text(import->arena, p.name, strlen(p.name));
   ibx_weight weight = {.type = p.type, .data = given->data, .name = name};
   binding.value = ibx_import_named_constant(import, weight);
@@ -227,7 +232,8 @@ static ibx_binding import_input(ibx_import *import,
                  .type = p.type,
                  .state = -1};
   import->input_places[index] = place;
-  bool is_empty = ibx_elements(&p.type) == 0;
+  bool is_empty = ibx_elements(&p.type) == 0 &&
+                  p.type.dtype != IBX_DTYPE_STRING; // those meet no pass
   return (ibx_binding){.name = p.name,
                        .value = is_empty ? import_empty(import, &p) : input};
 }
@@ -287,7 +293,8 @@ static void compare_shape(const port *p, const ibx_type *computed) {
   bool same = p->declared->n_dim == computed->rank;
   for (size_t i = 0; same && i < computed->rank; i++) {
     const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[i];
-    same = dim->value_case !=
+    same = computed->dims[i] == IBX_OPEN_EXTENT ||
+           dim->value_case !=
                ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE ||
            dim->dim_value == computed->dims[i];
   }
