@@ -116,36 +116,6 @@ static ibx_val add_bias(ibx_call *call, ibx_val y, ibx_val bias) {
   return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
 }
 
-// Groups whose weights are computed, one after the other: what packs groups
-// into one product needs their weights when it compiles.
-static ibx_val conv_groups(ibx_call *call, ibx_tensor_op op,
-                           const ibx_params *params, ibx_val x,
-                           ibx_val weights) {
-  int64_t groups = params->groups;
-  int64_t in = ibx_dim(call, x, 1) / groups;
-  int64_t out = ibx_dim(call, weights, 0) / groups;
-  ibx_params one = *params;
-  if (op == IBX_TENSOR_conv_transpose) one.shape.at[1] /= groups;
-  one.groups = 1;
-  ibx_val *parts =
-      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)groups, ibx_val);
-  for (int64_t g = 0; g < groups; g++) {
-    ibx_val operands[] = {ibx_emit_slice(call, x, 1, g * in, in, 1),
-                          ibx_emit_slice(call, weights, 0, g * out, out, 1)};
-    parts[g] = ibx_emit_op(call, op, &one, operands, 2);
-  }
-  if (call->failed) return x;
-  return ibx_emit_concat(call, parts, (size_t)groups, 1);
-}
-
-static bool splits_groups(ibx_call *call, int64_t groups, ibx_val x,
-                          ibx_val weights) {
-  enum { MOST_GROUPS = 256 };
-  return groups > 1 && groups <= MOST_GROUPS && !ibx_is_known(call, weights) &&
-         ibx_dim(call, x, 1) % groups == 0 &&
-         ibx_dim(call, weights, 0) % groups == 0;
-}
-
 ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
   ibx_ints kernel = window_of(call, weights);
   ibx_window w;
@@ -160,9 +130,6 @@ ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
                        .high = w.high,
                        .dilations = w.dilations,
                        .groups = ibx_attr_int(call, "group", 1)};
-  if (splits_groups(call, params.groups, x, weights)) {
-    return conv_groups(call, IBX_TENSOR_conv, &params, x, weights);
-  }
   ibx_val operands[] = {x, weights};
   return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
 }
@@ -232,10 +199,8 @@ void ibx_import_op_conv_transpose(ibx_call *call) {
     params.shape.at[i + 2] = extents.at[i];
   }
   ibx_val operands[] = {x, weights};
-  ibx_tensor_op op = IBX_TENSOR_conv_transpose;
-  ibx_val y = splits_groups(call, groups, x, weights)
-                  ? conv_groups(call, op, &params, x, weights)
-                  : ibx_emit_op(call, op, &params, operands, 2);
+  ibx_val y =
+      ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
   ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
 }
 

@@ -7,11 +7,12 @@
 //   partitions and bytes exchanged  tensor engine transposes, banks evacuated
 //                                   whole
 //   one partition to many           a product with a column of ones
+//   HBM, partitions walk its runs   DMA of whole runs, and transposes
 //   anything else, and HBM          DMA
 //
 // What has been moved or packed once is kept for the next node that wants it.
 
-#include "passes/lower.h"
+#include "passes/lower_move.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,8 @@ static bool emit_copy(void *user, const ibx_piece *piece) {
   return true;
 }
 
-static bool move_by_engine(ibx_lower *lower, const ibx_view *dst,
-                           const ibx_view *src) {
+bool ibx_move_by_engine(ibx_lower *lower, const ibx_view *dst,
+                        const ibx_view *src) {
   const ibx_view *views[] = {dst, src};
   if (!ibx_view_pieces(views, 2, COPY_ELEMENTS, NULL, NULL)) return false;
   copy_state state = {.lower = lower, .dst = dst, .src = src};
@@ -115,8 +116,14 @@ static bool emit_dma(void *user, const ibx_rect *whole) {
   return emit_dma_loops(state, &rect);
 }
 
-static bool move_by_dma(ibx_lower *lower, const ibx_view *dst,
-                        const ibx_view *src) {
+bool ibx_move_rect_by_dma(ibx_lower *lower, const ibx_view *dst,
+                          const ibx_view *src, const ibx_rect *rect) {
+  dma_state state = {.lower = lower, .dst = dst, .src = src};
+  return emit_dma(&state, rect);
+}
+
+bool ibx_move_by_dma(ibx_lower *lower, const ibx_view *dst,
+                     const ibx_view *src) {
   dma_state state = {.lower = lower, .dst = dst, .src = src};
   const ibx_view *views[] = {dst, src};
   return ibx_view_rects(views, 2, emit_dma, &state);
@@ -239,7 +246,7 @@ static bool transpose_blocks(ibx_lower *lower, const transpose_plan *plan,
                 .size = batch,
                 .count = 1};
   target.dim[2] = dim_of_axes(plan->row, plan->row_count, 0, plan->rows);
-  return move_by_engine(lower, &target, &bank);
+  return ibx_move_by_engine(lower, &target, &bank);
 }
 
 static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
@@ -286,10 +293,15 @@ static bool emit_transposes(void *user, const ibx_rect *rect) {
                          merged.offset, merged.partition);
 }
 
+bool ibx_move_is_transpose(const ibx_view *dst, const ibx_view *src) {
+  const ibx_view *views[] = {dst, src};
+  return ibx_view_rects(views, 2, check_transpose, NULL);
+}
+
 // Transposes keep the dtype until the evacuation; what is not 2 or 4 bytes wide
 // goes another way.
-static bool move_by_transpose(ibx_lower *lower, const ibx_view *dst,
-                              const ibx_view *src) {
+bool ibx_move_by_transpose(ibx_lower *lower, const ibx_view *dst,
+                           const ibx_view *src) {
   size_t bytes = ibx_dtype_bytes(src->dtype);
   if (bytes != 2 && bytes != 4) return false;
   const ibx_view *views[] = {dst, src};
@@ -337,7 +349,7 @@ static bool spread_row(spread_state *state, const ibx_rect *rect,
       (ibx_dim){.atom[0] = {.size = count, .step = along ? along->step[0] : 0},
                 .size = count,
                 .count = 1};
-  return move_by_engine(lower, &target, &bank);
+  return ibx_move_by_engine(lower, &target, &bank);
 }
 
 static bool spread_loops(spread_state *state, const ibx_rect *rect,
@@ -421,7 +433,8 @@ static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
   const ibx_view *views[] = {&aligned, src};
   if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
   return ibx_lower_temp(lower, dst, src->dtype, &rows) &&
-         move_by_transpose(lower, &rows, src) && move_by_dma(lower, dst, &rows);
+         ibx_move_by_transpose(lower, &rows, src) &&
+         ibx_move_by_dma(lower, dst, &rows);
 }
 
 // Whether all partitions of `dst` want the same: what `src` has along them is
@@ -461,13 +474,13 @@ static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
     like.dim[d] = one;
   }
   if (!ibx_lower_temp(lower, &like, src->dtype, &row) ||
-      !move_by_dma(lower, &row, &part)) {
+      !ibx_move_by_dma(lower, &row, &part)) {
     return false;
   }
   wide = row;
   if (row.dtype != IBX_DTYPE_F32 && row.dtype != IBX_DTYPE_BF16 &&
       (!ibx_lower_temp(lower, &row, IBX_DTYPE_F32, &wide) ||
-       !move_by_engine(lower, &wide, &row))) {
+       !ibx_move_by_engine(lower, &wide, &row))) {
     return false;
   }
   full = wide;
@@ -523,7 +536,7 @@ static bool move_by_copy(ibx_lower *lower, const ibx_view *dst,
                              .name = "copy",
                              .kind = IBX_BUFFER_SCRATCH};
   row.buffer = ibx_tile_add_buffer(lower->func, scratch);
-  return move_by_dma(lower, &row, src) && move_by_dma(lower, dst, &row);
+  return ibx_move_by_dma(lower, &row, src) && ibx_move_by_dma(lower, dst, &row);
 }
 
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
@@ -531,13 +544,16 @@ bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
   if (on_chip &&
-      (move_by_engine(lower, dst, src) || move_by_transpose(lower, dst, src) ||
+      (ibx_move_by_engine(lower, dst, src) ||
+       ibx_move_by_transpose(lower, dst, src) ||
        move_by_spread(lower, dst, src) || move_by_rows(lower, dst, src) ||
        move_by_row(lower, dst, src))) {
     return true;
   }
   if (lower->status != IBX_OK) return false;
-  if (move_by_dma(lower, dst, src) || move_by_copy(lower, dst, src)) {
+  if (ibx_move_staged(lower, dst, src)) return true;
+  if (lower->status != IBX_OK) return false;
+  if (ibx_move_by_dma(lower, dst, src) || move_by_copy(lower, dst, src)) {
     return true;
   }
   return ibx_lower_fail(lower, IBX_INTERNAL,
