@@ -35,8 +35,8 @@ typedef enum ibx_section_id {
   IBX_SECTION_DEBUG = 6,   ///< node of each instruction
   IBX_SECTION_WEIGHTS = 7,
   IBX_SECTION_CORES = 8,      ///< entries of several cores; optional
-  IBX_SECTION_STEPS = 9,      ///< what entries do on the host; optional
-  IBX_SECTION_CONSTANTS = 10, ///< that host calls read; comes with STEPS
+  IBX_SECTION_STEPS = 10,     ///< what entries do on the host; optional
+  IBX_SECTION_CONSTANTS = 11, ///< that host calls read; comes with STEPS
   IBX_SECTION_ID_COUNT
 } ibx_section_id;
 
@@ -50,9 +50,9 @@ enum {
   IBX_ENTRY_RECORD_BYTES = 56 + IBX_ENGINE_COUNT * 24,
   IBX_TENSOR_RECORD_BYTES = 8 + IBX_MAX_RANK * 8,
   IBX_BUFFER_RECORD_BYTES = 32,
-  IBX_PORT_RECORD_BYTES = 8,   ///< of a section STEPS: name, value
-  IBX_VALUE_RECORD_BYTES = 88, ///< rank, dtype, flags, shape, constant
-  IBX_STEP_RECORD_BYTES = 28   ///< call, signature, segment, node, counts
+  IBX_STEP_PORT_RECORD_BYTES = 8, ///< of a section STEPS: name, value
+  IBX_VALUE_RECORD_BYTES = 88,    ///< rank, dtype, flags, shape, constant
+  IBX_STEP_RECORD_BYTES = 28      ///< call, signature, segment, node, counts
 };
 
 /// What an entry is, in section STEPS.

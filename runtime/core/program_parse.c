@@ -241,9 +241,9 @@ static uint32_t *take_list(parser *p, cursor *c, size_t count) {
   return list;
 }
 
-static ibx_status parse_ports(parser *p, cursor *c, size_t count,
-                              ibx_tensor_decl **out_tensors,
-                              uint32_t **out_values) {
+static ibx_status parse_step_ports(parser *p, cursor *c, size_t count,
+                                   ibx_tensor_decl **out_tensors,
+                                   uint32_t **out_values) {
   *out_tensors = IBX_POOL_ARRAY(&p->program->pool, count, ibx_tensor_decl);
   *out_values = IBX_POOL_ARRAY(&p->program->pool, count, uint32_t);
   if (!*out_tensors || !*out_values) return no_memory(p);
@@ -315,7 +315,7 @@ static ibx_status take_step_counts(parser *p, cursor *c, ibx_entry *entry,
   steps->value_count = (size_t)take(c, 4);
   steps->step_count = (size_t)take(c, 4);
   uint64_t bytes = ((uint64_t)entry->input_count + entry->output_count) *
-                       IBX_PORT_RECORD_BYTES +
+                       IBX_STEP_PORT_RECORD_BYTES +
                    (uint64_t)steps->value_count * IBX_VALUE_RECORD_BYTES +
                    (uint64_t)steps->step_count * IBX_STEP_RECORD_BYTES;
   if (ports == 0 && bytes <= c->left) return IBX_OK;
@@ -330,10 +330,10 @@ static ibx_status parse_plan(parser *p, cursor *c, ibx_entry *entry) {
   ibx_steps *steps = IBX_POOL_ARRAY(pool, 1, ibx_steps);
   if (!steps) return no_memory(p);
   IBX_TRY(take_step_counts(p, c, entry, steps));
-  IBX_TRY(
-      parse_ports(p, c, entry->input_count, &entry->inputs, &steps->inputs));
-  IBX_TRY(
-      parse_ports(p, c, entry->output_count, &entry->outputs, &steps->outputs));
+  IBX_TRY(parse_step_ports(p, c, entry->input_count, &entry->inputs,
+                           &steps->inputs));
+  IBX_TRY(parse_step_ports(p, c, entry->output_count, &entry->outputs,
+                           &steps->outputs));
   steps->values = IBX_POOL_ARRAY(pool, steps->value_count, ibx_step_value);
   steps->steps = IBX_POOL_ARRAY(pool, steps->step_count, ibx_step);
   if (!steps->values || !steps->steps) return no_memory(p);
@@ -396,9 +396,8 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
                              ibx_error *err) {
   parser p = {.program = program, .sections = sections, .err = err};
   for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    bool is_optional = id == IBX_SECTION_DEBUG || id == IBX_SECTION_CORES ||
-                       id == IBX_SECTION_STEPS || id == IBX_SECTION_CONSTANTS;
-    if (sections->at[id].data || is_optional) continue;
+    bool is_required = id <= IBX_SECTION_STREAMS || id == IBX_SECTION_WEIGHTS;
+    if (sections->at[id].data || !is_required) continue;
     return IBX_FAIL(err, INVALID_PROGRAM, "section %zu is missing", id);
   }
   program->data.weights = sections->at[IBX_SECTION_WEIGHTS];

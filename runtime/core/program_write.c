@@ -218,8 +218,8 @@ static bool has_steps(const ibx_program_data *program) {
   return false;
 }
 
-static void make_ports(writer *w, const ibx_tensor_decl *tensors,
-                       const uint32_t *values, size_t count) {
+static void make_step_ports(writer *w, const ibx_tensor_decl *tensors,
+                            const uint32_t *values, size_t count) {
   for (size_t i = 0; i < count; i++) {
     put_string(w, IBX_SECTION_STEPS, tensors[i].name);
     put(w, IBX_SECTION_STEPS, values[i], 4);
@@ -281,8 +281,8 @@ static void make_steps(writer *w, const ibx_entry *entry) {
   put_count(w, IBX_SECTION_STEPS, entry->output_count, 4);
   put_count(w, IBX_SECTION_STEPS, steps->value_count, 4);
   put_count(w, IBX_SECTION_STEPS, steps->step_count, 4);
-  make_ports(w, entry->inputs, steps->inputs, entry->input_count);
-  make_ports(w, entry->outputs, steps->outputs, entry->output_count);
+  make_step_ports(w, entry->inputs, steps->inputs, entry->input_count);
+  make_step_ports(w, entry->outputs, steps->outputs, entry->output_count);
   for (size_t i = 0; i < steps->value_count; i++)
     make_value(w, &steps->values[i]);
   for (size_t i = 0; i < steps->step_count; i++)
