@@ -8,15 +8,29 @@
 #include "host/host_kernels.h"
 #include "host/image.h"
 
+#include <dlfcn.h>
 #include <string.h>
 
 enum { GREY, RGB, BGR };
 
-static const ibx_image_format *find_format(ibx_span bytes) {
-  for (const ibx_image_format *f = ibx_image_formats; f->name; f++) {
-    if (f->recognise(bytes)) return f;
+// The library stays: the next call finds it at once, and what it has made may
+// hold on to it. Its decoder is NULL where there is none.
+static ibx_image_decode_fn find_elsewhere(ibx_image_format format) {
+  ibx_images_find_fn find = NULL;
+  void *library = dlopen(IBX_IMAGES_LIBRARY, RTLD_NOW | RTLD_NODELETE);
+  void *symbol = library ? dlsym(library, IBX_IMAGES_SYMBOL) : NULL;
+  memcpy(&find, &symbol, sizeof find); // POSIX: a function fits in a pointer
+  ibx_image_decode_fn decode = find ? find(format) : NULL;
+  if (library) dlclose(library);
+  return decode;
+}
+
+static ibx_image_decode_fn find_decoder(ibx_image_format format) {
+  switch (format) {
+  case IBX_IMAGE_BMP: return ibx_image_decode_bmp;
+  case IBX_IMAGE_PNM: return ibx_image_decode_pnm;
+  default: return find_elsewhere(format);
   }
-  return NULL;
 }
 
 // The luma of ITU-R 601, rounded: what JPEG files and most software have.
@@ -49,13 +63,16 @@ ibx_status ibx_host_decode_image(const ibx_host_tensor *x, int64_t pixels,
   }
   ibx_image image = {0};
   ibx_span bytes = {.data = x->data, .size = x->data_bytes};
-  const ibx_image_format *format = find_format(bytes);
-  if (format && !format->decode) {
+  ibx_image_format format = ibx_image_recognise(bytes);
+  bool is_known = format != IBX_IMAGE_UNKNOWN;
+  ibx_image_decode_fn decode = is_known ? find_decoder(format) : NULL;
+  if (is_known && !decode) {
     return IBX_FAIL(err, UNSUPPORTED,
-                    "this build reads no %s: install %s and build again",
-                    format->name, format->package);
+                    "%s images are read by %s, which is not beside this "
+                    "library, or was built without the package that reads them",
+                    ibx_image_name(format), IBX_IMAGES_LIBRARY);
   }
-  bool is_read = format && format->decode(bytes, &image);
+  bool is_read = is_known && decode(bytes, &image);
   uint64_t shape[3] = {0, 0, 0};
   if (is_read) {
     shape[0] = image.height;

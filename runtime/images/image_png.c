@@ -43,6 +43,4 @@ bool ibx_image_decode_png(ibx_span bytes, ibx_image *out) {
   return is_read;
 }
 
-#else
-typedef int ibx_image_without_png;
 #endif

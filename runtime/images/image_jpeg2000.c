@@ -130,6 +130,4 @@ bool ibx_image_decode_jpeg2000(ibx_span bytes, ibx_image *out) {
   return is_read;
 }
 
-#else
-typedef int ibx_image_without_jpeg2000;
 #endif

@@ -110,6 +110,4 @@ bool ibx_image_decode_tiff(ibx_span bytes, ibx_image *out) {
   return is_read;
 }
 
-#else
-typedef int ibx_image_without_tiff;
 #endif

@@ -17,6 +17,4 @@ bool ibx_image_decode_webp(ibx_span bytes, ibx_image *out) {
                            width * 3) != NULL;
 }
 
-#else
-typedef int ibx_image_without_webp;
 #endif

@@ -71,6 +71,4 @@ bool ibx_image_decode_jpeg(ibx_span bytes, ibx_image *out) {
   return is_begun;
 }
 
-#else
-typedef int ibx_image_without_jpeg;
 #endif
