@@ -76,7 +76,7 @@ static uint8_t channel(uint32_t pixel, uint32_t mask) {
   unsigned shift = 0;
   while (!(mask >> shift & 1))
     shift++;
-  uint64_t most = mask >> shift, value = (pixel & mask) >> shift;
+  uint64_t most = mask >> shift, value = (uint64_t)(pixel & mask) >> shift;
   return (uint8_t)((value * 255 + most / 2) / most);
 }
 
@@ -92,8 +92,9 @@ static bool put_pixel(const bmp *b, const uint8_t *row, uint32_t x,
                       uint8_t *out) {
   if (b->bits <= 8) {
     size_t bit = (size_t)x * b->bits;
-    unsigned shift = 8 - b->bits - bit % 8;
-    return put_palette(b, row[bit / 8] >> shift & ((1u << b->bits) - 1), out);
+    unsigned shift = 8u - b->bits - (unsigned)(bit % 8);
+    uint32_t index = (uint32_t)row[bit / 8] >> shift & ((1u << b->bits) - 1u);
+    return put_palette(b, index, out);
   }
   size_t bytes = b->bits / 8;
   const uint8_t *p = row + x * bytes;
