@@ -26,6 +26,7 @@ typedef struct writer {
   bool is_out_of_memory;
   bool is_too_large;
   bool has_cores; ///< section CORES is written
+  bool has_ports; ///< section PORTS is written
   bool has_steps; ///< sections STEPS and CONSTANTS are written
 } writer;
 
@@ -208,6 +209,39 @@ static void make_cores(writer *w, const ibx_entry *entry) {
   }
 }
 
+static bool has_ports(const ibx_program_data *program) {
+  for (size_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].has_ports) return true;
+  }
+  return false;
+}
+
+static void make_port(writer *w, const ibx_port_decl *port) {
+  put_string(w, IBX_SECTION_PORTS, port->name);
+  put(w, IBX_SECTION_PORTS, port->first, 4);
+  put(w, IBX_SECTION_PORTS, port->count, 4);
+  put(w, IBX_SECTION_PORTS, port->kind, 1);
+  put(w, IBX_SECTION_PORTS, port->is_absent, 1);
+  put(w, IBX_SECTION_PORTS, 0, 2);
+}
+
+static void make_ports(writer *w, const ibx_entry *entry) {
+  put(w, IBX_SECTION_PORTS, entry->has_ports, 4);
+  if (!entry->has_ports) return;
+  put_count(w, IBX_SECTION_PORTS, entry->input_port_count, 4);
+  put_count(w, IBX_SECTION_PORTS, entry->output_port_count, 4);
+  put_count(w, IBX_SECTION_PORTS, entry->extent_count, 4);
+  for (size_t i = 0; i < entry->input_port_count; i++)
+    make_port(w, &entry->input_ports[i]);
+  for (size_t i = 0; i < entry->output_port_count; i++)
+    make_port(w, &entry->output_ports[i]);
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    put(w, IBX_SECTION_PORTS, entry->extents[i].output, 4);
+    put(w, IBX_SECTION_PORTS, entry->extents[i].dim, 4);
+    put(w, IBX_SECTION_PORTS, entry->extents[i].source, 4);
+  }
+}
+
 // --- steps -------------------------------------------------------------------
 
 static bool has_steps(const ibx_program_data *program) {
@@ -300,6 +334,9 @@ static ibx_status make_sections(writer *w, ibx_error *err) {
   for (size_t i = 0; w->has_cores && i < w->program->entry_count; i++) {
     make_cores(w, &w->program->entries[i]);
   }
+  for (size_t i = 0; w->has_ports && i < w->program->entry_count; i++) {
+    make_ports(w, &w->program->entries[i]);
+  }
   for (size_t i = 0; w->has_steps && i < w->program->entry_count; i++) {
     make_steps(w, &w->program->entries[i]);
   }
@@ -327,20 +364,20 @@ static uint64_t section_size(const writer *w, size_t id) {
 
 // In the order of the file: the weights are last, optional ones before them.
 static const ibx_section_id file_order[] = {
-    IBX_SECTION_TARGET,  IBX_SECTION_STRINGS, IBX_SECTION_NODES,
-    IBX_SECTION_ENTRIES, IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
-    IBX_SECTION_CORES,   IBX_SECTION_STEPS,   IBX_SECTION_CONSTANTS,
-    IBX_SECTION_WEIGHTS};
+    IBX_SECTION_TARGET,    IBX_SECTION_STRINGS, IBX_SECTION_NODES,
+    IBX_SECTION_ENTRIES,   IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
+    IBX_SECTION_CORES,     IBX_SECTION_PORTS,   IBX_SECTION_STEPS,
+    IBX_SECTION_CONSTANTS, IBX_SECTION_WEIGHTS};
 
 enum {
   SECTIONS = IBX_COUNT_OF(file_order),
-  MOST_FRONT_BYTES = IBX_HEADER_BYTES +
-                     (SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN) /
-                         IBX_SECTION_ALIGN * IBX_SECTION_ALIGN
+  MOST_FRONT_BYTES =
+      IBX_HEADER_BYTES + SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN
 };
 
 static bool is_written(const writer *w, ibx_section_id id) {
   if (id == IBX_SECTION_CORES) return w->has_cores;
+  if (id == IBX_SECTION_PORTS) return w->has_ports;
   bool is_steps = id == IBX_SECTION_STEPS || id == IBX_SECTION_CONSTANTS;
   return !is_steps || w->has_steps;
 }
@@ -352,17 +389,10 @@ static size_t section_count(const writer *w) {
   return count;
 }
 
+// Bytes of header and section table.
 static size_t front_bytes(const writer *w) {
-  return IBX_HEADER_BYTES +
-         (size_t)align_up(section_count(w) * IBX_SECTION_ROW_BYTES);
-}
-
-// The oldest version that has all that is written.
-static void put_version(const writer *w, uint8_t *front) {
-  ibx_put_le(front + 8,
-             w->has_steps ? IBX_FORMAT_MAJOR_STEPS : IBX_FORMAT_MAJOR, 2);
-  bool has_minor = w->has_cores && !w->has_steps;
-  ibx_put_le(front + 10, has_minor ? IBX_FORMAT_MINOR_CORES : 0, 2);
+  uint64_t table = align_up(section_count(w) * IBX_SECTION_ROW_BYTES);
+  return IBX_HEADER_BYTES + (size_t)table;
 }
 
 // Header and section table. The digest covers all of both but itself.
@@ -386,7 +416,13 @@ static uint64_t make_front(const writer *w, uint8_t front[MOST_FRONT_BYTES]) {
     row += IBX_SECTION_ROW_BYTES;
   }
   memcpy(front, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES);
-  put_version(w, front);
+  ibx_put_le(front + 8,
+             w->has_steps ? IBX_FORMAT_MAJOR_STEPS : IBX_FORMAT_MAJOR, 2);
+  // The oldest version that has all that is written.
+  uint64_t minor = w->has_ports   ? IBX_FORMAT_MINOR_PORTS
+                   : w->has_cores ? IBX_FORMAT_MINOR_CORES
+                                  : 0;
+  ibx_put_le(front + 10, w->has_steps ? 0 : minor, 2);
   ibx_put_le(front + 12, section_count(w), 4);
   ibx_put_le(front + 16, offset + IBX_TRAILER_BYTES, 8);
   uint64_t digest = ibx_digest_bytes(front, front_bytes(w));
@@ -466,6 +502,7 @@ ibx_status ibx_program_write(
     void *weight_user, ibx_error *err) {
   writer w = {.program = program,
               .has_cores = has_cores(program),
+              .has_ports = has_ports(program),
               .has_steps = has_steps(program)};
   weight_tap tap = {.write = write,
                     .user = user,

@@ -14,4 +14,12 @@
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
                           const ibx_range *ranges);
 
+/// Which values become whole numbers, as they are or limited or divided.
+bool *ibx_rounded_values(const ibx_graph *graph, ibx_arena *arena);
+
+/// Rewrites a division of floats whose last bit decides a whole number. False
+/// where it is none.
+bool ibx_legalise_quotient(ibx_rewrite *rewrite, const ibx_node *node,
+                           const bool *rounded);
+
 #endif
