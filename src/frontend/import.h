@@ -416,6 +416,8 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// All bits of integers turned.
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x);
 /// A constant of rank 0.
 ibx_val ibx_emit_scalar(ibx_call *call, ibx_dtype dtype, double number);
 /// The same, of the dtype of `like`.

@@ -70,8 +70,7 @@ BINARY(bit_xor)
 
 // --- bits --------------------------------------------------------------------
 
-void ibx_import_op_bit_not(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0);
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x) {
   ibx_dtype dtype = ibx_dtype_of(call, x);
   // All bits are -1, or the largest number there is.
   bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
@@ -80,7 +79,16 @@ void ibx_import_op_bit_not(ibx_call *call) {
   ibx_ints scalar = {0};
   ibx_val ones = ibx_emit_longs(call, scalar, (const int64_t[]){(int64_t)all});
   ones = ibx_emit_cast(call, ones, dtype);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones));
+  return ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones);
+}
+
+void ibx_import_op_bit_not(ibx_call *call) {
+  if (ibx_dtype_of(call, ibx_in(call, 0)) == IBX_DTYPE_U64) {
+    // The result has bits where the machine's integers end.
+    ibx_call_refuse(call, "X", "the other bits of u64");
+    return;
+  }
+  ibx_out(call, 0, ibx_emit_other_bits(call, ibx_in(call, 0)));
 }
 
 // The bits of a negative number are those of a positive one, all turned: the

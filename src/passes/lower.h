@@ -37,6 +37,7 @@ typedef struct ibx_lower {
   bool *has_parts;        ///< of each value: its home is decided
   uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
+  bool has_infinities;    ///< a constant of the graph has one, or a NaN
   uint32_t source;        ///< of the node that is being lowered
   ibx_status status;
   ibx_error *err;
