@@ -52,7 +52,16 @@ BINARY(div)
 BINARY(and)
 BINARY(or)
 BINARY(xor)
-BINARY(equal)
+// Texts are compared on the host.
+void ibx_import_op_equal(ibx_call *call) {
+  if (ibx_is_text(call, ibx_in(call, 0))) {
+    ibx_import_text_equal(call);
+    return;
+  }
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_equal, ibx_in(call, 0),
+                          ibx_second_in(call)));
+}
 BINARY(less)
 BINARY(less_equal)
 BINARY(bit_and)
