@@ -185,6 +185,8 @@ int64_t ibx_axis(ibx_call *call, int64_t axis, int64_t rank);
 /// Attributes. A wrong type fails; an absent one gives the default.
 bool ibx_has_attr(ibx_call *call, const char *name);
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
+/// A number that is 0 or 1; others fail.
+bool ibx_attr_flag(ibx_call *call, const char *name, bool absent);
 float ibx_attr_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);

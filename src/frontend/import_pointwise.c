@@ -260,7 +260,7 @@ static void float_mod(ibx_call *call, bool fmod) {
 }
 
 void ibx_import_op_mod(ibx_call *call) {
-  bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
+  bool fmod = ibx_attr_flag(call, "fmod", false);
   if (!fmod && call->version < 28 &&
       ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
@@ -355,7 +355,7 @@ void ibx_import_op_where(ibx_call *call) {
 static void cast_to(ibx_call *call, ibx_dtype dtype) {
   const float e5m2_max = 57344;
   ibx_val x = ibx_in(call, 0);
-  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
+  bool saturates = ibx_attr_flag(call, "saturate", true);
   ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
   if (!saturates && dtype == IBX_DTYPE_F8E4M3FN) {
     ibx_call_refuse(call, "saturate", "a cast to e4m3 always saturates");
@@ -432,8 +432,8 @@ void ibx_import_op_dropout(ibx_call *call) {
 
 void ibx_import_op_is_inf(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool up = ibx_attr_int(call, "detect_positive", 1) != 0;
-  bool down = ibx_attr_int(call, "detect_negative", 1) != 0;
+  bool up = ibx_attr_flag(call, "detect_positive", true);
+  bool down = ibx_attr_flag(call, "detect_negative", true);
   ibx_val none = ibx_emit_binary(call, IBX_TENSOR_less, x, x);
   ibx_val big = ibx_emit_like(call, x, (double)INFINITY);
   ibx_val small = ibx_emit_like(call, x, -(double)INFINITY);

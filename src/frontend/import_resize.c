@@ -395,8 +395,8 @@ void ibx_import_op_resize(ibx_call *call) {
   ibx_ints which;
   if (!read_modes(call, &r, false)) return;
   r.cubic_a = (double)ibx_attr_float(call, "cubic_coeff_a", -0.75f);
-  r.exclude_outside = ibx_attr_int(call, "exclude_outside", 0) != 0;
-  r.antialias = ibx_attr_int(call, "antialias", 0) != 0;
+  r.exclude_outside = ibx_attr_flag(call, "exclude_outside", false);
+  r.antialias = ibx_attr_flag(call, "antialias", false);
   r.extrapolation = (double)ibx_attr_float(call, "extrapolation_value", 0);
   bool has_axes = ibx_attr_ints(call, "axes", &which);
   const char *policy =

@@ -40,7 +40,7 @@ static bool complete_shape(ibx_call *call, ibx_val x, ibx_ints *shape,
 
 void ibx_import_op_reshape(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
+  bool keeps_zero = ibx_attr_flag(call, "allowzero", false);
   ibx_ints shape = ibx_const_dims(call, 1, "shape");
   if (call->failed || !complete_shape(call, x, &shape, keeps_zero)) return;
   ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
