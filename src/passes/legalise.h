@@ -14,6 +14,14 @@
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
                           const ibx_range *ranges);
 
+/// Which values become whole numbers, as they are or limited or divided.
+bool *ibx_rounded_values(const ibx_graph *graph, ibx_arena *arena);
+
+/// Rewrites a division of floats whose last bit decides a whole number. False
+/// where it is none.
+bool ibx_legalise_quotient(ibx_rewrite *rewrite, const ibx_node *node,
+                           const bool *rounded);
+
 /// Whether an operand or the result of the node may hold an integer that fp32
 /// does not.
 bool ibx_is_wide(const ibx_rewrite *rewrite, const ibx_node *node,

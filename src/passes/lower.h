@@ -146,6 +146,10 @@ bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);
 /// The value in SBUF in that layout, moved there at most once.
 bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
                          const ibx_layout *layout, ibx_view *out);
+/// The same, with dimensions off the partitions in row-major order: each of
+/// them is one axis.
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out);
 
 /// The value in SBUF so that an engine can walk it together with `like` (a view
 /// of the same shape). A value that is constant over the free dimensions stays
@@ -271,6 +275,7 @@ typedef struct ibx_chain {
   ibx_view whole; ///< of the last node's result
   uint32_t bias;  ///< a constant that the contraction itself adds to its
                   ///< product (shape of the result), or IBX_NO_VALUE
+  bool tiled;     ///< applied to tiles that begin wherever the anchor wants
 } ibx_chain;
 
 /// Prepares `chain->nodes`, of which the first reads `value`, for a result that
@@ -320,8 +325,10 @@ bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
-bool ibx_lower_wrap(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_convert(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_nonzero(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_suppress(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 
 /// The value in SBUF with `axes` in the free dimension.
