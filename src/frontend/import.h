@@ -181,6 +181,8 @@ void ibx_call_refuse(ibx_call *call, const char *attribute, const char *format,
 bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
                      const char *what);
 
+/// Positions in a tensor fit in 32 bits.
+#define IBX_MOST_ELEMENTS INT32_MAX
 /// Whether an importer may make a constant of so many elements: fails with
 /// TOO_LARGE when a damaged extent asks for more than a model has use for.
 bool ibx_call_expect_room(ibx_call *call, int64_t elements);

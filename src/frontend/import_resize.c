@@ -83,7 +83,7 @@ static double source_of(const resize *r, resize_axis a, int64_t x) {
   case ALIGN_CORNERS:
     return size == 1 ? 0 : at * (double)(a.in - 1) / (size - 1);
   case ASYMMETRIC: return at / a.scale;
-  case PYTORCH_HALF_PIXEL: return size == 1 ? -0.5 : (at + 0.5) / a.scale - 0.5;
+  case PYTORCH_HALF_PIXEL: return size == 1 ? 0 : (at + 0.5) / a.scale - 0.5;
   case TF_HALF_PIXEL_NEAREST: return (at + 0.5) / a.scale;
   case HALF_PIXEL_SYMMETRIC: {
     double offset = (double)a.in / 2 * (1 - (double)a.out / size);
