@@ -178,8 +178,13 @@ class Run:
             "the reference kernels" if want is None else "ONNX Runtime")] += 1
         if got.status != OK:
             return None if own.status != OK else f"runs not: {got.message}"
-        want = own.outputs if want is None else want
+        by_kernels = want is None
+        want = own.outputs if by_kernels else want
         for i, (a, b) in enumerate(zip(got.outputs, want)):
+            # The kernels know the most that an extent may be.
+            if by_kernels and a.shape != b.shape and a.ndim == b.ndim and \
+                    all(x <= y for x, y in zip(a.shape, b.shape)):
+                continue
             text = compare.gross(b, a)
             if text:
                 return f"output {i} {text}"
