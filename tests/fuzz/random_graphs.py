@@ -33,8 +33,8 @@ OK = 0
 
 
 def ways(seed, infinite=False):
-    """How a graph is compiled and run: targets, levels, orders differ. The array
-    of ibx2 multiplies what it transposes, so inputs must be finite there."""
+    """How a graph is compiled and run: targets, levels, orders differ. The
+    array of ibx2 multiplies what it transposes: inputs must be finite there."""
     rng = np.random.default_rng([seed, 1])
     return {"target": int(rng.choice([1, 1, 1, 1 if infinite else 0, 2])),
             "level": int(rng.choice([2, 2, 2, 1, 0])),
@@ -80,7 +80,8 @@ class Run:
         try:
             reply = self.server.ask(
                 what, part.model().SerializeToString(),
-                [v.array for v in part.inputs()], **ways(seed, part.graph.infinite))
+                [v.array for v in part.inputs()],
+                **ways(seed, part.graph.infinite))
         except server.Crash as crash:
             return Finding("crash", str(crash))
         return judge_reply(reply, part.outputs)
@@ -111,7 +112,8 @@ class Run:
         shape = re.sub(r"\d+", "N", finding.text)[:150] \
             if finding.kind == "refused" else ""
         self.groups[f"{finding.kind}: {ops} {shape}"] += 1
-        how = " ".join(f"{k}={v}" for k, v in ways(seed, part.graph.infinite).items())
+        how = " ".join(f"{k}={v}" for k, v in
+                       ways(seed, part.graph.infinite).items())
         text = f"seed {seed} ({how}): {finding.kind}: {ops}: " \
                f"{finding.text}{kernels}"
         print(text, flush=True)

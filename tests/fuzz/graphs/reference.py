@@ -29,13 +29,13 @@ CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0}
 # is one way to round.
 EXACT = set("""
 Abs ArrayFeatureExtractor And ArgMax ArgMin Binarizer BitCast BitShift
-BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil CenterCropPad Clip
-Concat Constant ConstantOfShape DepthToSpace Equal Expand EyeLike Flatten Floor
-Gather GatherElements GatherND Greater GreaterOrEqual GlobalMaxPool Hardmax
-Identity If IsInf IsNaN Less LessOrEqual Max MaxPool MaxUnpool Min Neg Not OneHot Or
-Pad ReduceMax ReduceMin Relu Reshape ReverseSequence Round Scatter Shape Sign Size
-Slice SpaceToDepth Split Squeeze TensorScatter Tile TopK Transpose Trilu
-Unsqueeze Where Xor
+BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil CenterCropPad
+Clip Concat Constant ConstantOfShape DepthToSpace Equal Expand EyeLike Flatten
+Floor Gather GatherElements GatherND Greater GreaterOrEqual GlobalMaxPool
+Hardmax Identity If IsInf IsNaN Less LessOrEqual Max MaxPool MaxUnpool Min Neg
+Not OneHot Or Pad ReduceMax ReduceMin Relu Reshape ReverseSequence Round
+Scatter Shape Sign Size Slice SpaceToDepth Split Squeeze TensorScatter Tile
+TopK Transpose Trilu Unsqueeze Where Xor
 """.split())
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",

@@ -293,7 +293,7 @@ def where(g, op, form):
     return g.one(op, condition, x, y)
 
 
-# --- reductions and what goes along an axis -------------------------------------
+# --- reductions and what goes along an axis ----------------------------------
 
 
 REDUCES = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
@@ -358,7 +358,7 @@ def top_k(g, op, form):
     return g.node(op, [x, g.ints([count])], 2, **attrs)[0]
 
 
-# --- shapes and places ----------------------------------------------------------
+# --- shapes and places -------------------------------------------------------
 
 
 @rule("Transpose")
@@ -760,7 +760,7 @@ def resize(g, op, form):
     return g.one(op, x, None, None, g.ints(sizes), **attrs)
 
 
-# --- products --------------------------------------------------------------------
+# --- products ----------------------------------------------------------------
 
 
 @rule("MatMul", "FusedMatMul")
@@ -827,7 +827,7 @@ def matmul_integer(g, op, form):
     return g.one(op, *operands)
 
 
-# --- windows ------------------------------------------------------------------
+# --- windows -----------------------------------------------------------------
 
 
 def window(g, spatial, kernel=None):
@@ -958,7 +958,7 @@ def conv_integer(g, op, form):
     return g.one(op, *operands, **attrs)
 
 
-# --- normalisation ----------------------------------------------------------------
+# --- normalisation -----------------------------------------------------------
 
 
 @rule("LayerNormalization", "RMSNormalization",
@@ -1041,7 +1041,7 @@ def mean_variance(g, op, form):
     return g.one(op, x, axes=axes)
 
 
-# --- quantisation -------------------------------------------------------------
+# --- quantisation ------------------------------------------------------------
 
 
 QUANTISED = ("u8", "i8")
@@ -1123,7 +1123,7 @@ def qlinear_conv(g, op, form):
     return g.one(op, *operands, **attrs)
 
 
-# --- graphs in nodes -----------------------------------------------------------
+# --- graphs in nodes ---------------------------------------------------------
 
 
 def child_of(g):
@@ -1214,7 +1214,7 @@ def scan(g, op, form):
                   scan_output_directions=g.choice([None, [1]]))[0]
 
 
-# --- others ---------------------------------------------------------------------
+# --- others ------------------------------------------------------------------
 
 
 @rule("Binarizer")
@@ -1236,7 +1236,7 @@ def swiglu(g, op, form):
     return g.one(op, a, g.some(a.dtype, shape=a.shape))
 
 
-# --- shapes that depend on data ---------------------------------------------------
+# --- shapes that depend on data ----------------------------------------------
 
 
 @rule("NonZero")
