@@ -224,7 +224,7 @@ static ibx_val from_rows(ibx_call *call, ibx_val rows, ibx_val like,
 
 void ibx_import_op_unique(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_order = ibx_attr_int(call, "sorted", 1) == 0;
+  bool keeps_order = !ibx_attr_flag(call, "sorted", true);
   int64_t axis = 0;
   if (ibx_has_attr(call, "axis")) {
     axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));

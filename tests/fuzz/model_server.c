@@ -313,12 +313,16 @@ static ibx_status run_kernels(const request *in, reply *out, ibx_error *err) {
   ibx_tables tables = {0};
   ibx_graph graph = {0};
   ibx_model *model = NULL;
+  const ibx_partition *host = NULL;
   ibx_frontend_options options = {0};
   ibx_diag_sink sink = {.arena = &arena, .forward = on_diagnostic, .user = out};
   ibx_status status = ibx_model_open_memory(in->model, &sink, &model, err);
   if (status == IBX_OK) {
     status = ibx_frontend_import(model, &options, &sink, &arena, &tables,
-                                 &graph, NULL, err);
+                                 &graph, &host, NULL, err);
+  }
+  if (status == IBX_OK && host) {
+    status = IBX_FAIL(err, UNSUPPORTED, "the model needs the host");
   }
   if (status == IBX_OK) status = evaluate(in, &graph, &arena, out, err);
   ibx_model_close(model);
