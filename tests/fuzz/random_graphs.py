@@ -231,10 +231,14 @@ def main():
     options = parser.parse_args()
     start = time.monotonic()
     run = Run(options)
-    for seed in range(options.seed, options.seed + options.count):
-        run.graph(seed)
-    for seed in range(options.seed, options.seed + options.twins):
-        run.twin(seed)
+    for done in range(options.count):
+        run.graph(options.seed + done)
+        if (done + 1) % 1000 == 0:
+            print(f"{done + 1} graphs: {dict(run.counts)}", flush=True)
+    for done in range(options.twins):
+        run.twin(options.seed + done)
+        if (done + 1) % 1000 == 0:
+            print(f"{done + 1} twins: {dict(run.counts)}", flush=True)
     run.server.end()
     return run.report(time.monotonic() - start)
 
