@@ -195,6 +195,8 @@ void ibx_call_refuse(ibx_call *call, const char *attribute, const char *format,
 bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
                      const char *what);
 
+/// Positions in a tensor fit in 32 bits.
+#define IBX_MOST_ELEMENTS INT32_MAX
 /// Whether an importer may make a constant of so many elements: fails with
 /// TOO_LARGE when a damaged extent asks for more than a model has use for.
 bool ibx_call_expect_room(ibx_call *call, int64_t elements);
@@ -227,6 +229,8 @@ int64_t ibx_axis(ibx_call *call, int64_t axis, int64_t rank);
 /// Attributes. A wrong type fails; an absent one gives the default.
 bool ibx_has_attr(ibx_call *call, const char *name);
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
+/// A number that is 0 or 1; others fail.
+bool ibx_attr_flag(ibx_call *call, const char *name, bool absent);
 float ibx_attr_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);

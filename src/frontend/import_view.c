@@ -120,7 +120,7 @@ static ibx_val reshape_open(ibx_call *call, ibx_val x, const ibx_bounded *dims,
 
 void ibx_import_op_reshape(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
+  bool keeps_zero = ibx_attr_flag(call, "allowzero", false);
   ibx_bounded dims;
   if (!ibx_bounded_dims(call, 1, "shape", &dims)) return;
   ibx_ints shape = dims.most;
