@@ -253,15 +253,24 @@ static void bitcast_small(types_pass *t, const ibx_node *node) {
   }
 }
 
-// Between 64-bit types all have the same bits.
+// From f64, or to it.
+static bool casts_bits(const types_pass *t, const ibx_node *node) {
+  if (node->op != IBX_TENSOR_bitcast) return false;
+  ibx_dtype from = dtype_of(t, node->operand[0]);
+  return is_wide(from) &&
+         (from == IBX_DTYPE_F64 || dtype_of(t, node->result) == IBX_DTYPE_F64);
+}
+
+// Between 64-bit types all have the same bits; integers have the same low words.
 static void bitcast_wide(types_pass *t, const ibx_node *node) {
-  if (t->has_bits[node->result]) {
-    set_bits(t, node->result, bits_of(t, node->operand[0]));
-  } else {
-    set_real(t, node->result,
-             add(t, IBX_TENSOR_bitcast, &node->params,
-                 real_of(t, node->operand[0])));
-  }
+  uint32_t result = node->result;
+  bool is_cast = casts_bits(t, node);
+  bool as_bits = is_cast || (t->has_bits[result] && t->wants_bits[result]);
+  if (as_bits) set_bits(t, result, bits_of(t, node->operand[0]));
+  if (is_cast || (as_bits && !t->wants_real[result])) return;
+  set_real(
+      t, result,
+      add(t, IBX_TENSOR_bitcast, &node->params, real_of(t, node->operand[0])));
 }
 
 // ---- Casts
@@ -292,9 +301,9 @@ static uint32_t cast_source(types_pass *t, uint32_t old, ibx_dtype *out_code) {
   if (is_whole(dtype) && is_carried(t->rewrite.ctx, dtype)) {
     return bits_of(t, old); // of that value
   }
-  bool has_bits = t->bits[old] != IBX_NO_VALUE || constant_of(t, old);
-  if (is_plain(t, old) || (is_wide(dtype) && !has_bits)) return real_of(t, old);
-  if (constant_of(t, old)) return real_of(t, old);
+  bool is_double = dtype == IBX_DTYPE_F64 && t->bits[old] != IBX_NO_VALUE;
+  bool is_code = is_carried(t->rewrite.ctx, dtype) || is_double;
+  if (!is_code || constant_of(t, old)) return real_of(t, old);
   *out_code = dtype;
   return bits_of(t, old);
 }
@@ -408,26 +417,18 @@ static void rewrite_node(types_pass *t, const ibx_node *node) {
 
 // ---- What 64-bit values are wanted as
 
-static bool casts_bits(const types_pass *t, const ibx_node *node) {
-  ibx_dtype from = dtype_of(t, node->operand[0]);
-  return node->op == IBX_TENSOR_bitcast && is_wide(from) &&
-         (from == IBX_DTYPE_F64 || dtype_of(t, node->result) == IBX_DTYPE_F64);
-}
-
 static void find_bits(types_pass *t) {
   const ibx_graph *old = t->rewrite.old;
   for (uint32_t v = 0; v < old->value_count; v++) {
     bool is_input = old->values[v].node == IBX_NO_VALUE;
-    t->has_bits[v] = is_input && dtype_of(t, v) == IBX_DTYPE_F64;
+    t->has_bits[v] = is_input && is_wide(dtype_of(t, v));
   }
   ibx_tensor_op exact;
   for (size_t n = 0; n < old->node_count; n++) {
     const ibx_node *node = &old->nodes[n];
     bool *has = &t->has_bits[node->result];
     if (!is_wide(dtype_of(t, node->result))) continue;
-    *has = (node->op == IBX_TENSOR_constant &&
-            dtype_of(t, node->result) == IBX_DTYPE_F64) ||
-           is_exact_double(t, node, &exact);
+    *has = node->op == IBX_TENSOR_constant || is_exact_double(t, node, &exact);
     if (node->op == IBX_TENSOR_cast) {
       *has = dtype_of(t, node->result) == IBX_DTYPE_F64 &&
              is_whole(dtype_of(t, node->operand[0]));
@@ -449,14 +450,17 @@ static void find_wants(types_pass *t) {
   ibx_tensor_op exact;
   for (size_t n = old->node_count; n-- > 0;) {
     const ibx_node *node = &old->nodes[n];
-    bool moves = is_wide(dtype_of(t, node->result)) && only_moves(node);
+    bool is_cast = casts_bits(t, node);
+    bool moves =
+        is_wide(dtype_of(t, node->result)) &&
+        (only_moves(node) || (node->op == IBX_TENSOR_bitcast && !is_cast));
     bool as_bits = t->wants_bits[node->result] && t->has_bits[node->result];
     bool as_real = t->wants_real[node->result] || !as_bits;
     for (uint32_t i = 0; i < node->operand_count; i++) {
       uint32_t value = node->operand[i];
-      bool is_bits = casts_bits(t, node) || is_exact_double(t, node, &exact) ||
-                     (node->op == IBX_TENSOR_bitcast && t->has_bits[value]) ||
-                     (node->op == IBX_TENSOR_cast && t->has_bits[value]);
+      bool is_bits = is_cast || is_exact_double(t, node, &exact) ||
+                     (node->op == IBX_TENSOR_cast && t->has_bits[value] &&
+                      dtype_of(t, value) == IBX_DTYPE_F64);
       bool is_move = moves && is_moved(node, i);
       t->wants_bits[value] |= is_bits || (is_move && as_bits);
       t->wants_real[value] |= is_move ? as_real : !is_bits;
@@ -466,10 +470,16 @@ static void find_wants(types_pass *t) {
 
 // ---- The pass
 
-static bool is_needed(const ibx_pass_ctx *ctx, const ibx_graph *graph) {
-  for (size_t v = 0; v < graph->value_count; v++) {
-    ibx_dtype dtype = graph->values[v].type.dtype;
-    if (dtype == IBX_DTYPE_F64 || is_carried(ctx, dtype)) return true;
+// Integers that go from inputs or constants to outputs keep 64 bits, too.
+static bool is_needed(const types_pass *t) {
+  const ibx_graph *graph = t->rewrite.old;
+  for (uint32_t v = 0; v < graph->value_count; v++) {
+    ibx_dtype dtype = dtype_of(t, v);
+    if (dtype == IBX_DTYPE_F64 || is_carried(t->rewrite.ctx, dtype))
+      return true;
+  }
+  for (size_t i = 0; i < graph->output_count; i++) {
+    if (t->has_bits[graph->outputs[i].value]) return true;
   }
   return false;
 }
@@ -530,16 +540,17 @@ static void warn(types_pass *t) {
 }
 
 ibx_status ibx_pass_legalise_types(ibx_pass_ctx *ctx, ibx_graph *graph) {
-  if (!is_needed(ctx, graph)) return IBX_OK;
   size_t count = graph->value_count;
-  types_pass t = {.rewrite = ibx_rewrite_begin(ctx, graph, input_type),
+  types_pass t = {.rewrite = {.ctx = ctx, .old = graph},
                   .bits = no_values(ctx, count),
                   .real = no_values(ctx, count),
                   .has_bits = IBX_ARENA_ARRAY(ctx->scratch, count, bool),
                   .wants_bits = IBX_ARENA_ARRAY(ctx->scratch, count, bool),
                   .wants_real = IBX_ARENA_ARRAY(ctx->scratch, count, bool)};
   find_bits(&t);
+  if (!is_needed(&t)) return IBX_OK;
   find_wants(&t);
+  t.rewrite = ibx_rewrite_begin(ctx, graph, input_type);
   take_inputs(&t);
   for (size_t n = 0; n < graph->node_count && t.rewrite.status == IBX_OK; n++) {
     rewrite_node(&t, &graph->nodes[n]);
