@@ -519,8 +519,7 @@ static void give_outputs(types_pass *t) {
     ibx_dtype dtype = dtype_of(t, value);
     if (maker) rewrite->source = maker->source;
     bool is_integer = is_wide(dtype) && dtype != IBX_DTYPE_F64;
-    bool as_real =
-        is_integer ? t->bits[value] == IBX_NO_VALUE : is_plain(t, value);
+    bool as_real = is_integer ? !t->has_bits[value] : is_plain(t, value);
     rewrite->map[value] = as_real ? real_of(t, value) : bits_of(t, value);
   }
 }

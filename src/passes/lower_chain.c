@@ -615,11 +615,12 @@ static ibx_dtype between(const ibx_micro *micro) {
   return is_narrow(micro->dtype) ? micro->dtype : IBX_DTYPE_F32;
 }
 
-// The last store narrows by itself.
-static ibx_chain without_last_narrow(const ibx_chain *whole) {
+// The last store narrows by itself, where it is to the same dtype.
+static ibx_chain without_last_narrow(const ibx_chain *whole, ibx_dtype dtype) {
   ibx_chain chain = *whole;
   while (chain.micro_count > 0 &&
-         chain.micros[chain.micro_count - 1].kind == MICRO_NARROW) {
+         chain.micros[chain.micro_count - 1].kind == MICRO_NARROW &&
+         chain.micros[chain.micro_count - 1].op == dtype) {
     chain.micro_count--;
   }
   return chain;
@@ -628,7 +629,7 @@ static ibx_chain without_last_narrow(const ibx_chain *whole) {
 bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *whole,
                      const ibx_view *dst, const ibx_view *src,
                      const int64_t *starts) {
-  const ibx_chain trimmed = without_last_narrow(whole);
+  const ibx_chain trimmed = without_last_narrow(whole, dst->dtype);
   const ibx_chain *chain = &trimmed;
   tile_state state = {.lower = lower,
                       .chain = chain,
