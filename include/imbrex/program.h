@@ -44,10 +44,35 @@ typedef struct ibx_buffer_decl {
 typedef struct ibx_tensor_decl {
   const char *name;
   uint64_t shape[IBX_MAX_RANK];
-  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE
+  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE; of an entry with steps 0
   uint8_t rank;
   uint8_t dtype;
 } ibx_tensor_decl;
+
+typedef enum ibx_port_kind {
+  IBX_PORT_TENSOR,
+  IBX_PORT_SEQUENCE,          ///< of tensors: any number
+  IBX_PORT_OPTIONAL,          ///< a tensor or none
+  IBX_PORT_OPTIONAL_SEQUENCE, ///< a sequence, perhaps empty, or none
+  IBX_PORT_KIND_COUNT
+} ibx_port_kind;
+
+/// An input or output of the model, and the tensors of the program that stand
+/// for it: neighbours among the inputs or outputs of the entry.
+typedef struct ibx_port_decl {
+  const char *name;
+  ibx_port_kind kind;
+  uint32_t first, count;
+  bool is_absent; ///< an optional that has no element
+} ibx_port_decl;
+
+/// A dimension of an output whose extent depends on the data: `shape` has the
+/// most that it can be, and each run says in `source`, an output of one integer
+/// that belongs to no port, how much it is. The elements lie as if the shape
+/// were the declared one; those past the extent have no meaning.
+typedef struct ibx_extent_decl {
+  uint32_t output, dim, source;
+} ibx_extent_decl;
 
 typedef struct ibx_stream {
   ibx_insn *insns;
@@ -64,17 +89,60 @@ typedef struct ibx_bounds {
   uint64_t engine_ps;     ///< smallest possible busiest-engine time
 } ibx_bounds;
 
+/// An extent that only a run tells, of a value that the host makes.
+#define IBX_ANY_EXTENT UINT64_MAX
+
+/// A tensor between steps.
+typedef struct ibx_step_value {
+  uint64_t shape[IBX_MAX_RANK]; ///< IBX_ANY_EXTENT: only a run tells
+  uint8_t rank;
+  uint8_t dtype;
+  bool is_constant;
+  ibx_span data; ///< of a constant; see ibx_host_tensor_borrow()
+} ibx_step_value;
+
+/// One step: an entry of the device, or a call on the host.
+typedef struct ibx_step {
+  const char *call;      ///< row of host_calls.def; NULL: a device step
+  const char *signature; ///< of the call
+  uint32_t segment;      ///< of a device step: index of its entry
+  uint32_t node;         ///< that the call came from, or IBX_NO_NODE
+  uint32_t *operands;    ///< values; IBX_NO_NODE: left out
+  uint32_t *results;
+  int64_t *ints;
+  size_t operand_count, result_count, int_count;
+} ibx_step;
+
+/// What an entry does that needs the host: steps, one after the other.
+typedef struct ibx_steps {
+  ibx_step_value *values;
+  uint32_t *inputs, *outputs; ///< values of the entry's tensors, in their order
+  ibx_step *steps;
+  size_t value_count, step_count;
+} ibx_steps;
+
 typedef struct ibx_entry {
   const char *name;
   ibx_tensor_decl *inputs; ///< a state tensor stands here and in `outputs`
   ibx_tensor_decl *outputs;
   ibx_buffer_decl *buffers;
   size_t input_count, output_count, buffer_count;
+  bool has_ports; ///< otherwise each tensor is an input or output of the model
+  ibx_port_decl *input_ports;
+  ibx_port_decl *output_ports;
+  ibx_extent_decl *extents; ///< NULL without ports
+  size_t input_port_count, output_port_count, extent_count;
   ibx_stream streams[IBX_ENGINE_COUNT];
   ibx_bounds bounds;
   uint32_t cores; ///< that run the streams, each with buffers of its own but
                   ///< for weights and shared inputs; 0 is 1
+  const ibx_steps *steps; ///< NULL but where the host takes part; then there
+                          ///< are no buffers and streams
+  bool is_segment;        ///< run by a step of another entry
 } ibx_entry;
+
+/// Runs of steps on the host: a program leaves the device so often.
+IBX_API size_t ibx_entry_host_segments(const ibx_entry *entry);
 
 static inline uint32_t ibx_entry_cores(const ibx_entry *entry) {
   return entry->cores == 0 ? 1 : entry->cores;
@@ -86,6 +154,27 @@ static inline uint64_t ibx_buffer_bytes(const ibx_entry *entry,
                                         const ibx_buffer_decl *buffer) {
   uint64_t parts = buffer->is_split ? ibx_entry_cores(entry) : 1;
   return buffer->place.bytes * parts;
+}
+
+/// Number of inputs or outputs of the model.
+static inline size_t ibx_entry_port_count(const ibx_entry *entry,
+                                          bool is_output) {
+  if (!entry->has_ports) {
+    return is_output ? entry->output_count : entry->input_count;
+  }
+  return is_output ? entry->output_port_count : entry->input_port_count;
+}
+
+/// The model's input or output `index`.
+static inline ibx_port_decl ibx_entry_port(const ibx_entry *entry,
+                                           bool is_output, size_t index) {
+  if (entry->has_ports) {
+    return is_output ? entry->output_ports[index] : entry->input_ports[index];
+  }
+  const ibx_tensor_decl *list = is_output ? entry->outputs : entry->inputs;
+  ibx_port_decl port = {list[index].name, IBX_PORT_TENSOR, (uint32_t)index, 1,
+                        false};
+  return port;
 }
 
 /// A source node: an ONNX node, or a line of an assembly file.
@@ -136,8 +225,8 @@ IBX_API void ibx_program_close(ibx_program *program);
 /// Lends the contents.
 IBX_API const ibx_program_data *ibx_program_get(const ibx_program *program);
 
-/// Lends the entry of that name, or the first when `name` is NULL; NULL when
-/// there is none.
+/// Lends the entry of that name, or the first that is no segment when `name` is
+/// NULL; NULL when there is none.
 IBX_API const ibx_entry *ibx_program_find_entry(const ibx_program *program,
                                                 const char *name);
 

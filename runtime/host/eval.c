@@ -19,6 +19,8 @@ static ibx_status run_other(const ibx_host_call *call, ibx_error *err) {
   case IBX_TENSOR_argmax: return ibx_host_argmax(call, err);
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_host_top(call, err);
+  case IBX_TENSOR_nonzero: return ibx_host_nonzero(call, err);
+  case IBX_TENSOR_suppress: return ibx_host_suppress(call, err);
   case IBX_TENSOR_max_pool:
   case IBX_TENSOR_avg_pool: return ibx_host_pool(call, err);
   case IBX_TENSOR_constant:

@@ -79,6 +79,7 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_argmax:
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index:
+  case IBX_TENSOR_nonzero:
   case IBX_TENSOR_reduce_max:
   case IBX_TENSOR_reduce_min:
   case IBX_TENSOR_select:
@@ -92,7 +93,8 @@ static unsigned dtype_group(ibx_dtype dtype) {
   switch (ibx_dtype_get(dtype)->kind) {
   case IBX_DTYPE_KIND_FLOAT: return FLOATS;
   case IBX_DTYPE_KIND_BOOL: return BOOLS;
-  case IBX_DTYPE_KIND_PACKED: return 0;
+  case IBX_DTYPE_KIND_PACKED:
+  case IBX_DTYPE_KIND_TEXT: return 0;
   case IBX_DTYPE_KIND_SINT:
   case IBX_DTYPE_KIND_UINT: break;
   }
@@ -550,6 +552,46 @@ static ibx_status infer_reduce(const infer *c) {
 
 // --- contractions ------------------------------------------------------------
 
+static ibx_status infer_nonzero(const infer *c) {
+  IBX_TRY(check_axis(c));
+  int64_t count = c->params->count, extent = c->in[0].dims[c->params->axis];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "nonzero: %lld positions of %lld", (long long)count,
+                    (long long)extent);
+  }
+  *c->out = c->in[0];
+  c->out->dims[c->params->axis] = count;
+  c->out->dtype = c->params->dtype;
+  if (c->out->dtype == IBX_DTYPE_I32 || c->out->dtype == IBX_DTYPE_I64) {
+    return IBX_OK;
+  }
+  return MISMATCH(c, "nonzero gives i32 or i64");
+}
+
+static ibx_status infer_suppress(const infer *c) {
+  const ibx_type *boxes = &c->in[0], *scores = &c->in[1];
+  bool fits = boxes->rank == scores->rank && boxes->rank != 0 &&
+              boxes->dtype == IBX_DTYPE_F32 && scores->dtype == IBX_DTYPE_F32;
+  for (uint8_t d = 0; fits && d < boxes->rank; d++) {
+    bool last = d + 1 == boxes->rank;
+    int64_t extent = scores->dims[d];
+    fits =
+        extent <= INT32_MAX && boxes->dims[d] == (last ? 4 * extent : extent);
+  }
+  if (!fits) {
+    return MISMATCH(c, "suppress: f32 boxes have 4 numbers for each score");
+  }
+  int64_t count = c->params->count, extent = scores->dims[scores->rank - 1];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "suppress: %lld boxes of %lld", (long long)count,
+                    (long long)extent);
+  }
+  *c->out = *scores;
+  c->out->dims[scores->rank - 1] = count;
+  c->out->dtype = IBX_DTYPE_I32;
+  return IBX_OK;
+}
+
 static ibx_status infer_matmul(const infer *c) {
   const ibx_type *a = &c->in[0], *b = &c->in[1];
   char a_text[IBX_TYPE_TEXT_BYTES], b_text[IBX_TYPE_TEXT_BYTES];
@@ -758,6 +800,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_argmax: return infer_argmax(c);
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return infer_top(c);
+  case IBX_TENSOR_nonzero: return infer_nonzero(c);
+  case IBX_TENSOR_suppress: return infer_suppress(c);
   case IBX_TENSOR_matmul: return infer_matmul(c);
   case IBX_TENSOR_conv: return infer_conv(c);
   case IBX_TENSOR_conv_transpose: return infer_conv_transpose(c);
@@ -802,6 +846,12 @@ static ibx_status check_params(const infer *c) {
   return IBX_OK;
 }
 
+// Texts are the host's: no operation of tensors has them.
+static ibx_status refuse_text(const infer *c, const ibx_type *type) {
+  if (type->dtype != IBX_DTYPE_STRING) return IBX_OK;
+  return MISMATCH(c, "%s has no texts among its operands or results", c->name);
+}
+
 static ibx_status check_operands(const infer *c,
                                  const ibx_tensor_op_info *info) {
   if (c->count < info->least || c->count > info->most) {
@@ -810,6 +860,7 @@ static ibx_status check_operands(const infer *c,
   }
   for (size_t i = 0; i < c->count; i++) {
     IBX_TRY(check_type(c, "operand", i, &c->in[i]));
+    IBX_TRY(refuse_text(c, &c->in[i]));
   }
   if (c->count == 0) return IBX_OK;
   return check_dtype(c, 0, accepted_dtypes(c->op));
@@ -832,6 +883,7 @@ ibx_status ibx_tensor_infer(ibx_tensor_op op, const ibx_params *params,
   IBX_TRY(check_operands(&c, info));
   IBX_TRY(infer_class(&c, info->klass));
   IBX_TRY(check_type(&c, "result", 0, &out));
+  IBX_TRY(refuse_text(&c, &out));
   *out_type = (ibx_type){.rank = out.rank, .dtype = out.dtype};
   memcpy(out_type->dims, out.dims, out.rank * sizeof out.dims[0]);
   return IBX_OK;

@@ -39,16 +39,18 @@ static void run_case(const char *folder, const test_args *args,
   // JSON takes no broken UTF-8, no infinity: such a value is left out.
   json_t *row =
       json_pack("{s:s, s:s, s:s, s:i, s:i, s:f}", "name", folder, "result",
-                result, "constants", done.constants, "host_nodes", 0,
-                "gpsimd_calls", 0, "seconds", done.seconds);
+                result, "constants", done.constants, "host_nodes",
+                done.host_nodes, "gpsimd_calls", 0, "seconds", done.seconds);
   json_object_set_new(row, "reason", json_string(done.reason));
   json_object_set_new(row, "worst_error", json_real(done.worst_error));
   json_array_append_new(report->cases, row);
   if (args->json) return;
   printf("%-8s%s", result, folder);
   if (done.result == IBX_CASE_PASS) {
-    printf("  worst error %.2g%s%s\n", done.worst_error,
+    printf("  worst error %.2g%s%s", done.worst_error,
            done.constants[0] ? ", compiled for " : "", done.constants);
+    if (done.host_nodes) printf(", %d on the host", done.host_nodes);
+    printf("\n");
   } else {
     printf("\n        %s\n", done.reason);
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads an ONNX TensorProto. In: bytes that nobody trusts. Out: an array with
-// the elements of raw_data, or of the typed field that belongs to its dtype; those
-// below a byte, which are dense there, have one each.
+// Reads an ONNX TensorProto, SequenceProto or OptionalProto. In: bytes that
+// nobody trusts. Out: an array with the elements of raw_data, or of the typed
+// field that belongs to its dtype, for each tensor; those below a byte, which are
+// dense there, have one each.
 
 #include "driver/files.h"
 
@@ -126,11 +127,31 @@ static ibx_status check_size(const reader *in, const ibx_array *array) {
   return fail(in, "its elements are more or fewer than its shape says");
 }
 
+static ibx_status copy_texts(const reader *in, ibx_array *out) {
+  uint64_t count = 1;
+  bool fits = true;
+  for (size_t d = 0; d < out->rank && fits; d++) {
+    fits = ibx_mul_size(count, out->shape[d], &count);
+  }
+  if (!fits || count != in->tensor->n_string_data) {
+    return fail(in, "its texts are more or fewer than its shape says");
+  }
+  IBX_TRY(ibx_host_tensor_reset(&out->texts, IBX_DTYPE_STRING, out->shape,
+                                out->rank, in->err));
+  for (uint64_t i = 0; i < count; i++) {
+    const ProtobufCBinaryData *text = &in->tensor->string_data[i];
+    IBX_TRY(ibx_host_tensor_add_text(&out->texts, (const char *)text->data,
+                                     text->len, in->err));
+  }
+  return IBX_OK;
+}
+
 static ibx_status parse(const reader *in, ibx_array *out) {
   if (in->tensor->n_external_data != 0) {
     return fail(in, "its data are in another file");
   }
   IBX_TRY(read_type(in, out));
+  if (out->dtype == IBX_DTYPE_STRING) return copy_texts(in, out);
   IBX_TRY(check_size(in, out));
   IBX_TRY(ibx_array_alloc(out, in->name, in->err));
   if (!in->tensor->has_raw_data) return copy_typed(in, out);
@@ -150,5 +171,47 @@ ibx_status ibx_proto_parse(ibx_span bytes, const char *name, ibx_array *out,
   ibx_status status = parse(&in, out);
   onnx__tensor_proto__free_unpacked(tensor, NULL);
   if (status != IBX_OK) ibx_array_fini(out);
+  return status;
+}
+
+// --- sequences and optionals ---------------------------------------------------
+
+static ibx_status parse_items(const reader *in, Onnx__TensorProto *const *list,
+                              size_t count, ibx_arrays *out) {
+  reader item = *in;
+  out->items = calloc(count + 1, sizeof *out->items);
+  if (!out->items) {
+    return IBX_FAIL(in->err, OUT_OF_MEMORY, "%s: no memory for it", in->name);
+  }
+  for (size_t i = 0; i < count; i++) {
+    item.tensor = list[i];
+    out->count = i + 1;
+    IBX_TRY(parse(&item, &out->items[i]));
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_bundle(const reader *in,
+                               const Onnx__BundleProto *bundle,
+                               ibx_arrays *out) {
+  if (bundle->n_sequences > 1) return fail(in, "it is a sequence of sequences");
+  if (bundle->n_sequences == 1) { // an optional of one
+    const Onnx__BundleProto__Sequence *sequence = bundle->sequences[0];
+    return parse_items(in, sequence->tensors, sequence->n_tensors, out);
+  }
+  out->is_absent = bundle->n_tensors == 0 && bundle->elem_type == 0;
+  return parse_items(in, bundle->tensors, bundle->n_tensors, out);
+}
+
+ibx_status ibx_arrays_parse(ibx_span bytes, const char *name, ibx_arrays *out,
+                            ibx_error *err) {
+  *out = (ibx_arrays){0};
+  reader in = {.name = name, .err = err};
+  Onnx__BundleProto *bundle =
+      onnx__bundle_proto__unpack(NULL, bytes.size, bytes.data);
+  if (bundle == NULL) return fail(&in, "its bytes are no message");
+  ibx_status status = parse_bundle(&in, bundle, out);
+  onnx__bundle_proto__free_unpacked(bundle, NULL);
+  if (status != IBX_OK) ibx_arrays_fini(out);
   return status;
 }

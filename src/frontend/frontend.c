@@ -7,7 +7,7 @@
 
 #include "frontend/frontend.h"
 
-#include "frontend/import.h"
+#include "frontend/import_ports.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -66,11 +66,10 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
   }
   ibx_import_nodes(import, &frame, graph->node, graph->n_node, outputs,
                    graph->n_output);
-  import->graph.outputs =
-      IBX_ARENA_ARRAY(import->arena, graph->n_output, ibx_port);
   for (size_t i = 0; i < graph->n_output; i++) {
     ibx_import_output(import, &frame, graph->output[i], i);
   }
+  ibx_import_output_extents(import);
 }
 
 // --- options -----------------------------------------------------------------
@@ -78,7 +77,8 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
 static bool has_dim(Onnx__ValueInfoProto *const *values, size_t count,
                     const char *name) {
   for (size_t i = 0; i < count; i++) {
-    const Onnx__TypeProto *type = values[i]->type;
+    ibx_port_kind kind;
+    const Onnx__TypeProto *type = ibx_declared_element(values[i]->type, &kind);
     if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
       continue;
     }
@@ -108,6 +108,22 @@ static bool names_input(const Onnx__GraphProto *graph, const char *name) {
   return false;
 }
 
+// NAME, or NAME[position] where that input may hold several tensors.
+static bool names_tensor(const Onnx__GraphProto *graph, const char *name) {
+  if (names_input(graph, name)) return true;
+  const char *bracket = strrchr(name, '[');
+  for (size_t i = 0; bracket && i < graph->n_input; i++) {
+    const Onnx__TypeProto *type = graph->input[i]->type;
+    const char *input = ibx_onnx_text(graph->input[i]->name);
+    size_t len = (size_t)(bracket - name);
+    if (!type || type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
+      continue;
+    }
+    if (strlen(input) == len && strncmp(input, name, len) == 0) return true;
+  }
+  return false;
+}
+
 static ibx_status check_options(const ibx_frontend_options *options,
                                 const Onnx__GraphProto *graph, ibx_error *err) {
   for (size_t i = 0; i < options->dim_count; i++) {
@@ -117,14 +133,19 @@ static ibx_status check_options(const ibx_frontend_options *options,
                     options->dims[i].name);
   }
   for (size_t i = 0; i < options->input_shape_count; i++) {
-    if (names_input(graph, options->input_shapes[i].name)) continue;
+    if (names_tensor(graph, options->input_shapes[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
                     options->input_shapes[i].name);
   }
   for (size_t i = 0; i < options->input_value_count; i++) {
-    if (names_input(graph, options->input_values[i].name)) continue;
+    if (names_tensor(graph, options->input_values[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
                     options->input_values[i].name);
+  }
+  for (size_t i = 0; i < options->input_length_count; i++) {
+    if (names_input(graph, options->input_lengths[i].name)) continue;
+    return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
+                    options->input_lengths[i].name);
   }
   return IBX_OK;
 }
@@ -168,23 +189,15 @@ static void pair_state(ibx_import *import, const ibx_state_pair *pair) {
 
 // --- weights -----------------------------------------------------------------
 
-// Keeps the rows of this import that the graph uses.
-static void drop_unused_weights(ibx_import *import) {
-  ibx_tables *tables = import->tables;
-  ibx_graph *graph = &import->graph;
-  size_t first = import->first_weight, kept = first;
-  uint32_t *moved =
-      IBX_ARENA_ARRAY(&import->scratch, tables->weight_count, uint32_t);
+static void mark_weights(const ibx_graph *graph, uint32_t *used) {
   for (size_t n = 0; n < graph->node_count; n++) {
     const ibx_node *node = &graph->nodes[n];
-    if (node->op == IBX_TENSOR_constant) moved[node->params.weight] = 1;
+    if (node->op == IBX_TENSOR_constant) used[node->params.weight] = 1;
   }
-  for (size_t i = first; i < tables->weight_count; i++) {
-    if (moved[i] == 0) continue;
-    tables->weights[kept] = tables->weights[i];
-    moved[i] = (uint32_t)kept++;
-  }
-  tables->weight_count = kept;
+}
+
+static void renumber_weights(ibx_graph *graph, size_t first,
+                             const uint32_t *moved) {
   for (size_t n = 0; n < graph->node_count; n++) {
     ibx_node *node = &graph->nodes[n];
     if (node->op != IBX_TENSOR_constant) continue;
@@ -193,7 +206,36 @@ static void drop_unused_weights(ibx_import *import) {
   }
 }
 
-static ibx_status run(ibx_import *import, ibx_error *err) {
+// Keeps the rows of this import that the graphs use.
+static void drop_unused_weights(ibx_import *import, ibx_graph *graphs,
+                                size_t count) {
+  ibx_tables *tables = import->tables;
+  size_t first = import->first_weight, kept = first;
+  uint32_t *moved =
+      IBX_ARENA_ARRAY(&import->scratch, tables->weight_count, uint32_t);
+  for (size_t i = 0; i < count; i++)
+    mark_weights(&graphs[i], moved);
+  for (size_t i = first; i < tables->weight_count; i++) {
+    if (moved[i] == 0) continue;
+    tables->weights[kept] = tables->weights[i];
+    moved[i] = (uint32_t)kept++;
+  }
+  tables->weight_count = kept;
+  for (size_t i = 0; i < count; i++)
+    renumber_weights(&graphs[i], first, moved);
+}
+
+// The graph of a model that needs the host is cut into segments.
+static void cut(ibx_import *import, const ibx_partition **out_partition) {
+  ibx_partition *partition = IBX_ARENA_NEW(import->arena, ibx_partition);
+  ibx_import_partition(import, partition);
+  drop_unused_weights(import, partition->segments, partition->segment_count);
+  import->graph.node_count = import->graph.value_count = 0;
+  *out_partition = partition;
+}
+
+static ibx_status run(ibx_import *import, const ibx_partition **out_partition,
+                      ibx_error *err) {
   const Onnx__GraphProto *graph = import->model->proto->graph;
   if (!graph || graph->n_output == 0) {
     ibx_diag_add(import->sink, IBX_DIAG_NO_GRAPH,
@@ -211,8 +253,12 @@ static ibx_status run(ibx_import *import, ibx_error *err) {
     }
   }
   IBX_TRY(ibx_diag_status(import->sink, err));
+  if (ibx_import_needs_host(import)) {
+    cut(import, out_partition);
+    return ibx_diag_status(import->sink, err);
+  }
   ibx_graph_compact(&import->graph);
-  drop_unused_weights(import);
+  drop_unused_weights(import, &import->graph, 1);
   return IBX_OK;
 }
 
@@ -220,7 +266,9 @@ ibx_status ibx_frontend_import(ibx_model *model,
                                const ibx_frontend_options *options,
                                ibx_diag_sink *sink, ibx_arena *arena,
                                ibx_tables *tables, ibx_graph *out_graph,
+                               const ibx_partition **out_partition,
                                ibx_import_stats *out_stats, ibx_error *err) {
+  *out_partition = NULL;
   ibx_import import = {.model = model,
                        .options = options,
                        .sink = sink,
@@ -230,7 +278,7 @@ ibx_status ibx_frontend_import(ibx_model *model,
   import.graph = (ibx_graph){.arena = arena,
                              .tables = tables,
                              .name = options->entry ? options->entry : "main"};
-  ibx_status status = run(&import, err);
+  ibx_status status = run(&import, out_partition, err);
   if (status != IBX_OK) tables->weight_count = import.first_weight;
   if (status == IBX_OK) *out_graph = import.graph;
   if (out_stats) *out_stats = import.stats;

@@ -32,6 +32,19 @@ static ibx_diag_code code_of(ibx_status status) {
 
 ibx_val ibx_emit_op(ibx_call *call, ibx_tensor_op op, const ibx_params *params,
                     const ibx_val *operands, size_t count) {
+  for (size_t i = 0; i < count && !call->failed; i++) {
+    if (!ibx_has_extent(call, operands[i]) &&
+        !ibx_is_bounded(call, operands[i])) {
+      continue;
+    }
+    return ibx_emit_carried(call, op, params, operands, count);
+  }
+  return ibx_emit_static(call, op, params, operands, count);
+}
+
+ibx_val ibx_emit_static(ibx_call *call, ibx_tensor_op op,
+                        const ibx_params *params, const ibx_val *operands,
+                        size_t count) {
   static const ibx_params none = {0};
   ibx_error err = {0};
   ibx_val result = IBX_NO_VALUE;
@@ -277,13 +290,6 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
   return ibx_emit_op(call, op, &params, &x, 1);
 }
 
-ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
-                        int64_t axis) {
-  ibx_params params = {.axis = axis};
-  ibx_val operands[] = {data, indices};
-  return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
-}
-
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_params params = {.axis = axis};
   return ibx_emit_op(call, IBX_TENSOR_softmax, &params, &x, 1);
@@ -327,7 +333,9 @@ ibx_val ibx_emit_matmul(ibx_call *call, ibx_val a, ibx_val b) {
                   (long long)right.at[right.len - 2]);
     return a;
   }
-  if (right.len == 2 && left.len > 2) return matmul_flat(call, a, b);
+  if (right.len == 2 && left.len > 2 && !ibx_has_extent(call, a)) {
+    return matmul_flat(call, a, b);
+  }
   ibx_ints batch = ibx_broadcast_shape(call, batch_of(left), batch_of(right));
   if (call->failed) return a;
   ibx_val operands[] = {ibx_emit_broadcast(call, a, with_batch(batch, left)),

@@ -14,6 +14,8 @@
 
 enum {
   FOLD_BYTES = 64 << 10,        // results up to here are computed at once
+  FOLD_INTEGER_BYTES = 2 << 20, // of integers and bools, which engines are slow
+                                // at: masks and positions of some 500 words
   FOLD_OPERAND_BYTES = 1 << 20, // of a contraction, whose work is a product
   FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
 };
@@ -43,8 +45,7 @@ static void *grow(ibx_arena *arena, const void *old, size_t old_size,
   return memory;
 }
 
-// Makes room for the facts of every value.
-static void make_room(ibx_import *import) {
+void ibx_import_make_room(ibx_import *import) {
   size_t old = import->value_room, room = old == 0 ? 256 : old;
   while (room < import->graph.value_count)
     room *= 2;
@@ -54,6 +55,9 @@ static void make_room(ibx_import *import) {
   import->forced =
       grow(&import->scratch, import->forced, old * sizeof(ibx_tensor *),
            room * sizeof(ibx_tensor *));
+  import->texts =
+      grow(&import->scratch, import->texts, old * sizeof(ibx_host_tensor *),
+           room * sizeof(ibx_host_tensor *));
   import->value_room = room;
 }
 
@@ -107,7 +111,7 @@ static ibx_tensor *run_node(ibx_import *import, const ibx_node *node) {
 }
 
 const ibx_tensor *ibx_force(ibx_import *import, ibx_val value) {
-  make_room(import);
+  ibx_import_make_room(import);
   if (!import->known[value]) return NULL;
   if (import->forced[value]) return import->forced[value];
   const ibx_graph *graph = &import->graph;
@@ -126,7 +130,7 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
                             uint32_t source) {
   uint32_t row = ibx_tables_add_weight(import->tables, import->arena, weight);
   ibx_val value = ibx_graph_add_constant(&import->graph, row, source);
-  make_room(import);
+  ibx_import_make_room(import);
   import->known[value] = true;
   return value;
 }
@@ -165,9 +169,14 @@ static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
 
 static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
   const ibx_graph *graph = &import->graph;
+  const ibx_type *result = &graph->values[node->result].type;
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  bool is_small = ibx_is_float(result->dtype) || klass == IBX_KLASS_VIEW;
   if (node->op == IBX_TENSOR_broadcast) return false;
-  if (bytes_of(&graph->values[node->result].type) > FOLD_BYTES) return false;
-  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_CONTRACT) return true;
+  if (bytes_of(result) > (is_small ? FOLD_BYTES : FOLD_INTEGER_BYTES)) {
+    return false;
+  }
+  if (klass != IBX_KLASS_CONTRACT) return true;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     const ibx_type *type = &graph->values[node->operand[i]].type;
     if (bytes_of(type) > FOLD_OPERAND_BYTES) return false;
@@ -196,7 +205,7 @@ static bool is_countable(const ibx_type *type) {
 
 ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   ibx_import *import = call->import;
-  make_room(import);
+  ibx_import_make_room(import);
   const ibx_node *node = node_of(import, value);
   if (!is_countable(&import->graph.values[value].type)) {
     ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",
@@ -263,8 +272,9 @@ static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
 
 const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
   ibx_val value = ibx_in(call, index);
-  const ibx_tensor *tensor =
-      value == IBX_NO_VALUE ? NULL : ibx_force(call->import, value);
+  // Of a constant with an extent that the data decide, not all is there.
+  bool whole = value != IBX_NO_VALUE && !ibx_has_extent(call, value);
+  const ibx_tensor *tensor = whole ? ibx_force(call->import, value) : NULL;
   if (!tensor) fail_not_constant(call, value, name);
   return tensor;
 }

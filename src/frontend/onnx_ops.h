@@ -23,10 +23,20 @@ typedef struct ibx_onnx_op {
   const char *type_names;     ///< of the accepted set of element types
   void (*import)(ibx_call *); ///< NULL: known, and refused
   uint32_t types;             ///< bit d: the first input may have dtype d
+  bool bundles;               ///< takes sequences and optionals too
   int16_t since;              ///< first opset version of this form
   int16_t least, most;        ///< inputs; most -1: any number
   int16_t outputs;            ///< at most; -1: any number
 } ibx_onnx_op;
+
+/// What an operator does with an input of texts.
+typedef enum ibx_text_use {
+  IBX_TEXT_REFUSED,
+  IBX_TEXT_MOVES,  ///< moves elements only: the importer gets their numbers
+  IBX_TEXT_TAKES,  ///< its importer knows texts
+  IBX_TEXT_SHAPES, ///< looks at extents only
+} ibx_text_use;
+ibx_text_use ibx_onnx_text_use(const ibx_onnx_op *row);
 
 /// Lends row `index`; NULL past the last. Rows of one operator are neighbours,
 /// oldest first.

@@ -12,6 +12,7 @@ typedef enum ibx_cut_kind {
   IBX_CUT_NONE,
   IBX_CUT_BANDS,   ///< along a dimension of the result
   IBX_CUT_PARTIAL, ///< along a dimension that is reduced
+  IBX_CUT_EXPAND,  ///< into the operations that it is made of
   IBX_CUT_HOME     ///< not cut, but the result is put together in HBM
 } ibx_cut_kind;
 

@@ -216,8 +216,10 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
     return spill[value] = true;
   }
   if (cut_result(graph, anchor, view, bands, cut)) return true;
-  *cut = (ibx_cut){.kind = IBX_CUT_NONE};
-  return cut_reduced(graph, anchor, bands, cut);
+  bool is_composite =
+      ibx_tensor_op_get(anchor->op)->klass == IBX_KLASS_COMPOSITE;
+  *cut = (ibx_cut){.kind = is_composite ? IBX_CUT_EXPAND : IBX_CUT_NONE};
+  return is_composite || cut_reduced(graph, anchor, bands, cut);
 }
 
 size_t ibx_bands_choose(const ibx_lower *lower, ibx_arena *scratch,

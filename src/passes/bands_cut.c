@@ -259,6 +259,63 @@ static void cut_reduction(ibx_rewrite *rewrite, const ibx_node *node,
   rewrite->map[node->result] = all;
 }
 
+// ---- Composites over rows that do not fit
+
+static uint32_t unary(ibx_rewrite *rewrite, ibx_tensor_op op, uint32_t x,
+                      float alpha, float beta) {
+  ibx_params params = {.alpha = alpha, .beta = beta};
+  return ibx_rewrite_add(rewrite, op, &params, &x, 1);
+}
+
+static uint32_t binary(ibx_rewrite *rewrite, ibx_tensor_op op, uint32_t a,
+                       uint32_t b) {
+  uint32_t operands[] = {a, b};
+  return ibx_rewrite_add(rewrite, op, &(ibx_params){0}, operands, 2);
+}
+
+// A reduction over the dimensions of a composite, spread over them again.
+static uint32_t spread_reduction(ibx_rewrite *rewrite, ibx_tensor_op op,
+                                 uint32_t x, const ibx_ints *axes) {
+  if (x == IBX_NO_VALUE) return x;
+  ibx_params reduce = {.axes = *axes, .keepdims = 1}, full = {.alpha = 0};
+  const ibx_type type = rewrite->graph.values[x].type;
+  full.shape.len = type.rank;
+  for (uint8_t d = 0; d < type.rank; d++)
+    full.shape.at[d] = type.dims[d];
+  uint32_t value = ibx_rewrite_add(rewrite, op, &reduce, &x, 1);
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &value, 1);
+}
+
+// softmax, or a norm without gain and bias, which legalise has split off.
+static void expand(ibx_rewrite *rewrite, const ibx_node *node) {
+  uint32_t x = rewrite->map[node->operand[0]];
+  uint8_t rank = rewrite->old->values[node->result].type.rank;
+  ibx_ints axes = {.at = {node->params.axis}, .len = 1};
+  rewrite->source = node->source;
+  if (node->op == IBX_TENSOR_softmax) {
+    x = binary(rewrite, IBX_TENSOR_sub, x,
+               spread_reduction(rewrite, IBX_TENSOR_reduce_max, x, &axes));
+    x = unary(rewrite, IBX_TENSOR_exp, x, 0, 0);
+    rewrite->map[node->result] =
+        binary(rewrite, IBX_TENSOR_div, x,
+               spread_reduction(rewrite, IBX_TENSOR_reduce_sum, x, &axes));
+    return;
+  }
+  for (int64_t d = node->params.axis + 1; d < rank; d++)
+    axes.at[axes.len++] = d;
+  if (node->op == IBX_TENSOR_layer_norm) {
+    x = binary(rewrite, IBX_TENSOR_sub, x,
+               spread_reduction(rewrite, IBX_TENSOR_reduce_mean, x, &axes));
+  }
+  uint32_t square = binary(rewrite, IBX_TENSOR_mul, x, x);
+  square = spread_reduction(rewrite, IBX_TENSOR_reduce_mean, square, &axes);
+  square =
+      unary(rewrite, IBX_TENSOR_affine, square, 1.0f, node->params.epsilon);
+  rewrite->map[node->result] =
+      binary(rewrite, IBX_TENSOR_mul, x,
+             unary(rewrite, IBX_TENSOR_rsqrt, square, 0, 0));
+}
+
 // ---- The graph
 
 // The first node of the group that ends at `last`.
@@ -293,6 +350,7 @@ ibx_status ibx_bands_cut(ibx_pass_ctx *ctx, ibx_graph *graph,
       cut_bands(&rewrite, first_of(graph, n), n, &cuts[n]);
       break;
     case IBX_CUT_PARTIAL: cut_reduction(&rewrite, node, &cuts[n]); break;
+    case IBX_CUT_EXPAND: expand(&rewrite, node); break;
     case IBX_CUT_HOME:
     case IBX_CUT_NONE:
       rewrite.source = node->source;

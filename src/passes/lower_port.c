@@ -40,7 +40,12 @@ static bool has_low_words(const ibx_lower *lower, const ibx_port *port) {
 static ibx_view port_view(const ibx_lower *lower, const ibx_port *port,
                           uint16_t buffer) {
   ibx_view view = ibx_view_linear(&port->type, buffer);
-  if (has_low_words(lower, port)) return ibx_view_words(&view, 0);
+  if (has_low_words(lower, port)) {
+    bool is_signed = port->type.dtype == IBX_DTYPE_I64;
+    view = ibx_view_words(&view, 0);
+    view.dtype = is_signed ? IBX_DTYPE_I32 : IBX_DTYPE_U32;
+    return view;
+  }
   if (port->value == IBX_NO_VALUE) return view;
   // What carries the type of the port is walked as it.
   ibx_dtype own = lower->graph->values[port->value].type.dtype;
@@ -66,16 +71,18 @@ void ibx_lower_inputs(ibx_lower *lower) {
   }
 }
 
-// The high words of a 64-bit output: the sign of the low ones.
+// The high words of a 64-bit output: the sign of the low ones, or 0.
 static bool store_signs(ibx_lower *lower, const ibx_view *low,
                         const ibx_view *value) {
+  float of_negative = low->dtype == IBX_DTYPE_U32 ? 0.0f : -1.0f;
   ibx_view sign;
   if (!ibx_lower_temp(lower, value, IBX_DTYPE_I32, &sign)) return false;
   if (!ibx_lower_scalars(lower, &sign, value, IBX_ALU_LESS, 0.0f,
-                         IBX_ALU_MULTIPLY, -1.0f)) {
+                         IBX_ALU_MULTIPLY, of_negative)) {
     return false;
   }
   ibx_view high = *low;
+  high.dtype = IBX_DTYPE_I32;
   high.offset += 1;
   return ibx_lower_move(lower, &high, &sign);
 }
@@ -95,13 +102,13 @@ static bool lower_output(ibx_lower *lower, const ibx_port *port,
   bool wide = has_low_words(lower, port);
   bool on_chip =
       lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
-  if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
+  if (wide && (!on_chip || view.dtype != target.dtype)) {
     ibx_view whole;
     if (!on_chip) {
       if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
     }
-    if (view.dtype != IBX_DTYPE_I32) {
-      if (!ibx_lower_temp(lower, &view, IBX_DTYPE_I32, &whole) ||
+    if (view.dtype != target.dtype) {
+      if (!ibx_lower_temp(lower, &view, target.dtype, &whole) ||
           !ibx_lower_move(lower, &whole, &view)) {
         return false;
       }

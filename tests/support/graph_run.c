@@ -177,7 +177,7 @@ static const void *weights_of(graph_run *run) {
   bytes += (64 - (uintptr_t)bytes % 64) % 64;
   for (size_t i = 0; i < run->packs.count; i++) {
     const ibx_pack *row = &run->packs.rows[i];
-    memcpy(bytes + row->offset, row->data, row->size);
+    ibx_pack_fill(row, &run->scratch, bytes + row->offset);
   }
   return bytes;
 }
