@@ -290,6 +290,14 @@ bool ibx_has_extent(const ibx_call *call, ibx_val value);
 /// extent is known, that part of it.
 ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
                        ibx_val extent);
+/// The same for a value that nothing else has: it is changed, and returned by
+/// nobody. The extent must not be known.
+void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
+                     ibx_val extent);
+/// Reshapes by dimensions of extent 1: dimension d of the result is `from[d]` of
+/// x, or new where that is -1.
+ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
+                       const int8_t *from);
 /// Whether an integer is made of extents, and known but for them.
 bool ibx_is_bounded(const ibx_call *call, ibx_val value);
 /// Notes the constants between which such integers lie.

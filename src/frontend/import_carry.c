@@ -136,11 +136,15 @@ int64_t ibx_reshaped_dim(ibx_ints from, int64_t d, ibx_ints to,
                          int64_t *out_factor) {
   int64_t before = span(from, 0, d);
   int64_t whole = from.at[d];
+  int64_t found = -1, count = 0;
   *out_factor = 1;
-  if (d < to.len && span(to, 0, d) == before && to.at[d] == whole) return d;
   for (int64_t j = 0; j < to.len; j++) {
-    if (span(to, 0, j) == before && to.at[j] == whole) return j;
+    if (span(to, 0, j) != before || to.at[j] != whole) continue;
+    found = j;
+    count++;
   }
+  if (count == 1) return found;
+  if (count > 1) return -1; // of extent 1, any of which it may be
   for (int64_t j = 0; j < to.len; j++) {
     if (span(to, 0, j) != before || to.at[j] % whole != 0) continue;
     for (int64_t end = d + 1; end <= from.len; end++) {
@@ -159,8 +163,6 @@ static bool carry_reshape(carry *c) {
     int64_t factor;
     if (extent == IBX_NO_VALUE) continue;
     int64_t to = ibx_reshaped_dim(from, d, c->params.shape, &factor);
-    // One that vanishes has the extent 1.
-    if (to < 0 && from.at[d] == 1) continue;
     if (to < 0) return refuse(c);
     for (int64_t e = d + 1; factor != 1 && e < from.len; e++) {
       int64_t inner = span(from, d, e);
@@ -309,7 +311,8 @@ static bool is_reduced(const carry *c, int64_t dim) {
   return false;
 }
 
-// A mean is the sum by the number of valid elements.
+// A mean is the sum by the number of valid elements, 0 where there are none, as
+// ONNX Runtime has it.
 static ibx_val carry_reduce(carry *c) {
   bool is_mean = false;
   ibx_val valid = number(c, 1);
@@ -328,6 +331,7 @@ static ibx_val carry_reduce(carry *c) {
   if (!is_mean) return finish(c);
   c->op = IBX_TENSOR_reduce_sum;
   ibx_val sum = finish(c);
+  valid = binary(c, IBX_TENSOR_max, valid, number(c, 1));
   ibx_dtype dtype = ibx_dtype_of(c->call, sum);
   return binary(c, IBX_TENSOR_div, sum, ibx_emit_cast(c->call, valid, dtype));
 }
@@ -426,7 +430,11 @@ static ibx_val finish(carry *c) {
       ibx_emit_static(c->call, c->op, &c->params, c->operand, c->count);
   for (int64_t d = 0; d < IBX_MAX_RANK && !c->call->failed; d++) {
     if (c->real[d] == IBX_NO_VALUE) continue;
-    result = ibx_set_extent(c->call, result, d, c->real[d]);
+    if (ibx_force(c->call->import, c->real[d])) {
+      result = ibx_set_extent(c->call, result, d, c->real[d]);
+    } else {
+      ibx_note_extent(c->call, result, d, c->real[d]);
+    }
   }
   return result;
 }

@@ -62,24 +62,53 @@ bool ibx_is_bounded(const ibx_call *call, ibx_val value) {
   return notes && notes->low != IBX_NO_VALUE;
 }
 
+void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
+                     ibx_val extent) {
+  if (call->failed || ibx_extent(call, value, dim) == extent) return;
+  make(call->import, value)->real[dim] = extent;
+}
+
+// The value under another number, for notes of its own.
+static ibx_val alias(ibx_call *call, ibx_val value) {
+  ibx_params params = {.shape = ibx_shape_of(call, value)};
+  ibx_val copy = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &value, 1);
+  const ibx_extents *notes = find(call->import, value);
+  if (notes && !call->failed) *make(call->import, copy) = *notes;
+  return copy;
+}
+
 ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
                        ibx_val extent) {
-  if (call->failed) return value;
+  if (call->failed || ibx_extent(call, value, dim) == extent) return value;
   const ibx_tensor *known =
       extent == IBX_NO_VALUE ? NULL : ibx_force(call->import, extent);
-  if (known) {
-    int64_t count = ibx_tensor_int(known, 0);
-    bool fits = count >= 0 && count <= ibx_dim(call, value, dim);
-    if (!ibx_call_expect(call, fits, "extent", "is not one of the dimension")) {
-      return value;
-    }
-    return ibx_emit_slice(call, value, dim, 0, count, 1);
+  ibx_val copy = alias(call, value);
+  ibx_note_extent(call, copy, dim, known ? IBX_NO_VALUE : extent);
+  if (!known || call->failed) return copy;
+  int64_t count = ibx_tensor_int(known, 0);
+  bool fits = count >= 0 && count <= ibx_dim(call, value, dim);
+  if (!ibx_call_expect(call, fits, "extent", "is not one of the dimension")) {
+    return value;
   }
-  if (extent == IBX_NO_VALUE && !find(call->import, value)) return value;
-  // Elements that are known are valid wherever they lie.
-  if (ibx_elements(ibx_type_of(call, value)) == 0) return value;
-  make(call->import, value)->real[dim] = extent;
-  return value;
+  return ibx_emit_slice(call, copy, dim, 0, count, 1);
+}
+
+ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
+                       const int8_t *from) {
+  ibx_params params = {.shape = shape};
+  ibx_val y = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &x, 1);
+  for (uint8_t d = 0; d < shape.len && !call->failed; d++) {
+    if (from[d] < 0) continue;
+    ibx_note_extent(call, y, d, ibx_extent(call, x, from[d]));
+  }
+  const ibx_extents *notes = find(call->import, x);
+  if (!call->failed && notes && notes->low != IBX_NO_VALUE) {
+    ibx_set_bounds(
+        call, y,
+        ibx_emit_static(call, IBX_TENSOR_reshape, &params, &notes->low, 1),
+        ibx_emit_static(call, IBX_TENSOR_reshape, &params, &notes->high, 1));
+  }
+  return y;
 }
 
 void ibx_set_bounds(ibx_call *call, ibx_val value, ibx_val low, ibx_val high) {

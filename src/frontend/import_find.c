@@ -56,8 +56,7 @@ void ibx_import_op_nonzero(ibx_call *call) {
   ibx_val places =
       emit_places(call, ibx_emit_reshape(call, flags, IBX_INTS(count)));
   if (shape.len == 1) {
-    int64_t found = ibx_dim(call, places, 0);
-    ibx_out(call, 0, ibx_emit_reshape(call, places, IBX_INTS(1, found)));
+    ibx_out(call, 0, ibx_emit_along(call, places, 1, 2));
     return;
   }
   ibx_val rows =
@@ -339,7 +338,6 @@ void ibx_import_op_non_max_suppression(ibx_call *call) {
   ibx_val rows =
       ibx_emit_gather(call, ibx_emit_slice(call, table, 1, 0, 2, 1), places, 0);
   ibx_val box = ibx_emit_gather(call, chosen, places, 0);
-  int64_t found = ibx_dim(call, box, 0);
-  ibx_val parts[] = {rows, ibx_emit_reshape(call, box, IBX_INTS(found, 1))};
+  ibx_val parts[] = {rows, ibx_emit_along(call, box, 0, 2)};
   ibx_out(call, 0, ibx_emit_concat(call, parts, 2, 1));
 }

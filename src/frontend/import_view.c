@@ -151,6 +151,10 @@ static void squeeze(ibx_call *call, const ibx_ints *axes) {
   bool drop[IBX_MAX_RANK] = {false};
   for (uint8_t i = 0; i < shape.len; i++)
     drop[i] = !axes && shape.at[i] == 1;
+  for (uint8_t i = 0; !axes && i < shape.len; i++) {
+    // Whether it vanishes, the data decide.
+    if (ibx_extent(call, x, i) != IBX_NO_VALUE) ibx_refuse_extent(call, "axes");
+  }
   for (uint8_t i = 0; axes && i < axes->len; i++) {
     int64_t axis = ibx_axis(call, axes->at[i], shape.len);
     if (call->failed) return;
@@ -160,10 +164,14 @@ static void squeeze(ibx_call *call, const ibx_ints *axes) {
     }
     drop[axis] = true;
   }
+  int8_t from[IBX_MAX_RANK] = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
-    if (!drop[i]) left.at[left.len++] = shape.at[i];
+    if (drop[i]) continue;
+    from[left.len] = (int8_t)i;
+    left.at[left.len++] = shape.at[i];
   }
-  ibx_out(call, 0, ibx_emit_reshape(call, x, left));
+  ibx_out(call, 0,
+          left.len == shape.len ? x : ibx_emit_units(call, x, left, from));
 }
 
 void ibx_import_op_squeeze_1(ibx_call *call) {
@@ -198,10 +206,12 @@ static void unsqueeze(ibx_call *call, ibx_ints axes) {
                   "the result has %" PRId64 " dimensions", rank);
     return;
   }
-  for (int64_t i = 0, from = 0; i < rank; i++) {
-    shape.at[i] = is_new[i] ? 1 : ibx_dim(call, x, from++);
+  int8_t from[IBX_MAX_RANK] = {0}, next = 0;
+  for (int64_t i = 0; i < rank; i++) {
+    from[i] = is_new[i] ? -1 : next++;
+    shape.at[i] = is_new[i] ? 1 : ibx_dim(call, x, from[i]);
   }
-  ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
+  ibx_out(call, 0, axes.len == 0 ? x : ibx_emit_units(call, x, shape, from));
 }
 
 void ibx_import_op_unsqueeze_1(ibx_call *call) {
