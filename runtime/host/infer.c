@@ -32,18 +32,18 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
-  case IBX_TENSOR_int_add:
-  case IBX_TENSOR_int_sub:
-  case IBX_TENSOR_int_mul:
-  case IBX_TENSOR_int_div:
-  case IBX_TENSOR_int_max:
-  case IBX_TENSOR_int_min:
   case IBX_TENSOR_wrap:
   case IBX_TENSOR_bit_and:
   case IBX_TENSOR_bit_or:
   case IBX_TENSOR_bit_xor:
   case IBX_TENSOR_shift_left:
   case IBX_TENSOR_shift_right: return INTS;
+  case IBX_TENSOR_int_add:
+  case IBX_TENSOR_int_sub:
+  case IBX_TENSOR_int_mul:
+  case IBX_TENSOR_int_div:
+  case IBX_TENSOR_int_max:
+  case IBX_TENSOR_int_min:
   case IBX_TENSOR_neg:
   case IBX_TENSOR_abs:
   case IBX_TENSOR_sign:
@@ -71,6 +71,8 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_conv_transpose:
   case IBX_TENSOR_max_pool: return NUMBERS;
   case IBX_TENSOR_cast:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode:
   case IBX_TENSOR_max:
   case IBX_TENSOR_min:
   case IBX_TENSOR_equal:
@@ -263,6 +265,33 @@ static ibx_status infer_wrap(const infer *c) {
   return MISMATCH(c, "wrap gives an integer dtype");
 }
 
+static bool has_values(ibx_dtype dtype) {
+  return dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+         dtype_group(dtype) != 0;
+}
+
+static ibx_status infer_encode(const infer *c) {
+  ibx_dtype code = c->params->code;
+  *c->out = c->in[0];
+  c->out->dtype = ibx_dtype_carrier(code);
+  if (has_values(code)) return IBX_OK;
+  return MISMATCH(c, "encode: the code has no values");
+}
+
+static ibx_status infer_decode(const infer *c) {
+  ibx_dtype code = c->params->code, have = c->in[0].dtype;
+  *c->out = c->in[0];
+  c->out->dtype = c->params->dtype;
+  if (!has_values(code) || !has_values(c->params->dtype)) {
+    return MISMATCH(c, "decode: the code or the dtype has no values");
+  }
+  if (ibx_dtype_carrier(code) == have) return IBX_OK;
+  return MISMATCH(c, "decode: %s is carried by %s; operand 0 is %s",
+                  ibx_dtype_get(code)->name,
+                  ibx_dtype_get(ibx_dtype_carrier(code))->name,
+                  ibx_dtype_get(have)->name);
+}
+
 static ibx_status infer_binary(const infer *c) {
   IBX_TRY(check_same(c, 0, 1));
   *c->out = c->in[0];
@@ -313,8 +342,9 @@ static ibx_status infer_bitcast(const infer *c) {
   ibx_dtype dtype = c->params->dtype;
   *c->out = c->in[0];
   c->out->dtype = dtype;
-  bool fits = dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
-              ibx_dtype_get(dtype)->bits == ibx_dtype_get(c->in[0].dtype)->bits;
+  bool fits =
+      dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+      ibx_dtype_get(dtype)->width == ibx_dtype_get(c->in[0].dtype)->width;
   if (fits) return IBX_OK;
   return MISMATCH(c, "bitcast: %s has another width than the dtype wanted",
                   ibx_dtype_get(c->in[0].dtype)->name);
@@ -755,6 +785,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_constant: return infer_constant(c);
   case IBX_TENSOR_select: return infer_select(c);
   case IBX_TENSOR_wrap: return infer_wrap(c);
+  case IBX_TENSOR_encode: return infer_encode(c);
+  case IBX_TENSOR_decode: return infer_decode(c);
   case IBX_TENSOR_reshape: return infer_reshape(c);
   case IBX_TENSOR_bitcast: return infer_bitcast(c);
   case IBX_TENSOR_transpose: return infer_transpose(c);

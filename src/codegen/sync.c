@@ -20,7 +20,9 @@
 //                      who need them are ordered after that item like after
 //                      any other. Those that nobody needs share one until the
 //                      end. The semaphore is free again for a DMA whose trigger
-//                      knows that the waiting item is complete.
+//                      knows that the waiting item is complete; the item that
+//                      waits for it the next time must know that too, before it
+//                      waits, or it could take what the first one waits for.
 //
 // Everything only ever waits for what stands earlier in the global order, so
 // there is no deadlock.
@@ -33,6 +35,9 @@ enum {
   PAIRS = IBX_ENGINE_COUNT * IBX_ENGINE_COUNT,
   MOST_SUM = 60000 ///< of one group, below the 16 bits of a wait
 };
+
+// Stands for the position of an item that is not made yet.
+#define OWN_POSITION UINT32_MAX
 
 // --- groups of DMAs ----------------------------------------------------------------
 
@@ -241,7 +246,7 @@ static bool find_group(ibx_sync *s, const ibx_slot *slot,
     ibx_sync_group *own = &s->groups[needs->group - 1];
     group.semaphore = own->semaphore;
     group.freed_engine = slot->engine;
-    group.freed_position = (uint32_t)s->lists[slot->engine].count + 1;
+    group.freed_position = OWN_POSITION;
     own->is_handed_on = true;
   } else if (!take_free(s, (ibx_engine)slot->engine, clock, &group)) {
     if (!need_semaphore(s, needs, slot->start_ps)) return false;
@@ -260,16 +265,32 @@ static ibx_sync_item *add_item(ibx_sync *s, ibx_engine engine,
   return &list->items[list->count - 1];
 }
 
+// Adds who waited before for the semaphores that the item waits for. Only what
+// its engine knows without these semaphores counts.
+static void need_past_waits(const ibx_sync *s, ibx_engine engine,
+                            ibx_sync_needs *needs, uint32_t *out_past) {
+  for (uint32_t i = needs->group; i != 0; i = s->groups[i - 1].next_wanted) {
+    const ibx_sync_group *group = &s->groups[i - 1];
+    int e = group->freed_engine;
+    uint32_t position = group->freed_position;
+    if (e == (int)engine || position <= s->clock[engine][e]) continue;
+    need_item(needs, e, position);
+    if (position > out_past[e]) out_past[e] = position;
+  }
+}
+
 // Leaves the needs that neither the item's engine, nor a DMA it waits for, nor
-// another need implies.
+// another need implies. A DMA implies nothing of what must be known before it is
+// waited for.
 static void reduce(const ibx_sync *s, ibx_engine engine,
                    ibx_sync_needs *needs) {
-  uint32_t clock[IBX_ENGINE_COUNT];
+  uint32_t clock[IBX_ENGINE_COUNT], past[IBX_ENGINE_COUNT] = {0};
   ibx_sync_needs groups_only = {.group = needs->group};
   know(s, engine, &groups_only, clock);
+  need_past_waits(s, engine, needs, past);
   needs->position[engine] = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    if (needs->position[e] <= clock[e]) needs->position[e] = 0;
+    if (needs->position[e] <= clock[e]) needs->position[e] = past[e];
   }
   uint32_t left[IBX_ENGINE_COUNT];
   memcpy(left, needs->position, sizeof(left));
@@ -296,10 +317,35 @@ static void wait_for_groups(ibx_sync *s, ibx_sync_item *item, ibx_engine engine,
   }
 }
 
+static ibx_sync_item *append(ibx_sync *s, ibx_engine engine,
+                             ibx_sync_needs *needs);
+
+// Whoever waits for a semaphore must know the wait before, or it could take what
+// that one waits for. Where the engine does not know by itself, an item of its
+// own waits to be told.
+static void wait_for_turn(ibx_sync *s, ibx_engine engine,
+                          const ibx_sync_needs *needs) {
+  ibx_sync_needs turn = {.group = 0};
+  bool is_known = true;
+  uint64_t done_ps = 0;
+  for (uint32_t i = needs->group; i != 0; i = s->groups[i - 1].next_wanted) {
+    const ibx_sync_group *group = &s->groups[i - 1];
+    int e = group->freed_engine;
+    if (e == (int)engine || group->freed_position <= s->clock[engine][e])
+      continue;
+    const ibx_sync_item *before = item_at(s, e, group->freed_position);
+    need_item(&turn, e, group->freed_position);
+    if (before->done_ps > done_ps) done_ps = before->done_ps;
+    is_known = false;
+  }
+  if (!is_known) append(s, engine, &turn)->done_ps = done_ps;
+}
+
 // Appends an item that waits for `needs`.
 static ibx_sync_item *append(ibx_sync *s, ibx_engine engine,
                              ibx_sync_needs *needs) {
   uint32_t position;
+  wait_for_turn(s, engine, needs);
   reduce(s, engine, needs);
   ibx_sync_item *item = add_item(s, engine, &position);
   know(s, engine, needs, item->clock);
@@ -319,6 +365,8 @@ static ibx_sync_item *append(ibx_sync *s, ibx_engine engine,
 static void count_in_group(ibx_sync *s, const ibx_slot *slot,
                            const ibx_sync_item *item) {
   ibx_sync_group *group = group_of(s, slot->step);
+  if (group->freed_position == OWN_POSITION)
+    group->freed_position = item->clock[slot->engine];
   group->sum += s->units->dma[slot->step].pieces;
   if (slot->done_ps > group->done_ps) group->done_ps = slot->done_ps;
   group->last = slot;
@@ -368,10 +416,11 @@ static void init(ibx_sync *s) {
   for (size_t i = 0; i < slots; i++) {
     counts[s->schedule->slots[i].engine]++;
   }
-  // Each group may end with a wait of Sync.
+  // Each group may end with a wait of Sync, each item wait for its turn before.
   counts[IBX_ENGINE_SYNC] += slots;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    s->lists[e].items = IBX_ARENA_ARRAY(s->scratch, counts[e], ibx_sync_item);
+    s->lists[e].items =
+        IBX_ARENA_ARRAY(s->scratch, 2 * counts[e], ibx_sync_item);
   }
   find_first_needs(s);
 }

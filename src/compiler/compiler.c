@@ -186,14 +186,17 @@ static uint64_t bound_ps(const ibx_bounds *bounds) {
 
 // The bounds come from the graph as the model gives it, made legal but not yet
 // optimised.
-static ibx_status measure(compilation *c, ibx_pass_ctx *ctx,
+static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
                           const ibx_graph *graph, ibx_bounds *out) {
   ibx_graph legal = *graph;
+  ibx_pass_ctx quiet = *ctx; // the pipeline reports what these passes find
+  quiet.diag = NULL;
   legal.inputs = IBX_ARENA_ARRAY(&c->scratch, graph->input_count, ibx_port);
   legal.outputs = IBX_ARENA_ARRAY(&c->scratch, graph->output_count, ibx_port);
   memcpy(legal.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
   memcpy(legal.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
-  IBX_TRY(ibx_pass_legalise(ctx, &legal));
+  IBX_TRY(ibx_pass_legalise_types(&quiet, &legal));
+  IBX_TRY(ibx_pass_legalise(&quiet, &legal));
   *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
   ibx_arena_reset(&c->scratch);
   return IBX_OK;
@@ -230,6 +233,7 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
   ibx_pipeline_options pipeline = {.passes = options->passes,
                                    .print_after = options->print_after,
                                    .stop_after = options->stop_after,
+                                   .no_ir = c->check_only,
                                    .on_text = options->on_text,
                                    .on_progress = options->on_progress,
                                    .on_pass = options->on_pass,
@@ -244,11 +248,18 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
 // ---- Writing
 
 static bool write_packs(void *user, ibx_write_fn write, void *write_user) {
-  const ibx_packs *packs = user;
+  compilation *c = user;
+  const ibx_packs *packs = &c->packs;
+  uint64_t most = 0;
   for (size_t i = 0; i < packs->count; i++) {
-    if (!write(write_user, packs->rows[i].data, packs->rows[i].size)) {
-      return false;
-    }
+    if (packs->rows[i].size > most) most = packs->rows[i].size;
+  }
+  uint8_t *bytes = ibx_arena_alloc(&c->arena, (size_t)most);
+  for (size_t i = 0; i < packs->count; i++) {
+    const ibx_pack *row = &packs->rows[i];
+    ibx_pack_fill(row, &c->scratch, bytes);
+    ibx_arena_reset(&c->scratch);
+    if (!write(write_user, bytes, (size_t)row->size)) return false;
   }
   return true;
 }
@@ -301,8 +312,8 @@ static ibx_status write_program(compilation *c) {
   if (c->compiler->options.emit == IBX_EMIT_ASM) {
     status = ibx_disasm_program(&program, count_and_write, &sink, c->err);
   } else {
-    status = ibx_program_write(&program, count_and_write, &sink, write_packs,
-                               &c->packs, c->err);
+    status = ibx_program_write(&program, count_and_write, &sink, write_packs, c,
+                               c->err);
   }
   c->compiler->stats.program_bytes =
       sink.bytes > c->packs.bytes ? sink.bytes - c->packs.bytes : sink.bytes;

@@ -368,6 +368,8 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// All bits of integers turned.
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x);
 /// A constant of rank 0.
 ibx_val ibx_emit_scalar(ibx_call *call, ibx_dtype dtype, double number);
 /// The same, of the dtype of `like`.
@@ -397,8 +399,15 @@ ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,
                      float value);
 ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
                         ibx_ints axes, bool keepdims);
+/// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
+/// Indices of i64 that may count from the end become those from the start.
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent);
+/// The last dimension of the indices names `depth` dimensions of a shape behind
+/// `batch` ones that both share: one flat index into all of these, of i64.
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// x - max - log(sum(exp(x - max))), in import_reduce.c.
 ibx_val ibx_emit_log_softmax(ibx_call *call, ibx_val x, int64_t axis);

@@ -116,36 +116,6 @@ static ibx_val add_bias(ibx_call *call, ibx_val y, ibx_val bias) {
   return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
 }
 
-// Groups whose weights are computed, one after the other: what packs groups
-// into one product needs their weights when it compiles.
-static ibx_val conv_groups(ibx_call *call, ibx_tensor_op op,
-                           const ibx_params *params, ibx_val x,
-                           ibx_val weights) {
-  int64_t groups = params->groups;
-  int64_t in = ibx_dim(call, x, 1) / groups;
-  int64_t out = ibx_dim(call, weights, 0) / groups;
-  ibx_params one = *params;
-  if (op == IBX_TENSOR_conv_transpose) one.shape.at[1] /= groups;
-  one.groups = 1;
-  ibx_val *parts =
-      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)groups, ibx_val);
-  for (int64_t g = 0; g < groups; g++) {
-    ibx_val operands[] = {ibx_emit_slice(call, x, 1, g * in, in, 1),
-                          ibx_emit_slice(call, weights, 0, g * out, out, 1)};
-    parts[g] = ibx_emit_op(call, op, &one, operands, 2);
-  }
-  if (call->failed) return x;
-  return ibx_emit_concat(call, parts, (size_t)groups, 1);
-}
-
-static bool splits_groups(ibx_call *call, int64_t groups, ibx_val x,
-                          ibx_val weights) {
-  enum { MOST_GROUPS = 256 };
-  return groups > 1 && groups <= MOST_GROUPS && !ibx_is_known(call, weights) &&
-         ibx_dim(call, x, 1) % groups == 0 &&
-         ibx_dim(call, weights, 0) % groups == 0;
-}
-
 ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
   ibx_ints kernel = window_of(call, weights);
   ibx_window w;
@@ -160,9 +130,6 @@ ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
                        .high = w.high,
                        .dilations = w.dilations,
                        .groups = ibx_attr_int(call, "group", 1)};
-  if (splits_groups(call, params.groups, x, weights)) {
-    return conv_groups(call, IBX_TENSOR_conv, &params, x, weights);
-  }
   ibx_val operands[] = {x, weights};
   return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
 }
@@ -232,10 +199,8 @@ void ibx_import_op_conv_transpose(ibx_call *call) {
     params.shape.at[i + 2] = extents.at[i];
   }
   ibx_val operands[] = {x, weights};
-  ibx_tensor_op op = IBX_TENSOR_conv_transpose;
-  ibx_val y = splits_groups(call, groups, x, weights)
-                  ? conv_groups(call, op, &params, x, weights)
-                  : ibx_emit_op(call, op, &params, operands, 2);
+  ibx_val y =
+      ibx_emit_op(call, IBX_TENSOR_conv_transpose, &params, operands, 2);
   ibx_out(call, 0, add_bias(call, y, ibx_in(call, 2)));
 }
 
@@ -363,15 +328,111 @@ static ibx_params pool_params(const ibx_window *w) {
                       .dilations = w->dilations};
 }
 
+// Which elements the pool took (output 1): of the taps that hold the largest, the
+// one that stands first in the tensor.
+enum { MOST_INDEXED_TAPS = 256 };
+
+// Where each element of the padded image stands in an image of its own, in rows
+// or in columns; beyond all of them in the padding.
+static ibx_val places(ibx_call *call, ibx_val x, const ibx_window *w,
+                      bool by_columns) {
+  uint8_t spatial = w->kernel.len;
+  ibx_ints shape = ibx_fill_ints(spatial + 2u, 1);
+  int64_t count = 1, stride[IBX_MAX_RANK], at[IBX_MAX_RANK] = {0}, area = 1;
+  for (uint8_t i = 0; i < spatial; i++) {
+    uint8_t d = by_columns ? i : (uint8_t)(spatial - 1 - i);
+    stride[d] = area;
+    area *= ibx_dim(call, x, d + 2);
+    shape.at[i + 2] = ibx_dim(call, x, i + 2) + w->low.at[i] + w->high.at[i];
+  }
+  for (uint8_t i = 0; i < spatial; i++)
+    count *= shape.at[i + 2];
+  int64_t *data =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)count, int64_t);
+  for (int64_t n = 0; n < count; n++) {
+    bool inside = true;
+    for (uint8_t i = 0; i < spatial; i++) {
+      int64_t place = at[i] - w->low.at[i];
+      inside = inside && place >= 0 && place < ibx_dim(call, x, i + 2);
+      data[n] += place * stride[i];
+    }
+    if (!inside) data[n] = area;
+    for (int d = spatial - 1; d >= 0 && ++at[d] == shape.at[d + 2]; d--)
+      at[d] = 0;
+  }
+  return ibx_emit_longs(call, shape, data);
+}
+
+// What one tap of all windows reads of a padded image.
+static ibx_val read_tap(ibx_call *call, ibx_val padded, ibx_val y,
+                        const ibx_window *w, const int64_t *tap) {
+  for (uint8_t i = 0; i < w->kernel.len; i++) {
+    padded = ibx_emit_slice(call, padded, i + 2, tap[i] * w->dilations.at[i],
+                            ibx_dim(call, y, i + 2), w->strides.at[i]);
+  }
+  return padded;
+}
+
+// The places in an image, counted through all images before it.
+static ibx_val count_images(ibx_call *call, ibx_val index, ibx_val x) {
+  int64_t images = ibx_dim(call, x, 0) * ibx_dim(call, x, 1), area = 1;
+  for (int64_t d = 2; d < ibx_rank(call, x); d++)
+    area *= ibx_dim(call, x, d);
+  int64_t *first =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)images, int64_t);
+  for (int64_t i = 0; i < images; i++)
+    first[i] = i * area;
+  ibx_ints shape = ibx_fill_ints((size_t)ibx_rank(call, x), 1);
+  shape.at[0] = ibx_dim(call, x, 0);
+  shape.at[1] = ibx_dim(call, x, 1);
+  return ibx_emit_binary(call, IBX_TENSOR_add, index,
+                         ibx_emit_longs(call, shape, first));
+}
+
+static ibx_val emit_pool_indices(ibx_call *call, ibx_val x, ibx_val y,
+                                 const ibx_window *w, bool by_columns) {
+  int64_t taps = 1, tap[IBX_MAX_RANK] = {0};
+  for (uint8_t i = 0; i < w->kernel.len; i++)
+    taps *= w->kernel.at[i];
+  if (taps > MOST_INDEXED_TAPS) {
+    ibx_call_refuse(call, "Indices",
+                    "the indices of windows of more than %d elements",
+                    MOST_INDEXED_TAPS);
+    return y;
+  }
+  ibx_ints low = ibx_fill_ints(w->kernel.len + 2u, 0), high = low;
+  for (uint8_t i = 0; i < w->kernel.len; i++) {
+    low.at[i + 2] = w->low.at[i];
+    high.at[i + 2] = w->high.at[i];
+  }
+  ibx_val padded = ibx_emit_pad(call, x, low, high, 0.0f);
+  ibx_val place = places(call, x, w, by_columns), least = IBX_NO_VALUE;
+  int64_t nowhere = INT32_MAX;
+  ibx_val none = ibx_emit_longs(call, (ibx_ints){0}, &nowhere);
+  for (int64_t n = 0; n < taps && !call->failed; n++) {
+    ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal,
+                                   read_tap(call, padded, y, w, tap), y);
+    ibx_val here =
+        ibx_emit_select(call, same, read_tap(call, place, y, w, tap), none);
+    least = n == 0 ? here : ibx_emit_binary(call, IBX_TENSOR_min, least, here);
+    for (int d = w->kernel.len - 1; d >= 0 && ++tap[d] == w->kernel.at[d]; d--)
+      tap[d] = 0;
+  }
+  return call->failed ? y : count_images(call, least, x);
+}
+
 void ibx_import_op_max_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   ibx_val x = ibx_in(call, 0);
-  ibx_attr_ignore(call, "storage_order"); // of the indices, which are refused
+  bool by_columns = ibx_attr_int(call, "storage_order", 0) != 0;
   if (!read_pool(call, &w, &extra)) return;
   w.high = add_ints(w.high, extra);
   ibx_params params = pool_params(&w);
-  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1));
+  ibx_val y = ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1);
+  ibx_out(call, 0, y);
+  if (call->failed || !ibx_wants_out(call, 1)) return;
+  ibx_out(call, 1, emit_pool_indices(call, x, y, &w, by_columns));
 }
 
 static bool is_all(ibx_ints list, int64_t value) {

@@ -95,13 +95,41 @@ static void implicit_result(equation *e) {
   }
 }
 
+// A letter that stands twice takes the diagonal: of [.., n, n], flat, every
+// (n + 1)-th element.
+static bool take_diagonals(ibx_call *call, labelled *term) {
+  for (size_t i = 0; i < term->rank; i++) {
+    for (size_t j = i + 1; j < term->rank; j++) {
+      if (term->label[i] != term->label[j]) continue;
+      int64_t extent = ibx_dim(call, term->value, (int64_t)i);
+      if (ibx_dim(call, term->value, (int64_t)j) != extent)
+        return fail(call, "gives one letter two extents");
+      ibx_ints perm = {0}, flat = {0};
+      size_t left = 0;
+      for (size_t d = 0; d < term->rank; d++) {
+        if (d == i || d == j) continue;
+        perm.at[perm.len++] = (int64_t)d;
+        flat.at[flat.len++] = ibx_dim(call, term->value, (int64_t)d);
+        term->label[left++] = term->label[d];
+      }
+      perm.at[perm.len++] = (int64_t)i;
+      perm.at[perm.len++] = (int64_t)j;
+      flat.at[flat.len++] = extent * extent;
+      term->label[left++] = term->label[i];
+      term->rank = (uint8_t)left;
+      ibx_val turned = ibx_emit_transpose(call, term->value, perm);
+      term->value = ibx_emit_slice(call, ibx_emit_reshape(call, turned, flat),
+                                   flat.len - 1, 0, extent, extent + 1);
+      return take_diagonals(call, term);
+    }
+  }
+  return true;
+}
+
 static bool note_extents(ibx_call *call, equation *e, const labelled *term) {
-  bool seen[MOST_LABELS] = {false};
   for (size_t i = 0; i < term->rank; i++) {
     uint8_t label = term->label[i];
     int64_t extent = ibx_dim(call, term->value, (int64_t)i);
-    if (seen[label]) return fail(call, "has a letter twice in one input");
-    seen[label] = true;
     e->uses[label]++;
     if (e->extent[label] <= 1) e->extent[label] = extent;
     if (extent != 1 && extent != e->extent[label]) {
@@ -128,7 +156,8 @@ static bool read_equation(ibx_call *call, equation *e) {
       return fail(call, "has another number of terms than inputs");
     }
     if (!last) at++;
-    if (!note_extents(call, e, term)) return false;
+    if (!take_diagonals(call, term) || !note_extents(call, e, term))
+      return false;
   }
   if (*at == '-' && at[1] == '>') {
     at += 2;

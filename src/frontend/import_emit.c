@@ -168,15 +168,12 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
 
 // A number in the storage of a dtype; integers exactly.
 static void store_number(ibx_dtype dtype, double number, void *data) {
-  if (dtype == IBX_DTYPE_F64) {
-    memcpy(data, &number, sizeof(number));
-  } else if (ibx_is_float(dtype)) {
-    float narrow = (float)number;
-    ibx_dtype_store_f32(dtype, &narrow, data, 1);
+  if (ibx_is_float(dtype)) {
+    ibx_dtype_store_f64(dtype, &number, data, 1);
   } else if (dtype == IBX_DTYPE_BOOL) {
     *(uint8_t *)data = number != 0;
   } else {
-    int64_t whole = (int64_t)number;
+    uint64_t whole = ibx_dtype_wrap(dtype, (uint64_t)(int64_t)number);
     memcpy(data, &whole, ibx_dtype_bytes(dtype)); // little endian
   }
 }
@@ -298,13 +295,6 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
   if (axes.len == 0) return x;
   ibx_params params = {.axes = axes, .keepdims = keepdims};
   return ibx_emit_op(call, op, &params, &x, 1);
-}
-
-ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
-                        int64_t axis) {
-  ibx_params params = {.axis = axis};
-  ibx_val operands[] = {data, indices};
-  return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
 }
 
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis) {

@@ -2,12 +2,100 @@
 //
 // Imports operators that pick elements by index. Comes in: a call. Goes out: a
 // slice where the indices are constants at equal distances, otherwise a gather
-// along one dimension, for which indices into several are made into one.
+// along one dimension, for which indices into several are made into one. Rows of
+// a table that is computed from constants are picked before they are computed:
+//
+//   before   gather(cast(q) * scale, ids)    a quantised embedding
+//   after    cast(gather(q, ids)) * scale    of the rows that are wanted
 
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
 
 #include <string.h>
+
+// --- gathers -----------------------------------------------------------------
+
+typedef struct picking {
+  ibx_val indices;
+  int64_t axis;
+  ibx_ints inner; // shape of the indices
+} picking;
+
+// The longest chain of operations that rows are picked through.
+enum { MOST_PICKED = 8 };
+
+static ibx_ints picked_shape(const picking *pick, ibx_ints shape) {
+  ibx_ints result = {0};
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i != pick->axis) {
+      result.at[result.len++] = shape.at[i];
+      continue;
+    }
+    for (uint8_t j = 0; j < pick->inner.len; j++)
+      result.at[result.len++] = pick->inner.at[j];
+  }
+  return result;
+}
+
+static ibx_val pick_plain(ibx_call *call, const picking *pick, ibx_val data) {
+  ibx_params params = {.axis = pick->axis};
+  ibx_val operands[] = {data, pick->indices};
+  return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
+}
+
+// Whether the operation makes each element from those at the same place.
+static bool is_pointwise(ibx_tensor_op op) {
+  ibx_op_klass klass = ibx_tensor_op_get(op)->klass;
+  return klass == IBX_KLASS_UNARY || klass == IBX_KLASS_BINARY ||
+         klass == IBX_KLASS_COMPARE;
+}
+
+static ibx_val pick_through(ibx_call *call, const picking *pick, ibx_val data,
+                            unsigned depth);
+
+// What repeats along the dimension is the same for every index.
+static ibx_val pick_repeated(ibx_call *call, const picking *pick,
+                             const ibx_node *node, ibx_ints shape,
+                             unsigned depth) {
+  ibx_val x = node->operand[0];
+  if (ibx_dim(call, x, pick->axis) != 1)
+    return ibx_emit_broadcast(call, pick_through(call, pick, x, depth - 1),
+                              picked_shape(pick, shape));
+  picking once = *pick;
+  once.inner = ibx_fill_ints(pick->inner.len, 1);
+  x = ibx_emit_reshape(call, x, picked_shape(&once, ibx_shape_of(call, x)));
+  return ibx_emit_broadcast(call, x, picked_shape(pick, shape));
+}
+
+static ibx_val pick_through(ibx_call *call, const picking *pick, ibx_val data,
+                            unsigned depth) {
+  const ibx_graph *graph = &call->import->graph;
+  uint32_t maker = graph->values[data].node;
+  if (depth == 0 || maker == IBX_NO_VALUE) return pick_plain(call, pick, data);
+  const ibx_node node = graph->nodes[maker];
+  if (node.op == IBX_TENSOR_broadcast)
+    return pick_repeated(call, pick, &node, ibx_shape_of(call, data), depth);
+  if (!is_pointwise(node.op)) return pick_plain(call, pick, data);
+  ibx_val operands[IBX_NODE_OPERANDS];
+  for (uint32_t i = 0; i < node.operand_count; i++)
+    operands[i] = pick_through(call, pick, node.operand[i], depth - 1);
+  return ibx_emit_op(call, node.op, &node.params, operands, node.operand_count);
+}
+
+ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
+                        int64_t axis) {
+  picking pick = {
+      .indices = indices, .axis = axis, .inner = ibx_shape_of(call, indices)};
+  ibx_ints shape = ibx_shape_of(call, data);
+  int64_t wanted = ibx_elements(ibx_type_of(call, indices));
+  bool is_table = ibx_is_known(call, data) && axis < shape.len &&
+                  shape.len - 1 + pick.inner.len <= IBX_MAX_RANK &&
+                  wanted < shape.at[axis];
+  if (!is_table) return pick_plain(call, &pick, data);
+  return pick_through(call, &pick, data, MOST_PICKED);
+}
+
+// --- the operators -----------------------------------------------------------
 
 // Constant indices start, start + step, ..., all inside of 0 .. extent - 1.
 typedef struct progression {
@@ -102,6 +190,10 @@ static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
   return ibx_emit_select(call, low, moved, indices);
 }
 
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent) {
+  return from_start(call, indices, ibx_emit_long(call, extent));
+}
+
 // For each element of a shape: the sum of its coordinates times strides, where
 // dimension `skip` counts 0.
 static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
@@ -142,8 +234,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   }
   int64_t strides[IBX_MAX_RANK];
   strides_of(shape, strides);
-  ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
-                             ibx_emit_long(call, shape.at[axis]));
+  ibx_val index = ibx_emit_from_start(
+      call, ibx_emit_cast(call, indices, IBX_DTYPE_I64), shape.at[axis]);
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
                           ibx_emit_long(call, strides[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_add, index,
@@ -153,10 +245,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   ibx_out(call, 0, pick(call, flat, index, 0));
 }
 
-// The last dimension of the indices names `depth` dimensions of the data. They
-// become one, and so do the `batch` dimensions that both share.
-static ibx_val flat_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
-                             int64_t batch, int64_t depth) {
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth) {
   int64_t extents[IBX_MAX_RANK], strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
   ibx_ints head = ibx_make_ints(shape.at, (size_t)(batch + depth));
   strides_of(head, all);
@@ -191,7 +281,7 @@ void ibx_import_op_gather_nd(ibx_call *call) {
     fits = shape.at[i] == ibx_dim(call, indices, i);
   }
   if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) return;
-  ibx_val index = flat_nd_index(call, indices, shape, batch, depth);
+  ibx_val index = ibx_emit_nd_index(call, indices, shape, batch, depth);
   int64_t head = 1;
   ibx_ints flat = {.len = 1};
   for (int64_t i = 0; i < shape.len; i++) {

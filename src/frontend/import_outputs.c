@@ -19,7 +19,7 @@ static void compare_shape(const ibx_declared *p, const ibx_type *computed,
     const Onnx__TensorShapeProto__Dimension *dim = p->shape->dim[i];
     same = dim->value_case !=
                ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE ||
-           dim->dim_value == computed->dims[i];
+           dim->dim_value == -1 || dim->dim_value == computed->dims[i];
   }
   if (same) return;
   ibx_diag_add(p->import->sink, IBX_DIAG_OUTPUT_SHAPE,

@@ -61,8 +61,7 @@ BINARY(bit_xor)
 
 // --- bits --------------------------------------------------------------------
 
-void ibx_import_op_bit_not(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0);
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x) {
   ibx_dtype dtype = ibx_dtype_of(call, x);
   // All bits are -1, or the largest number there is.
   bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
@@ -71,7 +70,16 @@ void ibx_import_op_bit_not(ibx_call *call) {
   ibx_ints scalar = {0};
   ibx_val ones = ibx_emit_longs(call, scalar, (const int64_t[]){(int64_t)all});
   ones = ibx_emit_cast(call, ones, dtype);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones));
+  return ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones);
+}
+
+void ibx_import_op_bit_not(ibx_call *call) {
+  if (ibx_dtype_of(call, ibx_in(call, 0)) == IBX_DTYPE_U64) {
+    // The result has bits where the machine's integers end.
+    ibx_call_refuse(call, "X", "the other bits of u64");
+    return;
+  }
+  ibx_out(call, 0, ibx_emit_other_bits(call, ibx_in(call, 0)));
 }
 
 // The bits of a negative number are those of a positive one, all turned: the
@@ -198,6 +206,59 @@ void ibx_import_op_pow(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
 }
 
+// x - q * y for 0 <= x, 0 < y and the whole number q nearest to x / y or one
+// beside it. y is cut into the upper bits of its mantissa, whose product with q
+// is exact, and the rest.
+static ibx_val rest_of(ibx_call *call, ibx_val x, ibx_val q, ibx_val y) {
+  ibx_dtype dtype = ibx_dtype_of(call, y);
+  ibx_val upper =
+      ibx_emit_cast(call, ibx_emit_cast(call, y, IBX_DTYPE_BF16), dtype);
+  ibx_val lower = ibx_emit_binary(call, IBX_TENSOR_sub, y, upper);
+  x = ibx_emit_binary(call, IBX_TENSOR_sub, x,
+                      ibx_emit_binary(call, IBX_TENSOR_mul, q, upper));
+  return ibx_emit_binary(call, IBX_TENSOR_sub, x,
+                         ibx_emit_binary(call, IBX_TENSOR_mul, q, lower));
+}
+
+// The remainder of |x| by |y|. The quotient is rounded and may lead to one more
+// or less than the true one, which the rest shows.
+static ibx_val rest_of_sizes(ibx_call *call, ibx_val x, ibx_val y) {
+  x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
+  y = ibx_emit_unary(call, IBX_TENSOR_abs, y);
+  ibx_val q = ibx_emit_unary(call, IBX_TENSOR_floor,
+                             ibx_emit_binary(call, IBX_TENSOR_div, x, y));
+  ibx_val rest = rest_of(call, x, q, y);
+  ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, rest,
+                                  ibx_emit_like(call, rest, 0));
+  rest = ibx_emit_select(call, below,
+                         ibx_emit_binary(call, IBX_TENSOR_add, rest, y), rest);
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less_equal, y, rest);
+  return ibx_emit_select(call, above,
+                         ibx_emit_binary(call, IBX_TENSOR_sub, rest, y), rest);
+}
+
+// With the sign of x, or, where `fmod` is not set, of y.
+static void float_mod(ibx_call *call, bool fmod) {
+  ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  ibx_dtype wide = dtype == IBX_DTYPE_F64 ? dtype : IBX_DTYPE_F32;
+  x = ibx_emit_cast(call, x, wide);
+  y = ibx_emit_cast(call, y, wide);
+  ibx_val zero = ibx_emit_like(call, x, 0), rest = rest_of_sizes(call, x, y);
+  ibx_val negated = ibx_emit_unary(call, IBX_TENSOR_neg, rest);
+  ibx_val x_below = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
+  rest = ibx_emit_select(call, x_below, negated, rest);
+  if (!fmod) {
+    ibx_val y_below = ibx_emit_binary(call, IBX_TENSOR_less, y, zero);
+    ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, rest, zero);
+    ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less, zero, rest);
+    ibx_val other = ibx_emit_select(call, y_below, above, below);
+    rest = ibx_emit_select(
+        call, other, ibx_emit_binary(call, IBX_TENSOR_add, rest, y), rest);
+  }
+  ibx_out(call, 0, ibx_emit_cast(call, rest, dtype));
+}
+
 void ibx_import_op_mod(ibx_call *call) {
   bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
   if (!fmod && call->version < 28 &&
@@ -205,6 +266,10 @@ void ibx_import_op_mod(ibx_call *call) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
                   "set the attribute fmod to 1",
                   "Mod of floating numbers needs fmod = 1 before opset 28");
+    return;
+  }
+  if (ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
+    float_mod(call, fmod);
     return;
   }
   ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
@@ -284,57 +349,6 @@ void ibx_import_op_where(ibx_call *call) {
   ibx_out(
       call, 0,
       ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)));
-}
-
-// `cast` saturates to e4m3, which has no infinity, and not to e5m2.
-static void cast_to(ibx_call *call, ibx_dtype dtype) {
-  const float e5m2_max = 57344;
-  ibx_val x = ibx_in(call, 0);
-  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
-  ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
-  if (!saturates && dtype == IBX_DTYPE_F8E4M3FN) {
-    ibx_call_refuse(call, "saturate", "a cast to e4m3 always saturates");
-  }
-  if (saturates && dtype == IBX_DTYPE_F8E5M2 &&
-      ibx_is_float(ibx_dtype_of(call, x))) {
-    x = ibx_emit_clip(call, x, -e5m2_max, e5m2_max);
-  }
-  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
-}
-
-// The dtype of the attribute `to`; NONE after a failure.
-static ibx_dtype wanted_dtype(ibx_call *call) {
-  int64_t to = ibx_attr_int(call, "to", 0);
-  ibx_dtype dtype =
-      to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to) : IBX_DTYPE_NONE;
-  if (dtype == IBX_DTYPE_NONE) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_TYPE, "to",
-                  "cast to a type that `imbrex ops` lists",
-                  "a cast to ONNX data type %lld is not imported",
-                  (long long)to);
-  }
-  return dtype;
-}
-
-void ibx_import_op_cast(ibx_call *call) {
-  ibx_dtype dtype = wanted_dtype(call);
-  if (dtype != IBX_DTYPE_NONE) cast_to(call, dtype);
-}
-
-void ibx_import_op_bit_cast(ibx_call *call) {
-  ibx_params params = {.dtype = wanted_dtype(call)};
-  ibx_val x = ibx_in(call, 0);
-  if (call->failed) return;
-  bool fits =
-      ibx_dtype_bytes(params.dtype) == ibx_dtype_bytes(ibx_dtype_of(call, x));
-  if (!ibx_call_expect(call, fits, "to", "has another width than the input")) {
-    return;
-  }
-  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_bitcast, &params, &x, 1));
-}
-
-void ibx_import_op_cast_like(ibx_call *call) {
-  cast_to(call, ibx_dtype_of(call, ibx_in(call, 1)));
 }
 
 void ibx_import_op_identity(ibx_call *call) {

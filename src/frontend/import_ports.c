@@ -77,11 +77,17 @@ static void report_conflict(const ibx_declared *p, size_t index, uint64_t given,
                index, given, fixed);
 }
 
+// Some exporters write -1 for an extent that they leave open.
+static bool is_fixed(const Onnx__TensorShapeProto__Dimension *dim) {
+  return dim->value_case ==
+             ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+         dim->dim_value != -1;
+}
+
 // One extent: from --input-shape, the model, or --dim.
 static int64_t resolve_dim(const ibx_declared *p, size_t index) {
   const Onnx__TensorShapeProto__Dimension *dim = p->shape->dim[index];
-  bool fixed =
-      dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+  bool fixed = is_fixed(dim);
   const char *symbol =
       dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
           ? ibx_onnx_text(dim->dim_param)

@@ -237,17 +237,16 @@ void ibx_import_op_arg_max(ibx_call *call) {
   ibx_out(call, 0, arg_max(call, ibx_in(call, 0)));
 }
 
-// The smallest element is the largest one of -x; integers of fewer than 64 bits
-// are widened first, so that -x exists.
+// The smallest element is the largest one of -x; of integers of -1 - x, which
+// are the other bits and so exist for the least integer too.
 void ibx_import_op_arg_min(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  ibx_dtype dtype = ibx_dtype_of(call, x);
-  if (dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64) {
-    ibx_call_refuse(call, "data", "ArgMin of 64-bit integers");
-    return;
+  if (ibx_is_float(ibx_dtype_of(call, x))) {
+    x = ibx_emit_unary(call, IBX_TENSOR_neg, x);
+  } else {
+    x = ibx_emit_other_bits(call, ibx_emit_cast(call, x, IBX_DTYPE_I64));
   }
-  if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_I64);
-  ibx_out(call, 0, arg_max(call, ibx_emit_unary(call, IBX_TENSOR_neg, x)));
+  ibx_out(call, 0, arg_max(call, x));
 }
 
 void ibx_import_op_cumsum(ibx_call *call) {

@@ -27,8 +27,12 @@ typedef struct ibx_decisions {
   const char *tile;   ///< plan_tiles: how the work is cut
   const char *engine; ///< plan_tiles: which engine class does it
   int64_t group;      ///< plan_fusion: 1 and up; nodes of a group run as one
-  const char *place;  ///< plan_memory: SBUF offset and lifetime
+  const char *place;  ///< lower_tiles: IBX_PLACE_HBM, or NULL for SBUF
 } ibx_decisions;
+
+/// The parts of a concatenation are stored in HBM as they are made, and its
+/// result is never in SBUF as a whole.
+#define IBX_PLACE_HBM "hbm"
 
 typedef struct ibx_node {
   ibx_tensor_op op;

@@ -6,14 +6,18 @@
 
 #include <string.h>
 
+static void *move(ibx_arena *arena, const void *array, size_t count,
+                  size_t room, size_t size) {
+  void *copy = ibx_arena_array(arena, room, size);
+  if (count) memcpy(copy, array, count * size);
+  return copy;
+}
+
 static void *grow(ibx_arena *arena, void *array, size_t count, size_t *room,
                   size_t size) {
   if (count < *room) return array;
-  size_t more = *room ? *room * 2 : 256;
-  void *copy = ibx_arena_array(arena, more, size);
-  if (count) memcpy(copy, array, count * size);
-  *room = more;
-  return copy;
+  *room = *room ? *room * 2 : 256;
+  return move(arena, array, count, *room, size);
 }
 
 uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer) {
@@ -27,4 +31,11 @@ void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op) {
   func->ops = grow(func->arena, func->ops, func->op_count, &func->op_room,
                    sizeof *func->ops);
   func->ops[func->op_count++] = op;
+}
+
+void ibx_tile_reserve(ibx_tile_func *func, size_t ops) {
+  if (ops <= func->op_room) return;
+  func->op_room = ops;
+  func->ops =
+      move(func->arena, func->ops, func->op_count, ops, sizeof *func->ops);
 }

@@ -148,11 +148,15 @@ static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
   double most = each > 0 ? floor(IBX_EXACT_INTEGER / each) : INFINITY;
   int64_t size = most < (double)c.extent ? (int64_t)most : c.extent;
   bool is_cut = size < c.extent;
-  // What cannot be made exact is left to be refused.
-  if (size < 1 || (is_cut && c.is_whole) ||
-      (c.extent + size - 1) / size > MOST_PARTS) {
-    return false;
+  bool is_many = size < 1 || (c.extent + size - 1) / size > MOST_PARTS;
+  if (is_many && node->op == IBX_TENSOR_matmul) {
+    uint32_t product = ibx_wide_matmul(rewrite, rewrite->map[node->operand[0]],
+                                       rewrite->map[node->operand[1]]);
+    rewrite->map[node->result] = product;
+    return true;
   }
+  // What cannot be made exact is left to be refused.
+  if (is_many || (is_cut && c.is_whole)) return false;
   ibx_dtype wide =
       rewrite->graph.values[rewrite->map[node->operand[0]]].type.dtype;
   ibx_params whole = {.dtype = wide};

@@ -14,6 +14,12 @@
 
 typedef struct ibx_lower_cache ibx_lower_cache;
 
+/// The first operation that was made for a group, which ends at `node`, or for
+/// a view. IBX_NO_VALUE: for the outputs.
+typedef struct ibx_start {
+  uint32_t op, node;
+} ibx_start;
+
 typedef struct ibx_lower {
   ibx_pass_ctx *ctx;
   const ibx_machine *machine;
@@ -24,9 +30,14 @@ typedef struct ibx_lower {
   bool *lowered;
   const bool *spill; ///< values that live in HBM between their uses
   ibx_view *homes;   ///< where spilled values lay before
-  uint32_t *starts;  ///< first operation of each group, in order
+  ibx_start *starts; ///< of each group and view, in order
   size_t start_count;
+  ibx_uses uses;          ///< of the graph
+  ibx_view *parts;        ///< homes in HBM of what is made part by part
+  bool *has_parts;        ///< of each value: its home is decided
+  uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
+  bool has_infinities;    ///< a constant of the graph has one, or a NaN
   uint32_t source;        ///< of the node that is being lowered
   ibx_status status;
   ibx_error *err;
@@ -39,6 +50,29 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
 /// Whether the engines compute a node's dtypes (lower_check.c). False with a
 /// failure that names the remedy.
 bool ibx_lower_accepts(ibx_lower *lower, const ibx_node *node);
+
+// ---- Ports (lower_port.c)
+
+/// Makes the buffers of the inputs and their views.
+void ibx_lower_inputs(ibx_lower *lower);
+
+/// Stores the outputs.
+bool ibx_lower_outputs(ibx_lower *lower);
+
+/// The buffer of output `index`, made when it is first asked for.
+uint16_t ibx_lower_output_buffer(ibx_lower *lower, size_t index);
+
+// ---- Tensors that are put together in HBM (lower_parts.c)
+
+/// Whether a node's result is put together in HBM.
+bool ibx_lower_is_parts(const ibx_node *node);
+
+/// Stores a value that was just lowered where the first concatenation in HBM
+/// that reads it wants it, if one does.
+bool ibx_lower_store_part(ibx_lower *lower, uint32_t value);
+
+/// The result of a concatenation in HBM: stores what is not there yet.
+bool ibx_lower_parts(ibx_lower *lower, const ibx_node *node, ibx_view *out);
 
 // ---- Buffers and instructions (lower_emit.c)
 
@@ -111,6 +145,10 @@ bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);
 
 /// The value in SBUF in that layout, moved there at most once.
 bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out);
+/// The same, with dimensions off the partitions in row-major order: each of
+/// them is one axis.
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
                          const ibx_layout *layout, ibx_view *out);
 
 /// The value in SBUF so that an engine can walk it together with `like` (a view
@@ -237,6 +275,7 @@ typedef struct ibx_chain {
   ibx_view whole; ///< of the last node's result
   uint32_t bias;  ///< a constant that the contraction itself adds to its
                   ///< product (shape of the result), or IBX_NO_VALUE
+  bool tiled;     ///< applied to tiles that begin wherever the anchor wants
 } ibx_chain;
 
 /// Prepares `chain->nodes`, of which the first reads `value`, for a result that
@@ -286,7 +325,7 @@ bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
-bool ibx_lower_wrap(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_convert(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_nonzero(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_suppress(ibx_lower *, const ibx_node *, ibx_view *);

@@ -63,10 +63,22 @@ static void add_saved(micro_list *list, ibx_alu op, uint8_t slot,
       .kind = MICRO_SAVED, .op = (uint8_t)op, .slot = slot, .reverse = reverse};
 }
 
-// floor(x): the nearest whole number, less one where it lies above x.
-static void add_floor(micro_list *list, uint8_t slot) {
-  add_plain(list, MICRO_SAVE, slot);
+// The nearest whole number, of x in `slot`. Where rounding goes through 32-bit
+// integers, what they do not hold is whole: x less the fraction, which is cut to
+// a half, is x there.
+static void add_round(micro_list *list, uint8_t slot, bool is_small) {
   add_plain(list, MICRO_ROUND, 0);
+  if (is_small) return;
+  add_saved(list, IBX_ALU_SUBTRACT, slot, true);
+  add_alu(list, IBX_ALU_MAX, -0.5f);
+  add_alu(list, IBX_ALU_MIN, 0.5f);
+  add_saved(list, IBX_ALU_SUBTRACT, slot, true);
+}
+
+// floor(x): the nearest whole number, less one where it lies above x.
+static void add_floor(micro_list *list, uint8_t slot, bool is_small) {
+  add_plain(list, MICRO_SAVE, slot);
+  add_round(list, slot, is_small);
   add_plain(list, MICRO_SAVE, (uint8_t)(slot + 1));
   add_saved(list, IBX_ALU_GREATER, slot, false);
   add_saved(list, IBX_ALU_SUBTRACT, (uint8_t)(slot + 1), true);
@@ -76,7 +88,7 @@ static void add_floor(micro_list *list, uint8_t slot) {
 static void add_trunc(micro_list *list) {
   add_plain(list, MICRO_SAVE, 2);
   add_alu(list, IBX_ALU_ABS_MAX, 0.0f);
-  add_floor(list, 0);
+  add_floor(list, 0, true); // it becomes an integer
   add_plain(list, MICRO_SAVE, 0);
   list->at[list->count++] = (ibx_micro){.kind = MICRO_LOAD, .slot = 3};
   add_act(list, IBX_ACT_SIGN);
@@ -159,9 +171,21 @@ static void add_clip(const ibx_graph *graph, const ibx_node *node,
   add_alu(list, IBX_ALU_MIN, high);
 }
 
+// Whether it is the same to round x as if it lay within 32-bit integers: what
+// comes `after` cuts it off, or its dtype is f16.
+static bool is_small(const ibx_graph *graph, const ibx_node *node,
+                     const ibx_node *after) {
+  const double most = 1 << 30;
+  if (graph->values[node->result].type.dtype == IBX_DTYPE_F16) return true;
+  return after && after->op == IBX_TENSOR_clip &&
+         fabs((double)after->params.alpha) <= most &&
+         fabs((double)after->params.beta) <= most;
+}
+
 static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
-                         micro_list *list) {
+                         const ibx_node *after, micro_list *list) {
   const ibx_params *p = &node->params;
+  bool small = is_small(graph, node, after);
   for (size_t i = 0; i < IBX_COUNT_OF(ACTIVATIONS); i++) {
     if (ACTIVATIONS[i].op != node->op) continue;
     add_act(list, ACTIVATIONS[i].act);
@@ -175,11 +199,14 @@ static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
   case IBX_TENSOR_rsqrt: add_alu(list, IBX_ALU_POWER, -0.5f); return true;
   case IBX_TENSOR_reciprocal: add_alu(list, IBX_ALU_POWER, -1.0f); return true;
   case IBX_TENSOR_not: add_alu(list, IBX_ALU_EQUAL, 0.0f); return true;
-  case IBX_TENSOR_round: add_plain(list, MICRO_ROUND, 0); return true;
-  case IBX_TENSOR_floor: add_floor(list, 0); return true;
+  case IBX_TENSOR_round:
+    if (!small) add_plain(list, MICRO_SAVE, 0);
+    add_round(list, 0, small);
+    return true;
+  case IBX_TENSOR_floor: add_floor(list, 0, small); return true;
   case IBX_TENSOR_ceil:
     add_alu(list, IBX_ALU_MULTIPLY, -1.0f);
-    add_floor(list, 0);
+    add_floor(list, 0, small);
     add_alu(list, IBX_ALU_MULTIPLY, -1.0f);
     return true;
   case IBX_TENSOR_sin: add_sine(list, 0.0f); return true;
@@ -225,9 +252,59 @@ static const struct {
     {IBX_TENSOR_less_equal, IBX_ALU_LESS_EQUAL},
 };
 
+// Elements of the atoms behind the outermost one: slices begin at multiples.
+static int64_t inner_of(const ibx_dim *dim) {
+  int64_t inner = 1;
+  for (uint8_t a = 1; a < dim->count; a++)
+    inner *= dim->atom[a].size;
+  return inner;
+}
+
+static bool has_boundary(const ibx_dim *dim, int64_t boundary) {
+  int64_t inner = 1;
+  for (int a = dim->count - 1; a > 0 && inner < boundary; a--)
+    inner *= dim->atom[a].size;
+  return inner == boundary;
+}
+
+// Whether every place at which a slice of the result's dimension may begin is
+// one for the operand as well: then a tile of the result is a slice of both.
+static bool is_cut_alike(const ibx_dim *dim, const ibx_dim *whole) {
+  int64_t inner = 1;
+  for (int a = dim->count - 1; a > 0; a--) {
+    inner *= dim->atom[a].size;
+    if (!has_boundary(whole, inner)) return false;
+  }
+  return true;
+}
+
+// An operand whose dimensions are cut elsewhere than those of the result (each
+// row of a smaller image twice) is copied where tiles are not chosen by it.
+static bool cut_alike(ibx_lower *lower, const ibx_view *whole, ibx_view *view) {
+  bool alike = true;
+  for (uint8_t d = 0; d < whole->rank; d++)
+    alike = alike && is_cut_alike(&view->dim[d], &whole->dim[d]);
+  if (alike) return true;
+  ibx_view copy;
+  if (!ibx_lower_temp(lower, whole, view->dtype, &copy) ||
+      !ibx_lower_move(lower, &copy, view)) {
+    return false;
+  }
+  *view = copy;
+  return true;
+}
+
+// What operands of a chain are brought next to.
+typedef struct chain_place {
+  const ibx_view *whole;
+  bool tiled; // tiles of the result may begin anywhere
+} chain_place;
+
 // The other operand of a binary node as micro operation `op`.
-static bool add_operand(ibx_lower *lower, const ibx_view *whole, uint32_t other,
-                        ibx_alu op, bool reverse, micro_list *list) {
+static bool add_operand(ibx_lower *lower, const chain_place *place,
+                        uint32_t other, ibx_alu op, bool reverse,
+                        micro_list *list) {
+  const ibx_view *whole = place->whole;
   ibx_micro micro = {.op = (uint8_t)op, .reverse = reverse};
   if (ibx_lower_uniform(lower, other, &micro.imm)) {
     micro.kind = MICRO_ALU;
@@ -241,6 +318,7 @@ static bool add_operand(ibx_lower *lower, const ibx_view *whole, uint32_t other,
     ibx_dtype dtype = ibx_lower_is_column(lower, other, whole) ? IBX_DTYPE_F32
                                                                : IBX_DTYPE_NONE;
     if (!ibx_lower_like(lower, other, whole, dtype, &micro.view)) return false;
+    if (place->tiled && !cut_alike(lower, whole, &micro.view)) return false;
     micro.kind = MICRO_TENSOR;
     micro.has_view = true;
   }
@@ -248,19 +326,19 @@ static bool add_operand(ibx_lower *lower, const ibx_view *whole, uint32_t other,
   return true;
 }
 
-static bool division(ibx_lower *lower, const ibx_view *whole, uint32_t other,
+static bool division(ibx_lower *lower, const chain_place *place, uint32_t other,
                      bool reverse, ibx_dtype dtype, micro_list *list) {
   float imm;
   if (!reverse && ibx_lower_uniform(lower, other, &imm)) {
     add_alu(list, IBX_ALU_MULTIPLY, 1.0f / imm);
   } else if (reverse) {
     add_alu(list, IBX_ALU_POWER, -1.0f);
-    if (!add_operand(lower, whole, other, IBX_ALU_MULTIPLY, false, list)) {
+    if (!add_operand(lower, place, other, IBX_ALU_MULTIPLY, false, list)) {
       return false;
     }
   } else {
     add_plain(list, MICRO_SAVE, 2);
-    if (!add_operand(lower, whole, other, IBX_ALU_BYPASS, false, list)) {
+    if (!add_operand(lower, place, other, IBX_ALU_BYPASS, false, list)) {
       return false;
     }
     list->at[list->count - 1].kind = MICRO_LOAD;
@@ -272,19 +350,19 @@ static bool division(ibx_lower *lower, const ibx_view *whole, uint32_t other,
 }
 
 static bool binary_micros(ibx_lower *lower, const ibx_node *node,
-                          uint32_t value, const ibx_view *whole,
+                          uint32_t value, const chain_place *place,
                           micro_list *list) {
   bool both = node->operand[0] == value && node->operand[1] == value;
   bool reverse = node->operand[0] != value;
   uint32_t other = node->operand[reverse ? 0 : 1];
   ibx_dtype dtype = lower->graph->values[value].type.dtype;
   if (node->op == IBX_TENSOR_div) {
-    return division(lower, whole, other, reverse, dtype, list);
+    return division(lower, place, other, reverse, dtype, list);
   }
   for (size_t i = 0; i < IBX_COUNT_OF(BINARIES); i++) {
     if (BINARIES[i].op != node->op) continue;
     if (!both) {
-      return add_operand(lower, whole, other, BINARIES[i].alu, reverse, list);
+      return add_operand(lower, place, other, BINARIES[i].alu, reverse, list);
     }
     if (node->op == IBX_TENSOR_mul) {
       add_act(list, IBX_ACT_SQUARE);
@@ -304,16 +382,19 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
   micro_list list = {.at = IBX_ARENA_ARRAY(lower->arena,
                                            (chain->count + 1) * MICROS_PER_NODE,
                                            ibx_micro)};
+  const chain_place place = {.whole = whole, .tiled = chain->tiled};
   for (size_t i = 0; i < chain->count; i++) {
     const ibx_node *node = &lower->graph->nodes[chain->nodes[i]];
+    const ibx_node *after =
+        i + 1 < chain->count ? &lower->graph->nodes[chain->nodes[i + 1]] : NULL;
     bool unary = node->operand_count == 1;
-    if (unary && !unary_micros(lower->graph, node, &list)) {
+    if (unary && !unary_micros(lower->graph, node, after, &list)) {
       return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                             "operation %s has no instruction on this target",
                             ibx_tensor_op_get(node->op)->name);
     }
     size_t first = list.count;
-    if (!unary && !binary_micros(lower, node, value, whole, &list))
+    if (!unary && !binary_micros(lower, node, value, &place, &list))
       return false;
     value = node->result;
     // Between nodes a value may be rounded to its dtype, as it would be if the
@@ -660,6 +741,28 @@ static int64_t free_elements(const ibx_view *view) {
   return elements;
 }
 
+static int64_t multiple_of(int64_t a, int64_t b) {
+  int64_t x = a, y = b;
+  while (y != 0) {
+    int64_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return a / x * b;
+}
+
+// Slices of dimension `d` may begin at multiples of this in all operands.
+static int64_t slice_unit(const ibx_chain *chain, const ibx_dim *dim,
+                          uint8_t d) {
+  int64_t unit = inner_of(dim);
+  for (size_t i = 0; i < chain->micro_count; i++) {
+    const ibx_micro *micro = &chain->micros[i];
+    if (micro->has_view)
+      unit = multiple_of(unit, inner_of(&micro->view.dim[d]));
+  }
+  return unit;
+}
+
 // Applies the chain slice by slice along the dimensions, outermost first, until
 // a slice has at most TILE_ELEMENTS in a partition.
 static bool apply_slices(ibx_lower *lower, const ibx_chain *chain,
@@ -670,15 +773,14 @@ static bool apply_slices(ibx_lower *lower, const ibx_chain *chain,
     return ibx_chain_apply(lower, chain, dst, src, starts);
   }
   const ibx_dim *dim = &dst->dim[d];
-  int64_t inner = 1;
-  for (uint8_t a = 1; a < dim->count; a++)
-    inner *= dim->atom[a].size;
+  int64_t unit = slice_unit(chain, dim, d);
   if (dim->atom[0].pstep != 0 || dim->atom[0].size == 1) {
     return apply_slices(lower, chain, dst, src, starts, (uint8_t)(d + 1));
   }
-  int64_t each = elements / dim->atom[0].size;
+  // Elements a partition of one unit, whose inner atoms may be partitions.
+  int64_t each = elements / dim->atom[0].size * (unit / inner_of(dim));
   int64_t block = each >= TILE_ELEMENTS ? 1 : TILE_ELEMENTS / each;
-  block *= inner;
+  block *= unit;
   ibx_ints sizes = full_shape(dst);
   int64_t zero[IBX_MAX_RANK] = {0};
   int64_t origin = starts[d];

@@ -313,6 +313,25 @@ static bool whole_part(channel_part *part, int32_t *masked) {
          ibx_conv_phases(part->conv, multiply_phase, part);
 }
 
+// Weights that are the same for all taps, and packed so, once for each tap.
+static bool stretch_taps(const ibx_conv *conv, ibx_view *weights) {
+  ibx_view like = *weights, all;
+  bool is_short = false;
+  for (uint8_t d = 2; d < like.rank; d++) {
+    ibx_atom *atom = &like.dim[d].atom[0];
+    if (atom->size == 1 || atom->step != 0) continue;
+    atom->step = 1;
+    is_short = true;
+  }
+  if (!is_short) return true;
+  if (!ibx_lower_temp(conv->lower, &like, weights->dtype, &all) ||
+      !ibx_lower_move(conv->lower, &all, weights)) {
+    return false;
+  }
+  *weights = all;
+  return true;
+}
+
 // The weights with each channel on the partition of that channel of x.
 static bool load_weights(const ibx_conv *conv, const ibx_image *x,
                          ibx_dtype dtype, ibx_view *out) {
@@ -335,7 +354,8 @@ static bool load_weights(const ibx_conv *conv, const ibx_image *x,
     want.dim[0].atom[want.dim[0].count++] = (ibx_atom){.size = conv->out};
   }
   return ibx_lower_constant_as(conv->lower, conv->node->operand[1], &want, 0, 0,
-                               0, out);
+                               0, out) &&
+         stretch_taps(conv, out);
 }
 
 // Whether every run of channels holds whole groups, whose outputs start at

@@ -7,11 +7,12 @@
 //   partitions and bytes exchanged  tensor engine transposes, banks evacuated
 //                                   whole
 //   one partition to many           a product with a column of ones
+//   HBM, partitions walk its runs   DMA of whole runs, and transposes
 //   anything else, and HBM          DMA
 //
 // What has been moved or packed once is kept for the next node that wants it.
 
-#include "passes/lower.h"
+#include "passes/lower_move.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,8 @@ static bool emit_copy(void *user, const ibx_piece *piece) {
   return true;
 }
 
-static bool move_by_engine(ibx_lower *lower, const ibx_view *dst,
-                           const ibx_view *src) {
+bool ibx_move_by_engine(ibx_lower *lower, const ibx_view *dst,
+                        const ibx_view *src) {
   const ibx_view *views[] = {dst, src};
   if (!ibx_view_pieces(views, 2, COPY_ELEMENTS, NULL, NULL)) return false;
   copy_state state = {.lower = lower, .dst = dst, .src = src};
@@ -115,8 +116,14 @@ static bool emit_dma(void *user, const ibx_rect *whole) {
   return emit_dma_loops(state, &rect);
 }
 
-static bool move_by_dma(ibx_lower *lower, const ibx_view *dst,
-                        const ibx_view *src) {
+bool ibx_move_rect_by_dma(ibx_lower *lower, const ibx_view *dst,
+                          const ibx_view *src, const ibx_rect *rect) {
+  dma_state state = {.lower = lower, .dst = dst, .src = src};
+  return emit_dma(&state, rect);
+}
+
+bool ibx_move_by_dma(ibx_lower *lower, const ibx_view *dst,
+                     const ibx_view *src) {
   dma_state state = {.lower = lower, .dst = dst, .src = src};
   const ibx_view *views[] = {dst, src};
   return ibx_view_rects(views, 2, emit_dma, &state);
@@ -139,8 +146,11 @@ static int compare_partition(const void *a, const void *b) {
 }
 
 // Sorts the axes by role; false when some axis walks partitions on both sides or
-// the partitions are not one run from a legal start.
-static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
+// the partitions are not one run from a legal start: the rows of the array have
+// tiles of their own, whose size `machine` tells; NULL asks for the coarsest.
+static bool plan_transpose(const ibx_machine *machine, const ibx_rect *rect,
+                           transpose_plan *plan) {
+  int32_t grain = machine ? (int32_t)machine->row_tile_min : 64;
   *plan = (transpose_plan){.rows = 1, .columns = 1};
   for (size_t i = 0; i < rect->axis_count; i++) {
     const ibx_axis *axis = &rect->axis[i];
@@ -170,7 +180,8 @@ static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
     }
     plan->columns *= plan->column[i].size;
   }
-  return ibx_partitions_are_legal(rect->partition[1], plan->rows) &&
+  return rect->partition[1] % grain == 0 &&
+         ibx_partitions_are_legal(rect->partition[1], plan->rows) &&
          ibx_partitions_are_legal(rect->partition[0], plan->columns);
 }
 
@@ -239,7 +250,7 @@ static bool transpose_blocks(ibx_lower *lower, const transpose_plan *plan,
                 .size = batch,
                 .count = 1};
   target.dim[2] = dim_of_axes(plan->row, plan->row_count, 0, plan->rows);
-  return move_by_engine(lower, &target, &bank);
+  return ibx_move_by_engine(lower, &target, &bank);
 }
 
 static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
@@ -268,12 +279,17 @@ static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
   return true;
 }
 
+// `user` is the machine, or NULL.
 static bool check_transpose(void *user, const ibx_rect *rect) {
-  (void)user;
   transpose_plan plan;
   ibx_rect merged = *rect;
   ibx_rect_merge(&merged);
-  return plan_transpose(&merged, &plan);
+  return plan_transpose(user, &merged, &plan);
+}
+
+static bool is_transpose(const ibx_machine *machine,
+                         const ibx_view *const *views) {
+  return ibx_view_rects(views, 2, check_transpose, (void *)(uintptr_t)machine);
 }
 
 static bool emit_transposes(void *user, const ibx_rect *rect) {
@@ -281,19 +297,27 @@ static bool emit_transposes(void *user, const ibx_rect *rect) {
   transpose_plan plan;
   ibx_rect merged = *rect;
   ibx_rect_merge(&merged);
-  if (!plan_transpose(&merged, &plan)) return false;
+  if (!plan_transpose(state->lower->machine, &merged, &plan)) return false;
   return transpose_loops(state->lower, &plan, 0, state->dst, state->src,
                          merged.offset, merged.partition);
 }
 
+bool ibx_move_is_transpose(const ibx_view *dst, const ibx_view *src) {
+  const ibx_view *views[] = {dst, src};
+  return is_transpose(NULL, views);
+}
+
 // Transposes keep the dtype until the evacuation; what is not 2 or 4 bytes wide
 // goes another way.
-static bool move_by_transpose(ibx_lower *lower, const ibx_view *dst,
-                              const ibx_view *src) {
+bool ibx_move_by_transpose(ibx_lower *lower, const ibx_view *dst,
+                           const ibx_view *src) {
   size_t bytes = ibx_dtype_bytes(src->dtype);
   if (bytes != 2 && bytes != 4) return false;
+  // There a product with 0 would make NaN of its neighbours.
+  bool is_float = ibx_dtype_get(src->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (lower->has_infinities && is_float) return false;
   const ibx_view *views[] = {dst, src};
-  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  if (!is_transpose(lower->machine, views)) return false;
   copy_state state = {.lower = lower, .dst = dst, .src = src};
   return ibx_view_rects(views, 2, emit_transposes, &state);
 }
@@ -337,7 +361,7 @@ static bool spread_row(spread_state *state, const ibx_rect *rect,
       (ibx_dim){.atom[0] = {.size = count, .step = along ? along->step[0] : 0},
                 .size = count,
                 .count = 1};
-  return move_by_engine(lower, &target, &bank);
+  return ibx_move_by_engine(lower, &target, &bank);
 }
 
 static bool spread_loops(spread_state *state, const ibx_rect *rect,
@@ -419,9 +443,10 @@ static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
   aligned.partition = 0;
   aligned.dtype = src->dtype;
   const ibx_view *views[] = {&aligned, src};
-  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  if (!is_transpose(lower->machine, views)) return false;
   return ibx_lower_temp(lower, dst, src->dtype, &rows) &&
-         move_by_transpose(lower, &rows, src) && move_by_dma(lower, dst, &rows);
+         ibx_move_by_transpose(lower, &rows, src) &&
+         ibx_move_by_dma(lower, dst, &rows);
 }
 
 // Whether all partitions of `dst` want the same: what `src` has along them is
@@ -443,12 +468,34 @@ static bool is_same_for_all(const ibx_view *dst, const ibx_view *src) {
   return ibx_view_rects(views, 2, visit_same, &spreads) && spreads;
 }
 
+static bool is_word(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_U32;
+}
+
+// A view of 32-bit integers as pairs of 16-bit ones, in a last dimension.
+static ibx_view halves_of(ibx_view view) {
+  for (uint8_t d = 0; d < view.rank; d++) {
+    for (uint8_t a = 0; a < view.dim[d].count; a++)
+      view.dim[d].atom[a].step *= 2;
+  }
+  view.dim[view.rank++] =
+      (ibx_dim){.atom[0] = {.size = 2, .step = 1}, .size = 2, .count = 1};
+  view.offset *= 2;
+  view.dtype = IBX_DTYPE_U16;
+  return view;
+}
+
 // What lies on partitions and is wanted on all of them: first as one row, in
-// fp32, which holds the integers that the engines compute with.
+// fp32, which holds integers of 16 bits.
 static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
                         const ibx_view *src) {
   if (!is_same_for_all(dst, src)) return false;
   if (ibx_dtype_bytes(src->dtype) > 4) return false;
+  if (is_word(src->dtype) && is_word(dst->dtype)) {
+    if (src->rank == IBX_MAX_RANK) return false;
+    ibx_view to = halves_of(*dst), from = halves_of(*src);
+    return move_by_row(lower, &to, &from);
+  }
   ibx_view part = *src, like = *dst, row, wide, full;
   for (uint8_t d = 0; d < dst->rank; d++) {
     bool spread = false;
@@ -461,13 +508,13 @@ static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
     like.dim[d] = one;
   }
   if (!ibx_lower_temp(lower, &like, src->dtype, &row) ||
-      !move_by_dma(lower, &row, &part)) {
+      !ibx_move_by_dma(lower, &row, &part)) {
     return false;
   }
   wide = row;
   if (row.dtype != IBX_DTYPE_F32 && row.dtype != IBX_DTYPE_BF16 &&
       (!ibx_lower_temp(lower, &row, IBX_DTYPE_F32, &wide) ||
-       !move_by_engine(lower, &wide, &row))) {
+       !ibx_move_by_engine(lower, &wide, &row))) {
     return false;
   }
   full = wide;
@@ -492,8 +539,7 @@ double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
   if (ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL)) {
     return columns * vector_ns;
   }
-  if ((bytes == 2 || bytes == 4) &&
-      ibx_view_rects(views, 2, check_transpose, NULL)) {
+  if ((bytes == 2 || bytes == 4) && is_transpose(machine, views)) {
     double passes = bytes == 4 ? machine->transpose_fp32_passes : 1;
     return columns * (vector_ns + passes * tensor_ns);
   }
@@ -523,7 +569,7 @@ static bool move_by_copy(ibx_lower *lower, const ibx_view *dst,
                              .name = "copy",
                              .kind = IBX_BUFFER_SCRATCH};
   row.buffer = ibx_tile_add_buffer(lower->func, scratch);
-  return move_by_dma(lower, &row, src) && move_by_dma(lower, dst, &row);
+  return ibx_move_by_dma(lower, &row, src) && ibx_move_by_dma(lower, dst, &row);
 }
 
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
@@ -531,13 +577,16 @@ bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
   if (on_chip &&
-      (move_by_engine(lower, dst, src) || move_by_transpose(lower, dst, src) ||
+      (ibx_move_by_engine(lower, dst, src) ||
+       ibx_move_by_transpose(lower, dst, src) ||
        move_by_spread(lower, dst, src) || move_by_rows(lower, dst, src) ||
        move_by_row(lower, dst, src))) {
     return true;
   }
   if (lower->status != IBX_OK) return false;
-  if (move_by_dma(lower, dst, src) || move_by_copy(lower, dst, src)) {
+  if (ibx_move_staged(lower, dst, src)) return true;
+  if (lower->status != IBX_OK) return false;
+  if (ibx_move_by_dma(lower, dst, src) || move_by_copy(lower, dst, src)) {
     return true;
   }
   return ibx_lower_fail(lower, IBX_INTERNAL,

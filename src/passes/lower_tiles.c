@@ -11,10 +11,11 @@
 // afterwards: every instruction is within the limits of its engine; buffers in
 // SBUF and PSUM have sizes but no addresses yet.
 
-#include "passes/lower.h"
+#include "passes/bands.h"
 #include "passes/pack.h"
 #include "passes/spill.h"
 
+#include <math.h>
 #include <string.h>
 
 static ibx_lower_fn anchor_of(ibx_tensor_op op) {
@@ -42,7 +43,9 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  case IBX_TENSOR_wrap: return ibx_lower_wrap;
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return ibx_lower_convert;
   case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_lower_top;
@@ -57,128 +60,6 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
 static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {
   lower->views[value] = *view;
   lower->lowered[value] = true;
-}
-
-// ---- Inputs and outputs
-
-// 64-bit integers are walked as pairs of words, of which the low one counts.
-static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
-  for (uint8_t d = 0; d < view.rank; d++) {
-    for (uint8_t a = 0; a < view.dim[d].count; a++)
-      view.dim[d].atom[a].step *= 2;
-  }
-  view.offset *= 2;
-  view.dtype = dtype;
-  return view;
-}
-
-static bool is_wide(ibx_dtype dtype) {
-  return dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64;
-}
-
-static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
-                            ibx_buffer_kind kind) {
-  int64_t bytes = 0;
-  ibx_type_bytes(&port->type, &bytes);
-  ibx_buffer_decl buffer = {.place = {.space = IBX_SPACE_HBM,
-                                      .partitions = 1,
-                                      .bytes = (uint64_t)bytes},
-                            .name = port->name,
-                            .kind = kind};
-  return ibx_tile_add_buffer(lower->func, buffer);
-}
-
-static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {
-  ibx_tensor_decl decl = {.name = port->name,
-                          .buffer = buffer,
-                          .rank = port->type.rank,
-                          .dtype = (uint8_t)port->type.dtype};
-  for (uint8_t d = 0; d < port->type.rank; d++) {
-    decl.shape[d] = (uint64_t)port->type.dims[d];
-  }
-  return decl;
-}
-
-static ibx_view port_view(const ibx_port *port, uint16_t buffer) {
-  ibx_view view = ibx_view_linear(&port->type, buffer);
-  return is_wide(port->type.dtype) ? low_words(view, IBX_DTYPE_I32) : view;
-}
-
-static void lower_inputs(ibx_lower *lower) {
-  const ibx_graph *graph = lower->graph;
-  ibx_tile_func *func = lower->func;
-  func->inputs =
-      IBX_ARENA_ARRAY(lower->arena, graph->input_count, ibx_tensor_decl);
-  func->input_count = graph->input_count;
-  for (size_t i = 0; i < graph->input_count; i++) {
-    const ibx_port *port = &graph->inputs[i];
-    uint16_t buffer = port_buffer(
-        lower, port, port->state >= 0 ? IBX_BUFFER_STATE : IBX_BUFFER_INPUT);
-    func->inputs[i] = port_decl(port, buffer);
-    ibx_view view = port_view(port, buffer);
-    if (port->value != IBX_NO_VALUE) set_view(lower, port->value, &view);
-  }
-}
-
-// The high words of a 64-bit output: the sign of the low ones.
-static bool store_signs(ibx_lower *lower, const ibx_view *low,
-                        const ibx_view *value) {
-  ibx_view sign;
-  if (!ibx_lower_temp(lower, value, IBX_DTYPE_I32, &sign)) return false;
-  if (!ibx_lower_scalars(lower, &sign, value, IBX_ALU_LESS, 0.0f,
-                         IBX_ALU_MULTIPLY, -1.0f)) {
-    return false;
-  }
-  ibx_view high = *low;
-  high.offset += 1;
-  return ibx_lower_move(lower, &high, &sign);
-}
-
-static bool lower_output(ibx_lower *lower, const ibx_port *port,
-                         uint16_t buffer) {
-  ibx_view view, target = port_view(port, buffer);
-  if (!ibx_lower_view(lower, port->value, &view)) {
-    ibx_layout none = {.count = 0};
-    if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
-  }
-  bool wide = is_wide(port->type.dtype);
-  bool on_chip =
-      lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
-  if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
-    ibx_view whole;
-    ibx_layout none = {.count = 0};
-    if (!on_chip) {
-      if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
-    }
-    if (view.dtype != IBX_DTYPE_I32) {
-      if (!ibx_lower_temp(lower, &view, IBX_DTYPE_I32, &whole) ||
-          !ibx_lower_move(lower, &whole, &view)) {
-        return false;
-      }
-      view = whole;
-    }
-  }
-  if (!ibx_lower_move(lower, &target, &view)) return false;
-  return !wide || store_signs(lower, &target, &view);
-}
-
-static bool lower_outputs(ibx_lower *lower) {
-  const ibx_graph *graph = lower->graph;
-  ibx_tile_func *func = lower->func;
-  func->outputs =
-      IBX_ARENA_ARRAY(lower->arena, graph->output_count, ibx_tensor_decl);
-  func->output_count = graph->output_count;
-  for (size_t i = 0; i < graph->output_count; i++) {
-    const ibx_port *port = &graph->outputs[i];
-    uint16_t buffer = port->state >= 0
-                          ? func->inputs[port->state].buffer
-                          : port_buffer(lower, port, IBX_BUFFER_OUTPUT);
-    func->outputs[i] = port_decl(port, buffer);
-    uint32_t node = graph->values[port->value].node;
-    if (node != IBX_NO_VALUE) lower->source = graph->nodes[node].source;
-    if (!lower_output(lower, port, buffer)) return false;
-  }
-  return true;
 }
 
 // ---- Views that cannot stay views
@@ -297,7 +178,8 @@ static bool lower_anchor(ibx_lower *lower, const ibx_node *anchor,
   const ibx_graph *graph = lower->graph;
   const ibx_node *last = count ? &graph->nodes[nodes[count - 1]] : anchor;
   ibx_view dst;
-  ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
+  ibx_chain chain = {
+      .nodes = nodes, .count = count, .bias = IBX_NO_VALUE, .tiled = true};
   uint32_t value = anchor->result;
   if (!result_view(lower, anchor, last, &dst)) return false;
   if (count &&
@@ -393,22 +275,29 @@ static bool ends_group(const ibx_graph *graph, uint32_t at) {
   return true;
 }
 
-// A spilled value, or a view of one, back in SBUF where it lay before. False
-// when the value is neither.
-static bool reload(ibx_lower *lower, uint32_t value, ibx_view *out) {
+// Where a spilled value, or a view of one, would lie if it had stayed in SBUF.
+// False when the value is neither.
+static bool home_of(const ibx_lower *lower, uint32_t value, ibx_view *out) {
   uint32_t maker = lower->graph->values[value].node;
   if (!lower->lowered[value] || maker == IBX_NO_VALUE) return false;
   if (lower->spill[value]) {
-    const ibx_view *home = &lower->homes[value];
-    return ibx_lower_temp(lower, home, home->dtype, out) &&
-           ibx_lower_move(lower, out, &lower->views[value]);
+    *out = lower->homes[value];
+    return true;
   }
   const ibx_node *node = &lower->graph->nodes[maker];
   ibx_view in;
-  if (node->operand_count != 1 || !reload(lower, node->operand[0], &in)) {
-    return false;
-  }
-  return ibx_lower_apply_view(node, &in, out);
+  return node->operand_count == 1 && home_of(lower, node->operand[0], &in) &&
+         ibx_lower_apply_view(node, &in, out);
+}
+
+// What a group reads of a spilled value, back in SBUF the way it lay before.
+static bool reload(ibx_lower *lower, uint32_t value, ibx_view *out) {
+  ibx_view home;
+  if (!home_of(lower, value, &home) || home.rank == 0) return false;
+  const ibx_view *views[] = {&home, &lower->views[value]};
+  return ibx_view_refines(views, 2) &&
+         ibx_lower_temp(lower, &home, home.dtype, out) &&
+         ibx_lower_move(lower, out, &lower->views[value]);
 }
 
 typedef struct reloaded {
@@ -440,13 +329,18 @@ static size_t reload_operands(ibx_lower *lower, const uint32_t *nodes,
 
 static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count);
 
+static void start(ibx_lower *lower, uint32_t node) {
+  lower->starts[lower->start_count++] =
+      (ibx_start){.op = (uint32_t)lower->func->op_count, .node = node};
+}
+
 static bool lower_group(ibx_lower *lower, uint32_t last) {
   uint32_t *nodes;
   size_t count = group_nodes(lower, last, &nodes);
   reloaded *list =
       IBX_ARENA_ARRAY(lower->arena, count * IBX_NODE_OPERANDS, reloaded);
   lower->source = lower->graph->nodes[nodes[0]].source;
-  lower->starts[lower->start_count++] = (uint32_t)lower->func->op_count;
+  start(lower, last);
   size_t done = reload_operands(lower, nodes, count, list);
   bool ok = lower->status == IBX_OK && lower_nodes(lower, nodes, count);
   for (size_t i = 0; i < done; i++)
@@ -482,7 +376,15 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
   if (!ibx_lower_accepts(lower, node)) return false;
   if (info->klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_concat &&
       node->op != IBX_TENSOR_pad) {
+    start(lower, index);
     return lower_view_node(lower, node);
+  }
+  if (ibx_lower_is_parts(node)) {
+    ibx_view view;
+    start(lower, index);
+    if (!ibx_lower_parts(lower, node, &view)) return false;
+    set_view(lower, node->result, &view);
+    return true;
   }
   if (!ends_group(lower->graph, index)) return true;
   return lower_group(lower, index);
@@ -510,55 +412,149 @@ static bool spill_value(ibx_lower *lower, uint32_t value) {
   return true;
 }
 
-static ibx_lower lower_begin(ibx_pass_ctx *ctx, const ibx_graph *graph,
-                             const bool *spill, ibx_tile_func *func) {
-  *func = (ibx_tile_func){.arena = ctx->arena, .name = graph->name};
+static uint16_t *no_buffers(ibx_arena *arena, size_t count) {
+  uint16_t *buffers = IBX_ARENA_ARRAY(arena, count, uint16_t);
+  for (size_t i = 0; i < count; i++)
+    buffers[i] = IBX_NO_BUFFER;
+  return buffers;
+}
+
+static bool is_finite(const ibx_weight *weight) {
+  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
+  int64_t elements = 0;
+  bool is_float =
+      ibx_dtype_get(weight->type.dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (!is_float || !ibx_type_elements(&weight->type, &elements)) return true;
+  const uint8_t *data = weight->data;
+  float numbers[1024];
+  for (size_t i = 0; i < (size_t)elements; i += IBX_COUNT_OF(numbers)) {
+    size_t left = (size_t)elements - i;
+    size_t count = left < IBX_COUNT_OF(numbers) ? left : IBX_COUNT_OF(numbers);
+    float sum = 0; // of products with 0, NaN where one is not finite
+    ibx_dtype_load_f32(weight->type.dtype, data + i * bytes, numbers, count);
+    for (size_t n = 0; n < count; n++)
+      sum += numbers[n] * 0.0f;
+    if (sum != 0.0f) return false;
+  }
+  return true;
+}
+
+// Asked only where the array multiplies what it transposes.
+static bool has_infinities(const ibx_graph *graph, const ibx_machine *machine) {
+  if (machine->target != IBX_TARGET_ibx2) return false;
+  for (size_t n = 0; n < graph->node_count; n++) {
+    const ibx_weight *weight =
+        ibx_graph_constant(graph, graph->nodes[n].result);
+    if (weight && !is_finite(weight)) return true;
+  }
+  return false;
+}
+
+static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
+                             const ibx_graph *graph, const bool *spill,
+                             bool has_inf, ibx_tile_func *func) {
+  size_t values = graph->value_count, ops = func->op_count; // of the last one
+  *func = (ibx_tile_func){.arena = arena, .name = graph->name};
+  ibx_tile_reserve(func, ops + ops / 8);
   return (ibx_lower){
       .ctx = ctx,
       .machine = ctx->machine,
       .graph = graph,
       .func = func,
-      .arena = ctx->arena,
+      .arena = arena,
       .spill = spill,
-      .views = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
-      .starts = IBX_ARENA_ARRAY(ctx->arena, graph->node_count, uint32_t),
-      .homes = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, ibx_view),
-      .lowered = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool),
+      .views = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .starts = IBX_ARENA_ARRAY(arena, graph->node_count + 1, ibx_start),
+      .uses = ibx_graph_uses(graph, arena),
+      .parts = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .has_parts = IBX_ARENA_ARRAY(arena, values, bool),
+      .ports = no_buffers(arena, graph->output_count),
+      .homes = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .lowered = IBX_ARENA_ARRAY(arena, values, bool),
+      .has_infinities = has_inf,
       .err = ctx->err,
   };
 }
 
 static ibx_status lower_all(ibx_lower *lower) {
   const ibx_graph *graph = lower->graph;
-  lower_inputs(lower);
+  ibx_lower_inputs(lower);
   bool ok = true;
   for (uint32_t n = 0; ok && n < graph->node_count; n++) {
     uint32_t value = graph->nodes[n].result;
     ok = lower_node(lower, n);
-    if (ok && lower->spill[value] && lower->lowered[value]) {
-      ok = spill_value(lower, value);
-    }
+    if (!ok || !lower->lowered[value]) continue;
+    ok = ibx_lower_store_part(lower, value);
+    if (ok && lower->spill[value]) ok = spill_value(lower, value);
   }
-  ok = ok && lower_outputs(lower);
+  start(lower, IBX_NO_VALUE);
+  ok = ok && ibx_lower_outputs(lower);
   if (lower->status != IBX_OK) return lower->status;
   if (ok) return IBX_OK;
   return IBX_FAIL(lower->err, INTERNAL, "lowering stopped without a reason");
 }
 
-// Each attempt that does not fit marks more values to spill; the last one is
-// left to place, which says what does not fit.
-enum { ATTEMPTS = 24 };
+// ---- Until it fits
+
+// A graph that the pass may change: the arrays of ports are its own.
+static ibx_graph own_graph(ibx_pass_ctx *ctx, const ibx_graph *graph) {
+  ibx_graph own = *graph;
+  own.inputs = IBX_ARENA_ARRAY(ctx->arena, graph->input_count, ibx_port);
+  own.outputs = IBX_ARENA_ARRAY(ctx->arena, graph->output_count, ibx_port);
+  if (graph->input_count)
+    memcpy(own.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
+  if (graph->output_count)
+    memcpy(own.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
+  return own;
+}
+
+static bool any_cut(const ibx_cut *cuts, size_t count) {
+  for (size_t n = 0; n < count; n++) {
+    if (cuts[n].kind != IBX_CUT_NONE) return true;
+  }
+  return false;
+}
+
+static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
+                      const ibx_cut *cuts) {
+  IBX_TRY(ibx_bands_cut(ctx, graph, cuts));
+  IBX_TRY(ibx_pass_plan_fusion(ctx, graph));
+  return ibx_pass_plan_layout(ctx, graph);
+}
+
+// Each attempt that does not fit cuts more operations into bands or marks more
+// values to spill; the last one is left to place, which says what does not fit.
+enum { SPILLS = 24, CUTS = 8 };
+
+static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
+                                      ibx_graph *own, ibx_tile_func *func) {
+  size_t packed = ctx->packs->count;
+  bool *spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
+  bool has_inf = has_infinities(own, ctx->machine);
+  for (size_t cuts_done = 0, spills = 0;;
+       ibx_packs_rewind(ctx->packs, packed), ibx_arena_rewind(arena)) {
+    ibx_lower lower = lower_begin(ctx, arena, own, spill, has_inf, func);
+    IBX_TRY(lower_all(&lower));
+    ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own->node_count, ibx_cut);
+    if (cuts_done < CUTS &&
+        ibx_bands_choose(&lower, ctx->scratch, cuts, spill)) {
+      cuts_done++;
+      if (!any_cut(cuts, own->node_count)) continue;
+      IBX_TRY(cut(ctx, own, cuts));
+      spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
+    } else if (spills++ == SPILLS ||
+               !ibx_spill_choose(&lower, ctx->scratch, spill)) {
+      return IBX_OK;
+    }
+  }
+}
 
 ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
                                 ibx_tile_func *out_func) {
-  bool *spill = IBX_ARENA_ARRAY(ctx->arena, graph->value_count, bool);
-  ibx_packs before = *ctx->packs;
-  for (size_t attempt = 0;; attempt++) {
-    ibx_lower lower = lower_begin(ctx, graph, spill, out_func);
-    IBX_TRY(lower_all(&lower));
-    if (attempt == ATTEMPTS || !ibx_spill_choose(&lower, ctx->scratch, spill)) {
-      return IBX_OK;
-    }
-    *ctx->packs = before;
-  }
+  ibx_graph own = own_graph(ctx, graph);
+  ibx_arena attempt = {0};
+  ibx_status status = lower_until_it_fits(ctx, &attempt, &own, out_func);
+  ibx_arena_join(ctx->arena, &attempt);
+  out_func->arena = ctx->arena;
+  return status;
 }

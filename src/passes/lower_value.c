@@ -13,12 +13,13 @@
 typedef struct cached {
   ibx_view view;
   ibx_dim key[IBX_MAX_RANK]; // atoms that were asked for
-  uint32_t value;
+  size_t older;              // 1 + the row before it of the same value, or 0
   uint8_t rank;
 } cached;
 
 struct ibx_lower_cache {
   cached *rows;
+  size_t *newest; // of each value: 1 + its last row, or 0
   size_t count, room;
 };
 
@@ -28,8 +29,11 @@ struct ibx_lower_cache {
 enum { KEEP_BYTES = 8192 };
 
 static ibx_lower_cache *cache_of(ibx_lower *lower) {
-  if (!lower->cache)
+  if (!lower->cache) {
     lower->cache = IBX_ARENA_NEW(lower->arena, ibx_lower_cache);
+    lower->cache->newest =
+        IBX_ARENA_ARRAY(lower->arena, lower->graph->value_count, size_t);
+  }
   return lower->cache;
 }
 
@@ -49,11 +53,10 @@ static bool same_dims(const ibx_dim *a, const ibx_dim *b, uint8_t rank) {
 
 static bool find_cached(ibx_lower *lower, uint32_t value, const ibx_view *want,
                         ibx_view *out) {
-  ibx_lower_cache *cache = cache_of(lower);
-  for (size_t i = cache->count; i > 0; i--) {
+  const ibx_lower_cache *cache = cache_of(lower);
+  for (size_t i = cache->newest[value]; i > 0; i = cache->rows[i - 1].older) {
     const cached *row = &cache->rows[i - 1];
-    if (row->value != value || row->rank != want->rank ||
-        row->view.dtype != want->dtype ||
+    if (row->rank != want->rank || row->view.dtype != want->dtype ||
         !same_dims(row->key, want->dim, want->rank)) {
       continue;
     }
@@ -75,7 +78,9 @@ static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
     cache->room = room;
   }
   cached *row = &cache->rows[cache->count++];
-  *row = (cached){.view = *view, .value = value, .rank = key->rank};
+  *row =
+      (cached){.view = *view, .older = cache->newest[value], .rank = key->rank};
+  cache->newest[value] = cache->count;
   memcpy(row->key, key->dim, sizeof(row->key));
 }
 
@@ -276,22 +281,45 @@ static bool cut_view(const ibx_view *source, const cut *part, ibx_view *out) {
 
 // The elements of a constant view in their own order, where it has no common
 // refinement with what is wanted: 96 rows that repeat, flattened into tiles.
-static const void *row_major(ibx_lower *lower, const void *data,
-                             ibx_view *source) {
-  ibx_type type = {.rank = source->rank, .dtype = source->dtype};
+static void row_major(ibx_lower *lower, ibx_pack_source *source) {
+  ibx_arena *arena = lower->ctx->arena; // until the row is written
+  ibx_type type = {.rank = source->view.rank, .dtype = source->view.dtype};
   for (uint8_t d = 0; d < type.rank; d++)
-    type.dims[d] = source->dim[d].size;
+    type.dims[d] = source->view.dim[d].size;
   ibx_view row = ibx_view_linear(&type, 0);
   ibx_packs copy = {0};
   int64_t elements = 0;
   size_t at;
   if (!ibx_type_elements(&type, &elements) ||
-      !ibx_pack_add(&copy, lower->arena, &row, 1, elements, source, data,
-                    &at)) {
-    return data;
+      !ibx_pack_add(&copy, arena, &row, 1, elements, source, &at)) {
+    return;
   }
-  *source = row;
-  return copy.rows[at].data;
+  const ibx_pack *pack = &copy.rows[at];
+  uint8_t *data = ibx_arena_alloc(arena, (size_t)pack->size);
+  ibx_pack_fill(pack, arena, data);
+  *source =
+      (ibx_pack_source){.view = row, .data = data, .bytes = (size_t)pack->size};
+}
+
+static ibx_pack_source source_of(const ibx_weight *weight,
+                                 const ibx_view *view) {
+  int64_t bytes = 0;
+  ibx_type_bytes(&weight->type, &bytes);
+  return (ibx_pack_source){
+      .view = *view, .data = weight->data, .bytes = (size_t)bytes};
+}
+
+// A row of the weight section, as a buffer.
+static uint16_t row_buffer(ibx_lower *lower, size_t row, uint64_t bytes,
+                           const char *name) {
+  ibx_buffer_decl packed = {
+      .place = {.space = IBX_SPACE_HBM,
+                .partitions = 1,
+                .offset = lower->ctx->packs->rows[row].offset,
+                .bytes = bytes},
+      .name = name,
+      .kind = IBX_BUFFER_WEIGHT};
+  return ibx_tile_add_buffer(lower->func, packed);
 }
 
 // Packs a constant as `want` says (its steps are assigned here) and loads it.
@@ -307,36 +335,29 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   bool whole = !part || part->size == 0;
   if (whole && find_cached(lower, value, want, out)) return true;
   ibx_view key = *want;
-  int32_t partitions = partitions_of(want);
-  size_t row;
+  int32_t partitions = partitions_of(want), full = partitions;
   const ibx_view *views[] = {want, &source};
-  const void *data = weight->data;
-  if (!ibx_view_refines(views, 2)) data = row_major(lower, data, &source);
-  if (!ibx_pack_add(lower->ctx->packs, lower->ctx->arena, want, partitions,
-                    elements, &source, data, &row)) {
+  ibx_packs *packs = lower->ctx->packs;
+  ibx_arena *arena = lower->ctx->arena;
+  ibx_pack_source from = source_of(weight, &source);
+  size_t row;
+  if (!ibx_view_refines(views, 2)) row_major(lower, &from);
+  if (!ibx_pack_add(packs, arena, want, partitions, elements, &from, &row))
     return false;
-  }
-  int64_t bytes = elements * (int64_t)ibx_dtype_bytes(want->dtype);
-  int32_t full = partitions;
   int64_t missing =
       part && part->padded ? 0 : missing_elements(want, elements, &full);
-  int64_t total = elements * full + (elements - missing) * (partitions - full);
-  ibx_pack_trim(lower->ctx->packs, row, full, partitions - full, elements,
-                elements - missing, ibx_dtype_bytes(want->dtype));
-  row = ibx_pack_share(lower->ctx->packs, row);
-  ibx_buffer_decl packed = {
-      .place = {.space = IBX_SPACE_HBM,
-                .partitions = 1,
-                .offset = lower->ctx->packs->rows[row].offset,
-                .bytes = (uint64_t)total * ibx_dtype_bytes(want->dtype)},
-      .name = weight->name,
-      .kind = IBX_BUFFER_WEIGHT};
-  uint16_t from = ibx_tile_add_buffer(lower->func, packed);
+  int64_t kept = elements - missing;
+  int64_t total = elements * full + kept * (partitions - full);
+  ibx_pack_trim(packs, row, full, kept);
+  row = ibx_pack_share(packs, arena, row);
+  size_t size = ibx_dtype_bytes(want->dtype);
+  int64_t bytes = elements * (int64_t)size;
+  uint16_t hbm = row_buffer(lower, row, (uint64_t)total * size, weight->name);
   want->buffer =
       ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes, weight->name);
-  emit_load(lower, want->buffer, from, want->dtype, 0, full, elements, 0);
-  emit_load(lower, want->buffer, from, want->dtype, full, partitions - full,
-            elements - missing, full * elements);
+  emit_load(lower, want->buffer, hbm, want->dtype, 0, full, elements, 0);
+  emit_load(lower, want->buffer, hbm, want->dtype, full, partitions - full,
+            kept, full * elements);
   if (whole && bytes <= KEEP_BYTES) add_cached(lower, value, &key, want);
   *out = *want;
   return lower->status == IBX_OK;
@@ -385,8 +406,9 @@ static bool has_layout(const ibx_lower *lower, const ibx_view *view,
          ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL);
 }
 
-bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
-                         const ibx_layout *layout, ibx_view *out) {
+// As it lies, where `any_steps` and it is on these partitions; else moved.
+static bool in_layout(ibx_lower *lower, uint32_t value,
+                      const ibx_layout *layout, bool any_steps, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
   ibx_view want, have;
   int32_t partitions;
@@ -399,7 +421,7 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
     if (load_constant(lower, value, NULL, &want, out)) return true;
     return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
   }
-  if (has_layout(lower, &have, &want)) {
+  if (any_steps && has_layout(lower, &have, &want)) {
     *out = have;
     return true;
   }
@@ -412,6 +434,16 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
   add_cached(lower, value, &key, &want);
   *out = want;
   return true;
+}
+
+bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out) {
+  return in_layout(lower, value, layout, true, out);
+}
+
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out) {
+  return in_layout(lower, value, layout, false, out);
 }
 
 // The view that has the partitions of `like` and everything else row-major;
@@ -522,15 +554,17 @@ bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out) {
                             .name = "table",
                             .kind = IBX_BUFFER_SCRATCH};
   if (constant_view(lower, value, &source, &weight)) {
+    ibx_pack_source from = source_of(weight, &source);
+    ibx_packs *packs = lower->ctx->packs;
     size_t row;
-    if (!ibx_pack_add(lower->ctx->packs, lower->ctx->arena, out, 1, elements,
-                      &source, weight->data, &row)) {
+    if (!ibx_pack_add(packs, lower->ctx->arena, out, 1, elements, &from,
+                      &row)) {
       return ibx_lower_fail(lower, IBX_INTERNAL, "a table cannot be packed");
     }
-    row = ibx_pack_share(lower->ctx->packs, row);
+    row = ibx_pack_share(packs, lower->ctx->arena, row);
     buffer.name = weight->name;
     buffer.kind = IBX_BUFFER_WEIGHT;
-    buffer.place.offset = lower->ctx->packs->rows[row].offset;
+    buffer.place.offset = packs->rows[row].offset;
     out->buffer = ibx_tile_add_buffer(lower->func, buffer);
     return true;
   }

@@ -2,7 +2,8 @@
 //
 // Packing constants: comes in a constant in the mapped model and the view that
 // the program wants of it; goes out a row of the weight section in that order
-// and dtype. The inner loop converts runs; it is what compiling a large model
+// and dtype. Rows are compared by what they are made of and made when they are
+// written. The inner loop converts runs; it is what compiling a large model
 // spends most of its time on.
 
 #include "passes/pack.h"
@@ -21,23 +22,29 @@ typedef struct pack_state {
   const uint8_t *in;
   int64_t elements; // of one partition
   ibx_dtype to, from;
+  ptrdiff_t to_bytes, from_bytes; // of an element
 } pack_state;
 
-static void gather(const pack_state *state, int64_t from, int64_t step,
-                   int64_t count, void *run) {
-  size_t bytes = ibx_dtype_bytes(state->from);
-  const uint8_t *src = state->in + (size_t)from * bytes;
-  if (bytes == 4) {
-    uint32_t *dst = run;
-    for (int64_t i = 0; i < count; i++) {
-      memcpy(&dst[i], src + (size_t)(i * step) * 4, 4);
-    }
-    return;
-  }
-  uint8_t *dst = run;
-  for (int64_t i = 0; i < count; i++) {
-    memcpy(dst + (size_t)i * bytes,
-           src + (ptrdiff_t)(i * step) * (ptrdiff_t)bytes, bytes);
+// Copies elements at constant distances, in bytes.
+static void stride(uint8_t *dst, ptrdiff_t dst_step, const uint8_t *src,
+                   ptrdiff_t src_step, ptrdiff_t bytes, int64_t count) {
+  switch (bytes) { // a size that the compiler knows
+  case 1:
+    for (int64_t i = 0; i < count; i++)
+      dst[i * dst_step] = src[i * src_step];
+    break;
+  case 2:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, 2);
+    break;
+  case 4:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, 4);
+    break;
+  default:
+    for (int64_t i = 0; i < count; i++)
+      memcpy(dst + i * dst_step, src + i * src_step, (size_t)bytes);
+    break;
   }
 }
 
@@ -56,11 +63,10 @@ static void keep_finite(ibx_dtype to, const float *src, uint8_t *dst,
   }
 }
 
-static void convert(const pack_state *state, const void *src, int64_t to,
+static void convert(const pack_state *state, const void *src, uint8_t *dst,
                     int64_t count) {
-  uint8_t *dst = state->out + (size_t)to * ibx_dtype_bytes(state->to);
   if (state->from == state->to) {
-    memcpy(dst, src, (size_t)count * ibx_dtype_bytes(state->to));
+    memcpy(dst, src, (size_t)(count * state->to_bytes));
     return;
   }
   float run[RUN];
@@ -71,39 +77,38 @@ static void convert(const pack_state *state, const void *src, int64_t to,
   }
   for (int64_t i = 0; i < count; i += RUN) {
     size_t part = (size_t)(count - i < RUN ? count - i : RUN);
+    uint8_t *at = dst + i * state->to_bytes;
     ibx_dtype_load_f32(state->from,
-                       (const uint8_t *)src +
-                           (size_t)i * ibx_dtype_bytes(state->from),
-                       run, part);
-    ibx_dtype_store_f32(state->to, run,
-                        dst + (size_t)i * ibx_dtype_bytes(state->to), part);
-    keep_finite(state->to, run, dst + (size_t)i * ibx_dtype_bytes(state->to),
-                (int64_t)part);
+                       (const uint8_t *)src + i * state->from_bytes, run, part);
+    ibx_dtype_store_f32(state->to, run, at, part);
+    keep_finite(state->to, run, at, (int64_t)part);
   }
 }
 
-// One run of the innermost axis; its destination is contiguous or it goes
-// element by element.
+// One run of the innermost axis, whose elements may lie apart on both sides.
 static void copy_run(const pack_state *state, const ibx_axis *axis, int64_t to,
                      int64_t from) {
   int64_t to_step = axis->step[0] + axis->pstep[0] * state->elements;
+  const uint8_t *src = state->in + from * state->from_bytes;
+  uint8_t *dst = state->out + to * state->to_bytes;
+  ptrdiff_t src_step = axis->step[1] * state->from_bytes,
+            dst_step = to_step * state->to_bytes;
   if (to_step == 1 && axis->step[1] == 1) {
-    convert(state, state->in + (size_t)from * ibx_dtype_bytes(state->from), to,
-            axis->size);
+    convert(state, src, dst, axis->size);
     return;
   }
-  uint64_t run[RUN];
+  if (state->from == state->to) {
+    stride(dst, dst_step, src, src_step, state->to_bytes, axis->size);
+    return;
+  }
+  uint64_t run[RUN], converted[RUN];
   for (int64_t i = 0; i < axis->size; i += RUN) {
     int64_t part = axis->size - i < RUN ? axis->size - i : RUN;
-    gather(state, from + i * axis->step[1], axis->step[1], part, run);
-    if (to_step == 1) {
-      convert(state, run, to + i, part);
-      continue;
-    }
-    for (int64_t k = 0; k < part; k++) {
-      convert(state, (uint8_t *)run + (size_t)k * ibx_dtype_bytes(state->from),
-              to + (i + k) * to_step, 1);
-    }
+    stride((uint8_t *)run, state->from_bytes, src + i * src_step, src_step,
+           state->from_bytes, part);
+    convert(state, run, (uint8_t *)converted, part);
+    stride(dst + i * dst_step, dst_step, (const uint8_t *)converted,
+           state->to_bytes, state->to_bytes, part);
   }
 }
 
@@ -143,7 +148,9 @@ static bool copy_rect(void *user, const ibx_rect *whole) {
   return true;
 }
 
-static ibx_pack *new_row(ibx_packs *packs, ibx_arena *arena, uint64_t bytes) {
+// ---- Rows
+
+static ibx_pack *new_row(ibx_packs *packs, ibx_arena *arena) {
   if (packs->count == packs->room) {
     size_t room = packs->room ? packs->room * 2 : 64;
     ibx_pack *rows = IBX_ARENA_ARRAY(arena, room, ibx_pack);
@@ -152,62 +159,182 @@ static ibx_pack *new_row(ibx_packs *packs, ibx_arena *arena, uint64_t bytes) {
     packs->rows = rows;
     packs->room = room;
   }
-  ibx_pack *row = &packs->rows[packs->count++];
-  *row = (ibx_pack){.size = (bytes + 63) / 64 * 64, .offset = packs->bytes};
-  packs->bytes += row->size;
+  return &packs->rows[packs->count++];
+}
+
+// Bytes of a row before the section is aligned.
+static uint64_t bytes_of(const ibx_pack *pack) {
+  int64_t rest = pack->partitions - pack->full;
+  return (uint64_t)(pack->elements * pack->full + pack->kept * rest) *
+         ibx_dtype_bytes(pack->to.dtype);
+}
+
+// Gives the newest row its size.
+static void measure(ibx_packs *packs, ibx_pack *pack) {
+  packs->bytes -= pack->size;
+  pack->size = (bytes_of(pack) + 63) / 64 * 64;
+  packs->bytes += pack->size;
+}
+
+bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *to,
+                  int32_t partitions, int64_t elements,
+                  const ibx_pack_source *from, size_t *out_row) {
+  const ibx_view *views[] = {to, &from->view};
+  if (!ibx_view_refines(views, 2)) return false;
+  *out_row = packs->count;
+  ibx_pack *row = new_row(packs, arena);
+  *row = (ibx_pack){.offset = packs->bytes,
+                    .from = *from,
+                    .to = *to,
+                    .partitions = partitions,
+                    .full = partitions,
+                    .elements = elements,
+                    .kept = elements};
+  measure(packs, row);
+  return true;
+}
+
+void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int64_t kept) {
+  ibx_pack *pack = &packs->rows[row];
+  pack->full = full;
+  pack->kept = kept;
+  measure(packs, pack);
+}
+
+void ibx_packs_rewind(ibx_packs *packs, size_t count) {
+  while (packs->count > count)
+    packs->bytes -= packs->rows[--packs->count].size;
+}
+
+// ---- Sharing
+
+static ibx_pack_digest *find_digest(const ibx_packs *packs,
+                                    const ibx_pack_source *from) {
+  uint64_t key[] = {(uint64_t)(uintptr_t)from->data, from->bytes};
+  size_t mask = packs->digest_room - 1, at = XXH3_64bits(key, sizeof key);
+  for (;; at++) {
+    ibx_pack_digest *row = &packs->digests[at & mask];
+    if (!row->data || (row->data == from->data && row->bytes == from->bytes)) {
+      return row;
+    }
+  }
+}
+
+static void grow_digests(ibx_packs *packs, ibx_arena *arena) {
+  ibx_packs old = *packs;
+  packs->digest_room = old.digest_room ? old.digest_room * 2 : 256;
+  packs->digests = IBX_ARENA_ARRAY(arena, packs->digest_room, ibx_pack_digest);
+  for (size_t i = 0; i < old.digest_room; i++) {
+    const ibx_pack_digest *row = &old.digests[i];
+    ibx_pack_source from = {.data = row->data, .bytes = row->bytes};
+    if (row->data) *find_digest(packs, &from) = *row;
+  }
+}
+
+static uint64_t source_digest(ibx_packs *packs, ibx_arena *arena,
+                              const ibx_pack_source *from) {
+  if (packs->digest_count * 2 >= packs->digest_room) grow_digests(packs, arena);
+  ibx_pack_digest *row = find_digest(packs, from);
+  if (!row->data) {
+    *row = (ibx_pack_digest){.data = from->data,
+                             .bytes = from->bytes,
+                             .digest = XXH3_64bits(from->data, from->bytes)};
+    packs->digest_count++;
+  }
+  return row->digest;
+}
+
+enum { VIEW_WORDS = 4 + IBX_MAX_RANK * (2 + 3 * IBX_ATOMS) };
+
+// What counts of a view, as numbers.
+static size_t view_words(const ibx_view *view, int64_t *out) {
+  size_t count = 0;
+  out[count++] = view->offset;
+  out[count++] = view->partition;
+  out[count++] = view->dtype;
+  out[count++] = view->rank;
+  for (uint8_t d = 0; d < view->rank; d++) {
+    const ibx_dim *dim = &view->dim[d];
+    out[count++] = dim->size;
+    out[count++] = dim->count;
+    for (uint8_t a = 0; a < dim->count; a++) {
+      out[count++] = dim->atom[a].size;
+      out[count++] = dim->atom[a].step;
+      out[count++] = dim->atom[a].pstep;
+    }
+  }
+  return count;
+}
+
+enum { RECIPE_WORDS = 4 + 2 * VIEW_WORDS };
+
+static size_t recipe_words(const ibx_pack *pack, int64_t *out) {
+  size_t count = 0;
+  out[count++] = pack->partitions;
+  out[count++] = pack->full;
+  out[count++] = pack->elements;
+  out[count++] = pack->kept;
+  count += view_words(&pack->from.view, out + count);
+  return count + view_words(&pack->to, out + count);
+}
+
+static bool same_bytes(const ibx_pack *a, const ibx_pack *b) {
+  int64_t own[RECIPE_WORDS], other[RECIPE_WORDS];
+  if (a->digest != b->digest || a->from.bytes != b->from.bytes) return false;
+  size_t count = recipe_words(a, own);
+  if (recipe_words(b, other) != count) return false;
+  if (memcmp(own, other, count * sizeof(int64_t)) != 0) return false;
+  return a->from.data == b->from.data ||
+         memcmp(a->from.data, b->from.data, a->from.bytes) == 0;
+}
+
+size_t ibx_pack_share(ibx_packs *packs, ibx_arena *arena, size_t row) {
+  ibx_pack *newest = &packs->rows[row];
+  int64_t words[RECIPE_WORDS + 1];
+  size_t count = recipe_words(newest, words);
+  words[count++] = (int64_t)source_digest(packs, arena, &newest->from);
+  newest->digest = XXH3_64bits(words, count * sizeof(int64_t));
+  for (size_t i = 0; i < row; i++) {
+    if (!same_bytes(&packs->rows[i], newest)) continue;
+    ibx_packs_rewind(packs, row);
+    return i;
+  }
   return row;
 }
 
-bool ibx_pack_add(ibx_packs *packs, ibx_arena *arena, const ibx_view *dst,
-                  int32_t partitions, int64_t elements, const ibx_view *src,
-                  const void *data, size_t *out_row) {
-  const ibx_view *views[] = {dst, src};
-  if (!ibx_view_refines(views, 2)) return false;
-  uint64_t bytes =
-      (uint64_t)partitions * (uint64_t)elements * ibx_dtype_bytes(dst->dtype);
-  *out_row = packs->count;
-  ibx_pack *row = new_row(packs, arena, bytes);
-  uint8_t *out = ibx_arena_alloc(arena, row->size);
-  row->data = out;
-  pack_state state = {.out = out,
-                      .in = data,
-                      .elements = elements,
-                      .to = dst->dtype,
-                      .from = src->dtype};
-  return ibx_view_rects(views, 2, copy_rect, &state);
-}
+// ---- Bytes
 
-void ibx_pack_trim(ibx_packs *packs, size_t row, int32_t full, int32_t rest,
-                   int64_t elements, int64_t kept, size_t element_bytes) {
-  if (rest == 0 || kept == elements) return;
-  ibx_pack *pack = &packs->rows[row];
-  size_t run = (size_t)kept * element_bytes,
-         pitch = (size_t)elements * element_bytes;
-  uint8_t *to = pack->data + (size_t)full * pitch;
-  const uint8_t *from = to;
-  for (int32_t i = 0; i < rest; i++) {
+// The elements that are left of partitions that lose some move together.
+static void trim(const ibx_pack *pack, uint8_t *all) {
+  size_t bytes = ibx_dtype_bytes(pack->to.dtype);
+  size_t run = (size_t)pack->kept * bytes,
+         pitch = (size_t)pack->elements * bytes;
+  uint8_t *from = all + (size_t)pack->full * pitch, *to = from;
+  for (int32_t p = pack->full; p < pack->partitions; p++) {
     memmove(to, from, run);
     to += run;
     from += pitch;
   }
-  uint64_t size = ((uint64_t)(to - pack->data) + 63) / 64 * 64;
-  memset(to, 0, (size_t)(size - (uint64_t)(to - pack->data)));
-  packs->bytes -= pack->size - size;
-  pack->size = size;
 }
 
-size_t ibx_pack_share(ibx_packs *packs, size_t row) {
-  ibx_pack *newest = &packs->rows[row];
-  newest->digest = XXH3_64bits(newest->data, (size_t)newest->size);
-  for (size_t i = 0; i < row; i++) {
-    const ibx_pack *other = &packs->rows[i];
-    if (other->digest != newest->digest || other->size != newest->size ||
-        memcmp(other->data, newest->data, (size_t)newest->size) != 0) {
-      continue;
-    }
-    packs->bytes -= newest->size;
-    packs->count--;
-    return i;
-  }
-  return row;
+void ibx_pack_fill(const ibx_pack *pack, ibx_arena *scratch, uint8_t *out) {
+  bool trimmed = pack->full < pack->partitions && pack->kept < pack->elements;
+  ibx_pack whole = *pack;
+  whole.full = pack->partitions;
+  uint8_t *all =
+      trimmed ? ibx_arena_alloc(scratch, (size_t)bytes_of(&whole)) : out;
+  pack_state state = {.out = all,
+                      .in = pack->from.data,
+                      .elements = pack->elements,
+                      .to = pack->to.dtype,
+                      .from = pack->from.view.dtype,
+                      .to_bytes = (ptrdiff_t)ibx_dtype_bytes(pack->to.dtype),
+                      .from_bytes =
+                          (ptrdiff_t)ibx_dtype_bytes(pack->from.view.dtype)};
+  const ibx_view *views[] = {&pack->to, &pack->from.view};
+  memset(out, 0, (size_t)pack->size);
+  ibx_view_rects(views, 2, copy_rect, &state);
+  if (!trimmed) return;
+  trim(pack, all);
+  memcpy(out, all, (size_t)bytes_of(pack));
 }

@@ -88,6 +88,7 @@ typedef struct ibx_pipeline_options {
   const char *stop_after;  ///< a pass, or NULL
   bool verify; ///< check after every pass, not only each level; builds with
                ///< assertions always do
+  bool no_ir;  ///< nobody reads the MLIR at the end of a level: do not write it
   ibx_text_fn on_text; ///< gets what print_after asks for
   ibx_progress_fn on_progress;
   ibx_pass_fn on_pass;

@@ -220,21 +220,23 @@ static ibx_status report_progress(const pipeline *p, const char *step,
   return IBX_FAIL(p->ctx->err, CANCELLED, "the caller asked to stop");
 }
 
+static ibx_status end_level(pipeline *p) {
+  if (p->options->no_ir) return IBX_OK;
+  IBX_TRY(write_unit(p));
+  return ibx_ir_verify(p->ir, p->ctx->err);
+}
+
 static ibx_status run_passes(pipeline *p, const ibx_pass_info *const *passes,
                              size_t count) {
   const char *stop = p->options->stop_after;
   for (size_t i = 0; i < count; i++) {
     IBX_TRY(report_progress(p, passes[i]->name, i, count));
     // The end of level 1: its last state goes to MLIR before it is replaced.
-    if (passes[i]->kind == IBX_PASS_KIND_LOWER) {
-      IBX_TRY(write_unit(p));
-      IBX_TRY(ibx_ir_verify(p->ir, p->ctx->err));
-    }
+    if (passes[i]->kind == IBX_PASS_KIND_LOWER) IBX_TRY(end_level(p));
     IBX_TRY(run_pass(p, passes[i]));
     if (stop && strcmp(stop, passes[i]->name) == 0) break;
   }
-  IBX_TRY(write_unit(p));
-  return ibx_ir_verify(p->ir, p->ctx->err);
+  return end_level(p);
 }
 
 ibx_status ibx_pipeline_run(ibx_pass_ctx *ctx,

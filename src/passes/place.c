@@ -102,50 +102,65 @@ static ibx_status place_banks(placement *p, const life *all, ibx_error *err) {
 
 // ---- SBUF below the ring: largest first, lowest gap
 
-typedef struct range {
-  uint64_t from, to;
-} range;
-
 static int compare_size(const void *a, const void *b) {
   const life *x = *(const life *const *)a, *y = *(const life *const *)b;
   if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
   return x->first < y->first ? -1 : x->first > y->first;
 }
 
-static int compare_range(const void *a, const void *b) {
-  const range *x = a, *y = b;
-  return x->from < y->from ? -1 : x->from > y->from;
-}
+// Lives that have their place, by offset.
+typedef struct shelved {
+  uint64_t from, to;
+  uint32_t first, last;
+} shelved;
 
-static bool live_together(const life *a, const life *b, uint32_t slack) {
-  return a->first <= (uint64_t)b->last + slack &&
-         b->first <= (uint64_t)a->last + slack;
-}
+typedef struct shelf {
+  shelved *rows;
+  size_t count;
+} shelf;
 
-static uint64_t lowest_gap(range *taken, size_t count, uint64_t bytes) {
+static uint64_t lowest_gap(const shelf *on, const life *wanted,
+                           uint32_t slack) {
   uint64_t at = 0;
-  qsort(taken, count, sizeof(range), compare_range);
-  for (size_t i = 0; i < count; i++) {
-    if (taken[i].from >= at + bytes) break;
-    if (taken[i].to > at) at = taken[i].to;
+  uint32_t first = wanted->first > slack ? wanted->first - slack : 0;
+  uint64_t last = (uint64_t)wanted->last + slack;
+  for (size_t i = 0; i < on->count; i++) {
+    const shelved *other = &on->rows[i];
+    if (other->from >= at + wanted->bytes) break; // the rest begins later still
+    bool together = first <= other->last && other->first <= last;
+    if (together && other->to > at) at = other->to;
   }
   return at;
 }
 
-// Returns the bytes of a partition that are in use at most.
+static void insert(shelf *on, const life *added, uint64_t offset) {
+  size_t low = 0, high = on->count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (on->rows[middle].from <= offset)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  memmove(&on->rows[low + 1], &on->rows[low],
+          (on->count - low) * sizeof(shelved));
+  on->rows[low] = (shelved){.from = offset,
+                            .to = offset + added->bytes,
+                            .first = added->first,
+                            .last = added->last};
+  on->count++;
+}
+
+// Returns the bytes of a partition that are in use at most; more than `enough`
+// of them are not counted to the end.
 static uint64_t pack_below(placement *p, life **order, size_t count,
-                           uint32_t slack) {
-  range *taken = IBX_ARENA_ARRAY(p->scratch, count, range);
+                           uint32_t slack, uint64_t enough) {
+  shelf on = {.rows = IBX_ARENA_ARRAY(p->scratch, count, shelved)};
   uint64_t peak = 0;
-  for (size_t i = 0; i < count; i++) {
-    size_t taken_count = 0;
-    for (size_t k = 0; k < i; k++) {
-      if (!live_together(order[i], order[k], slack)) continue;
-      uint64_t from = place_of(p, order[k]->buffer)->offset;
-      taken[taken_count++] = (range){from, from + order[k]->bytes};
-    }
-    uint64_t at = lowest_gap(taken, taken_count, order[i]->bytes);
+  for (size_t i = 0; i < count && peak <= enough; i++) {
+    uint64_t at = lowest_gap(&on, order[i], slack);
     place_of(p, order[i]->buffer)->offset = at;
+    insert(&on, order[i], at);
     if (at + order[i]->bytes > peak) peak = at + order[i]->bytes;
   }
   return peak;
@@ -234,7 +249,8 @@ static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
   uint64_t total = p->machine->sbuf_bytes / ALIGNMENT * ALIGNMENT, peak = 0;
   for (size_t s = 0; s < IBX_COUNT_OF(SLACKS); s++) {
     bool last = s + 1 == IBX_COUNT_OF(SLACKS);
-    peak = pack_below(p, stay, stay_count, SLACKS[s]);
+    peak =
+        pack_below(p, stay, stay_count, SLACKS[s], last ? UINT64_MAX : total);
     if (peak > total) continue;
     // Reuse that is put off costs ring; leave it half of SBUF if it wants it.
     uint64_t ring = total - peak;

@@ -33,14 +33,35 @@ static ibx_range join(ibx_range a, ibx_range b) {
   return (ibx_range){fmin(a.low, b.low), fmax(a.high, b.high)};
 }
 
-static double element(const ibx_weight *weight, size_t index) {
-  size_t size = ibx_dtype_bytes(weight->type.dtype);
-  unsigned unused = (unsigned)(64 - 8 * size);
+static uint64_t element(const uint8_t *data, size_t index, size_t size) {
   uint64_t bits = 0;
-  memcpy(&bits, (const uint8_t *)weight->data + index * size, size);
-  ibx_dtype_kind kind = ibx_dtype_get(weight->type.dtype)->kind;
-  if (kind != IBX_DTYPE_KIND_SINT) return (double)bits;
-  return (double)((int64_t)(bits << unused) >> unused);
+  switch (size) { // a size that the compiler knows
+  case 1: return data[index];
+  case 2: memcpy(&bits, data + index * 2, 2); return bits;
+  case 4: memcpy(&bits, data + index * 4, 4); return bits;
+  default: memcpy(&bits, data + index * size, size); return bits;
+  }
+}
+
+static ibx_range of_signed(const uint8_t *data, size_t count, size_t size) {
+  unsigned unused = (unsigned)(64 - 8 * size);
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  for (size_t i = 0; i < count; i++) {
+    int64_t x = (int64_t)(element(data, i, size) << unused) >> unused;
+    low = x < low ? x : low;
+    high = x > high ? x : high;
+  }
+  return (ibx_range){(double)low, (double)high};
+}
+
+static ibx_range of_unsigned(const uint8_t *data, size_t count, size_t size) {
+  uint64_t low = UINT64_MAX, high = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint64_t x = element(data, i, size);
+    low = x < low ? x : low;
+    high = x > high ? x : high;
+  }
+  return (ibx_range){(double)low, (double)high};
 }
 
 static ibx_range of_constant(const ibx_weight *weight) {
@@ -50,12 +71,11 @@ static ibx_range of_constant(const ibx_weight *weight) {
       elements > MOST_SCANNED || isinf(all.high)) {
     return all;
   }
-  ibx_range range = {INFINITY, -INFINITY};
-  for (size_t i = 0; i < (size_t)elements; i++) {
-    double x = element(weight, i);
-    range = join(range, (ibx_range){x, x});
-  }
-  return range;
+  size_t size = ibx_dtype_bytes(weight->type.dtype);
+  bool is_signed =
+      ibx_dtype_get(weight->type.dtype)->kind == IBX_DTYPE_KIND_SINT;
+  return (is_signed ? of_signed : of_unsigned)(weight->data, (size_t)elements,
+                                               size);
 }
 
 ibx_range ibx_range_of_pair(ibx_tensor_op op, ibx_range a, ibx_range b) {

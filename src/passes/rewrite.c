@@ -59,6 +59,47 @@ void ibx_rewrite_copy(ibx_rewrite *rewrite, const ibx_node *node) {
   }
 }
 
+uint32_t ibx_rewrite_slice(ibx_rewrite *rewrite, uint32_t value, uint8_t dim,
+                           int64_t start, int64_t end) {
+  if (value == IBX_NO_VALUE) return value;
+  const ibx_type *type = &rewrite->graph.values[value].type;
+  if (start == 0 && end == type->dims[dim]) return value;
+  ibx_params params = {.starts.len = type->rank,
+                       .shape.len = type->rank,
+                       .steps.len = type->rank};
+  for (uint8_t d = 0; d < type->rank; d++) {
+    params.shape.at[d] = d == dim ? end - start : type->dims[d];
+    params.steps.at[d] = 1;
+  }
+  params.starts.at[dim] = start;
+  return ibx_rewrite_add(rewrite, IBX_TENSOR_slice, &params, &value, 1);
+}
+
+static uint32_t concatenate(ibx_rewrite *rewrite, const uint32_t *parts,
+                            size_t count, uint8_t axis, const char *place) {
+  if (count == 1) return parts[0];
+  ibx_params params = {.axis = axis};
+  uint32_t value =
+      ibx_rewrite_add(rewrite, IBX_TENSOR_concat, &params, parts, count);
+  if (value != IBX_NO_VALUE)
+    rewrite->graph.nodes[rewrite->graph.node_count - 1].decided.place = place;
+  return value;
+}
+
+uint32_t ibx_rewrite_join(ibx_rewrite *rewrite, uint32_t *parts, size_t count,
+                          uint8_t axis, const char *place) {
+  while (count > 1) {
+    size_t joined = 0;
+    for (size_t i = 0; i < count; i += IBX_NODE_OPERANDS) {
+      size_t most = count - i;
+      if (most > IBX_NODE_OPERANDS) most = IBX_NODE_OPERANDS;
+      parts[joined++] = concatenate(rewrite, &parts[i], most, axis, place);
+    }
+    count = joined;
+  }
+  return parts[0];
+}
+
 ibx_status ibx_rewrite_end(ibx_rewrite *rewrite, ibx_graph *graph) {
   if (rewrite->status != IBX_OK) return rewrite->status;
   for (size_t i = 0; i < rewrite->graph.output_count; i++) {

@@ -31,6 +31,16 @@ uint32_t ibx_rewrite_add(ibx_rewrite *rewrite, ibx_tensor_op op,
 /// Adds a copy of a node with mapped operands and sets its result's mapping.
 void ibx_rewrite_copy(ibx_rewrite *rewrite, const ibx_node *node);
 
+/// Adds elements [start, end) of dimension `dim`, or the value itself when these
+/// are all.
+uint32_t ibx_rewrite_slice(ibx_rewrite *rewrite, uint32_t value, uint8_t dim,
+                           int64_t start, int64_t end);
+
+/// Adds a tree of concatenations along `axis`, each with decided.place `place`.
+/// `parts` is overwritten.
+uint32_t ibx_rewrite_join(ibx_rewrite *rewrite, uint32_t *parts, size_t count,
+                          uint8_t axis, const char *place);
+
 /// Maps the outputs, drops what is dead and replaces `*graph`.
 ibx_status ibx_rewrite_end(ibx_rewrite *rewrite, ibx_graph *graph);
 

@@ -87,8 +87,9 @@ static int compare_bytes(const void *a, const void *b) {
 static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
   uint32_t from = 0, to = (uint32_t)lower->func->op_count;
   for (size_t g = 0; g < lower->start_count; g++) {
-    if (lower->starts[g] <= at) from = lower->starts[g];
-    if (lower->starts[g] > at && lower->starts[g] < to) to = lower->starts[g];
+    uint32_t start = lower->starts[g].op;
+    if (start <= at) from = start;
+    if (start > at && start < to) to = start;
   }
   for (uint32_t i = from; i < to; i++) {
     const ibx_insn *insn = &lower->func->ops[i].insn;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { FIRST_BLOCK = 64 << 10, LAST_BLOCK = 8 << 20, ALIGNMENT = 16 };
 
@@ -24,22 +25,77 @@ static IBX_NORETURN void out_of_memory(void) {
   abort();
 }
 
+// Large blocks are filled from end to end: a page at a time would be faulted in
+// five hundred times as often.
+static void prefer_large_pages(const ibx_arena_block *block, size_t size) {
+#ifdef MADV_HUGEPAGE
+  const uintptr_t page = 2u << 20, at = (uintptr_t)block;
+  uintptr_t from = (at + page - 1) / page * page,
+            to = (at + size) / page * page;
+  if (to > from) (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)block, (void)size;
+#endif
+}
+
+// Takes the first spare block that is large enough.
+static bool take_spare(ibx_arena *arena, size_t least) {
+  for (ibx_arena_block **at = &arena->spare; *at; at = &(*at)->previous) {
+    ibx_arena_block *block = *at;
+    if (block->size < least) continue;
+    *at = block->previous;
+    block->previous = arena->last;
+    block->used = 0;
+    arena->last = block;
+    return true;
+  }
+  return false;
+}
+
 static void add_block(ibx_arena *arena, size_t least) {
   size_t size = arena->last ? arena->last->size * 2 : FIRST_BLOCK;
   if (size > LAST_BLOCK) size = LAST_BLOCK;
   if (size < least) size = least;
   if (size > SIZE_MAX - sizeof(ibx_arena_block)) out_of_memory();
+  if (take_spare(arena, least)) return;
   ibx_arena_block *block = malloc(sizeof(ibx_arena_block) + size);
   if (!block) out_of_memory();
+  prefer_large_pages(block, size);
   *block = (ibx_arena_block){.previous = arena->last, .size = size};
   arena->last = block;
 }
 
+static void free_blocks(ibx_arena_block **last) {
+  while (*last) {
+    ibx_arena_block *previous = (*last)->previous;
+    free(*last);
+    *last = previous;
+  }
+}
+
 void ibx_arena_reset(ibx_arena *arena) {
+  free_blocks(&arena->last);
+  free_blocks(&arena->spare);
+}
+
+void ibx_arena_rewind(ibx_arena *arena) {
   while (arena->last) {
-    ibx_arena_block *previous = arena->last->previous;
-    free(arena->last);
-    arena->last = previous;
+    ibx_arena_block *block = arena->last;
+    arena->last = block->previous;
+    block->previous = arena->spare;
+    arena->spare = block;
+  }
+}
+
+void ibx_arena_join(ibx_arena *arena, ibx_arena *from) {
+  free_blocks(&from->spare);
+  while (from->last) {
+    ibx_arena_block *block = from->last;
+    from->last = block->previous;
+    // Behind the block that is being filled.
+    ibx_arena_block **at = arena->last ? &arena->last->previous : &arena->last;
+    block->previous = *at;
+    *at = block;
   }
 }
 

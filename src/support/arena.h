@@ -13,10 +13,18 @@ typedef struct ibx_arena_block ibx_arena_block;
 
 typedef struct ibx_arena {
   ibx_arena_block *last;
+  ibx_arena_block *spare; ///< empty ones, kept by ibx_arena_rewind()
 } ibx_arena;
 
 /// Frees every block; the arena is empty and usable again.
 void ibx_arena_reset(ibx_arena *arena);
+
+/// Empties the arena but keeps its blocks for what comes next: memory that has
+/// been touched is cheaper than new memory.
+void ibx_arena_rewind(ibx_arena *arena);
+
+/// Moves all of `from` into `arena`, where it lives as long as that one.
+void ibx_arena_join(ibx_arena *arena, ibx_arena *from);
 
 /// Returns `size` zeroed bytes aligned to 16, never NULL; size 0 gives a unique
 /// address.

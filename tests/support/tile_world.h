@@ -208,8 +208,8 @@ static inline void *tile_weights(tile_world *w) {
   uint8_t *bytes = ibx_arena_alloc(&w->arena, w->packs.bytes + 64);
   bytes += (64 - (uintptr_t)bytes % 64) % 64;
   for (size_t i = 0; i < w->packs.count; i++) {
-    memcpy(bytes + w->packs.rows[i].offset, w->packs.rows[i].data,
-           w->packs.rows[i].size);
+    ibx_pack_fill(&w->packs.rows[i], &w->arena,
+                  bytes + w->packs.rows[i].offset);
   }
   return bytes;
 }

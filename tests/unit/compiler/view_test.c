@@ -429,6 +429,12 @@ static void pieces_cover_once(void **state) {
 
 // --- packs ---
 
+static uint8_t *filled(ibx_arena *arena, const ibx_pack *pack) {
+  uint8_t *bytes = ibx_arena_alloc(arena, (size_t)pack->size);
+  ibx_pack_fill(pack, arena, bytes);
+  return bytes;
+}
+
 static void packed_elements_are_where_the_view_says(void **state) {
   (void)state;
   uint64_t seed = 16;
@@ -448,15 +454,17 @@ static void packed_elements_are_where_the_view_says(void **state) {
     size_t row;
     from.type.dtype = random_below(&seed, 2) ? IBX_DTYPE_F32 : IBX_DTYPE_BF16;
     if (ibx_view_make(&from.type, &layout, &dst, &partitions, &elements) &&
-        ibx_pack_add(&packs, &arena, &dst, partitions, elements, &src,
-                     data.data, &row)) {
+        ibx_pack_add(&packs, &arena, &dst, partitions, elements,
+                     &(ibx_pack_source){.view = src, .data = data.data},
+                     &row)) {
+      uint8_t *bytes_of_row = filled(&arena, &packs.rows[row]);
       size_t bytes = ibx_dtype_bytes(dst.dtype);
       places_of(&dst, &to);
       for (size_t i = 0; i < count_of(&to.type); i++) {
         int64_t at = to.at[i] / PITCH * elements + to.at[i] % PITCH;
         float value = (float)real_at(&data, (size_t)from.at[i]), got;
-        ibx_dtype_load_f32(dst.dtype, packs.rows[row].data + (size_t)at * bytes,
-                           &got, 1);
+        ibx_dtype_load_f32(dst.dtype, bytes_of_row + (size_t)at * bytes, &got,
+                           1);
         uint8_t rounded[4];
         ibx_dtype_store_f32(dst.dtype, &value, rounded, 1);
         ibx_dtype_load_f32(dst.dtype, rounded, &value, 1);
@@ -489,15 +497,16 @@ static void trimmed_rows_keep_the_rest(void **state) {
     full = (int32_t)random_below(&seed, (size_t)partitions + 1);
     kept = (int64_t)random_below(&seed, (size_t)elements + 1);
     assert_true(ibx_view_make(&type, &layout, &dst, &got, &wide));
-    assert_true(ibx_pack_add(&packs, &arena, &dst, partitions, elements, &src,
-                             data.data, &row));
-    ibx_pack_trim(&packs, row, full, partitions - full, elements, kept, 4);
+    assert_true(ibx_pack_add(&packs, &arena, &dst, partitions, elements,
+                             &(ibx_pack_source){.view = src, .data = data.data},
+                             &row));
+    ibx_pack_trim(&packs, row, full, kept);
     const ibx_pack *pack = &packs.rows[row];
+    const uint8_t *bytes = filled(&arena, pack);
     uint64_t at = 0;
     for (int32_t p = 0; p < partitions; p++) {
       int64_t count = p < full ? elements : kept;
-      assert_memory_equal(pack->data + at,
-                          element_of(&data, (size_t)(p * elements)),
+      assert_memory_equal(bytes + at, element_of(&data, (size_t)(p * elements)),
                           (size_t)count * 4);
       at += (uint64_t)count * 4;
     }
@@ -508,8 +517,40 @@ static void trimmed_rows_keep_the_rest(void **state) {
   }
 }
 
+// Rows are the same when what they are made of is: the same elements, read from
+// the same or from another place, in the same order.
+static void rows_of_the_same_bytes_are_shared(void **state) {
+  (void)state;
+  ibx_arena arena = {0};
+  ibx_packs packs = {0};
+  ibx_type type = {.dims = {4, 6}, .rank = 2, .dtype = IBX_DTYPE_F32};
+  static const float A[24] = {1, 2, 3}, B[24] = {1, 2, 3}, C[24] = {1, 2, 4};
+  const float *data[] = {A, B, C, A, A};
+  ibx_view view = ibx_view_linear(&type, 0), dst = view, other = view;
+  other.dim[0].atom[0].step = 1;
+  other.dim[1].atom[0].step = 4;
+  size_t rows[5];
+  for (size_t i = 0; i < 5; i++) {
+    ibx_pack_source from = {.view = view, .data = data[i], .bytes = sizeof A};
+    const ibx_view *to = i == 3 ? &other : &dst;
+    assert_true(ibx_pack_add(&packs, &arena, to, 1, 24, &from, &rows[i]));
+    if (i == 4) ibx_pack_trim(&packs, rows[i], 0, 23);
+    rows[i] = ibx_pack_share(&packs, &arena, rows[i]);
+  }
+  assert_int_equal(rows[1], rows[0]);
+  assert_int_not_equal(rows[2], rows[0]);
+  assert_int_not_equal(rows[3], rows[0]);
+  assert_int_not_equal(rows[4], rows[0]);
+  assert_int_equal(packs.count, 4);
+  assert_int_equal(packs.bytes, 4 * 128);
+  ibx_packs_rewind(&packs, 1);
+  assert_int_equal(packs.bytes, 128);
+  ibx_arena_reset(&arena);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(rows_of_the_same_bytes_are_shared),
       cmocka_unit_test(layouts_are_one_to_one),
       cmocka_unit_test(operations_keep_the_elements),
       cmocka_unit_test(a_row_takes_any_shape),
