@@ -313,7 +313,11 @@ ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// most `most`.
 ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
                        int64_t step, int64_t most);
-/// Element `index` as a scalar i64.
+/// The least that a scalar of that kind can be.
+int64_t ibx_least(ibx_call *call, ibx_val value);
+/// All that is valid in x as one dimension (import_reshape.c).
+ibx_val ibx_emit_row(ibx_call *call, ibx_val x);
+/// Element `index` as a scalar i64, the extent itself where it is one.
 ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index);
 
 /// Integers of an input which is constant but for extents.

@@ -510,6 +510,35 @@ static ibx_val emit_bound(carry *c, bool high) {
   return ibx_emit_static(c->call, c->op, &c->params, bounds, c->count);
 }
 
+static bool same_value(ibx_call *call, ibx_val a, ibx_val b) {
+  if (a == b) return true;
+  const ibx_tensor *x = ibx_force(call->import, a);
+  const ibx_tensor *y = x ? ibx_force(call->import, b) : NULL;
+  return y && x->type.rank == 0 && y->type.rank == 0 &&
+         x->type.dtype == y->type.dtype &&
+         ibx_tensor_int(x, 0) == ibx_tensor_int(y, 0);
+}
+
+// Numbers that were made of extents before: only who sees that two extents are
+// the same one knows that tensors have the same shape.
+static ibx_val find_made(const carry *c) {
+  const ibx_graph *graph = &c->call->import->graph;
+  for (size_t n = graph->node_count; n-- > 0;) {
+    const ibx_node *node = &graph->nodes[n];
+    if (node->op != c->op || node->operand_count != c->count) continue;
+    if (!ibx_is_bounded(c->call, node->result) ||
+        ibx_rank(c->call, node->result) != 0 ||
+        memcmp(&node->params, &c->params, sizeof(c->params)) != 0) {
+      continue;
+    }
+    bool same = true;
+    for (size_t i = 0; same && i < c->count; i++)
+      same = same_value(c->call, node->operand[i], c->operand[i]);
+    if (same) return node->result;
+  }
+  return IBX_NO_VALUE;
+}
+
 ibx_val ibx_emit_carried(ibx_call *call, ibx_tensor_op op,
                          const ibx_params *params, const ibx_val *operands,
                          size_t count) {
@@ -520,6 +549,8 @@ ibx_val ibx_emit_carried(ibx_call *call, ibx_tensor_op op,
     c.real[d] = IBX_NO_VALUE;
   ibx_val low = IBX_NO_VALUE, high = IBX_NO_VALUE, result;
   if (is_bounded_call(&c)) {
+    result = find_made(&c);
+    if (result != IBX_NO_VALUE) return result;
     low = emit_bound(&c, false);
     high = emit_bound(&c, true);
   }
