@@ -174,8 +174,11 @@ ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill) {
   ibx_ints shape = ibx_shape_of(call, x);
   ibx_val operands[] = {ibx_emit_broadcast(call, mask, shape), x,
                         ibx_emit_broadcast(call, fill, shape)};
-  ibx_val masked = ibx_emit_op(call, IBX_TENSOR_select, NULL, operands, 3);
-  return ibx_set_extent(call, masked, dim, IBX_NO_VALUE);
+  ibx_val masked = ibx_emit_static(call, IBX_TENSOR_select, NULL, operands, 3);
+  for (int64_t d = 0; d < shape.len && !call->failed; d++) {
+    if (d != dim) ibx_note_extent(call, masked, d, ibx_extent(call, x, d));
+  }
+  return masked;
 }
 
 ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill) {
