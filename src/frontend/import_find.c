@@ -271,6 +271,23 @@ static bool read_shapes(ibx_call *call, detection *d) {
   return ibx_call_expect(call, fits, "scores", "do not fit the boxes");
 }
 
+// A limit that the data decide takes the scores below it down to the least.
+static void read_least(ibx_call *call, detection *d) {
+  ibx_val least = ibx_in(call, 4);
+  if (ibx_is_known(call, least)) {
+    d->least = (float)ibx_const_number(call, 4, "score_threshold");
+    return;
+  }
+  if (!ibx_call_expect(call, ibx_elements(ibx_type_of(call, least)) == 1,
+                       "score_threshold", "needs one element")) {
+    return;
+  }
+  least = ibx_emit_reshape(call, least, (ibx_ints){0});
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less, least, d->scores);
+  ibx_val none = ibx_emit_like(call, d->scores, -(double)INFINITY);
+  d->scores = ibx_emit_select(call, above, d->scores, none);
+}
+
 static bool read_limits(ibx_call *call, detection *d) {
   if (ibx_has_in(call, 2)) {
     d->kept = ibx_const_int(call, 2, "max_output_boxes_per_class");
@@ -279,9 +296,7 @@ static bool read_limits(ibx_call *call, detection *d) {
     d->overlap = (float)ibx_const_number(call, 3, "iou_threshold");
   }
   d->least = -INFINITY;
-  if (ibx_has_in(call, 4)) {
-    d->least = (float)ibx_const_number(call, 4, "score_threshold");
-  }
+  if (ibx_has_in(call, 4)) read_least(call, d);
   if (d->kept > d->count) d->kept = d->count;
   return !call->failed;
 }
