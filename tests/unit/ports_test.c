@@ -199,6 +199,31 @@ static void outputs_are_cut_to_what_was_found(void **state) {
                    IBX_INVALID_ARGUMENT);
 }
 
+// Any rank, and extents that are 0: element i of the shape is i.
+static void packing_keeps_the_order(void **state) {
+  (void)state;
+  ibx_tensor_decl tensor = {.shape = {3, 2, 4}, .dtype = IBX_DTYPE_U8};
+  for (uint64_t code = 0; code < 4 * 3 * 5 * 4; code++) {
+    uint64_t shape[IBX_MAX_RANK] = {code % 4, code / 4 % 3, code / 12 % 5};
+    tensor.rank = (uint8_t)(code / 60);
+    uint8_t data[24] = {0}, count = 0;
+    uint64_t most[3] = {1, 1, 1}, real[3] = {1, 1, 1};
+    for (size_t d = 0; d < tensor.rank; d++) {
+      most[d] = tensor.shape[d];
+      real[d] = shape[d];
+    }
+    for (uint64_t i = 0; i < real[0]; i++) {
+      for (uint64_t j = 0; j < real[1]; j++) {
+        for (uint64_t k = 0; k < real[2]; k++)
+          data[(i * most[1] + j) * most[2] + k] = count++;
+      }
+    }
+    assert_int_equal(ibx_tensor_pack(&tensor, shape, data), count);
+    for (uint8_t i = 0; i < count; i++)
+      assert_int_equal(data[i], i);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_program_file_keeps_its_ports),
@@ -206,6 +231,7 @@ int main(void) {
       cmocka_unit_test(ports_must_divide_the_tensors),
       cmocka_unit_test(a_wrong_section_is_refused),
       cmocka_unit_test(outputs_are_cut_to_what_was_found),
+      cmocka_unit_test(packing_keeps_the_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
