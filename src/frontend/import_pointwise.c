@@ -52,7 +52,16 @@ BINARY(div)
 BINARY(and)
 BINARY(or)
 BINARY(xor)
-BINARY(equal)
+// Texts are compared on the host.
+void ibx_import_op_equal(ibx_call *call) {
+  if (ibx_is_text(call, ibx_in(call, 0))) {
+    ibx_import_text_equal(call);
+    return;
+  }
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_equal, ibx_in(call, 0),
+                          ibx_second_in(call)));
+}
 BINARY(less)
 BINARY(less_equal)
 BINARY(bit_and)
@@ -206,59 +215,6 @@ void ibx_import_op_pow(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
 }
 
-// x - q * y for 0 <= x, 0 < y and the whole number q nearest to x / y or one
-// beside it. y is cut into the upper bits of its mantissa, whose product with q
-// is exact, and the rest.
-static ibx_val rest_of(ibx_call *call, ibx_val x, ibx_val q, ibx_val y) {
-  ibx_dtype dtype = ibx_dtype_of(call, y);
-  ibx_val upper =
-      ibx_emit_cast(call, ibx_emit_cast(call, y, IBX_DTYPE_BF16), dtype);
-  ibx_val lower = ibx_emit_binary(call, IBX_TENSOR_sub, y, upper);
-  x = ibx_emit_binary(call, IBX_TENSOR_sub, x,
-                      ibx_emit_binary(call, IBX_TENSOR_mul, q, upper));
-  return ibx_emit_binary(call, IBX_TENSOR_sub, x,
-                         ibx_emit_binary(call, IBX_TENSOR_mul, q, lower));
-}
-
-// The remainder of |x| by |y|. The quotient is rounded and may lead to one more
-// or less than the true one, which the rest shows.
-static ibx_val rest_of_sizes(ibx_call *call, ibx_val x, ibx_val y) {
-  x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
-  y = ibx_emit_unary(call, IBX_TENSOR_abs, y);
-  ibx_val q = ibx_emit_unary(call, IBX_TENSOR_floor,
-                             ibx_emit_binary(call, IBX_TENSOR_div, x, y));
-  ibx_val rest = rest_of(call, x, q, y);
-  ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, rest,
-                                  ibx_emit_like(call, rest, 0));
-  rest = ibx_emit_select(call, below,
-                         ibx_emit_binary(call, IBX_TENSOR_add, rest, y), rest);
-  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less_equal, y, rest);
-  return ibx_emit_select(call, above,
-                         ibx_emit_binary(call, IBX_TENSOR_sub, rest, y), rest);
-}
-
-// With the sign of x, or, where `fmod` is not set, of y.
-static void float_mod(ibx_call *call, bool fmod) {
-  ibx_val x = ibx_in(call, 0), y = ibx_in(call, 1);
-  ibx_dtype dtype = ibx_dtype_of(call, x);
-  ibx_dtype wide = dtype == IBX_DTYPE_F64 ? dtype : IBX_DTYPE_F32;
-  x = ibx_emit_cast(call, x, wide);
-  y = ibx_emit_cast(call, y, wide);
-  ibx_val zero = ibx_emit_like(call, x, 0), rest = rest_of_sizes(call, x, y);
-  ibx_val negated = ibx_emit_unary(call, IBX_TENSOR_neg, rest);
-  ibx_val x_below = ibx_emit_binary(call, IBX_TENSOR_less, x, zero);
-  rest = ibx_emit_select(call, x_below, negated, rest);
-  if (!fmod) {
-    ibx_val y_below = ibx_emit_binary(call, IBX_TENSOR_less, y, zero);
-    ibx_val below = ibx_emit_binary(call, IBX_TENSOR_less, rest, zero);
-    ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less, zero, rest);
-    ibx_val other = ibx_emit_select(call, y_below, above, below);
-    rest = ibx_emit_select(
-        call, other, ibx_emit_binary(call, IBX_TENSOR_add, rest, y), rest);
-  }
-  ibx_out(call, 0, ibx_emit_cast(call, rest, dtype));
-}
-
 void ibx_import_op_mod(ibx_call *call) {
   bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
   if (!fmod && call->version < 28 &&
@@ -266,10 +222,6 @@ void ibx_import_op_mod(ibx_call *call) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
                   "set the attribute fmod to 1",
                   "Mod of floating numbers needs fmod = 1 before opset 28");
-    return;
-  }
-  if (ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
-    float_mod(call, fmod);
     return;
   }
   ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
@@ -353,30 +305,6 @@ void ibx_import_op_where(ibx_call *call) {
 
 void ibx_import_op_identity(ibx_call *call) {
   ibx_out(call, 0, ibx_in(call, 0));
-}
-
-// Whether the node drops elements, which is random: only when it trains, and at
-// a ratio that is not 0.
-static bool drops(ibx_call *call) {
-  if (!ibx_has_in(call, 2)) return false;
-  if (ibx_const_number(call, 2, "training_mode") == 0) return false;
-  return !ibx_has_in(call, 1) || ibx_const_number(call, 1, "ratio") != 0;
-}
-
-void ibx_import_op_dropout(ibx_call *call) {
-  ibx_attr_ignore(call, "ratio seed");
-  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
-    ibx_call_refuse(call, "is_test", "is_test = 0");
-  }
-  if (drops(call)) {
-    ibx_call_refuse(call, "training_mode",
-                    "training_mode = 1, which drops at random");
-  }
-  ibx_out(call, 0, ibx_in(call, 0));
-  if (!ibx_wants_out(call, 1)) return;
-  ibx_val all = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-  ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
-  ibx_out(call, 1, ibx_emit_broadcast(call, all, shape));
 }
 
 void ibx_import_op_is_inf(ibx_call *call) {
