@@ -24,7 +24,7 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 
-# %model and %tensor read protocol buffer text and print the bytes:
+# %model, %tensor and %bundle read protocol buffer text and print the bytes:
 #   # RUN: %model < %s > %t.onnx
 # and the same file is the model, for its comments start with '#' too.
 proto = os.path.join(root, "src", "frontend")
@@ -34,6 +34,7 @@ config.substitutions += [
     ("%mlir_opt", os.path.join(llvm, "mlir-opt")),
     ("%model", encode + "ModelProto"),
     ("%tensor", encode + "TensorProto"),
+    ("%bundle", encode + "BundleProto"),
     ("%root", root),
     ("%build", build),
 ]

@@ -38,6 +38,7 @@ typedef struct ibx_diagnostic {
   const char *input;     ///< of the model: what would help to know of it
   size_t input_index;    ///< its place among the inputs without initialiser
   bool wants_shape;      ///< of `input` its shape, else its value
+  bool wants_length;     ///< with wants_shape: first how many tensors it holds
   const char *message;   ///< what is wrong, with the value and the limit
   const char *remedy;    ///< what to do about it
 } ibx_diagnostic;
@@ -64,6 +65,15 @@ typedef struct ibx_input_shape {
   uint64_t shape[IBX_MAX_RANK];
   size_t rank;
 } ibx_input_shape;
+
+/// What an input of the type of a sequence or an optional holds in every run:
+/// how many tensors. They are inputs of the program, called NAME[0], NAME[1]
+/// and so on, that of an optional tensor NAME.
+typedef struct ibx_input_length {
+  const char *name;
+  uint64_t count; ///< of an optional tensor 0 or 1
+  bool is_absent; ///< an optional that has no element; `count` is 0
+} ibx_input_length;
 
 /// What an input is in every run: the program is made for this value and does
 /// not take the input any more. Elements are dense and row-major.
@@ -108,8 +118,10 @@ typedef struct ibx_compile_options {
   const ibx_dim_choice *dims;
   const ibx_input_shape *input_shapes;
   const ibx_input_value *input_values;
+  const ibx_input_length *input_lengths;
   const ibx_state_pair *states;
-  size_t dim_count, input_shape_count, input_value_count, state_count;
+  size_t dim_count, input_shape_count, input_value_count, input_length_count,
+      state_count;
 
   ibx_emit emit;
   const char *passes; ///< "a,b": run these instead of the pipeline, or NULL

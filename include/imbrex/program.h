@@ -49,6 +49,31 @@ typedef struct ibx_tensor_decl {
   uint8_t dtype;
 } ibx_tensor_decl;
 
+typedef enum ibx_port_kind {
+  IBX_PORT_TENSOR,
+  IBX_PORT_SEQUENCE,          ///< of tensors: any number
+  IBX_PORT_OPTIONAL,          ///< a tensor or none
+  IBX_PORT_OPTIONAL_SEQUENCE, ///< a sequence, perhaps empty, or none
+  IBX_PORT_KIND_COUNT
+} ibx_port_kind;
+
+/// An input or output of the model, and the tensors of the program that stand
+/// for it: neighbours among the inputs or outputs of the entry.
+typedef struct ibx_port_decl {
+  const char *name;
+  ibx_port_kind kind;
+  uint32_t first, count;
+  bool is_absent; ///< an optional that has no element
+} ibx_port_decl;
+
+/// A dimension of an output whose extent depends on the data: `shape` has the
+/// most that it can be, and each run says in `source`, an output of one integer
+/// that belongs to no port, how much it is. The elements lie as if the shape
+/// were the declared one; those past the extent have no meaning.
+typedef struct ibx_extent_decl {
+  uint32_t output, dim, source;
+} ibx_extent_decl;
+
 typedef struct ibx_stream {
   ibx_insn *insns;
   uint32_t *nodes; ///< index into `nodes` of the program, or IBX_NO_NODE
@@ -70,6 +95,11 @@ typedef struct ibx_entry {
   ibx_tensor_decl *outputs;
   ibx_buffer_decl *buffers;
   size_t input_count, output_count, buffer_count;
+  bool has_ports; ///< otherwise each tensor is an input or output of the model
+  ibx_port_decl *input_ports;
+  ibx_port_decl *output_ports;
+  ibx_extent_decl *extents; ///< NULL without ports
+  size_t input_port_count, output_port_count, extent_count;
   ibx_stream streams[IBX_ENGINE_COUNT];
   ibx_bounds bounds;
   uint32_t cores; ///< that run the streams, each with buffers of its own but
@@ -86,6 +116,27 @@ static inline uint64_t ibx_buffer_bytes(const ibx_entry *entry,
                                         const ibx_buffer_decl *buffer) {
   uint64_t parts = buffer->is_split ? ibx_entry_cores(entry) : 1;
   return buffer->place.bytes * parts;
+}
+
+/// Number of inputs or outputs of the model.
+static inline size_t ibx_entry_port_count(const ibx_entry *entry,
+                                          bool is_output) {
+  if (!entry->has_ports) {
+    return is_output ? entry->output_count : entry->input_count;
+  }
+  return is_output ? entry->output_port_count : entry->input_port_count;
+}
+
+/// The model's input or output `index`.
+static inline ibx_port_decl ibx_entry_port(const ibx_entry *entry,
+                                           bool is_output, size_t index) {
+  if (entry->has_ports) {
+    return is_output ? entry->output_ports[index] : entry->input_ports[index];
+  }
+  const ibx_tensor_decl *list = is_output ? entry->outputs : entry->inputs;
+  ibx_port_decl port = {list[index].name, IBX_PORT_TENSOR, (uint32_t)index, 1,
+                        false};
+  return port;
 }
 
 /// A source node: an ONNX node, or a line of an assembly file.

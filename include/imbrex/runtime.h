@@ -143,6 +143,20 @@ IBX_API IBX_NODISCARD ibx_status ibx_session_profile(ibx_session *session,
                                                      ibx_sim_time *out_time,
                                                      ibx_error *err);
 
+/// The shape of output `index` after a run that is complete: the declared one
+/// but for extents that the data decide (`extents` of the entry), which stand in
+/// outputs that the run must have bound. Fails with INVALID_ARGUMENT where one is
+/// not, DEVICE_ERROR where an extent exceeds the declared one.
+IBX_API IBX_NODISCARD ibx_status
+ibx_run_output_shape(const ibx_entry *entry, const ibx_run *run, size_t index,
+                     uint64_t shape[IBX_MAX_RANK], ibx_error *err);
+
+/// Moves the elements of that shape, which lie in `data` as the declared shape
+/// has them, to the front of it, row-major. Returns their bytes.
+IBX_API uint64_t ibx_tensor_pack(const ibx_tensor_decl *tensor,
+                                 const uint64_t shape[IBX_MAX_RANK],
+                                 void *data);
+
 /// Bytes of a tensor's elements.
 IBX_API uint64_t ibx_tensor_bytes(const ibx_tensor_decl *tensor);
 

@@ -10,7 +10,7 @@
 // point for results below the smallest normal number. A store to a NaN makes
 // it quiet and keeps its sign and the payload bits that fit.
 
-#include "imbrex/dtype.h"
+#include "core/dtype_small.h"
 
 #include <string.h>
 
@@ -24,7 +24,7 @@ enum { BLOCK = 64 };
 
 // Rows name types in upper case, with at most 10 letters; text is lower case.
 static const char names[][12] = {
-#define IBX_DTYPE(name, number, bits, onnx, kind, mlir, numpy, sentence)       \
+#define IBX_DTYPE(name, number, ...)                                           \
   [number] = {                                                                 \
       LOWER_CHAR(#name, 0), LOWER_CHAR(#name, 1), LOWER_CHAR(#name, 2),        \
       LOWER_CHAR(#name, 3), LOWER_CHAR(#name, 4), LOWER_CHAR(#name, 5),        \
@@ -34,15 +34,17 @@ static const char names[][12] = {
 };
 
 static const ibx_dtype_info infos[] = {
-#define IBX_DTYPE(row_name, number, row_bits, row_onnx, row_kind, row_mlir,    \
-                  row_numpy, row_sentence)                                     \
+#define IBX_DTYPE(row_name, number, row_bits, row_width, row_onnx, row_kind,   \
+                  row_home, row_mlir, row_numpy, row_sentence)                 \
   [number] = {.name = names[number],                                           \
               .mlir = (row_mlir),                                              \
               .numpy = (row_numpy),                                            \
               .sentence = (row_sentence),                                      \
               .bits = (row_bits),                                              \
+              .width = (row_width),                                            \
               .onnx = (row_onnx),                                              \
-              .kind = IBX_DTYPE_KIND_##row_kind},
+              .kind = IBX_DTYPE_KIND_##row_kind,                               \
+              .home = IBX_DTYPE_HOME_##row_home},
 #include "imbrex/dtype.def"
 };
 
@@ -53,7 +55,7 @@ const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype) {
 
 bool ibx_dtype_is_packed(ibx_dtype dtype) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
-  return info && info->kind == IBX_DTYPE_KIND_PACKED;
+  return info && info->home == IBX_DTYPE_HOME_PACKED;
 }
 
 size_t ibx_dtype_bytes(ibx_dtype dtype) {
@@ -331,12 +333,7 @@ void ibx_dtype_load_f32(ibx_dtype dtype, const void *src, float *dst,
   case IBX_DTYPE_I64: load_all_i64(src, dst, count); return;
   case IBX_DTYPE_U64: load_all_u64(src, dst, count); return;
   case IBX_DTYPE_BOOL: load_all_bool(src, dst, count); return;
-  case IBX_DTYPE_NONE:
-  case IBX_DTYPE_F8E8M0:
-  case IBX_DTYPE_F8E5M2X4:
-  case IBX_DTYPE_F8E4M3FNX4:
-  case IBX_DTYPE_F4E2M1FNX4:
-  case IBX_DTYPE_COUNT: break;
+  default: ibx_dtype_load_small(dtype, src, dst, count); return;
   }
 }
 
@@ -362,12 +359,7 @@ void ibx_dtype_store_f32(ibx_dtype dtype, const float *src, void *dst,
   case IBX_DTYPE_I64: store_all_i64(src, dst, count); return;
   case IBX_DTYPE_U64: store_all_u64(src, dst, count); return;
   case IBX_DTYPE_BOOL: store_all_bool(src, dst, count); return;
-  case IBX_DTYPE_NONE:
-  case IBX_DTYPE_F8E8M0:
-  case IBX_DTYPE_F8E5M2X4:
-  case IBX_DTYPE_F8E4M3FNX4:
-  case IBX_DTYPE_F4E2M1FNX4:
-  case IBX_DTYPE_COUNT: break;
+  default: ibx_dtype_store_small(dtype, src, dst, count); return;
   }
 }
 

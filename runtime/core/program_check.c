@@ -227,6 +227,75 @@ static ibx_status check_tensors(const checker *c) {
   return check_reachable(c);
 }
 
+// --- ports -------------------------------------------------------------------
+
+static bool is_port(const ibx_port_decl *port) {
+  if (port->kind == IBX_PORT_TENSOR) return port->count == 1;
+  if (port->kind == IBX_PORT_OPTIONAL) {
+    return port->count == !port->is_absent;
+  }
+  bool may_be_absent = port->kind == IBX_PORT_OPTIONAL_SEQUENCE;
+  return port->kind < IBX_PORT_KIND_COUNT &&
+         (!port->is_absent || (may_be_absent && port->count == 0));
+}
+
+// Ports divide the tensors among them, in order; what is left over at the end
+// belongs to none.
+static ibx_status check_port_list(const checker *c, const ibx_port_decl *ports,
+                                  size_t count, size_t tensors,
+                                  size_t *out_used) {
+  size_t used = 0;
+  for (size_t i = 0; i < count; i++) {
+    const ibx_port_decl *port = &ports[i];
+    if (is_port(port) && port->first == used && port->count <= tensors - used) {
+      used += port->count;
+      continue;
+    }
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: port %s of kind %u has %" PRIu32
+                    " tensors from %" PRIu32 ", %zu of %zu were left",
+                    c->entry->name, port->name, (unsigned)port->kind,
+                    port->count, port->first, tensors - used, tensors);
+  }
+  *out_used = used;
+  return IBX_OK;
+}
+
+static bool is_extent(const ibx_entry *entry, const ibx_extent_decl *extent,
+                      size_t used) {
+  if (extent->output >= used || extent->source < used ||
+      extent->source >= entry->output_count ||
+      extent->dim >= entry->outputs[extent->output].rank) {
+    return false;
+  }
+  const ibx_tensor_decl *source = &entry->outputs[extent->source];
+  return source->rank == 0 && source->dtype == IBX_DTYPE_I64;
+}
+
+static ibx_status check_ports(const checker *c) {
+  const ibx_entry *entry = c->entry;
+  size_t inputs = 0, outputs = 0;
+  if (!entry->has_ports) return IBX_OK;
+  IBX_TRY(check_port_list(c, entry->input_ports, entry->input_port_count,
+                          entry->input_count, &inputs));
+  IBX_TRY(check_port_list(c, entry->output_ports, entry->output_port_count,
+                          entry->output_count, &outputs));
+  if (inputs != entry->input_count) {
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: %zu of %zu inputs belong to no port",
+                    entry->name, entry->input_count - inputs,
+                    entry->input_count);
+  }
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    if (is_extent(entry, &entry->extents[i], outputs)) continue;
+    return IBX_FAIL(c->err, INVALID_PROGRAM,
+                    "entry %s: extent %zu is not that of a dimension, or not "
+                    "in an integer of no port",
+                    entry->name, i);
+  }
+  return IBX_OK;
+}
+
 // Assembly text has numbers of 63 bits.
 static ibx_status check_bounds(const checker *c) {
   const ibx_bounds *bounds = &c->entry->bounds;
@@ -309,6 +378,7 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
   }
   IBX_TRY(check_cores(c));
   IBX_TRY(check_tensors(c));
+  IBX_TRY(check_ports(c));
   IBX_TRY(check_bounds(c));
   return check_streams(c);
 }

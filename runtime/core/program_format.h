@@ -15,6 +15,7 @@
 enum {
   IBX_FORMAT_MAJOR = 1,       ///< another one is refused
   IBX_FORMAT_MINOR_CORES = 1, ///< the first with section CORES; without it 0
+  IBX_FORMAT_MINOR_PORTS = 2, ///< the first with section PORTS
   IBX_SECTION_ALIGN = 64,
   IBX_HEADER_BYTES = 64,
   IBX_HEADER_DIGEST_AT = 24,
@@ -34,6 +35,7 @@ typedef enum ibx_section_id {
   IBX_SECTION_DEBUG = 6,   ///< node of each instruction
   IBX_SECTION_WEIGHTS = 7,
   IBX_SECTION_CORES = 8, ///< entries of several cores; optional
+  IBX_SECTION_PORTS = 9, ///< the model's inputs and outputs; optional
   IBX_SECTION_ID_COUNT
 } ibx_section_id;
 
@@ -46,7 +48,9 @@ enum {
   IBX_NODE_RECORD_BYTES = 8,
   IBX_ENTRY_RECORD_BYTES = 56 + IBX_ENGINE_COUNT * 24,
   IBX_TENSOR_RECORD_BYTES = 8 + IBX_MAX_RANK * 8,
-  IBX_BUFFER_RECORD_BYTES = 32
+  IBX_BUFFER_RECORD_BYTES = 32,
+  IBX_PORT_RECORD_BYTES = 16,
+  IBX_EXTENT_RECORD_BYTES = 12
 };
 
 typedef struct ibx_digest_state ibx_digest_state;

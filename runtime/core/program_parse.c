@@ -232,6 +232,77 @@ static ibx_status parse_cores(parser *p) {
                   "the cores do not fill their section exactly");
 }
 
+// --- ports -------------------------------------------------------------------
+
+static ibx_status parse_port_list(parser *p, cursor *c, size_t count,
+                                  ibx_port_decl **out) {
+  *out = IBX_POOL_ARRAY(&p->program->pool, count, ibx_port_decl);
+  if (!*out) return no_memory(p);
+  for (size_t i = 0; i < count; i++) {
+    ibx_port_decl *port = &(*out)[i];
+    IBX_TRY(take_string(p, c, &port->name));
+    port->first = (uint32_t)take(c, 4);
+    port->count = (uint32_t)take(c, 4);
+    port->kind = (ibx_port_kind)take(c, 1);
+    uint64_t absent = take(c, 1);
+    IBX_TRY(take_zero(p, c, 2));
+    port->is_absent = absent == 1;
+    if (absent > 1) {
+      return IBX_FAIL(p->err, INVALID_PROGRAM, "port %s is absent %" PRIu64,
+                      port->name, absent);
+    }
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_entry_ports(parser *p, cursor *c, ibx_entry *entry) {
+  uint64_t has_ports = take(c, 4);
+  entry->has_ports = has_ports == 1;
+  if (has_ports > 1) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s: %" PRIu64 " is no number of lists of ports",
+                    entry->name, has_ports);
+  }
+  if (!entry->has_ports) return IBX_OK;
+  entry->input_port_count = (size_t)take(c, 4);
+  entry->output_port_count = (size_t)take(c, 4);
+  entry->extent_count = (size_t)take(c, 4);
+  uint64_t ports = (uint64_t)entry->input_port_count + entry->output_port_count;
+  if (ports * IBX_PORT_RECORD_BYTES +
+          (uint64_t)entry->extent_count * IBX_EXTENT_RECORD_BYTES >
+      c->left) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s: %" PRIu64 " ports and %zu extents do not fit in "
+                    "the %zu bytes that are left",
+                    entry->name, ports, entry->extent_count, c->left);
+  }
+  IBX_TRY(parse_port_list(p, c, entry->input_port_count, &entry->input_ports));
+  IBX_TRY(
+      parse_port_list(p, c, entry->output_port_count, &entry->output_ports));
+  entry->extents =
+      IBX_POOL_ARRAY(&p->program->pool, entry->extent_count, ibx_extent_decl);
+  if (!entry->extents) return no_memory(p);
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    entry->extents[i].output = (uint32_t)take(c, 4);
+    entry->extents[i].dim = (uint32_t)take(c, 4);
+    entry->extents[i].source = (uint32_t)take(c, 4);
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_ports(parser *p) {
+  ibx_program_data *data = &p->program->data;
+  ibx_span section = p->sections->at[IBX_SECTION_PORTS];
+  if (!section.data) return IBX_OK;
+  cursor c = {section.data, section.size, false};
+  for (size_t i = 0; i < data->entry_count; i++) {
+    IBX_TRY(parse_entry_ports(p, &c, &data->entries[i]));
+  }
+  if (!c.is_past_end && c.left == 0) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM,
+                  "the ports do not fill their section exactly");
+}
+
 static ibx_status parse_entries(parser *p) {
   ibx_program_data *data = &p->program->data;
   ibx_span section = p->sections->at[IBX_SECTION_ENTRIES];
@@ -263,7 +334,8 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
                              ibx_error *err) {
   parser p = {.program = program, .sections = sections, .err = err};
   for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    bool is_optional = id == IBX_SECTION_DEBUG || id == IBX_SECTION_CORES;
+    bool is_optional = id == IBX_SECTION_DEBUG || id == IBX_SECTION_CORES ||
+                       id == IBX_SECTION_PORTS;
     if (sections->at[id].data || is_optional) continue;
     return IBX_FAIL(err, INVALID_PROGRAM, "section %zu is missing", id);
   }
@@ -271,5 +343,6 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
   IBX_TRY(parse_target(&p));
   IBX_TRY(parse_nodes(&p));
   IBX_TRY(parse_entries(&p));
-  return parse_cores(&p);
+  IBX_TRY(parse_cores(&p));
+  return parse_ports(&p);
 }

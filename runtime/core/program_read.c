@@ -268,7 +268,7 @@ bool ibx_program_section(const ibx_program *program, size_t index,
                          ibx_section_info *out) {
   static const char *const names[IBX_SECTION_ID_COUNT] = {
       "",        "target", "strings", "nodes", "entries",
-      "streams", "debug",  "weights", "cores"};
+      "streams", "debug",  "weights", "cores", "ports"};
   const uint8_t *bytes = program->bytes.data;
   if (index >= ibx_get_le(bytes + 12, 4)) return false;
   const uint8_t *row = bytes + IBX_HEADER_BYTES + index * IBX_SECTION_ROW_BYTES;

@@ -26,6 +26,7 @@ typedef struct writer {
   bool is_out_of_memory;
   bool is_too_large;
   bool has_cores; ///< section CORES is written
+  bool has_ports; ///< section PORTS is written
 } writer;
 
 // Failures are sticky: one check after all sections stands for every put.
@@ -204,6 +205,39 @@ static void make_cores(writer *w, const ibx_entry *entry) {
   }
 }
 
+static bool has_ports(const ibx_program_data *program) {
+  for (size_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].has_ports) return true;
+  }
+  return false;
+}
+
+static void make_port(writer *w, const ibx_port_decl *port) {
+  put_string(w, IBX_SECTION_PORTS, port->name);
+  put(w, IBX_SECTION_PORTS, port->first, 4);
+  put(w, IBX_SECTION_PORTS, port->count, 4);
+  put(w, IBX_SECTION_PORTS, port->kind, 1);
+  put(w, IBX_SECTION_PORTS, port->is_absent, 1);
+  put(w, IBX_SECTION_PORTS, 0, 2);
+}
+
+static void make_ports(writer *w, const ibx_entry *entry) {
+  put(w, IBX_SECTION_PORTS, entry->has_ports, 4);
+  if (!entry->has_ports) return;
+  put_count(w, IBX_SECTION_PORTS, entry->input_port_count, 4);
+  put_count(w, IBX_SECTION_PORTS, entry->output_port_count, 4);
+  put_count(w, IBX_SECTION_PORTS, entry->extent_count, 4);
+  for (size_t i = 0; i < entry->input_port_count; i++)
+    make_port(w, &entry->input_ports[i]);
+  for (size_t i = 0; i < entry->output_port_count; i++)
+    make_port(w, &entry->output_ports[i]);
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    put(w, IBX_SECTION_PORTS, entry->extents[i].output, 4);
+    put(w, IBX_SECTION_PORTS, entry->extents[i].dim, 4);
+    put(w, IBX_SECTION_PORTS, entry->extents[i].source, 4);
+  }
+}
+
 static ibx_status make_sections(writer *w, ibx_error *err) {
   make_target(w);
   make_nodes(w);
@@ -214,6 +248,9 @@ static ibx_status make_sections(writer *w, ibx_error *err) {
   }
   for (size_t i = 0; w->has_cores && i < w->program->entry_count; i++) {
     make_cores(w, &w->program->entries[i]);
+  }
+  for (size_t i = 0; w->has_ports && i < w->program->entry_count; i++) {
+    make_ports(w, &w->program->entries[i]);
   }
   if (w->is_out_of_memory) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the program's sections");
@@ -237,31 +274,40 @@ static uint64_t section_size(const writer *w, size_t id) {
                                    : w->section[id].size;
 }
 
-// In the order of the file: the weights are last, the optional one before them.
+// In the order of the file: the weights are last, optional ones before them.
 static const ibx_section_id file_order[] = {
     IBX_SECTION_TARGET,  IBX_SECTION_STRINGS, IBX_SECTION_NODES,
     IBX_SECTION_ENTRIES, IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
-    IBX_SECTION_CORES,   IBX_SECTION_WEIGHTS};
+    IBX_SECTION_CORES,   IBX_SECTION_PORTS,   IBX_SECTION_WEIGHTS};
 
-// The table has room for the optional section: both sizes round up to the same.
 enum {
   SECTIONS = IBX_COUNT_OF(file_order),
-  FRONT_BYTES = IBX_HEADER_BYTES +
-                (SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN - 1) /
-                    IBX_SECTION_ALIGN * IBX_SECTION_ALIGN
+  MOST_FRONT_BYTES =
+      IBX_HEADER_BYTES + SECTIONS * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN
 };
-static_assert((SECTIONS - 1) * IBX_SECTION_ROW_BYTES + IBX_SECTION_ALIGN >
-                  FRONT_BYTES - IBX_HEADER_BYTES,
-              "a file without the optional section has as long a table");
 
 static bool is_written(const writer *w, ibx_section_id id) {
+  if (id == IBX_SECTION_PORTS) return w->has_ports;
   return id != IBX_SECTION_CORES || w->has_cores;
 }
 
+static size_t section_count(const writer *w) {
+  size_t count = 0;
+  for (size_t i = 0; i < SECTIONS; i++)
+    count += is_written(w, file_order[i]);
+  return count;
+}
+
+// Bytes of header and section table.
+static size_t front_bytes(const writer *w) {
+  uint64_t table = align_up(section_count(w) * IBX_SECTION_ROW_BYTES);
+  return IBX_HEADER_BYTES + (size_t)table;
+}
+
 // Header and section table. The digest covers all of both but itself.
-static uint64_t make_front(const writer *w, uint8_t front[FRONT_BYTES]) {
-  memset(front, 0, FRONT_BYTES);
-  uint64_t offset = FRONT_BYTES;
+static uint64_t make_front(const writer *w, uint8_t front[MOST_FRONT_BYTES]) {
+  memset(front, 0, MOST_FRONT_BYTES);
+  uint64_t offset = front_bytes(w);
   uint8_t *row = front + IBX_HEADER_BYTES;
   for (size_t i = 0; i < SECTIONS; i++) {
     ibx_section_id id = file_order[i];
@@ -281,10 +327,11 @@ static uint64_t make_front(const writer *w, uint8_t front[FRONT_BYTES]) {
   memcpy(front, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES);
   ibx_put_le(front + 8, IBX_FORMAT_MAJOR, 2);
   // The oldest version that has all that is written.
-  ibx_put_le(front + 10, w->has_cores ? IBX_FORMAT_MINOR_CORES : 0, 2);
-  ibx_put_le(front + 12, w->has_cores ? SECTIONS : SECTIONS - 1, 4);
+  uint64_t minor = w->has_cores ? IBX_FORMAT_MINOR_CORES : 0;
+  ibx_put_le(front + 10, w->has_ports ? IBX_FORMAT_MINOR_PORTS : minor, 2);
+  ibx_put_le(front + 12, section_count(w), 4);
   ibx_put_le(front + 16, offset + IBX_TRAILER_BYTES, 8);
-  uint64_t digest = ibx_digest_bytes(front, FRONT_BYTES);
+  uint64_t digest = ibx_digest_bytes(front, front_bytes(w));
   ibx_put_le(front + IBX_HEADER_DIGEST_AT, digest, 8);
   return digest;
 }
@@ -336,7 +383,7 @@ static bool write_padding(uint64_t size, ibx_write_fn write, void *user) {
 
 static bool write_front(const writer *w, const uint8_t *front,
                         ibx_write_fn write, void *user) {
-  if (!write(user, front, FRONT_BYTES)) return false;
+  if (!write(user, front, front_bytes(w))) return false;
   for (size_t i = 0; i < SECTIONS; i++) {
     const ibx_blob *section = &w->section[file_order[i]];
     if (section->size == 0) continue;
@@ -359,12 +406,14 @@ ibx_status ibx_program_write(
     const ibx_program_data *program, ibx_write_fn write, void *user,
     bool (*weight_write)(void *weight_user, ibx_write_fn write, void *user),
     void *weight_user, ibx_error *err) {
-  writer w = {.program = program, .has_cores = has_cores(program)};
+  writer w = {.program = program,
+              .has_cores = has_cores(program),
+              .has_ports = has_ports(program)};
   weight_tap tap = {.write = write,
                     .user = user,
                     .digest = ibx_digest_create(),
                     .left = program->weights.size};
-  uint8_t front[FRONT_BYTES];
+  uint8_t front[MOST_FRONT_BYTES];
   uint64_t header_digest;
   ibx_status status = IBX_OK;
   if (!tap.digest) {

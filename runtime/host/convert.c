@@ -39,66 +39,21 @@ const void *ibx_host_at_const(const void *data, ibx_dtype dtype, size_t index) {
 
 // --- double ------------------------------------------------------------------
 
-static void load_narrow(ibx_dtype dtype, const void *src, double *dst,
-                        size_t count) {
-  float block[IBX_HOST_BLOCK];
-  size_t bytes = ibx_dtype_bytes(dtype);
-  for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
-    size_t len = count - first;
-    if (len > IBX_HOST_BLOCK) len = IBX_HOST_BLOCK;
-    ibx_dtype_load_f32(dtype, (const char *)src + first * bytes, block, len);
-    for (size_t i = 0; i < len; i++)
-      dst[first + i] = (double)block[i];
-  }
-}
-
 void ibx_host_load(ibx_dtype dtype, const void *src, double *dst,
                    size_t count) {
   switch (dtype) {
-  case IBX_DTYPE_F32: LOAD_LOOP(float, (double)element); return;
-  case IBX_DTYPE_F64: LOAD_LOOP(double, element); return;
   case IBX_DTYPE_I32: LOAD_LOOP(int32_t, (double)element); return;
   case IBX_DTYPE_U32: LOAD_LOOP(uint32_t, (double)element); return;
   case IBX_DTYPE_I64: LOAD_LOOP(int64_t, (double)element); return;
   case IBX_DTYPE_U64: LOAD_LOOP(uint64_t, (double)element); return;
   default: break;
   }
-  load_narrow(dtype, src, dst, count);
-}
-
-// The fp32 value next to `value` whose last bit is odd, unless `value` is an
-// fp32 value. Rounding it again, to fewer bits, gives what rounding `value`
-// itself would.
-static float round_to_odd(double value) {
-  float nearest = (float)value;
-  if ((double)nearest == value || !isfinite(value)) return nearest;
-  uint32_t bits;
-  memcpy(&bits, &nearest, sizeof bits);
-  if (bits & 1) return nearest;
-  bool too_large = fabs((double)nearest) > fabs(value);
-  bits = too_large ? bits - 1 : bits + 1;
-  memcpy(&nearest, &bits, sizeof nearest);
-  return nearest;
+  ibx_dtype_load_f64(dtype, src, dst, count);
 }
 
 void ibx_host_store(ibx_dtype dtype, const double *src, void *dst,
                     size_t count) {
-  if (dtype == IBX_DTYPE_F32) {
-    STORE_LOOP(float, (float)src[i]);
-    return;
-  }
-  if (dtype == IBX_DTYPE_F64) {
-    STORE_LOOP(double, src[i]);
-    return;
-  }
-  float block[IBX_HOST_BLOCK];
-  for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
-    size_t len = count - first;
-    if (len > IBX_HOST_BLOCK) len = IBX_HOST_BLOCK;
-    for (size_t i = 0; i < len; i++)
-      block[i] = round_to_odd(src[first + i]);
-    ibx_dtype_store_f32(dtype, block, ibx_host_at(dst, dtype, first), len);
-  }
+  ibx_dtype_store_f64(dtype, src, dst, count);
 }
 
 // --- integers ----------------------------------------------------------------
@@ -106,8 +61,12 @@ void ibx_host_store(ibx_dtype dtype, const double *src, void *dst,
 void ibx_host_load_int(ibx_dtype dtype, const void *src, int64_t *dst,
                        size_t count) {
   switch (dtype) {
-  case IBX_DTYPE_I8: LOAD_LOOP(int8_t, element); return;
-  case IBX_DTYPE_U8: LOAD_LOOP(uint8_t, element); return;
+  case IBX_DTYPE_I8:
+  case IBX_DTYPE_I4:
+  case IBX_DTYPE_I2: LOAD_LOOP(int8_t, element); return;
+  case IBX_DTYPE_U8:
+  case IBX_DTYPE_U4:
+  case IBX_DTYPE_U2: LOAD_LOOP(uint8_t, element); return;
   case IBX_DTYPE_I16: LOAD_LOOP(int16_t, element); return;
   case IBX_DTYPE_U16: LOAD_LOOP(uint16_t, element); return;
   case IBX_DTYPE_I32: LOAD_LOOP(int32_t, element); return;
@@ -126,7 +85,8 @@ void ibx_host_store_int(ibx_dtype dtype, const int64_t *src, void *dst,
     if (dtype == IBX_DTYPE_BOOL) {
       STORE_LOOP(uint8_t, (uint8_t)(src[i] != 0));
     } else {
-      STORE_LOOP(uint8_t, (uint8_t)((uint64_t)src[i] & 0xff));
+      STORE_LOOP(uint8_t,
+                 (uint8_t)(ibx_dtype_wrap(dtype, (uint64_t)src[i]) & 0xff));
     }
     return;
   case 2: STORE_LOOP(uint16_t, (uint16_t)((uint64_t)src[i] & 0xffff)); return;
@@ -136,7 +96,7 @@ void ibx_host_store_int(ibx_dtype dtype, const int64_t *src, void *dst,
   }
 }
 
-// The integer as fp32 with sticky low bit (see round_to_odd): the 25 highest
+// The integer as fp32 with sticky low bit (see ibx_dtype_store_f64): the 25 highest
 // bits hold more than any dtype below fp32.
 static float integer_to_odd(bool is_u64, int64_t value) {
   bool is_negative = !is_u64 && value < 0;
@@ -194,8 +154,10 @@ static int64_t truncate_unsigned(double value, double limit) {
 void ibx_host_store_truncated(ibx_dtype dtype, const double *src, void *dst,
                               size_t count) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
-  bool is_signed = info->kind == IBX_DTYPE_KIND_SINT;
-  double limit = ldexp(1.0, info->bits - is_signed);
+  // Integers below a byte are the low bits of 32.
+  bool is_narrow = info->width < 8;
+  bool is_signed = is_narrow || info->kind == IBX_DTYPE_KIND_SINT;
+  double limit = ldexp(1.0, (is_narrow ? 32 : info->bits) - is_signed);
   int64_t block[IBX_HOST_BLOCK];
   for (size_t first = 0; first < count; first += IBX_HOST_BLOCK) {
     size_t len = count - first;
@@ -210,10 +172,9 @@ void ibx_host_store_truncated(ibx_dtype dtype, const double *src, void *dst,
 }
 
 int64_t ibx_host_extreme(ibx_dtype dtype, bool largest) {
-  double bound = largest ? INFINITY : -INFINITY;
-  uint64_t element = 0;
-  int64_t value = 0;
-  ibx_host_store_truncated(dtype, &bound, &element, 1);
-  ibx_host_load_int(dtype, &element, &value, 1);
-  return value;
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  if (dtype == IBX_DTYPE_BOOL) return largest;
+  bool is_signed = info->kind == IBX_DTYPE_KIND_SINT;
+  uint64_t most = UINT64_MAX >> (64 - info->width + is_signed);
+  return (int64_t)(largest ? most : is_signed ? ~most : 0);
 }

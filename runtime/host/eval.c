@@ -11,12 +11,16 @@
 static ibx_status run_other(const ibx_host_call *call, ibx_error *err) {
   switch (call->op) {
   case IBX_TENSOR_select: return ibx_host_select(call, err);
-  case IBX_TENSOR_wrap: return ibx_host_unary(call, err);
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return ibx_host_unary(call, err);
   case IBX_TENSOR_gather: return ibx_host_gather(call, err);
   case IBX_TENSOR_cumsum: return ibx_host_cumsum(call, err);
   case IBX_TENSOR_argmax: return ibx_host_argmax(call, err);
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_host_top(call, err);
+  case IBX_TENSOR_nonzero: return ibx_host_nonzero(call, err);
+  case IBX_TENSOR_suppress: return ibx_host_suppress(call, err);
   case IBX_TENSOR_max_pool:
   case IBX_TENSOR_avg_pool: return ibx_host_pool(call, err);
   case IBX_TENSOR_constant:

@@ -105,6 +105,8 @@ ibx_status ibx_host_gather(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_reduce(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_argmax(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_top(const ibx_host_call *call, ibx_error *err);
+ibx_status ibx_host_nonzero(const ibx_host_call *call, ibx_error *err);
+ibx_status ibx_host_suppress(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_cumsum(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_contract(const ibx_host_call *call, ibx_error *err);
 ibx_status ibx_host_pool(const ibx_host_call *call, ibx_error *err);

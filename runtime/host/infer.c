@@ -32,18 +32,18 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_and:
   case IBX_TENSOR_or:
   case IBX_TENSOR_xor: return BOOLS;
-  case IBX_TENSOR_int_add:
-  case IBX_TENSOR_int_sub:
-  case IBX_TENSOR_int_mul:
-  case IBX_TENSOR_int_div:
-  case IBX_TENSOR_int_max:
-  case IBX_TENSOR_int_min:
   case IBX_TENSOR_wrap:
   case IBX_TENSOR_bit_and:
   case IBX_TENSOR_bit_or:
   case IBX_TENSOR_bit_xor:
   case IBX_TENSOR_shift_left:
   case IBX_TENSOR_shift_right: return INTS;
+  case IBX_TENSOR_int_add:
+  case IBX_TENSOR_int_sub:
+  case IBX_TENSOR_int_mul:
+  case IBX_TENSOR_int_div:
+  case IBX_TENSOR_int_max:
+  case IBX_TENSOR_int_min:
   case IBX_TENSOR_neg:
   case IBX_TENSOR_abs:
   case IBX_TENSOR_sign:
@@ -71,12 +71,15 @@ static unsigned accepted_dtypes(ibx_tensor_op op) {
   case IBX_TENSOR_conv_transpose:
   case IBX_TENSOR_max_pool: return NUMBERS;
   case IBX_TENSOR_cast:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode:
   case IBX_TENSOR_max:
   case IBX_TENSOR_min:
   case IBX_TENSOR_equal:
   case IBX_TENSOR_argmax:
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index:
+  case IBX_TENSOR_nonzero:
   case IBX_TENSOR_reduce_max:
   case IBX_TENSOR_reduce_min:
   case IBX_TENSOR_select:
@@ -262,6 +265,33 @@ static ibx_status infer_wrap(const infer *c) {
   return MISMATCH(c, "wrap gives an integer dtype");
 }
 
+static bool has_values(ibx_dtype dtype) {
+  return dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+         dtype_group(dtype) != 0;
+}
+
+static ibx_status infer_encode(const infer *c) {
+  ibx_dtype code = c->params->code;
+  *c->out = c->in[0];
+  c->out->dtype = ibx_dtype_carrier(code);
+  if (has_values(code)) return IBX_OK;
+  return MISMATCH(c, "encode: the code has no values");
+}
+
+static ibx_status infer_decode(const infer *c) {
+  ibx_dtype code = c->params->code, have = c->in[0].dtype;
+  *c->out = c->in[0];
+  c->out->dtype = c->params->dtype;
+  if (!has_values(code) || !has_values(c->params->dtype)) {
+    return MISMATCH(c, "decode: the code or the dtype has no values");
+  }
+  if (ibx_dtype_carrier(code) == have) return IBX_OK;
+  return MISMATCH(c, "decode: %s is carried by %s; operand 0 is %s",
+                  ibx_dtype_get(code)->name,
+                  ibx_dtype_get(ibx_dtype_carrier(code))->name,
+                  ibx_dtype_get(have)->name);
+}
+
 static ibx_status infer_binary(const infer *c) {
   IBX_TRY(check_same(c, 0, 1));
   *c->out = c->in[0];
@@ -312,8 +342,9 @@ static ibx_status infer_bitcast(const infer *c) {
   ibx_dtype dtype = c->params->dtype;
   *c->out = c->in[0];
   c->out->dtype = dtype;
-  bool fits = dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
-              ibx_dtype_get(dtype)->bits == ibx_dtype_get(c->in[0].dtype)->bits;
+  bool fits =
+      dtype > IBX_DTYPE_NONE && dtype < IBX_DTYPE_COUNT &&
+      ibx_dtype_get(dtype)->width == ibx_dtype_get(c->in[0].dtype)->width;
   if (fits) return IBX_OK;
   return MISMATCH(c, "bitcast: %s has another width than the dtype wanted",
                   ibx_dtype_get(c->in[0].dtype)->name);
@@ -520,6 +551,46 @@ static ibx_status infer_reduce(const infer *c) {
 
 // --- contractions ------------------------------------------------------------
 
+static ibx_status infer_nonzero(const infer *c) {
+  IBX_TRY(check_axis(c));
+  int64_t count = c->params->count, extent = c->in[0].dims[c->params->axis];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "nonzero: %lld positions of %lld", (long long)count,
+                    (long long)extent);
+  }
+  *c->out = c->in[0];
+  c->out->dims[c->params->axis] = count;
+  c->out->dtype = c->params->dtype;
+  if (c->out->dtype == IBX_DTYPE_I32 || c->out->dtype == IBX_DTYPE_I64) {
+    return IBX_OK;
+  }
+  return MISMATCH(c, "nonzero gives i32 or i64");
+}
+
+static ibx_status infer_suppress(const infer *c) {
+  const ibx_type *boxes = &c->in[0], *scores = &c->in[1];
+  bool fits = boxes->rank == scores->rank && boxes->rank != 0 &&
+              boxes->dtype == IBX_DTYPE_F32 && scores->dtype == IBX_DTYPE_F32;
+  for (uint8_t d = 0; fits && d < boxes->rank; d++) {
+    bool last = d + 1 == boxes->rank;
+    int64_t extent = scores->dims[d];
+    fits =
+        extent <= INT32_MAX && boxes->dims[d] == (last ? 4 * extent : extent);
+  }
+  if (!fits) {
+    return MISMATCH(c, "suppress: f32 boxes have 4 numbers for each score");
+  }
+  int64_t count = c->params->count, extent = scores->dims[scores->rank - 1];
+  if (count < 0 || count > extent) {
+    return MISMATCH(c, "suppress: %lld boxes of %lld", (long long)count,
+                    (long long)extent);
+  }
+  *c->out = *scores;
+  c->out->dims[scores->rank - 1] = count;
+  c->out->dtype = IBX_DTYPE_I32;
+  return IBX_OK;
+}
+
 static ibx_status infer_matmul(const infer *c) {
   const ibx_type *a = &c->in[0], *b = &c->in[1];
   char a_text[IBX_TYPE_TEXT_BYTES], b_text[IBX_TYPE_TEXT_BYTES];
@@ -714,6 +785,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_constant: return infer_constant(c);
   case IBX_TENSOR_select: return infer_select(c);
   case IBX_TENSOR_wrap: return infer_wrap(c);
+  case IBX_TENSOR_encode: return infer_encode(c);
+  case IBX_TENSOR_decode: return infer_decode(c);
   case IBX_TENSOR_reshape: return infer_reshape(c);
   case IBX_TENSOR_bitcast: return infer_bitcast(c);
   case IBX_TENSOR_transpose: return infer_transpose(c);
@@ -726,6 +799,8 @@ static ibx_status infer_other(const infer *c) {
   case IBX_TENSOR_argmax: return infer_argmax(c);
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return infer_top(c);
+  case IBX_TENSOR_nonzero: return infer_nonzero(c);
+  case IBX_TENSOR_suppress: return infer_suppress(c);
   case IBX_TENSOR_matmul: return infer_matmul(c);
   case IBX_TENSOR_conv: return infer_conv(c);
   case IBX_TENSOR_conv_transpose: return infer_conv_transpose(c);

@@ -111,9 +111,21 @@ static void concat(const ibx_host_call *call) {
   }
 }
 
+// The same bits, and above them what the dtype has there.
+static void bitcast(const ibx_host_call *call) {
+  ibx_tensor *y = call->result;
+  ibx_dtype dtype = y->type.dtype;
+  reshape(call);
+  if (ibx_dtype_get(dtype)->width >= 8) return;
+  uint8_t *bytes = y->data;
+  size_t count = ibx_type_span(&y->type, 0, y->type.rank);
+  for (size_t i = 0; i < count; i++)
+    bytes[i] = (uint8_t)(ibx_dtype_wrap(dtype, bytes[i]) & 0xff);
+}
+
 ibx_status ibx_host_view(const ibx_host_call *call, ibx_error *err) {
   switch (call->op) {
-  case IBX_TENSOR_bitcast:
+  case IBX_TENSOR_bitcast: bitcast(call); return IBX_OK;
   case IBX_TENSOR_reshape: reshape(call); return IBX_OK;
   case IBX_TENSOR_transpose: transpose(call); return IBX_OK;
   case IBX_TENSOR_slice: slice(call); return IBX_OK;

@@ -103,6 +103,11 @@ static int64_t flip(int64_t value) {
 static int64_t integer_bound(ibx_dtype dtype, double bound) {
   uint64_t element;
   int64_t value;
+  if (ibx_dtype_get(dtype)->width < 8) {
+    double most = (double)ibx_host_extreme(dtype, true);
+    double least = (double)ibx_host_extreme(dtype, false);
+    bound = bound > most ? most : bound < least ? least : bound;
+  }
   ibx_host_store_truncated(dtype, &bound, &element, 1);
   ibx_host_load_int(dtype, &element, &value, 1);
   return dtype == IBX_DTYPE_U64 ? flip(value) : value;
@@ -177,11 +182,18 @@ static void is_nan_block(ibx_dtype from, const void *x, void *y, size_t count) {
     flags[i] = (uint8_t)(isnan(reals[i]) != 0);
 }
 
+static bool converts(ibx_tensor_op op) {
+  return op == IBX_TENSOR_cast || op == IBX_TENSOR_wrap ||
+         op == IBX_TENSOR_encode || op == IBX_TENSOR_decode;
+}
+
 static void unary_block(const ibx_host_call *call, const void *x, void *y,
                         size_t count) {
   ibx_dtype from = call->operands[0].type.dtype;
   ibx_dtype to = call->result->type.dtype;
-  if (call->op == IBX_TENSOR_cast || call->op == IBX_TENSOR_wrap) {
+  if (call->op == IBX_TENSOR_decode) from = call->params->code;
+  if (call->op == IBX_TENSOR_encode) to = call->params->code;
+  if (converts(call->op)) {
     cast_block(from, x, to, y, count);
   } else if (call->op == IBX_TENSOR_is_nan) {
     is_nan_block(from, x, y, count);
@@ -237,14 +249,20 @@ static double floor_mod(double a, double b) {
 static void binary_float(ibx_tensor_op op, const double *a, const double *b,
                          double *y, size_t count) {
   switch (op) {
+  case IBX_TENSOR_int_add:
   case IBX_TENSOR_add: EACH(a[i] + b[i]);
+  case IBX_TENSOR_int_sub:
   case IBX_TENSOR_sub: EACH(a[i] - b[i]);
+  case IBX_TENSOR_int_mul:
   case IBX_TENSOR_mul: EACH(a[i] * b[i]);
+  case IBX_TENSOR_int_div:
   case IBX_TENSOR_div: EACH(a[i] / b[i]);
   case IBX_TENSOR_mod: EACH(floor_mod(a[i], b[i]));
   case IBX_TENSOR_fmod: EACH(fmod(a[i], b[i]));
   case IBX_TENSOR_pow: EACH(pow(a[i], b[i]));
+  case IBX_TENSOR_int_max:
   case IBX_TENSOR_max: EACH(larger(a[i], b[i]));
+  case IBX_TENSOR_int_min:
   case IBX_TENSOR_min: EACH(smaller(a[i], b[i]));
   default: return;
   }

@@ -17,8 +17,10 @@ typedef enum ibx_call_count {
 typedef enum ibx_call_lanes { IBX_LANES_ROW, IBX_LANES_EACH } ibx_call_lanes;
 
 typedef enum ibx_call_types {
+  IBX_TYPES_ANY,
   IBX_TYPES_VALUE,
   IBX_TYPES_INTEGER,
+  IBX_TYPES_NUMBER,
   IBX_TYPES_INDEX,
   IBX_TYPES_LOGICAL,
   IBX_TYPES_F32,

@@ -179,6 +179,17 @@ static bool takes_packed(const ibx_check_ctx *ctx, size_t slot) {
          (ctx->insn->opcode == IBX_OP_memset && ctx->insn->imm[0] == 0.0f);
 }
 
+ibx_status ibx_check_has_dtype(const ibx_check_ctx *ctx, size_t slot) {
+  if (ctx->insn->operand[slot].dtype != IBX_DTYPE_F8E4M3FN ||
+      ctx->machine->target >= IBX_TARGET_ibx4) {
+    return IBX_OK;
+  }
+  return IBX_CHECK_FAIL(ctx,
+                        "%s is f8e4m3fn, which %s does not have; use "
+                        "f8e4m3",
+                        ibx_check_slot_name(slot), ctx->machine->name);
+}
+
 static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
   ibx_dtype dtype = (ibx_dtype)ctx->insn->operand[slot].dtype;
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
@@ -192,23 +203,23 @@ static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
                           name, dtype);
   }
   if (ctx->info->format == IBX_FORMAT_dma) return IBX_OK;
-  if (info->bits > 32 && !ibx_insn_is_call(ctx->insn->opcode)) {
+  // The rows of library calls say which types they take.
+  if (ibx_insn_is_call(ctx->insn->opcode)) return IBX_OK;
+  if (info->bits > 32) {
     return IBX_CHECK_FAIL(ctx, "%s is %s; only a DMA moves 64-bit types", name,
                           info->name);
   }
-  if (info->kind == IBX_DTYPE_KIND_PACKED && !takes_packed(ctx, slot)) {
+  if (info->home == IBX_DTYPE_HOME_LIBRARY) {
+    return IBX_CHECK_FAIL(ctx, "%s is %s, which only library calls convert",
+                          name, info->name);
+  }
+  if (info->home == IBX_DTYPE_HOME_PACKED && !takes_packed(ctx, slot)) {
     return IBX_CHECK_FAIL(ctx,
                           "%s is %s, which only DMAs and the "
                           "instructions that name it take",
                           name, info->name);
   }
-  if (dtype == IBX_DTYPE_F8E4M3FN && ctx->machine->target < IBX_TARGET_ibx4) {
-    return IBX_CHECK_FAIL(ctx,
-                          "%s is f8e4m3fn, which %s does not have; use "
-                          "f8e4m3",
-                          name, ctx->machine->name);
-  }
-  return IBX_OK;
+  return ibx_check_has_dtype(ctx, slot);
 }
 
 static ibx_status check_alignment(const ibx_check_ctx *ctx, size_t slot) {

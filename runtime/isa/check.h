@@ -34,6 +34,9 @@ bool ibx_check_is_tensor(const ibx_check_ctx *ctx, size_t slot);
 /// Lends the place of the operand's buffer. The operand must have one.
 const ibx_buffer_place *ibx_check_place(const ibx_check_ctx *ctx, size_t slot);
 
+/// Whether the target has the dtype of the operand, of those that engines have.
+ibx_status ibx_check_has_dtype(const ibx_check_ctx *ctx, size_t slot);
+
 /// Rules of one engine instruction: operators, dtypes, sizes.
 ibx_status ibx_check_engine_insn(const ibx_check_ctx *ctx);
 

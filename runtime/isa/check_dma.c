@@ -56,12 +56,12 @@ static ibx_status check_place(const ibx_check_ctx *ctx, size_t slot) {
 static ibx_status check_types(const ibx_check_ctx *ctx) {
   ibx_dtype dst = (ibx_dtype)ctx->insn->operand[0].dtype;
   ibx_dtype src = (ibx_dtype)ctx->insn->operand[1].dtype;
-  bool is_wide =
-      ibx_dtype_get(dst)->bits == 64 || ibx_dtype_get(src)->bits == 64;
-  bool is_packed = ibx_dtype_is_packed(dst) || ibx_dtype_is_packed(src);
-  if (dst == src || !(is_wide || is_packed)) return IBX_OK;
+  if (dst == src || (ibx_dtype_get(dst)->home == IBX_DTYPE_HOME_ENGINE &&
+                     ibx_dtype_get(src)->home == IBX_DTYPE_HOME_ENGINE)) {
+    return IBX_OK;
+  }
   return IBX_CHECK_FAIL(ctx,
-                        "%s to %s; 64-bit and packed types move unconverted "
+                        "%s to %s; types that no engine has move unconverted "
                         "only",
                         ibx_dtype_get(src)->name, ibx_dtype_get(dst)->name);
 }

@@ -156,10 +156,15 @@ static ibx_status check_topk(const ibx_check_ctx *ctx) {
 
 static bool has_types(ibx_call_types types, ibx_dtype dtype, ibx_dtype source) {
   ibx_dtype_kind kind = ibx_dtype_get(dtype)->kind;
+  ibx_dtype_home home = ibx_dtype_get(dtype)->home;
+  bool is_own = home == IBX_DTYPE_HOME_ENGINE || home == IBX_DTYPE_HOME_WIDE;
+  bool is_whole = kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
   switch (types) {
-  case IBX_TYPES_VALUE: return dtype != IBX_DTYPE_F64;
-  case IBX_TYPES_INTEGER:
-    return kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
+  case IBX_TYPES_ANY: return kind != IBX_DTYPE_KIND_PACKED;
+  case IBX_TYPES_VALUE: return is_own;
+  case IBX_TYPES_INTEGER: return is_own && is_whole;
+  case IBX_TYPES_NUMBER:
+    return (is_own && kind != IBX_DTYPE_KIND_BOOL) || dtype == IBX_DTYPE_F64;
   case IBX_TYPES_INDEX: return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_I64;
   case IBX_TYPES_LOGICAL:
     return dtype == IBX_DTYPE_BOOL || dtype == IBX_DTYPE_U8;
@@ -171,8 +176,10 @@ static bool has_types(ibx_call_types types, ibx_dtype dtype, ibx_dtype source) {
 
 static const char *types_text(ibx_call_types types) {
   switch (types) {
-  case IBX_TYPES_VALUE: return "any type but f64 is";
+  case IBX_TYPES_ANY: return "a type of one value is";
+  case IBX_TYPES_VALUE: return "a type of an engine, i64 or u64 is";
   case IBX_TYPES_INTEGER: return "integers are";
+  case IBX_TYPES_NUMBER: return "integers, floats of an engine or f64 are";
   case IBX_TYPES_INDEX: return "i32 or i64 is";
   case IBX_TYPES_LOGICAL: return "bool or u8 is";
   case IBX_TYPES_F32: return "f32 is";
@@ -188,6 +195,7 @@ static ibx_status check_call_operand(const ibx_check_ctx *ctx, size_t slot) {
                           ibx_dtype_get(dtype_of(ctx, slot))->name,
                           types_text(types));
   }
+  if (types != IBX_TYPES_ANY) IBX_TRY(ibx_check_has_dtype(ctx, slot));
   bool is_hbm = ibx_check_place(ctx, slot)->space == IBX_SPACE_HBM;
   if (!is_hbm ||
       (ctx->insn->partitions == 1 && ctx->insn->operand[slot].partition == 0)) {

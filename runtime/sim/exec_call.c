@@ -3,9 +3,12 @@
 // Library calls of GpSimd: opens what the instruction's slots say and runs the
 // kernel on one partition after the other, in each operand 0 before operand 2.
 // Below, the kernels of single elements. Integers are computed in 64 bits,
-// unsigned so that they wrap, and stored with their low bits.
+// unsigned so that they wrap, and stored with their low bits; floats in double.
 
 #include "sim/call.h"
+
+#include <math.h>
+#include <string.h>
 
 static ibx_status run_kernel(const ibx_library_call *c, size_t p) {
   switch ((ibx_call_number)c->x->insn->op[0]) {
@@ -45,10 +48,29 @@ static int sign_of(bool is_less, bool is_greater) {
   return (int)is_greater - (int)is_less;
 }
 
+static double load_real(const ibx_sim_view *src, size_t p, size_t i) {
+  double wide;
+  if (src->dtype != IBX_DTYPE_F64) return (double)ibx_load(src, p, i);
+  int64_t bits = ibx_load_integer(src, p, i);
+  memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+static void store_real(const ibx_sim_view *dst, size_t p, size_t i,
+                       double value) {
+  int64_t bits;
+  if (dst->dtype == IBX_DTYPE_F64) {
+    memcpy(&bits, &value, sizeof bits);
+    ibx_store_integer(dst, p, i, bits);
+  } else {
+    ibx_store(dst, p, i, ibx_dtype_narrowed(dst->dtype, value));
+  }
+}
+
 int ibx_compare_elements(const ibx_sim_view *a, size_t i, const ibx_sim_view *b,
                          size_t j, size_t p) {
   if (ibx_holds_floats(a)) {
-    float x = ibx_load(a, p, i), y = ibx_load(b, p, j);
+    double x = load_real(a, p, i), y = load_real(b, p, j);
     if (x != x || y != y) return sign_of(x == x, y == y);
     return sign_of(x<y, x> y);
   }
@@ -62,15 +84,22 @@ bool ibx_is_zero(const ibx_sim_view *view, size_t p, size_t i) {
                                 : ibx_load_integer(view, p, i) == 0;
 }
 
-// --- integers -------------------------------------------------------------------
+// --- arithmetic -----------------------------------------------------------------
 
 typedef uint64_t (*integer_fn)(uint64_t a, uint64_t b, bool has_sign);
+typedef double (*real_fn)(double a, double b);
 
-static ibx_status each_integer(const ibx_library_call *c, size_t p,
-                               integer_fn fn) {
+// Double holds enough bits that what is rounded from it, to a narrower type, is
+// what rounding the exact result gives.
+static ibx_status each(const ibx_library_call *c, size_t p, integer_fn fn,
+                       real_fn real) {
   const ibx_sim_view *dst = &c->view[0], *a = &c->view[1], *b = &c->view[2];
-  bool has_sign = ibx_is_signed(a);
+  bool has_sign = ibx_is_signed(a), is_real = ibx_holds_floats(a);
   for (size_t i = 0; i < dst->elements; i++) {
+    if (is_real) {
+      store_real(dst, p, i, real(load_real(a, p, i), load_real(b, p, i)));
+      continue;
+    }
     uint64_t value = fn((uint64_t)ibx_load_integer(a, p, i),
                         (uint64_t)ibx_load_integer(b, p, i), has_sign);
     ibx_store_integer(dst, p, i, (int64_t)value);
@@ -113,28 +142,39 @@ static uint64_t modulo(uint64_t a, uint64_t b, bool has_sign) {
   return is_other ? rest + b : rest;
 }
 
+static double add_real(double a, double b) { return a + b; }
+static double subtract_real(double a, double b) { return a - b; }
+static double multiply_real(double a, double b) { return a * b; }
+static double divide_real(double a, double b) { return a / b; }
+
+static double modulo_real(double a, double b) {
+  double rest = fmod(a, b);
+  if (rest == 0.0) return copysign(0.0, b);
+  return (rest < 0.0) == (b < 0.0) ? rest : rest + b;
+}
+
 ibx_status ibx_kernel_ADD(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, add);
+  return each(c, p, add, add_real);
 }
 
 ibx_status ibx_kernel_SUBTRACT(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, subtract);
+  return each(c, p, subtract, subtract_real);
 }
 
 ibx_status ibx_kernel_MULTIPLY(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, multiply);
+  return each(c, p, multiply, multiply_real);
 }
 
 ibx_status ibx_kernel_DIVIDE(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, divide);
+  return each(c, p, divide, divide_real);
 }
 
 ibx_status ibx_kernel_REMAINDER(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, remainder_of);
+  return each(c, p, remainder_of, fmod);
 }
 
 ibx_status ibx_kernel_MODULO(const ibx_library_call *c, size_t p) {
-  return each_integer(c, p, modulo);
+  return each(c, p, modulo, modulo_real);
 }
 
 // --- comparisons ----------------------------------------------------------------
@@ -184,41 +224,62 @@ ibx_status ibx_kernel_SELECT(const ibx_library_call *c, size_t p) {
 
 // --- conversion -----------------------------------------------------------------
 
-// The largest integer of a type is 2^bits - 1, which no float holds: from 2^bits
-// on it is taken.
-static int64_t truncate_float(float value, const ibx_sim_view *dst) {
-  bool has_sign = ibx_is_signed(dst);
-  unsigned bits = (unsigned)(8 * dst->element_bytes) - (has_sign ? 1 : 0);
+// The largest integer of a type is 2^bits - 1, of which not every one is a
+// double: from 2^bits on it is taken. Below a byte it is that of 32 bits.
+static int64_t truncate_real(double value, ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  bool is_narrow = info->width < 8;
+  bool has_sign = is_narrow || info->kind == IBX_DTYPE_KIND_SINT;
+  unsigned bits = (is_narrow ? 32u : info->bits) - (has_sign ? 1 : 0);
   uint64_t most = bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
-  float end = bits == 64 ? 0x1p64f : (float)(UINT64_C(1) << bits);
+  double end = bits == 64 ? 0x1p64 : (double)(UINT64_C(1) << bits);
   if (value != value) return 0;
   if (value >= end) return (int64_t)most;
-  if (!has_sign) return value <= 0.0f ? 0 : (int64_t)(uint64_t)value;
+  if (!has_sign) return value <= 0.0 ? 0 : (int64_t)(uint64_t)value;
   return value <= -end ? -(int64_t)most - 1 : (int64_t)value;
 }
 
-static float integer_as_float(const ibx_sim_view *src, size_t p, size_t i) {
+// An integer, to fp32 first where the result is not wider.
+static double integer_as_real(const ibx_sim_view *src, size_t p, size_t i,
+                              ibx_dtype to) {
   int64_t value = ibx_load_integer(src, p, i);
-  if (src->dtype == IBX_DTYPE_BOOL) return value != 0 ? 1.0f : 0.0f;
-  return ibx_is_signed(src) ? (float)value : (float)(uint64_t)value;
+  bool is_wide = to == IBX_DTYPE_F64;
+  if (src->dtype == IBX_DTYPE_BOOL) return value != 0;
+  if (ibx_is_signed(src)) return is_wide ? (double)value : (double)(float)value;
+  uint64_t whole = (uint64_t)value;
+  return is_wide ? (double)whole : (double)(float)whole;
+}
+
+static void convert_element(const ibx_sim_view *dst, const ibx_sim_view *src,
+                            size_t p, size_t i) {
+  bool from_float = ibx_holds_floats(src);
+  if (ibx_holds_floats(dst)) {
+    store_real(dst, p, i,
+               from_float ? load_real(src, p, i)
+                          : integer_as_real(src, p, i, dst->dtype));
+    return;
+  }
+  int64_t value;
+  if (from_float) {
+    double real = load_real(src, p, i);
+    bool is_truth = dst->dtype == IBX_DTYPE_BOOL;
+    value = is_truth ? real != 0.0 : truncate_real(real, dst->dtype);
+  } else {
+    value = ibx_load_integer(src, p, i);
+    if (src->dtype == IBX_DTYPE_BOOL) value = value != 0;
+  }
+  if (dst->dtype == IBX_DTYPE_BOOL) value = value != 0;
+  ibx_store_integer(dst, p, i,
+                    (int64_t)ibx_dtype_wrap(dst->dtype, (uint64_t)value));
 }
 
 ibx_status ibx_kernel_CONVERT(const ibx_library_call *c, size_t p) {
   const ibx_sim_view *dst = &c->view[0], *src = &c->view[1];
-  bool from_float = ibx_holds_floats(src);
-  bool to_float = ibx_holds_floats(dst) || dst->dtype == IBX_DTYPE_BOOL;
   for (size_t i = 0; i < dst->elements; i++) {
     if (dst->dtype == src->dtype) {
       ibx_copy_element(dst, p, i, src, i);
-    } else if (to_float) {
-      ibx_store(dst, p, i,
-                from_float ? ibx_load(src, p, i) : integer_as_float(src, p, i));
-    } else if (from_float) {
-      ibx_store_integer(dst, p, i, truncate_float(ibx_load(src, p, i), dst));
     } else {
-      int64_t value = ibx_load_integer(src, p, i);
-      bool is_truth = src->dtype == IBX_DTYPE_BOOL;
-      ibx_store_integer(dst, p, i, is_truth ? value != 0 : value);
+      convert_element(dst, src, p, i);
     }
   }
   return IBX_OK;

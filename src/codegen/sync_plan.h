@@ -32,6 +32,7 @@ typedef struct ibx_sync_item {
   uint32_t group;     ///< index + 1 of the first group that it waits for
   uint8_t pair_waits; ///< a bit for each engine
   uint8_t signals;    ///< likewise
+  bool carries;       ///< it delays a signal of an item before
 } ibx_sync_item;
 
 typedef struct ibx_sync_list {

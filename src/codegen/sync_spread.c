@@ -8,9 +8,10 @@
 //   signals  to the next item, if it starts at once and is short
 //
 // A wait only moves to an item that stands after all it waits for in the global
-// order, so still nothing waits for what comes later. Each pair of engines
-// keeps its order of waits and of signals, as items are only skipped that have
-// none.
+// order, so still nothing waits for what comes later. An item through which a
+// signal moved takes no wait any more: whoever waits for that signal may stand
+// before it, and be what it would wait for. Each pair of engines keeps its
+// order of waits and of signals, as items are only skipped that have none.
 
 #include "codegen/sync_plan.h"
 
@@ -34,9 +35,9 @@ static bool has_one_wait(const ibx_sync *s, const ibx_sync_item *item) {
   return item->pair_waits == 0 && s->groups[item->group - 1].next_wanted == 0;
 }
 
-// The nearest item before `at` that has no wait and stands after `from`, when
-// the signal is expected to be there by then. Only items without waits are
-// passed.
+// The nearest item before `at` that has no wait, delays no signal and stands
+// after `from`, when the signal is expected to be there by then. Only items
+// without waits are passed.
 static ibx_sync_item *find_earlier(const spreader *p, size_t at,
                                    const ibx_slot *from, uint64_t ready_ps) {
   for (size_t i = 1; i <= FARTHEST && i <= at; i++) {
@@ -44,7 +45,7 @@ static ibx_sync_item *find_earlier(const spreader *p, size_t at,
     if (has_waits(item) || !item->slot || !from || item->slot < from) {
       return NULL;
     }
-    if (item->slot->start_ps >= ready_ps) return item;
+    if (!item->carries && item->slot->start_ps >= ready_ps) return item;
   }
   return NULL;
 }
@@ -64,6 +65,13 @@ static void move_pair_waits(const spreader *p, size_t at) {
   }
 }
 
+// Whether an item knows who waited for the group's semaphore before.
+static bool knows_past(const spreader *p, const ibx_sync_item *item,
+                       const ibx_sync_group *group) {
+  return group->freed_engine == p->engine ||
+         group->freed_position <= item->clock[group->freed_engine];
+}
+
 static void move_groups(const spreader *p, size_t at) {
   ibx_sync *s = p->sync;
   ibx_sync_item *item = &p->list->items[at];
@@ -77,7 +85,7 @@ static void move_groups(const spreader *p, size_t at) {
         group->is_handed_on
             ? NULL
             : find_earlier(p, at, group->last, group->done_ps + tell_ps);
-    if (!to) {
+    if (!to || !knows_past(p, to, group)) {
       link = &group->next_wanted;
       continue;
     }
@@ -123,6 +131,7 @@ static void move_signals(const spreader *p, size_t at) {
   for (size_t i = at + 1; i < p->list->count && i <= at + FARTHEST; i++) {
     ibx_sync_item *to = &p->list->items[i];
     if (count_signals(item) <= room || !can_signal_for(p, to, item)) return;
+    to->carries = true;
     unsigned last = item->signals & ~(item->signals - 1u);
     item->signals &= (uint8_t)~last;
     to->signals = (uint8_t)last;

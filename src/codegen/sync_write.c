@@ -9,8 +9,9 @@
 //          semaphore signal y
 //
 // The instruction itself has the wait that is expected to end last, so that the
-// others cost nothing. A DMA's own signal tells of its pieces, so what its
-// trigger knows is signalled after it.
+// others cost nothing. A semaphore that was waited for before comes after the
+// waits for engines, which tell that this past wait is over. A DMA's own signal
+// tells of its pieces, so what its trigger knows is signalled after it.
 
 #include "codegen/sync_plan.h"
 
@@ -70,20 +71,26 @@ static size_t list_waits(const writer *w, const ibx_sync_item *item,
                          wait_entry *list) {
   const ibx_sync *s = w->sync;
   size_t count = 0;
+  uint64_t engines_ps = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
     if (!(item->pair_waits >> e & 1)) continue;
     const ibx_sync_item *from = &s->lists[e].items[item->pair_position[e] - 1];
+    uint64_t ready_ps = from->done_ps + s->units->semaphore_ps[w->engine];
+    if (ready_ps > engines_ps) engines_ps = ready_ps;
     sort_in(list, count++,
-            (wait_entry){.ready_ps =
-                             from->done_ps + s->units->semaphore_ps[w->engine],
+            (wait_entry){.ready_ps = ready_ps,
                          .value = 1,
                          .semaphore = ibx_sync_pair(e, w->engine)});
   }
   for (uint32_t i = item->group; i != 0; i = s->groups[i - 1].next_wanted) {
     const ibx_sync_group *group = &s->groups[i - 1];
-    uint64_t tell_ps = s->units->mir->machine->dma_completion_ps;
+    uint64_t ready_ps =
+        group->done_ps + s->units->mir->machine->dma_completion_ps;
+    if (group->freed_position != 0 && ready_ps <= engines_ps) {
+      ready_ps = engines_ps + 1;
+    }
     sort_in(list, count++,
-            (wait_entry){.ready_ps = group->done_ps + tell_ps,
+            (wait_entry){.ready_ps = ready_ps,
                          .value = (uint16_t)group->sum,
                          .semaphore = group->semaphore});
   }

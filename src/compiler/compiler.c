@@ -107,7 +107,8 @@ static const char *combination(compilation *c, size_t index, size_t count,
 }
 
 static ibx_status import(compilation *c, const char *name,
-                         const ibx_dim_value *values, ibx_graph *graph) {
+                         const ibx_dim_value *values, ibx_graph *graph,
+                         ibx_import_stats *out_stats) {
   const ibx_compile_options *options = &c->compiler->options;
   ibx_frontend_options frontend = {
       .entry = name,
@@ -117,13 +118,14 @@ static ibx_status import(compilation *c, const char *name,
       .input_shape_count = options->input_shape_count,
       .input_values = options->input_values,
       .input_value_count = options->input_value_count,
+      .input_lengths = options->input_lengths,
+      .input_length_count = options->input_length_count,
       .states = options->states,
       .state_count = options->state_count};
-  ibx_import_stats stats = {0};
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
-                          graph, &stats, c->err);
-  c->compiler->stats.nodes = stats.nodes;
+                          graph, out_stats, c->err);
+  c->compiler->stats.nodes = out_stats->nodes;
   return status;
 }
 
@@ -135,7 +137,31 @@ static uint64_t count_groups(const ibx_graph *graph) {
   return groups;
 }
 
+static bool is_plain(const ibx_port_decl *ports, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (ports[i].kind != IBX_PORT_TENSOR) return false;
+  }
+  return true;
+}
+
+// Where every input and output is a tensor, the entry needs no list of them.
+static void add_ports(const ibx_import_stats *facts, ibx_entry *entry) {
+  if (facts->extent_count == 0 &&
+      is_plain(facts->input_ports, facts->input_port_count) &&
+      is_plain(facts->output_ports, facts->output_port_count)) {
+    return;
+  }
+  entry->has_ports = true;
+  entry->input_ports = facts->input_ports;
+  entry->output_ports = facts->output_ports;
+  entry->extents = facts->extents;
+  entry->extent_count = facts->extent_count;
+  entry->input_port_count = facts->input_port_count;
+  entry->output_port_count = facts->output_port_count;
+}
+
 static ibx_status make_entry(compilation *c, const ibx_unit *unit,
+                             const ibx_import_stats *facts,
                              const ibx_bounds *bounds, ibx_entry *entry) {
   const ibx_tile_func *func = &unit->tiles;
   ibx_mir mir;
@@ -149,6 +175,7 @@ static ibx_status make_entry(compilation *c, const ibx_unit *unit,
                        .output_count = func->output_count,
                        .buffer_count = func->buffer_count,
                        .bounds = *bounds};
+  add_ports(facts, entry);
   return ibx_codegen_schedule(&mir, &c->arena, entry->streams, c->err);
 }
 
@@ -159,14 +186,17 @@ static uint64_t bound_ps(const ibx_bounds *bounds) {
 
 // The bounds come from the graph as the model gives it, made legal but not yet
 // optimised.
-static ibx_status measure(compilation *c, ibx_pass_ctx *ctx,
+static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
                           const ibx_graph *graph, ibx_bounds *out) {
   ibx_graph legal = *graph;
+  ibx_pass_ctx quiet = *ctx; // the pipeline reports what these passes find
+  quiet.diag = NULL;
   legal.inputs = IBX_ARENA_ARRAY(&c->scratch, graph->input_count, ibx_port);
   legal.outputs = IBX_ARENA_ARRAY(&c->scratch, graph->output_count, ibx_port);
   memcpy(legal.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
   memcpy(legal.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
-  IBX_TRY(ibx_pass_legalise(ctx, &legal));
+  IBX_TRY(ibx_pass_legalise_types(&quiet, &legal));
+  IBX_TRY(ibx_pass_legalise(&quiet, &legal));
   *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
   ibx_arena_reset(&c->scratch);
   return IBX_OK;
@@ -183,7 +213,8 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
       IBX_ARENA_ARRAY(&c->arena, options->dim_count + 1, ibx_dim_value);
   const char *name = combination(c, index, count, values);
   ibx_unit unit = {0};
-  IBX_TRY(import(c, name, values, &unit.graph));
+  ibx_import_stats facts = {0};
+  IBX_TRY(import(c, name, values, &unit.graph, &facts));
   ibx_pass_ctx ctx = {.machine = c->compiler->machine,
                       .options = {.auto_cast = options->auto_cast,
                                   .auto_cast_type = options->auto_cast_type,
@@ -211,7 +242,7 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
   ibx_arena_reset(&c->scratch);
   c->compiler->stats.fused_groups += count_groups(&unit.graph);
   if (!wants_program(options) || c->check_only) return IBX_OK;
-  return make_entry(c, &unit, &bounds, &c->entries[c->entry_count++]);
+  return make_entry(c, &unit, &facts, &bounds, &c->entries[c->entry_count++]);
 }
 
 // ---- Writing

@@ -12,6 +12,7 @@
 #include "driver/progress.h"
 #include "imbrex/runtime.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ typedef struct known_input {
   char *name;   ///< owned
   size_t place; ///< among the inputs of the model
   bool is_shape;
-  ibx_array array;
+  bool is_length;    ///< the shapes of all tensors of a sequence or optional
+  ibx_arrays arrays; ///< one where it is a tensor
 } known_input;
 
 typedef struct test_case {
@@ -37,11 +39,11 @@ typedef struct test_case {
   ibx_case *out;
 } test_case;
 
-// The tensors of one data set; `inputs` come first, then what was computed,
-// then what is expected.
+// The tensors of one data set.
 typedef struct data_set {
   const ibx_entry *entry;
-  ibx_array *arrays;
+  ibx_array *arrays; ///< inputs, then what is computed
+  ibx_arrays *ports; ///< what is expected
   ibx_binding *bindings;
 } data_set;
 
@@ -49,10 +51,6 @@ static ibx_array *inputs_of(const data_set *set) { return set->arrays; }
 
 static ibx_array *outputs_of(const data_set *set) {
   return set->arrays + set->entry->input_count;
-}
-
-static ibx_array *wanted_of(const data_set *set) {
-  return outputs_of(set) + set->entry->output_count;
 }
 
 const char *ibx_case_result_name(ibx_case_result result) {
@@ -116,17 +114,26 @@ static void compare(const ibx_array *got, const ibx_array *want,
 
 // --- one data set -------------------------------------------------------------
 
-static ibx_status read_array(const test_case *c, const char *kind, size_t index,
-                             ibx_array *out, ibx_error *err) {
+// What stands in the file of one input or output, as so many arrays.
+static ibx_status read_port(const test_case *c, const char *kind, size_t index,
+                            ibx_port_kind port, ibx_arrays *out,
+                            ibx_error *err) {
   char path[PATH_CHARS];
+  *out = (ibx_arrays){0};
   if (!make_path(path, c->folder, c->set, kind, index)) {
     return IBX_FAIL(err, INVALID_ARGUMENT, "%.100s...: the path is too long",
                     c->folder);
   }
-  return ibx_array_read(path, out, err);
+  if (port != IBX_PORT_TENSOR) return ibx_arrays_read(path, out, err);
+  out->items = calloc(1, sizeof *out->items);
+  if (!out->items) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  ibx_status status = ibx_array_read(path, out->items, err);
+  out->count = status == IBX_OK;
+  if (status != IBX_OK) ibx_arrays_fini(out);
+  return status;
 }
 
-// The place in the model of the program's input `index`.
+// The place in the model of the program's input port `index`.
 static size_t place_of(const test_case *c, size_t index) {
   size_t place = 0;
   for (;; place++) {
@@ -138,22 +145,65 @@ static size_t place_of(const test_case *c, size_t index) {
   }
 }
 
+static ibx_status check_count(const ibx_port_decl *port,
+                              const ibx_arrays *arrays, ibx_error *err) {
+  bool is_absent =
+      arrays->is_absent && (port->kind == IBX_PORT_OPTIONAL ||
+                            port->kind == IBX_PORT_OPTIONAL_SEQUENCE);
+  if (arrays->count == port->count && is_absent == port->is_absent) {
+    return IBX_OK;
+  }
+  return IBX_FAIL(err, MISMATCH,
+                  "'%s' holds %" PRIu32 " tensors, but %zu are given",
+                  port->name, port->count, arrays->count);
+}
+
+static ibx_status read_inputs(data_set *set, const test_case *c,
+                              ibx_error *err) {
+  const ibx_entry *entry = set->entry;
+  for (size_t p = 0; p < ibx_entry_port_count(entry, false); p++) {
+    ibx_port_decl port = ibx_entry_port(entry, false, p);
+    ibx_arrays arrays;
+    IBX_TRY(read_port(c, "input", place_of(c, p), port.kind, &arrays, err));
+    ibx_status status = check_count(&port, &arrays, err);
+    for (size_t i = 0; i < port.count && status == IBX_OK; i++) {
+      size_t input = port.first + i;
+      status = ibx_array_check(&arrays.items[i], &entry->inputs[input], err);
+      inputs_of(set)[input] = arrays.items[i];
+      arrays.items[i] = (ibx_array){0};
+    }
+    ibx_arrays_fini(&arrays);
+    IBX_TRY(status);
+  }
+  return IBX_OK;
+}
+
+static ibx_status read_wanted(data_set *set, const test_case *c,
+                              ibx_error *err) {
+  const ibx_entry *entry = set->entry;
+  for (size_t p = 0; p < ibx_entry_port_count(entry, true); p++) {
+    ibx_port_decl port = ibx_entry_port(entry, true, p);
+    ibx_arrays *wanted = &set->ports[p];
+    IBX_TRY(read_port(c, "output", p, port.kind, wanted, err));
+    IBX_TRY(check_count(&port, wanted, err));
+  }
+  return IBX_OK;
+}
+
 static ibx_status data_set_init(data_set *set, const test_case *c,
                                 const ibx_entry *entry, ibx_error *err) {
   size_t inputs = entry->input_count, outputs = entry->output_count;
+  size_t ports = ibx_entry_port_count(entry, true);
   *set = (data_set){.entry = entry};
-  set->arrays = calloc(inputs + 2 * outputs + 1, sizeof *set->arrays);
+  set->arrays = calloc(inputs + outputs + 1, sizeof *set->arrays);
+  set->ports = calloc(ports + 1, sizeof *set->ports);
   set->bindings = calloc(inputs + outputs + 1, sizeof *set->bindings);
-  if (!set->arrays || !set->bindings) {
+  if (!set->arrays || !set->ports || !set->bindings) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
   }
-  for (size_t i = 0; i < inputs; i++) {
-    IBX_TRY(read_array(c, "input", place_of(c, i), &inputs_of(set)[i], err));
-    IBX_TRY(ibx_array_check(&inputs_of(set)[i], &entry->inputs[i], err));
-  }
+  IBX_TRY(read_inputs(set, c, err));
+  IBX_TRY(read_wanted(set, c, err));
   for (size_t i = 0; i < outputs; i++) {
-    IBX_TRY(read_array(c, "output", i, &wanted_of(set)[i], err));
-    IBX_TRY(ibx_array_check(&wanted_of(set)[i], &entry->outputs[i], err));
     IBX_TRY(ibx_array_make(&entry->outputs[i], &outputs_of(set)[i], err));
   }
   for (size_t i = 0; i < inputs + outputs; i++) {
@@ -165,12 +215,36 @@ static ibx_status data_set_init(data_set *set, const test_case *c,
 }
 
 static void data_set_fini(data_set *set) {
-  size_t count = set->entry->input_count + 2 * set->entry->output_count;
+  size_t count = set->entry->input_count + set->entry->output_count;
   for (size_t i = 0; set->arrays && i < count; i++) {
     ibx_array_fini(&set->arrays[i]);
   }
+  count = ibx_entry_port_count(set->entry, true);
+  for (size_t i = 0; set->ports && i < count; i++) {
+    ibx_arrays_fini(&set->ports[i]);
+  }
   free(set->arrays);
+  free(set->ports);
   free(set->bindings);
+}
+
+// What was computed as a declaration: its type is what the run found.
+static ibx_tensor_decl computed_type(const data_set *set, size_t output) {
+  ibx_tensor_decl type = set->entry->outputs[output];
+  memcpy(type.shape, outputs_of(set)[output].shape, sizeof type.shape);
+  return type;
+}
+
+static ibx_status compare_port(const test_case *c, const data_set *set,
+                               size_t index, ibx_error *err) {
+  ibx_port_decl port = ibx_entry_port(set->entry, true, index);
+  for (size_t i = 0; i < port.count; i++) {
+    ibx_tensor_decl type = computed_type(set, port.first + i);
+    IBX_TRY(ibx_array_check(&set->ports[index].items[i], &type, err));
+    compare(&outputs_of(set)[port.first + i], &set->ports[index].items[i],
+            set->entry->outputs[port.first + i].name, c->tolerance, c->out);
+  }
+  return IBX_OK;
 }
 
 static ibx_status run_set(const test_case *c, ibx_session *session,
@@ -184,10 +258,13 @@ static ibx_status run_set(const test_case *c, ibx_session *session,
                    .input_count = entry->input_count,
                    .output_count = entry->output_count};
     status = ibx_session_run(session, &run, err);
+    if (status == IBX_OK) {
+      status = ibx_arrays_cut(entry, &run, outputs_of(&set), err);
+    }
   }
-  for (size_t i = 0; i < entry->output_count && status == IBX_OK; i++) {
-    compare(&outputs_of(&set)[i], &wanted_of(&set)[i], entry->outputs[i].name,
-            c->tolerance, c->out);
+  size_t ports = ibx_entry_port_count(entry, true);
+  for (size_t p = 0; p < ports && status == IBX_OK; p++) {
+    status = compare_port(c, &set, p, err);
   }
   data_set_fini(&set);
   return status;
@@ -217,11 +294,19 @@ static void on_diagnostic(void *user, const ibx_diagnostic *d) {
   if (d->input[0] != 0 && !c->wanted.name) {
     c->wanted = (known_input){.name = strdup(d->input),
                               .place = d->input_index,
-                              .is_shape = d->wants_shape};
+                              .is_shape = d->wants_shape,
+                              .is_length = d->wants_length};
   }
   if (out->reason[0] != 0) return;
   snprintf(out->reason, sizeof out->reason, "%s: %.60s (%.40s): %.160s",
            d->code, d->node, d->op, d->message);
+}
+
+static ibx_status read_known(const test_case *c, known_input *known,
+                             ibx_error *err) {
+  return read_port(c, "input", known->place,
+                   known->is_length ? IBX_PORT_SEQUENCE : IBX_PORT_TENSOR,
+                   &known->arrays, err);
 }
 
 // Reads the wanted input from the data set. False when there is none, or no
@@ -231,9 +316,7 @@ static bool add_known(test_case *c) {
   size_t count = c->known_count;
   known_input *grown = realloc(c->known, (count + 1) * sizeof *grown);
   if (grown) c->known = grown;
-  if (!grown || !c->wanted.name ||
-      read_array(c, "input", c->wanted.place, &c->wanted.array, &err) !=
-          IBX_OK) {
+  if (!grown || !c->wanted.name || read_known(c, &c->wanted, &err) != IBX_OK) {
     return false;
   }
   c->known[c->known_count++] = c->wanted;
@@ -250,34 +333,82 @@ static void forget_wanted(test_case *c) {
 typedef struct knowledge {
   ibx_input_value *values;
   ibx_input_shape *shapes;
+  ibx_input_length *lengths;
+  char *names; ///< "NAME[0]" and so on of the tensors in sequences
 } knowledge;
+
+enum { POSITION_CHARS = 24 };
+
+static void add_shape(ibx_compile_options *options, ibx_input_shape *shapes,
+                      const char *name, const ibx_array *array) {
+  ibx_input_shape *shape = &shapes[options->input_shape_count++];
+  *shape = (ibx_input_shape){.name = name, .rank = array->rank};
+  memcpy(shape->shape, array->shape, sizeof shape->shape);
+}
+
+// An optional tensor has the name of its input, tensors of a sequence theirs
+// with the position; which of both it is, the compiler knows: it is given both.
+static char *add_length(const known_input *in, knowledge *k, char *names,
+                        ibx_compile_options *options) {
+  k->lengths[options->input_length_count++] =
+      (ibx_input_length){.name = in->name,
+                         .count = in->arrays.count,
+                         .is_absent = in->arrays.is_absent};
+  for (size_t i = 0; i < in->arrays.count; i++) {
+    int len = sprintf(names, "%s[%zu]", in->name, i);
+    add_shape(options, k->shapes, names, &in->arrays.items[i]);
+    names += len + 1;
+  }
+  if (in->arrays.count == 1) {
+    add_shape(options, k->shapes, in->name, &in->arrays.items[0]);
+  }
+  return names;
+}
 
 static bool knowledge_init(knowledge *k, const test_case *c,
                            ibx_compile_options *options) {
-  size_t values = options->input_value_count;
-  size_t shapes = options->input_shape_count;
-  k->values = calloc(values + c->known_count + 1, sizeof *k->values);
-  k->shapes = calloc(shapes + c->known_count + 1, sizeof *k->shapes);
-  if (!k->values || !k->shapes) return false;
-  for (size_t i = 0; i < values; i++)
+  size_t tensors = 1, chars = 1, known = c->known_count;
+  for (size_t i = 0; i < known; i++) {
+    size_t count = c->known[i].arrays.count;
+    tensors += count + 1;
+    chars += count * (strlen(c->known[i].name) + POSITION_CHARS);
+  }
+  *k = (knowledge){
+      .values = calloc(options->input_value_count + tensors, sizeof *k->values),
+      .shapes = calloc(options->input_shape_count + tensors, sizeof *k->shapes),
+      .lengths =
+          calloc(options->input_length_count + tensors, sizeof *k->lengths),
+      .names = malloc(chars)};
+  if (!k->values || !k->shapes || !k->lengths || !k->names) return false;
+  for (size_t i = 0; i < options->input_value_count; i++)
     k->values[i] = options->input_values[i];
-  for (size_t i = 0; i < shapes; i++)
+  for (size_t i = 0; i < options->input_shape_count; i++)
     k->shapes[i] = options->input_shapes[i];
-  for (size_t i = 0; i < c->known_count; i++) {
+  for (size_t i = 0; i < options->input_length_count; i++)
+    k->lengths[i] = options->input_lengths[i];
+  char *names = k->names;
+  for (size_t i = 0; i < known; i++) {
     const known_input *in = &c->known[i];
-    if (in->is_shape) {
-      ibx_input_shape *shape = &k->shapes[shapes++];
-      *shape = (ibx_input_shape){.name = in->name, .rank = in->array.rank};
-      memcpy(shape->shape, in->array.shape, sizeof shape->shape);
+    if (in->is_length) {
+      names = add_length(in, k, names, options);
+    } else if (in->is_shape) {
+      add_shape(options, k->shapes, in->name, &in->arrays.items[0]);
     } else {
-      k->values[values++] = ibx_input_value_of(in->name, &in->array);
+      k->values[options->input_value_count++] =
+          ibx_input_value_of(in->name, &in->arrays.items[0]);
     }
   }
   options->input_values = k->values;
   options->input_shapes = k->shapes;
-  options->input_value_count = values;
-  options->input_shape_count = shapes;
+  options->input_lengths = k->lengths;
   return true;
+}
+
+static void knowledge_fini(knowledge *k) {
+  free(k->values);
+  free(k->shapes);
+  free(k->lengths);
+  free(k->names);
 }
 
 static ibx_status compile_once(test_case *c, const ibx_compile_request *request,
@@ -293,8 +424,7 @@ static ibx_status compile_once(test_case *c, const ibx_compile_request *request,
   ibx_status status = knowledge_init(&k, c, &quiet.options)
                           ? ibx_driver_load_or_compile(path, &quiet, out, err)
                           : IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
-  free(k.values);
-  free(k.shapes);
+  knowledge_fini(&k);
   return status;
 }
 
@@ -311,8 +441,8 @@ static ibx_status compile(test_case *c, const ibx_compile_request *request,
 static ibx_status reload_known(test_case *c, ibx_error *err) {
   for (size_t i = 0; i < c->known_count; i++) {
     known_input *k = &c->known[i];
-    ibx_array_fini(&k->array);
-    IBX_TRY(read_array(c, "input", k->place, &k->array, err));
+    ibx_arrays_fini(&k->arrays);
+    IBX_TRY(read_known(c, k, err));
   }
   return IBX_OK;
 }
@@ -354,7 +484,7 @@ static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
 static void test_case_fini(test_case *c) {
   for (size_t i = 0; i < c->known_count; i++) {
     free(c->known[i].name);
-    ibx_array_fini(&c->known[i].array);
+    ibx_arrays_fini(&c->known[i].arrays);
   }
   free(c->known);
   forget_wanted(c);

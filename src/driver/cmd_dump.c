@@ -125,6 +125,33 @@ static void print_tensor(const char *label, const ibx_tensor_decl *tensor,
   printf("]%s\n", entry->buffers[tensor->buffer].is_split ? " split" : "");
 }
 
+static const char *port_kind_name(ibx_port_kind kind) {
+  static const char *const names[] = {"tensor", "sequence", "optional",
+                                      "optional sequence"};
+  return names[kind];
+}
+
+// Ports that are more than tensors.
+static void print_ports(const ibx_entry *entry, bool is_output) {
+  for (size_t i = 0; i < ibx_entry_port_count(entry, is_output); i++) {
+    ibx_port_decl port = ibx_entry_port(entry, is_output, i);
+    if (port.kind == IBX_PORT_TENSOR) continue;
+    printf("  %-6s %s %s", is_output ? "gives" : "takes",
+           port_kind_name(port.kind), port.name);
+    if (port.is_absent) printf(" without element\n");
+    if (!port.is_absent) printf(" of %" PRIu32 "\n", port.count);
+  }
+}
+
+static void print_extents(const ibx_entry *entry) {
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    const ibx_extent_decl *extent = &entry->extents[i];
+    printf("  extent %s dimension %" PRIu32 " is in %s\n",
+           entry->outputs[extent->output].name, extent->dim,
+           entry->outputs[extent->source].name);
+  }
+}
+
 static void print_entry(const ibx_entry *entry) {
   printf("entry %s\n", entry->name);
   if (entry->cores > 1) printf("  cores  %" PRIu32 "\n", entry->cores);
@@ -134,6 +161,9 @@ static void print_entry(const ibx_entry *entry) {
   for (size_t i = 0; i < entry->output_count; i++) {
     print_tensor("output", &entry->outputs[i], entry);
   }
+  print_ports(entry, false);
+  print_ports(entry, true);
+  print_extents(entry);
   printf("  buffers %zu, instructions", entry->buffer_count);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     printf("%s %s %zu", e > 0 ? "," : "", ibx_engine_name((ibx_engine)e),
@@ -182,6 +212,32 @@ static json_t *tensors_json(const ibx_tensor_decl *tensors, size_t count,
   return list;
 }
 
+static json_t *ports_json(const ibx_entry *entry, bool is_output) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < ibx_entry_port_count(entry, is_output); i++) {
+    ibx_port_decl port = ibx_entry_port(entry, is_output, i);
+    json_array_append_new(
+        list,
+        json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", port.name, "kind",
+                  port_kind_name(port.kind), "first", (json_int_t)port.first,
+                  "tensors", (json_int_t)port.count, "absent", port.is_absent));
+  }
+  return list;
+}
+
+static json_t *extents_json(const ibx_entry *entry) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < entry->extent_count; i++) {
+    const ibx_extent_decl *extent = &entry->extents[i];
+    json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "output",
+                                          entry->outputs[extent->output].name,
+                                          "dimension", (json_int_t)extent->dim,
+                                          "source",
+                                          entry->outputs[extent->source].name));
+  }
+  return list;
+}
+
 static json_t *entry_json(const ibx_entry *entry) {
   json_t *instructions = json_object();
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
@@ -189,11 +245,13 @@ static json_t *entry_json(const ibx_entry *entry) {
                         json_integer((json_int_t)entry->streams[e].count));
   }
   return json_pack(
-      "{s:s, s:I, s:o, s:o, s:I, s:o}", "name", entry->name, "cores",
-      (json_int_t)ibx_entry_cores(entry), "inputs",
+      "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name", entry->name,
+      "cores", (json_int_t)ibx_entry_cores(entry), "inputs",
       tensors_json(entry->inputs, entry->input_count, entry), "outputs",
-      tensors_json(entry->outputs, entry->output_count, entry), "buffers",
-      (json_int_t)entry->buffer_count, "instructions", instructions);
+      tensors_json(entry->outputs, entry->output_count, entry), "takes",
+      ports_json(entry, false), "gives", ports_json(entry, true), "extents",
+      extents_json(entry), "buffers", (json_int_t)entry->buffer_count,
+      "instructions", instructions);
 }
 
 static json_t *sections_json(const ibx_program *program) {

@@ -109,17 +109,30 @@ static void print_md(void) {
 
 // --- JSON --------------------------------------------------------------------
 
+static json_t *dtypes_json(uint32_t types) {
+  json_t *names = json_array();
+  for (int i = 1; i < IBX_DTYPE_COUNT; i++) {
+    if ((types >> i & 1) == 0) continue;
+    const char *name = ibx_dtype_get((ibx_dtype)i)->name;
+    json_array_append_new(names, json_string(name));
+  }
+  return names;
+}
+
 static json_t *op_json(op_rows rows) {
   const ibx_onnx_op *op = ibx_onnx_op_get(rows.first);
-  json_t *versions = json_array();
+  json_t *versions = json_array(), *dtypes = json_array();
   for (size_t i = rows.first; i < rows.end; i++) {
-    json_array_append_new(versions, json_integer(ibx_onnx_op_get(i)->since));
+    const ibx_onnx_op *form = ibx_onnx_op_get(i);
+    json_array_append_new(versions, json_integer(form->since));
+    json_array_append_new(dtypes, dtypes_json(form->types));
   }
-  return json_pack("{s:s, s:s, s:b, s:o, s:s, s:s, s:s}", "domain",
+  return json_pack("{s:s, s:s, s:b, s:o, s:o, s:s, s:s, s:s}", "domain",
                    ibx_onnx_domain_name(op->about->domain), "name",
                    op->about->name, "imported", op->import != NULL, "since",
-                   versions, "types", op->type_names, "computes",
-                   op->about->sentence, "refused", op->about->limits);
+                   versions, "dtypes", dtypes, "types", op->type_names,
+                   "computes", op->about->sentence, "refused",
+                   op->about->limits);
 }
 
 static int print_json(void) {

@@ -156,7 +156,7 @@ static void tensors_fini(tensors *t) {
 }
 
 static ibx_status run_once(const arguments *args, const ibx_program *program,
-                           const tensors *t, ibx_error *err) {
+                           tensors *t, ibx_error *err) {
   ibx_device *device = NULL;
   ibx_session *session = NULL;
   ibx_run run = {.inputs = t->input_bindings,
@@ -168,9 +168,20 @@ static ibx_status run_once(const arguments *args, const ibx_program *program,
     status = ibx_session_create(device, program, args->entry, &session, err);
   }
   if (status == IBX_OK) status = ibx_session_run(session, &run, err);
+  if (status == IBX_OK) {
+    status = ibx_arrays_cut(t->entry, &run, t->outputs, err);
+  }
   ibx_session_destroy(session);
   ibx_device_close(device);
   return status;
+}
+
+// Outputs that hold extents belong to no port; the shapes tell what they say.
+static size_t shown_outputs(const ibx_entry *entry) {
+  size_t ports = ibx_entry_port_count(entry, true);
+  if (ports == 0) return 0;
+  ibx_port_decl last = ibx_entry_port(entry, true, ports - 1);
+  return last.first + last.count;
 }
 
 // Letters, digits and "._-" stay; the rest of a name is no part of a file name.
@@ -195,7 +206,7 @@ static ibx_status write_outputs(const char *folder, const tensors *t,
   if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
     return IBX_FAIL(err, IO_ERROR, "%s: %s", folder, strerror(errno));
   }
-  for (size_t i = 0; i < t->entry->output_count; i++) {
+  for (size_t i = 0; i < shown_outputs(t->entry); i++) {
     char *path = output_path(folder, t->entry->outputs[i].name);
     if (path == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
     ibx_status status = ibx_array_write(&t->outputs[i], path, err);
@@ -238,7 +249,7 @@ static summary summarise(const ibx_array *array) {
 }
 
 static void print_text(const tensors *t) {
-  for (size_t i = 0; i < t->entry->output_count; i++) {
+  for (size_t i = 0; i < shown_outputs(t->entry); i++) {
     const ibx_array *array = &t->outputs[i];
     summary s = summarise(array);
     char type[IBX_TYPE_CHARS];
@@ -277,7 +288,7 @@ static json_t *output_json(const tensors *t, size_t index) {
 
 static int print_json(const arguments *args, const tensors *t) {
   json_t *outputs = json_array();
-  for (size_t i = 0; i < t->entry->output_count; i++) {
+  for (size_t i = 0; i < shown_outputs(t->entry); i++) {
     json_array_append_new(outputs, output_json(t, i));
   }
   return ibx_driver_print_json(json_pack("{s:s, s:s, s:o}", "entry",

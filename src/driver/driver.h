@@ -44,6 +44,7 @@ typedef struct ibx_compile_args {
   bool no_host;
   ibx_option_list dims;         ///< NAME=V[,V...]
   ibx_option_list input_shapes; ///< NAME=2x3x4
+  ibx_option_list lengths;      ///< NAME=N or NAME=none
   ibx_option_list constants;    ///< NAME=FILE
   ibx_option_list states;       ///< PAST=PRESENT
 } ibx_compile_args;
@@ -65,7 +66,9 @@ typedef struct ibx_compile_args {
   {"dim", 0, IBX_OPTION_LIST, &(args).dims, "NAME=V[,V...]",                   \
    "value of a symbolic dimension; several make several entries"},             \
   {"input-shape", 0, IBX_OPTION_LIST, &(args).input_shapes, "NAME=2x3x4",      \
-   "shape of an input"},                                                       \
+   "shape of an input; NAME[0]=2x3 of a tensor in a sequence"},                \
+  {"length", 0, IBX_OPTION_LIST, &(args).lengths, "NAME=N|none",               \
+   "how many tensors an input sequence holds, or that an optional is absent"}, \
   {"constant", 0, IBX_OPTION_LIST, &(args).constants, "NAME=FILE",             \
    "value of an input (.npy or ONNX .pb): it is compiled in, and no input "    \
    "any more"},                                                                \
@@ -83,6 +86,7 @@ typedef struct ibx_compile_request {
   ibx_compile_options options;
   ibx_dim_choice *dims;
   ibx_input_shape *input_shapes;
+  ibx_input_length *input_lengths;
   ibx_input_value *input_values;
   ibx_array *arrays; ///< what the input values point to
   ibx_state_pair *states;

@@ -49,6 +49,18 @@ ibx_status ibx_array_make(const ibx_tensor_decl *tensor, ibx_array *out,
   return ibx_array_alloc(out, tensor->name, err);
 }
 
+ibx_status ibx_arrays_cut(const ibx_entry *entry, const ibx_run *run,
+                          ibx_array *outputs, ibx_error *err) {
+  for (size_t i = 0; i < entry->output_count && entry->extent_count; i++) {
+    uint64_t shape[IBX_MAX_RANK];
+    IBX_TRY(ibx_run_output_shape(entry, run, i, shape, err));
+    outputs[i].bytes =
+        (size_t)ibx_tensor_pack(&entry->outputs[i], shape, outputs[i].data);
+    memcpy(outputs[i].shape, shape, sizeof shape);
+  }
+  return IBX_OK;
+}
+
 void ibx_array_type_text(ibx_dtype dtype, const uint64_t *shape, size_t rank,
                          char text[IBX_TYPE_CHARS]) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
@@ -89,6 +101,25 @@ ibx_status ibx_array_read(const char *path, ibx_array *out, ibx_error *err) {
   ibx_blob_fini(&blob);
   if (status != IBX_OK) ibx_array_fini(out);
   return status;
+}
+
+ibx_status ibx_arrays_read(const char *path, ibx_arrays *out, ibx_error *err) {
+  *out = (ibx_arrays){0};
+  ibx_blob blob = {0};
+  ibx_status status = ibx_input_read(path, &blob, err);
+  if (status == IBX_OK) {
+    status = ibx_arrays_parse(ibx_blob_get(&blob), path, out, err);
+  }
+  ibx_blob_fini(&blob);
+  return status;
+}
+
+void ibx_arrays_fini(ibx_arrays *arrays) {
+  for (size_t i = 0; i < arrays->count; i++) {
+    ibx_array_fini(&arrays->items[i]);
+  }
+  free(arrays->items);
+  *arrays = (ibx_arrays){0};
 }
 
 static const char *file_descr(ibx_dtype dtype) {

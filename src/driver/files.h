@@ -6,7 +6,7 @@
 /// Tensors in files: NumPy's .npy, read and written, and ONNX's TensorProto,
 /// read. Elements lie row-major.
 
-#include "imbrex/program.h"
+#include "imbrex/runtime.h"
 
 /// Zero at first; ended by ibx_array_fini().
 typedef struct ibx_array {
@@ -23,6 +23,20 @@ typedef struct ibx_array {
 /// OUT_OF_MEMORY.
 IBX_NODISCARD ibx_status ibx_array_read(const char *path, ibx_array *out,
                                         ibx_error *err);
+
+/// Tensors of a sequence or an optional in a file.
+typedef struct ibx_arrays {
+  ibx_array *items; ///< owned
+  size_t count;
+  bool is_absent; ///< an optional that has no element
+} ibx_arrays;
+
+/// Reads a file with ONNX's SequenceProto or OptionalProto of tensors or of a
+/// sequence of tensors. On failure there is nothing to free, on success
+/// ibx_arrays_fini() frees it. Fails as ibx_array_read().
+IBX_NODISCARD ibx_status ibx_arrays_read(const char *path, ibx_arrays *out,
+                                         ibx_error *err);
+void ibx_arrays_fini(ibx_arrays *arrays);
 
 /// Writes a .npy file, whole or not at all; "-" is standard output. A dtype
 /// that NumPy does not have (bf16, fp8) is written as fp32. Fails with
@@ -42,6 +56,12 @@ IBX_NODISCARD ibx_status ibx_array_check(const ibx_array *array,
 
 void ibx_array_fini(ibx_array *array);
 
+/// Cuts the arrays of all outputs of a run, in their order, to the extents that
+/// the run found. Fails as ibx_run_output_shape().
+IBX_NODISCARD ibx_status ibx_arrays_cut(const ibx_entry *entry,
+                                        const ibx_run *run, ibx_array *outputs,
+                                        ibx_error *err);
+
 /// Number of elements.
 uint64_t ibx_array_count(const ibx_array *array);
 
@@ -51,6 +71,8 @@ IBX_NODISCARD ibx_status ibx_npy_parse(ibx_span bytes, const char *name,
                                        ibx_array *out, ibx_error *err);
 IBX_NODISCARD ibx_status ibx_proto_parse(ibx_span bytes, const char *name,
                                          ibx_array *out, ibx_error *err);
+IBX_NODISCARD ibx_status ibx_arrays_parse(ibx_span bytes, const char *name,
+                                          ibx_arrays *out, ibx_error *err);
 bool ibx_npy_is(ibx_span bytes);
 
 /// Allocates `array->data` for the array's dtype and shape, zeroed. Fails with

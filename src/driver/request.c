@@ -101,6 +101,20 @@ static ibx_status make_shape(const char *argument, pieces *room,
   return IBX_OK;
 }
 
+static ibx_status make_length(const char *argument, pieces *room,
+                              ibx_input_length *out, ibx_error *err) {
+  const char *at = split(argument);
+  if (at) {
+    out->name = copy_text(room, argument, (size_t)(at++ - argument));
+    out->is_absent = strcmp(at, "none") == 0;
+    if (out->is_absent || (read_number(&at, &out->count) && *at == 0)) {
+      return IBX_OK;
+    }
+  }
+  return IBX_FAIL(err, INVALID_ARGUMENT,
+                  "--length: '%s' is no NAME=N and no NAME=none", argument);
+}
+
 ibx_input_value ibx_input_value_of(const char *name, const ibx_array *array) {
   ibx_input_value value = {.name = name,
                            .dtype = array->dtype,
@@ -145,6 +159,10 @@ static ibx_status fill(const ibx_compile_args *args, ibx_compile_request *out,
     IBX_TRY(make_shape(args->input_shapes.items[i], room, &out->input_shapes[i],
                        err));
   }
+  for (size_t i = 0; i < args->lengths.count; i++) {
+    IBX_TRY(
+        make_length(args->lengths.items[i], room, &out->input_lengths[i], err));
+  }
   for (size_t i = 0; i < args->constants.count; i++) {
     IBX_TRY(make_constant(args->constants.items[i], room, &out->arrays[i],
                           &out->input_values[i], err));
@@ -171,10 +189,13 @@ static bool allocate(const ibx_compile_args *args, ibx_compile_request *out,
     values += count_char(args->dims.items[i], ',') + 1;
   }
   size_t text = text_size(&args->dims) + text_size(&args->input_shapes) +
-                text_size(&args->constants) + text_size(&args->states);
+                text_size(&args->lengths) + text_size(&args->constants) +
+                text_size(&args->states);
   out->dims = calloc(args->dims.count + 1, sizeof *out->dims);
   out->input_shapes =
       calloc(args->input_shapes.count + 1, sizeof *out->input_shapes);
+  out->input_lengths =
+      calloc(args->lengths.count + 1, sizeof *out->input_lengths);
   out->input_values =
       calloc(args->constants.count + 1, sizeof *out->input_values);
   out->arrays = calloc(args->constants.count + 1, sizeof *out->arrays);
@@ -182,8 +203,8 @@ static bool allocate(const ibx_compile_args *args, ibx_compile_request *out,
   out->memory = malloc(values * sizeof(uint64_t) + text);
   room->values = out->memory;
   room->text = out->memory ? (char *)(room->values + values) : NULL;
-  return out->dims && out->input_shapes && out->input_values && out->arrays &&
-         out->states && out->memory;
+  return out->dims && out->input_shapes && out->input_lengths &&
+         out->input_values && out->arrays && out->states && out->memory;
 }
 
 ibx_status ibx_compile_request_init(const ibx_compile_args *args,
@@ -214,6 +235,8 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
   options->dim_count = args->dims.count;
   options->input_shapes = out->input_shapes;
   options->input_shape_count = args->input_shapes.count;
+  options->input_lengths = out->input_lengths;
+  options->input_length_count = args->lengths.count;
   options->input_values = out->input_values;
   options->states = out->states;
   options->state_count = args->states.count;
@@ -223,6 +246,7 @@ ibx_status ibx_compile_request_init(const ibx_compile_args *args,
 void ibx_compile_request_fini(ibx_compile_request *request) {
   free(request->dims);
   free(request->input_shapes);
+  free(request->input_lengths);
   for (size_t i = 0; i < request->options.input_value_count; i++) {
     ibx_array_fini(&request->arrays[i]);
   }

@@ -7,7 +7,7 @@
 
 #include "frontend/frontend.h"
 
-#include "frontend/import.h"
+#include "frontend/import_ports.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -66,11 +66,10 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
   }
   ibx_import_nodes(import, &frame, graph->node, graph->n_node, outputs,
                    graph->n_output);
-  import->graph.outputs =
-      IBX_ARENA_ARRAY(import->arena, graph->n_output, ibx_port);
   for (size_t i = 0; i < graph->n_output; i++) {
     ibx_import_output(import, &frame, graph->output[i], i);
   }
+  ibx_import_output_extents(import);
 }
 
 // --- options -----------------------------------------------------------------
@@ -78,7 +77,8 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
 static bool has_dim(Onnx__ValueInfoProto *const *values, size_t count,
                     const char *name) {
   for (size_t i = 0; i < count; i++) {
-    const Onnx__TypeProto *type = values[i]->type;
+    ibx_port_kind kind;
+    const Onnx__TypeProto *type = ibx_declared_element(values[i]->type, &kind);
     if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
       continue;
     }
@@ -108,6 +108,22 @@ static bool names_input(const Onnx__GraphProto *graph, const char *name) {
   return false;
 }
 
+// NAME, or NAME[position] where that input may hold several tensors.
+static bool names_tensor(const Onnx__GraphProto *graph, const char *name) {
+  if (names_input(graph, name)) return true;
+  const char *bracket = strrchr(name, '[');
+  for (size_t i = 0; bracket && i < graph->n_input; i++) {
+    const Onnx__TypeProto *type = graph->input[i]->type;
+    const char *input = ibx_onnx_text(graph->input[i]->name);
+    size_t len = (size_t)(bracket - name);
+    if (!type || type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) {
+      continue;
+    }
+    if (strlen(input) == len && strncmp(input, name, len) == 0) return true;
+  }
+  return false;
+}
+
 static ibx_status check_options(const ibx_frontend_options *options,
                                 const Onnx__GraphProto *graph, ibx_error *err) {
   for (size_t i = 0; i < options->dim_count; i++) {
@@ -117,14 +133,19 @@ static ibx_status check_options(const ibx_frontend_options *options,
                     options->dims[i].name);
   }
   for (size_t i = 0; i < options->input_shape_count; i++) {
-    if (names_input(graph, options->input_shapes[i].name)) continue;
+    if (names_tensor(graph, options->input_shapes[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
                     options->input_shapes[i].name);
   }
   for (size_t i = 0; i < options->input_value_count; i++) {
-    if (names_input(graph, options->input_values[i].name)) continue;
+    if (names_tensor(graph, options->input_values[i].name)) continue;
     return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
                     options->input_values[i].name);
+  }
+  for (size_t i = 0; i < options->input_length_count; i++) {
+    if (names_input(graph, options->input_lengths[i].name)) continue;
+    return IBX_FAIL(err, INVALID_ARGUMENT, "the model has no input '%s'",
+                    options->input_lengths[i].name);
   }
   return IBX_OK;
 }

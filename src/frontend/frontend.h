@@ -44,14 +44,21 @@ typedef struct ibx_frontend_options {
   const ibx_dim_value *dims;
   const ibx_input_shape *input_shapes;
   const ibx_input_value *input_values; ///< of inputs that become constants
+  const ibx_input_length *input_lengths;
   const ibx_state_pair *states;
-  size_t dim_count, input_shape_count, input_value_count, state_count;
+  size_t dim_count, input_shape_count, input_value_count, input_length_count,
+      state_count;
 } ibx_frontend_options;
 
 /// Facts of an import that the graph does not show any more.
 typedef struct ibx_import_stats {
   uint64_t nodes;  ///< ONNX nodes that were imported, functions inlined
   uint64_t folded; ///< tensor operations that were computed right away
+  /// The model's inputs that are not constants, and its outputs, as tensors of
+  /// the graph; they live in the arena.
+  ibx_port_decl *input_ports, *output_ports;
+  ibx_extent_decl *extents; ///< of outputs, in others behind those of ports
+  size_t input_port_count, output_port_count, extent_count;
 } ibx_import_stats;
 
 /// Imports the model's graph. On success `*out_graph` lives in `arena`, its

@@ -177,8 +177,21 @@ static bool check_required(ibx_call *call) {
   return true;
 }
 
+// Only importers that say so in their row meet sequences and optionals.
+static bool check_kinds(ibx_call *call) {
+  if (call->row->bundles) return true;
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i)) continue;
+    if (!ibx_expect_tensor(call, call->in[i], call->proto->input[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool check_types(ibx_call *call) {
   if (call->in_count == 0 || call->in[0] == IBX_NO_VALUE) return true;
+  if (ibx_is_bundle(call->in[0])) return true;
   ibx_dtype dtype = ibx_dtype_of(call, call->in[0]);
   if (call->row->types >> dtype & 1) return true;
   ibx_call_fail(call, IBX_DIAG_OPERAND_TYPE, call->proto->input[0],
@@ -233,7 +246,10 @@ static void run_row(ibx_call *call) {
     call->failed = true; // was reported where the input failed
     return;
   }
-  if (!check_required(call) || !check_types(call)) return;
+  if (!check_required(call) || !check_kinds(call) || !check_types(call) ||
+      !ibx_check_extents(call)) {
+    return;
+  }
   call->source = ibx_tables_add_source(
       call->import->tables, call->import->arena, call->at.node, call->at.op);
   call->import->stats.nodes++;
@@ -334,12 +350,17 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
                    graph->n_output);
   for (size_t i = 0; i < graph->n_output && i < ports.out_count; i++) {
     ports.out[i] = ibx_import_read(import, &frame, outputs[i], call->at);
-    if (ports.out[i] == IBX_NO_VALUE) call->failed = true;
+    if (ports.out[i] == IBX_NO_VALUE) {
+      call->failed = true;
+    } else if (!ports.may_bundle) {
+      ibx_expect_tensor(call, ports.out[i], outputs[i]);
+    }
   }
 }
 
 void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
-  ibx_body_ports ports = {.out = call->out, .out_count = call->out_count};
+  ibx_body_ports ports = {
+      .out = call->out, .out_count = call->out_count, .may_bundle = true};
   ibx_import_body(call, graph, ports,
                   ibx_arena_format(call->import->arena, "%s/", call->at.node));
 }

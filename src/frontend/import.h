@@ -15,8 +15,18 @@
 #include "frontend/onnx_ops.h"
 #include "support/map.h"
 
-/// A value of the graph; IBX_NO_VALUE stands for an absent optional input.
+/// A value of the graph, or a bundle (see below); IBX_NO_VALUE stands for an
+/// absent optional input.
 typedef uint32_t ibx_val;
+
+/// A sequence or an optional: values under one handle, which exists while the
+/// model is imported and leaves no trace in the graph. Never changed.
+typedef struct ibx_bundle {
+  bool is_optional;
+  ibx_dtype dtype;      ///< of the tensors, NONE where nothing says
+  const ibx_val *items; ///< tensors; that of an optional may be a sequence
+  size_t count;         ///< of an optional at most 1
+} ibx_bundle;
 
 /// What a name of the model stands for.
 typedef struct ibx_binding {
@@ -46,6 +56,14 @@ typedef struct ibx_frame {
   unsigned depth;
 } ibx_frame;
 
+/// What is noted of a value that depends on extents which the data decide.
+typedef struct ibx_extents {
+  ibx_val real[IBX_MAX_RANK]; ///< scalars: how much of each dimension is valid,
+                              ///< IBX_NO_VALUE: all of it
+  ibx_val low, high; ///< of integers made of extents: constants of their shape,
+                     ///< the least and the largest that they can be
+} ibx_extents;
+
 /// The import of one model.
 typedef struct ibx_import {
   ibx_model *model;
@@ -63,6 +81,12 @@ typedef struct ibx_import {
   ibx_tensor **forced; ///< of each value: its elements, computed on demand
   size_t value_room;
   size_t *input_places; ///< of each input of `graph`, as ibx_diagnostic has it
+  ibx_bundle *bundles;
+  size_t bundle_count, bundle_room;
+  ibx_extents **extents; ///< of each value, NULL for most
+  size_t extent_room;
+  struct ibx_mask *masks; ///< that were emitted before
+  size_t port_outputs;    ///< outputs of ports; extents follow
 } ibx_import;
 
 struct ibx_call {
@@ -112,6 +136,7 @@ typedef struct ibx_body_ports {
   const ibx_val *in;
   ibx_val *out;
   size_t in_count, out_count;
+  bool may_bundle; ///< outputs may be sequences and optionals
 } ibx_body_ports;
 
 /// Imports a nested graph in the call's frame; `prefix` begins the names of its
@@ -133,6 +158,9 @@ void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
 /// has room.
 void ibx_import_output(ibx_import *import, const ibx_frame *frame,
                        const Onnx__ValueInfoProto *info, size_t index);
+
+/// Adds what holds the extents of the outputs, once all of these are there.
+void ibx_import_output_extents(ibx_import *import);
 
 /// Finds a model-local function; NULL when there is none.
 const Onnx__FunctionProto *
@@ -237,6 +265,82 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
 /// The same for a constant that no node makes: its name is its source.
 ibx_val ibx_import_named_constant(ibx_import *import, ibx_weight weight);
 
+// --- sequences and optionals (import_bundle.c) -------------------------------
+
+bool ibx_is_bundle(ibx_val value);
+/// Lends the bundle, until the next is made; NULL for a tensor.
+const ibx_bundle *ibx_bundle_of(const ibx_import *import, ibx_val value);
+/// Makes a bundle, which borrows its items from the import's scratch.
+ibx_val ibx_make_bundle(ibx_import *import, ibx_bundle bundle);
+/// "sequence", "optional" or "tensor".
+const char *ibx_value_kind(const ibx_import *import, ibx_val value);
+/// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
+bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
+
+// --- extents that depend on the data (import_extent.c) -----------------------
+
+/// The scalar i64 that says how much of a dimension is valid; IBX_NO_VALUE where
+/// all of it is.
+ibx_val ibx_extent(const ibx_call *call, ibx_val value, int64_t dim);
+ibx_val ibx_import_extent(const ibx_import *import, ibx_val value, int64_t dim);
+/// The same, a constant where all of it is.
+ibx_val ibx_extent_or_dim(ibx_call *call, ibx_val value, int64_t dim);
+bool ibx_has_extent(const ibx_call *call, ibx_val value);
+/// Notes an extent (IBX_NO_VALUE: all is valid). Returns the value; where the
+/// extent is known, that part of it.
+ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
+                       ibx_val extent);
+/// Whether an integer is made of extents, and known but for them.
+bool ibx_is_bounded(const ibx_call *call, ibx_val value);
+/// Notes the constants between which such integers lie.
+void ibx_set_bounds(ibx_call *call, ibx_val value, ibx_val low, ibx_val high);
+/// A scalar i64: how many of the flags, bools without extents, are set.
+ibx_val ibx_emit_count(ibx_call *call, ibx_val flags);
+/// `fill`, a scalar, where x is not valid along a dimension, which is then all
+/// valid; along every dimension.
+ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill);
+ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill);
+ibx_val ibx_emit_long(ibx_call *call, int64_t number);
+/// How many of the positions start, start + step, ... lie before the extent, at
+/// most `most`.
+ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
+                       int64_t step, int64_t most);
+/// Element `index` as a scalar i64.
+ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index);
+
+/// Integers of an input which is constant but for extents.
+typedef struct ibx_bounded {
+  ibx_ints most;
+  ibx_val real[IBX_MAX_RANK]; ///< scalars, IBX_NO_VALUE for constant ones
+  bool any;                   ///< some are not constant
+} ibx_bounded;
+/// Fails with NOT_CONSTANT, and returns false then.
+bool ibx_bounded_dims(ibx_call *call, size_t index, const char *name,
+                      ibx_bounded *out);
+/// The largest and the least values of the same; NULL after a failure.
+const ibx_tensor *ibx_bound_in(ibx_call *call, size_t index, const char *name,
+                               const ibx_tensor **out_low);
+
+/// Whether the importer of the call may see the extents of its inputs.
+bool ibx_check_extents(ibx_call *call);
+/// Fails: the input `name` must not have them here.
+void ibx_refuse_extent(ibx_call *call, const char *name);
+
+/// Where dimension `d` of a shape goes in another: to one of the same extent, or
+/// as the first part of a larger one, whose extent is then `*out_factor` times as
+/// large. What is valid must stay together; -1 where it does not.
+int64_t ibx_reshaped_dim(ibx_ints from, int64_t d, ibx_ints to,
+                         int64_t *out_factor);
+
+/// Emits an operation of which an operand has extents or bounds
+/// (import_carry.c), or one of which none has.
+ibx_val ibx_emit_carried(ibx_call *call, ibx_tensor_op op,
+                         const ibx_params *params, const ibx_val *operands,
+                         size_t count);
+ibx_val ibx_emit_static(ibx_call *call, ibx_tensor_op op,
+                        const ibx_params *params, const ibx_val *operands,
+                        size_t count);
+
 // --- emitting (import_emit.c) ------------------------------------------------
 
 #define IBX_INTS(...)                                                          \
@@ -256,6 +360,8 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// All bits of integers turned.
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x);
 /// A constant of rank 0.
 ibx_val ibx_emit_scalar(ibx_call *call, ibx_dtype dtype, double number);
 /// The same, of the dtype of `like`.
@@ -288,6 +394,12 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
 /// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
+/// Indices of i64 that may count from the end become those from the start.
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent);
+/// The last dimension of the indices names `depth` dimensions of a shape behind
+/// `batch` ones that both share: one flat index into all of these, of i64.
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// x - max - log(sum(exp(x - max))), in import_reduce.c.
 ibx_val ibx_emit_log_softmax(ibx_call *call, ibx_val x, int64_t axis);

@@ -126,8 +126,12 @@ void ibx_import_op_thresholded_relu(ibx_call *call) {
 }
 
 // x + bias below -lambd, x - bias above lambd, 0 between.
+// Integers are shrunk as floating numbers and cut off.
 void ibx_import_op_shrink(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0), zero = ibx_emit_like(call, x, 0);
+  ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val bias =
       ibx_emit_like(call, x, (double)ibx_attr_float(call, "bias", 0));
   double lambd = (double)ibx_attr_float(call, "lambd", 0.5f);
@@ -138,5 +142,6 @@ void ibx_import_op_shrink(ibx_call *call) {
   ibx_val raised = ibx_emit_binary(call, IBX_TENSOR_add, x, bias);
   ibx_val lowered = ibx_emit_binary(call, IBX_TENSOR_sub, x, bias);
   ibx_val upper = ibx_emit_select(call, above, lowered, zero);
-  ibx_out(call, 0, ibx_emit_select(call, below, raised, upper));
+  ibx_val all = ibx_emit_select(call, below, raised, upper);
+  ibx_out(call, 0, ibx_emit_cast(call, all, dtype));
 }

@@ -66,7 +66,9 @@ void ibx_import_op_constant(ibx_call *call) {
 
 void ibx_import_op_constant_of_shape(ibx_call *call) {
   const Onnx__AttributeProto *value = ibx_attr(call, "value");
-  ibx_ints shape = ibx_const_dims(call, 0, "input");
+  ibx_bounded dims;
+  if (!ibx_bounded_dims(call, 0, "input", &dims)) return;
+  ibx_ints shape = dims.most;
   for (uint8_t i = 0; i < shape.len; i++) {
     ibx_call_expect(call, shape.at[i] >= 0, "input", "has a negative extent");
   }
@@ -79,7 +81,21 @@ void ibx_import_op_constant_of_shape(ibx_call *call) {
     return;
   }
   fill = ibx_emit_reshape(call, fill, (ibx_ints){0});
-  ibx_out(call, 0, ibx_emit_broadcast(call, fill, shape));
+  ibx_val filled = ibx_emit_broadcast(call, fill, shape);
+  for (uint8_t i = 0; i < shape.len; i++)
+    filled = ibx_set_extent(call, filled, i, dims.real[i]);
+  ibx_out(call, 0, filled);
+}
+
+// The extents as integers, of which some may depend on the data.
+static ibx_val emit_extents(ibx_call *call, ibx_val x, int64_t start,
+                            int64_t len) {
+  ibx_val parts[IBX_MAX_RANK];
+  for (int64_t i = 0; i < len; i++) {
+    ibx_val extent = ibx_extent_or_dim(call, x, start + i);
+    parts[i] = ibx_emit_reshape(call, extent, IBX_INTS(1));
+  }
+  return ibx_emit_concat(call, parts, (size_t)len, 0);
 }
 
 void ibx_import_op_shape(ibx_call *call) {
@@ -92,19 +108,53 @@ void ibx_import_op_shape(ibx_call *call) {
   start = start > rank ? rank : start;
   end = end > rank ? rank : end;
   int64_t len = end > start ? end - start : 0;
+  if (len != 0 && ibx_has_extent(call, ibx_in(call, 0))) {
+    ibx_out(call, 0, emit_extents(call, ibx_in(call, 0), start, len));
+    return;
+  }
   ibx_out(call, 0, ibx_emit_longs(call, IBX_INTS(len), shape.at + start));
 }
 
 void ibx_import_op_size(ibx_call *call) {
-  int64_t size = ibx_elements(ibx_type_of(call, ibx_in(call, 0)));
+  ibx_val x = ibx_in(call, 0);
+  int64_t size = ibx_elements(ibx_type_of(call, x));
+  if (ibx_has_extent(call, x)) {
+    ibx_val all = emit_extents(call, x, 0, ibx_rank(call, x));
+    ibx_out(
+        call, 0,
+        ibx_emit_reduce(call, IBX_TENSOR_reduce_prod, all, IBX_INTS(0), false));
+    return;
+  }
   ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &size));
+}
+
+// The limit, which may be an extent that depends on the data: then the most that
+// it can be, and in `*out_real` how long the range is.
+static double read_limit(ibx_call *call, double start, double delta,
+                         ibx_val *out_real) {
+  *out_real = IBX_NO_VALUE;
+  ibx_val limit = ibx_in(call, 1);
+  if (!ibx_is_bounded(call, limit)) {
+    return ibx_const_number(call, 1, "limit");
+  }
+  const ibx_tensor *low, *high = ibx_bound_in(call, 1, "limit", &low);
+  if (!high || delta < 1) {
+    ibx_refuse_extent(call, "limit");
+    return 0;
+  }
+  double most = ibx_tensor_number(high, 0);
+  *out_real = ibx_emit_steps(call, ibx_emit_element(call, limit, 0),
+                             (int64_t)start, (int64_t)delta, INT32_MAX);
+  return most;
 }
 
 void ibx_import_op_range(ibx_call *call) {
   ibx_attr_ignore(call, "stash_type");
   double start = ibx_const_number(call, 0, "start");
-  double limit = ibx_const_number(call, 1, "limit");
   double delta = ibx_const_number(call, 2, "delta");
+  ibx_val real;
+  if (call->failed) return;
+  double limit = read_limit(call, start, delta, &real);
   if (call->failed) return;
   double len = delta == 0 ? -1 : ceil((limit - start) / delta);
   if (!(len >= 0)) len = delta == 0 || isnan(len) ? -1 : 0;
@@ -122,7 +172,8 @@ void ibx_import_op_range(ibx_call *call) {
   ibx_val line = ibx_emit_binary(call, IBX_TENSOR_mul,
                                  ibx_emit_cast(call, index, wide), step);
   line = ibx_emit_binary(call, IBX_TENSOR_add, line, first);
-  ibx_out(call, 0, ibx_emit_cast(call, line, dtype));
+  line = ibx_emit_cast(call, line, dtype);
+  ibx_out(call, 0, ibx_set_extent(call, line, 0, real));
 }
 
 void ibx_import_op_eye_like(ibx_call *call) {

@@ -32,6 +32,19 @@ static ibx_diag_code code_of(ibx_status status) {
 
 ibx_val ibx_emit_op(ibx_call *call, ibx_tensor_op op, const ibx_params *params,
                     const ibx_val *operands, size_t count) {
+  for (size_t i = 0; i < count && !call->failed; i++) {
+    if (!ibx_has_extent(call, operands[i]) &&
+        !ibx_is_bounded(call, operands[i])) {
+      continue;
+    }
+    return ibx_emit_carried(call, op, params, operands, count);
+  }
+  return ibx_emit_static(call, op, params, operands, count);
+}
+
+ibx_val ibx_emit_static(ibx_call *call, ibx_tensor_op op,
+                        const ibx_params *params, const ibx_val *operands,
+                        size_t count) {
   static const ibx_params none = {0};
   ibx_error err = {0};
   ibx_val result = IBX_NO_VALUE;
@@ -153,15 +166,12 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
 
 // A number in the storage of a dtype; integers exactly.
 static void store_number(ibx_dtype dtype, double number, void *data) {
-  if (dtype == IBX_DTYPE_F64) {
-    memcpy(data, &number, sizeof(number));
-  } else if (ibx_is_float(dtype)) {
-    float narrow = (float)number;
-    ibx_dtype_store_f32(dtype, &narrow, data, 1);
+  if (ibx_is_float(dtype)) {
+    ibx_dtype_store_f64(dtype, &number, data, 1);
   } else if (dtype == IBX_DTYPE_BOOL) {
     *(uint8_t *)data = number != 0;
   } else {
-    int64_t whole = (int64_t)number;
+    uint64_t whole = ibx_dtype_wrap(dtype, (uint64_t)(int64_t)number);
     memcpy(data, &whole, ibx_dtype_bytes(dtype)); // little endian
   }
 }
@@ -323,7 +333,9 @@ ibx_val ibx_emit_matmul(ibx_call *call, ibx_val a, ibx_val b) {
                   (long long)right.at[right.len - 2]);
     return a;
   }
-  if (right.len == 2 && left.len > 2) return matmul_flat(call, a, b);
+  if (right.len == 2 && left.len > 2 && !ibx_has_extent(call, a)) {
+    return matmul_flat(call, a, b);
+  }
   ibx_ints batch = ibx_broadcast_shape(call, batch_of(left), batch_of(right));
   if (call->failed) return a;
   ibx_val operands[] = {ibx_emit_broadcast(call, a, with_batch(batch, left)),

@@ -14,6 +14,8 @@
 
 enum {
   FOLD_BYTES = 64 << 10,        // results up to here are computed at once
+  FOLD_INTEGER_BYTES = 2 << 20, // of integers and bools, which engines are slow
+                                // at: masks and positions of some 500 words
   FOLD_OPERAND_BYTES = 1 << 20, // of a contraction, whose work is a product
   FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
 };
@@ -153,17 +155,26 @@ static bool is_known_node(const ibx_import *import, const ibx_node *node) {
   return node->operand_count != 0;
 }
 
-// Reshaped or as other dtype a constant is the same data, of any size.
+// Reshaped or as other dtype a constant is the same data, of any size, but where
+// a byte has bits that another dtype fills otherwise.
 static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
-  return (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_bitcast) &&
+  bool is_reshape = node->op == IBX_TENSOR_reshape;
+  bool is_bitcast = node->op == IBX_TENSOR_bitcast &&
+                    ibx_dtype_get(node->params.dtype)->width >= 8;
+  return (is_reshape || is_bitcast) &&
          ibx_graph_constant(&import->graph, node->operand[0]);
 }
 
 static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
   const ibx_graph *graph = &import->graph;
+  const ibx_type *result = &graph->values[node->result].type;
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  bool is_small = ibx_is_float(result->dtype) || klass == IBX_KLASS_VIEW;
   if (node->op == IBX_TENSOR_broadcast) return false;
-  if (bytes_of(&graph->values[node->result].type) > FOLD_BYTES) return false;
-  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_CONTRACT) return true;
+  if (bytes_of(result) > (is_small ? FOLD_BYTES : FOLD_INTEGER_BYTES)) {
+    return false;
+  }
+  if (klass != IBX_KLASS_CONTRACT) return true;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     const ibx_type *type = &graph->values[node->operand[i]].type;
     if (bytes_of(type) > FOLD_OPERAND_BYTES) return false;
@@ -259,8 +270,9 @@ static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
 
 const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
   ibx_val value = ibx_in(call, index);
-  const ibx_tensor *tensor =
-      value == IBX_NO_VALUE ? NULL : ibx_force(call->import, value);
+  // Of a constant with an extent that the data decide, not all is there.
+  bool whole = value != IBX_NO_VALUE && !ibx_has_extent(call, value);
+  const ibx_tensor *tensor = whole ? ibx_force(call->import, value) : NULL;
   if (!tensor) fail_not_constant(call, value, name);
   return tensor;
 }
@@ -287,14 +299,9 @@ double ibx_tensor_number(const ibx_tensor *tensor, size_t index) {
   if (!ibx_is_float(dtype)) return (double)ibx_tensor_int(tensor, index);
   size_t size = ibx_dtype_bytes(dtype);
   const uint8_t *at = (const uint8_t *)tensor->data + index * size;
-  if (dtype == IBX_DTYPE_F64) {
-    double number;
-    memcpy(&number, at, sizeof(number));
-    return number;
-  }
-  float number;
-  ibx_dtype_load_f32(dtype, at, &number, 1);
-  return (double)number;
+  double number;
+  ibx_dtype_load_f64(dtype, at, &number, 1);
+  return number;
 }
 
 ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name) {

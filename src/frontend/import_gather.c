@@ -100,6 +100,7 @@ ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
 // Constant indices start, start + step, ..., all inside of 0 .. extent - 1.
 typedef struct progression {
   int64_t start, step;
+  bool counts_from_start; // none was negative
 } progression;
 
 static bool find_line(ibx_call *call, ibx_val indices, int64_t extent,
@@ -107,11 +108,12 @@ static bool find_line(ibx_call *call, ibx_val indices, int64_t extent,
   const ibx_tensor *tensor = ibx_force(call->import, indices);
   size_t count = tensor ? (size_t)ibx_elements(&tensor->type) : 0;
   if (count == 0) return false;
-  *out = (progression){.step = 1};
+  *out = (progression){.step = 1, .counts_from_start = true};
   int64_t previous = 0;
   for (size_t i = 0; i < count; i++) {
     int64_t at = ibx_tensor_int(tensor, i);
     if (at < -extent || at >= extent) return false;
+    if (at < 0) out->counts_from_start = false;
     if (at < 0) at += extent;
     if (i == 0) out->start = at;
     if (i == 1) out->step = at - out->start;
@@ -134,6 +136,14 @@ static bool check_range(ibx_call *call, ibx_val indices, int64_t extent) {
   return true;
 }
 
+// Of a dimension that has an extent only positions from its start are known.
+static bool starts_count(ibx_call *call, ibx_val data, int64_t axis,
+                         const progression *regular, int64_t count) {
+  int64_t last = regular->start + (count - 1) * regular->step;
+  if (ibx_extent(call, data, axis) == IBX_NO_VALUE) return true;
+  return regular->counts_from_start && regular->start >= 0 && last >= 0;
+}
+
 // data[..., indices, ...] along one dimension.
 static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
                     int64_t axis) {
@@ -142,13 +152,16 @@ static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
   ibx_ints shape = ibx_shape_of(call, data),
            inner = ibx_shape_of(call, indices);
   progression regular;
+  int64_t count = ibx_elements(ibx_type_of(call, indices));
   if (shape.len - 1 + inner.len > IBX_MAX_RANK ||
-      !find_line(call, indices, extent, &regular)) {
+      ibx_has_extent(call, indices) ||
+      !find_line(call, indices, extent, &regular) ||
+      !starts_count(call, data, axis, &regular, count)) {
     return ibx_emit_gather(call, data, indices, axis);
   }
-  int64_t count = ibx_elements(ibx_type_of(call, indices));
   ibx_val part = ibx_emit_slice(call, data, axis, regular.start, count,
                                 count == 1 ? 1 : regular.step);
+  part = ibx_set_extent(call, part, axis, IBX_NO_VALUE);
   ibx_ints result = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i != axis) {
@@ -169,29 +182,29 @@ void ibx_import_op_gather(ibx_call *call) {
   if (!call->failed) ibx_out(call, 0, pick(call, data, ibx_in(call, 1), axis));
 }
 
-static ibx_val emit_long(ibx_call *call, int64_t number) {
-  return ibx_emit_longs(call, (ibx_ints){0}, &number);
-}
-
 // Indices from the end become indices from the start.
 static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
   ibx_val low =
-      ibx_emit_binary(call, IBX_TENSOR_less, indices, emit_long(call, 0));
+      ibx_emit_binary(call, IBX_TENSOR_less, indices, ibx_emit_long(call, 0));
   ibx_val moved = ibx_emit_binary(call, IBX_TENSOR_add, indices, extents);
   return ibx_emit_select(call, low, moved, indices);
+}
+
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent) {
+  return from_start(call, indices, ibx_emit_long(call, extent));
 }
 
 // For each element of a shape: the sum of its coordinates times strides, where
 // dimension `skip` counts 0.
 static ibx_val emit_coordinates(ibx_call *call, ibx_ints shape,
                                 const int64_t *strides, int64_t skip) {
-  ibx_val sum = emit_long(call, 0);
+  ibx_val sum = ibx_emit_long(call, 0);
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i == skip || shape.at[i] == 1) continue;
     ibx_val along =
         ibx_emit_along(call, ibx_emit_iota(call, shape.at[i]), i, shape.len);
     along = ibx_emit_binary(call, IBX_TENSOR_mul, along,
-                            emit_long(call, strides[i]));
+                            ibx_emit_long(call, strides[i]));
     sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, along);
   }
   return sum;
@@ -221,10 +234,10 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   }
   int64_t strides[IBX_MAX_RANK];
   strides_of(shape, strides);
-  ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
-                             emit_long(call, shape.at[axis]));
+  ibx_val index = ibx_emit_from_start(
+      call, ibx_emit_cast(call, indices, IBX_DTYPE_I64), shape.at[axis]);
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
-                          emit_long(call, strides[axis]));
+                          ibx_emit_long(call, strides[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_add, index,
                           emit_coordinates(call, wanted, strides, axis));
   int64_t total = ibx_elements(ibx_type_of(call, data));
@@ -232,10 +245,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   ibx_out(call, 0, pick(call, flat, index, 0));
 }
 
-// The last dimension of the indices names `depth` dimensions of the data. They
-// become one, and so do the `batch` dimensions that both share.
-static ibx_val flat_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
-                             int64_t batch, int64_t depth) {
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+                          int64_t batch, int64_t depth) {
   int64_t extents[IBX_MAX_RANK], strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
   ibx_ints head = ibx_make_ints(shape.at, (size_t)(batch + depth));
   strides_of(head, all);
@@ -270,7 +281,7 @@ void ibx_import_op_gather_nd(ibx_call *call) {
     fits = shape.at[i] == ibx_dim(call, indices, i);
   }
   if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) return;
-  ibx_val index = flat_nd_index(call, indices, shape, batch, depth);
+  ibx_val index = ibx_emit_nd_index(call, indices, shape, batch, depth);
   int64_t head = 1;
   ibx_ints flat = {.len = 1};
   for (int64_t i = 0; i < shape.len; i++) {
@@ -340,7 +351,7 @@ void ibx_import_op_trilu(ibx_call *call) {
   ibx_val rows = ibx_emit_iota(call, ibx_dim(call, x, -2));
   ibx_val columns = ibx_emit_iota(call, ibx_dim(call, x, -1));
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
-                         emit_long(call, diagonal));
+                         ibx_emit_long(call, diagonal));
   ibx_val keep =
       upper ? ibx_emit_binary(call, IBX_TENSOR_less_equal, rows, columns)
             : ibx_emit_binary(call, IBX_TENSOR_less_equal, columns, rows);

@@ -21,6 +21,7 @@ typedef struct loop {
   size_t in_count, out_count;
   size_t trips, room;
   ibx_val **given; // outputs of each trip
+  bool may_bundle; // values may be sequences and optionals
 } loop;
 
 static bool init_loop(loop *l, ibx_call *call, size_t in_count,
@@ -63,7 +64,8 @@ static void run_trip(loop *l, const char *prefix) {
   ibx_body_ports ports = {.in = l->in,
                           .out = l->out,
                           .in_count = l->in_count,
-                          .out_count = l->out_count};
+                          .out_count = l->out_count,
+                          .may_bundle = l->may_bundle};
   ibx_import_body(l->call, l->body, ports, prefix);
   if (!l->call->failed) l->trips++;
 }
@@ -92,6 +94,15 @@ static ibx_val join(ibx_call *call, ibx_val *parts, size_t count,
   for (size_t i = 0; i < count; i++)
     parts[i] = add_axis(call, parts[i], axis);
   return call->failed ? parts[0] : ibx_emit_concat(call, parts, count, axis);
+}
+
+// What is joined over the trips must be tensors: outputs of the body from
+// `first` on, and the condition.
+static bool expect_tensors(const loop *l, size_t first) {
+  bool fine = ibx_expect_tensor(l->call, l->out[0], "cond");
+  for (size_t i = first; fine && i < l->out_count; i++)
+    fine = ibx_expect_tensor(l->call, l->out[i], "scan_outputs");
+  return fine;
 }
 
 // Output `index` of all trips, along a new dimension.
@@ -137,6 +148,20 @@ static int64_t read_trips(ibx_call *call) {
   return list.at[0];
 }
 
+// The slices of a loop without trips: none, of what its body would give. The
+// body is imported for their types, and nothing reads its nodes.
+static void out_nothing(loop *l, size_t carried) {
+  ibx_call *call = l->call;
+  int64_t number = 0;
+  l->in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
+  l->in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
+  run_trip(l, trip_name(call, 0));
+  for (size_t i = carried; i < call->out_count && !call->failed; i++) {
+    ibx_val one = join_trips(l, i + 1, 0, false);
+    ibx_out(call, i, ibx_emit_slice(call, one, 0, 0, 0, 1));
+  }
+}
+
 void ibx_import_op_loop(ibx_call *call) {
   size_t carried = call->in_count < 2 ? 0 : call->in_count - 2;
   loop l;
@@ -145,6 +170,10 @@ void ibx_import_op_loop(ibx_call *call) {
       !has_inputs(call, 2) ||
       !init_loop(&l, call, carried + 2, call->out_count + 1)) {
     return;
+  }
+  l.may_bundle = true;
+  for (size_t i = 0; i < 2; i++) {
+    if (!ibx_expect_tensor(call, ibx_in(call, i), i ? "cond" : "M")) return;
   }
   int64_t most = read_trips(call);
   ibx_val condition = ibx_in(call, 1);
@@ -159,7 +188,7 @@ void ibx_import_op_loop(ibx_call *call) {
     l.in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
     l.in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
     run_trip(&l, trip_name(call, l.trips));
-    if (call->failed) return;
+    if (call->failed || !expect_tensors(&l, carried + 1)) return;
     condition = l.out[0];
     for (size_t i = 0; i < carried; i++)
       l.in[i + 2] = l.out[i + 1];
@@ -167,8 +196,8 @@ void ibx_import_op_loop(ibx_call *call) {
   if (call->failed) return;
   for (size_t i = 0; i < carried; i++)
     ibx_out(call, i, l.in[i + 2]);
-  if (l.trips == 0 && call->out_count > carried) {
-    ibx_call_refuse(call, "M", "a loop of no trips that joins slices");
+  if (l.trips == 0) {
+    out_nothing(&l, carried);
     return;
   }
   for (size_t i = carried; i < call->out_count; i++)

@@ -7,6 +7,8 @@
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
 
+#include <math.h>
+
 // NumPy's rule: a vector on the left is a row, on the right a column, and the
 // dimension that it gained is dropped from the result.
 ibx_val ibx_emit_matmul_any(ibx_call *call, ibx_val a, ibx_val b) {
@@ -32,10 +34,14 @@ void ibx_import_op_matmul(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_matmul_any(call, ibx_in(call, 0), ibx_in(call, 1)));
 }
 
+// A fraction of integers is taken as a floating number and cut off.
 static ibx_val scaled(ibx_call *call, ibx_val x, double factor) {
+  ibx_dtype dtype = ibx_dtype_of(call, x);
   if (factor == 1.0) return x;
-  if (ibx_is_float(ibx_dtype_of(call, x))) {
-    return ibx_emit_affine(call, x, factor, 0);
+  if (ibx_is_float(dtype)) return ibx_emit_affine(call, x, factor, 0);
+  if (factor != floor(factor)) {
+    x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+    return ibx_emit_cast(call, ibx_emit_affine(call, x, factor, 0), dtype);
   }
   return ibx_emit_binary(call, IBX_TENSOR_mul, x,
                          ibx_emit_like(call, x, factor));

@@ -61,8 +61,7 @@ BINARY(bit_xor)
 
 // --- bits --------------------------------------------------------------------
 
-void ibx_import_op_bit_not(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0);
+ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x) {
   ibx_dtype dtype = ibx_dtype_of(call, x);
   // All bits are -1, or the largest number there is.
   bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
@@ -71,7 +70,16 @@ void ibx_import_op_bit_not(ibx_call *call) {
   ibx_ints scalar = {0};
   ibx_val ones = ibx_emit_longs(call, scalar, (const int64_t[]){(int64_t)all});
   ones = ibx_emit_cast(call, ones, dtype);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones));
+  return ibx_emit_binary(call, IBX_TENSOR_bit_xor, x, ones);
+}
+
+void ibx_import_op_bit_not(ibx_call *call) {
+  if (ibx_dtype_of(call, ibx_in(call, 0)) == IBX_DTYPE_U64) {
+    // The result has bits where the machine's integers end.
+    ibx_call_refuse(call, "X", "the other bits of u64");
+    return;
+  }
+  ibx_out(call, 0, ibx_emit_other_bits(call, ibx_in(call, 0)));
 }
 
 // The bits of a negative number are those of a positive one, all turned: the
@@ -284,57 +292,6 @@ void ibx_import_op_where(ibx_call *call) {
   ibx_out(
       call, 0,
       ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)));
-}
-
-// `cast` saturates to e4m3, which has no infinity, and not to e5m2.
-static void cast_to(ibx_call *call, ibx_dtype dtype) {
-  const float e5m2_max = 57344;
-  ibx_val x = ibx_in(call, 0);
-  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
-  ibx_attr_ignore(call, "round_mode"); // of float8e8m0, which has no dtype
-  if (!saturates && dtype == IBX_DTYPE_F8E4M3FN) {
-    ibx_call_refuse(call, "saturate", "a cast to e4m3 always saturates");
-  }
-  if (saturates && dtype == IBX_DTYPE_F8E5M2 &&
-      ibx_is_float(ibx_dtype_of(call, x))) {
-    x = ibx_emit_clip(call, x, -e5m2_max, e5m2_max);
-  }
-  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
-}
-
-// The dtype of the attribute `to`; NONE after a failure.
-static ibx_dtype wanted_dtype(ibx_call *call) {
-  int64_t to = ibx_attr_int(call, "to", 0);
-  ibx_dtype dtype =
-      to > 0 && to < 256 ? ibx_dtype_from_onnx((int)to) : IBX_DTYPE_NONE;
-  if (dtype == IBX_DTYPE_NONE) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_TYPE, "to",
-                  "cast to a type that `imbrex ops` lists",
-                  "a cast to ONNX data type %lld is not imported",
-                  (long long)to);
-  }
-  return dtype;
-}
-
-void ibx_import_op_cast(ibx_call *call) {
-  ibx_dtype dtype = wanted_dtype(call);
-  if (dtype != IBX_DTYPE_NONE) cast_to(call, dtype);
-}
-
-void ibx_import_op_bit_cast(ibx_call *call) {
-  ibx_params params = {.dtype = wanted_dtype(call)};
-  ibx_val x = ibx_in(call, 0);
-  if (call->failed) return;
-  bool fits =
-      ibx_dtype_bytes(params.dtype) == ibx_dtype_bytes(ibx_dtype_of(call, x));
-  if (!ibx_call_expect(call, fits, "to", "has another width than the input")) {
-    return;
-  }
-  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_bitcast, &params, &x, 1));
-}
-
-void ibx_import_op_cast_like(ibx_call *call) {
-  cast_to(call, ibx_dtype_of(call, ibx_in(call, 1)));
 }
 
 void ibx_import_op_identity(ibx_call *call) {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Inputs and outputs of the model. Comes in: what ONNX declares, and the user's
-// shapes, dimensions and values. Goes out: values of the graph for the inputs,
-// ports for both but the inputs that the user gave a value, which are constants.
-// Holds afterwards: every extent of a port is known; each one that is not was
-// reported with the option that gives it.
+// Inputs of the model. Comes in: what ONNX declares, and the user's shapes,
+// dimensions, lengths and values. Goes out: values of the graph and ports for all
+// inputs but those that the user gave a value, which are constants; of a sequence
+// or an optional a port for each tensor in it. Holds afterwards: every extent of
+// a port and every length is known; each one that is not was reported with the
+// option that gives it.
 
-#include "frontend/import.h"
+#include "frontend/import_ports.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,20 +43,12 @@ static const ibx_dim_value *find_dim(const ibx_frontend_options *options,
   return NULL;
 }
 
-typedef struct port {
-  ibx_import *import;
-  const char *name;
-  const Onnx__TensorShapeProto *declared; // NULL: no shape at all
-  const ibx_input_shape *given;           // NULL: none
-  size_t place;                           // of an input, see ibx_diagnostic
-  ibx_type type;
-} port;
-
-static ibx_diag_at at_port(const port *p, const char *kind) {
+ibx_diag_at ibx_declared_at(const ibx_declared *p, const char *kind) {
   return (ibx_diag_at){.node = p->name, .op = kind};
 }
 
-static void report_symbolic(const port *p, size_t index, const char *symbol) {
+static void report_symbolic(const ibx_declared *p, size_t index,
+                            const char *symbol) {
   char remedy[200];
   if (symbol[0] != 0) {
     snprintf(remedy, sizeof(remedy), "give its value with --dim %.60s=VALUE",
@@ -64,7 +57,7 @@ static void report_symbolic(const port *p, size_t index, const char *symbol) {
     snprintf(remedy, sizeof(remedy),
              "give the shape with --input-shape %.60s=1x2x3", p->name);
   }
-  ibx_diag_at at = at_port(p, "input");
+  ibx_diag_at at = ibx_declared_at(p, "input");
   at.attribute = symbol;
   at.input = p->name;
   at.input_index = p->place;
@@ -74,9 +67,10 @@ static void report_symbolic(const port *p, size_t index, const char *symbol) {
                symbol[0] != 0 ? " ('" : "", symbol, symbol[0] != 0 ? "')" : "");
 }
 
-static void report_conflict(const port *p, size_t index, uint64_t given,
+static void report_conflict(const ibx_declared *p, size_t index, uint64_t given,
                             int64_t fixed) {
-  ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION, at_port(p, "input"),
+  ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION,
+               ibx_declared_at(p, "input"),
                "leave the option out, or change the model",
                "dimension %zu is %" PRIu64 " in the options, but %" PRId64
                " in the model",
@@ -91,8 +85,8 @@ static bool is_fixed(const Onnx__TensorShapeProto__Dimension *dim) {
 }
 
 // One extent: from --input-shape, the model, or --dim.
-static int64_t resolve_dim(const port *p, size_t index) {
-  const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[index];
+static int64_t resolve_dim(const ibx_declared *p, size_t index) {
+  const Onnx__TensorShapeProto__Dimension *dim = p->shape->dim[index];
   bool fixed = is_fixed(dim);
   const char *symbol =
       dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
@@ -110,16 +104,15 @@ static int64_t resolve_dim(const port *p, size_t index) {
   return 1;
 }
 
-static bool resolve_shape(port *p) {
-  size_t rank = p->declared ? p->declared->n_dim
-                : p->given  ? p->given->rank
-                            : 0;
-  if (!p->declared && !p->given) {
+static bool resolve_shape(ibx_declared *p) {
+  size_t rank = p->shape ? p->shape->n_dim : p->given ? p->given->rank : 0;
+  if (!p->shape && !p->given) {
     report_symbolic(p, 0, "");
     return false;
   }
-  if (p->declared && p->given && p->given->rank != rank) {
-    ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION, at_port(p, "input"),
+  if (p->shape && p->given && p->given->rank != rank) {
+    ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION,
+                 ibx_declared_at(p, "input"),
                  "give as many extents as the input has dimensions",
                  "the options give %zu extents, the input has %zu dimensions",
                  p->given->rank, rank);
@@ -127,7 +120,7 @@ static bool resolve_shape(port *p) {
   }
   if (rank > IBX_MAX_RANK) {
     ibx_diag_add(p->import->sink, IBX_DIAG_UNSUPPORTED_RANK,
-                 at_port(p, "input"), "merge dimensions of the input",
+                 ibx_declared_at(p, "input"), "merge dimensions of the input",
                  "the input has %zu dimensions, Imbrex handles %d", rank,
                  IBX_MAX_RANK);
     return false;
@@ -135,71 +128,72 @@ static bool resolve_shape(port *p) {
   p->type.rank = (uint8_t)rank;
   for (size_t i = 0; i < rank; i++) {
     p->type.dims[i] =
-        p->declared ? resolve_dim(p, i) : (int64_t)p->given->shape[i];
+        p->shape ? resolve_dim(p, i) : (int64_t)p->given->shape[i];
   }
   return true;
 }
 
-static bool check_extents(const port *p) {
+static bool check_extents(const ibx_declared *p) {
   int64_t bytes = 0;
   for (uint8_t i = 0; i < p->type.rank; i++) {
     if (p->type.dims[i] >= 0) continue;
-    ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE, at_port(p, "input"),
-                 "correct the shape in the model",
+    ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE,
+                 ibx_declared_at(p, "input"), "correct the shape in the model",
                  "dimension %u has extent %" PRId64, i, p->type.dims[i]);
     return false;
   }
   if (ibx_type_bytes(&p->type, &bytes) && bytes < INT64_MAX / 64) return true;
-  ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE, at_port(p, "input"),
+  ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE, ibx_declared_at(p, "input"),
                "correct the shape in the model",
                "the input has more bytes than can be counted");
   return false;
 }
 
-static bool read_dtype(port *p, const Onnx__TypeProto *type, const char *kind) {
+bool ibx_declared_read(ibx_declared *p, const Onnx__TypeProto *type,
+                       const char *kind) {
   const Onnx__TypeProto__Tensor *tensor =
       type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
           ? type->tensor_type
           : NULL;
   if (!tensor) {
-    ibx_diag_add(p->import->sink, IBX_DIAG_INPUT_TYPE, at_port(p, kind),
+    ibx_diag_add(p->import->sink, IBX_DIAG_INPUT_TYPE, ibx_declared_at(p, kind),
                  "use tensors at the border of the model",
                  "the %s is no tensor (or has no type)", kind);
     return false;
   }
-  p->declared = tensor->shape;
+  p->shape = tensor->shape;
   p->type.dtype =
       ibx_dtype_from_onnx(tensor->has_elem_type ? tensor->elem_type : 0);
   if (p->type.dtype != IBX_DTYPE_NONE) return true;
-  ibx_diag_add(p->import->sink, IBX_DIAG_INPUT_TYPE, at_port(p, kind),
+  ibx_diag_add(p->import->sink, IBX_DIAG_INPUT_TYPE, ibx_declared_at(p, kind),
                "use an element type that `imbrex ops` lists",
                "the %s has ONNX element type %d", kind, tensor->elem_type);
   return false;
 }
 
 // What has no elements is known: a constant, so that no pass meets it.
-static ibx_val import_empty(ibx_import *import, const port *p) {
+static ibx_val import_empty(ibx_import *import, const ibx_declared *p) {
   const char *name = ibx_arena_text(import->arena, p->name, strlen(p->name));
   ibx_weight weight = {.type = p->type, .data = "", .name = name};
   return ibx_import_named_constant(import, weight);
 }
 
 // An input whose value the user gave is a constant of that value.
-static ibx_binding import_value(ibx_import *import,
-                                const Onnx__ValueInfoProto *info,
+static ibx_binding import_value(ibx_import *import, const char *input,
+                                const Onnx__TypeProto *type,
                                 const ibx_input_value *given) {
-  port p = {.import = import, .name = ibx_onnx_text(info->name)};
+  ibx_declared p = {.import = import, .name = input};
   ibx_binding binding = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
   ibx_input_shape shape = {.name = p.name, .rank = given->rank};
   memcpy(shape.shape, given->shape, sizeof(shape.shape));
   p.given = &shape;
   size_t errors = import->sink->error_count;
-  if (!read_dtype(&p, info->type, "input") || !resolve_shape(&p)) {
+  if (!ibx_declared_read(&p, type, "input") || !resolve_shape(&p)) {
     return binding;
   }
   if (p.type.dtype != given->dtype) {
     ibx_diag_add(
-        import->sink, IBX_DIAG_VALUE_OPTION, at_port(&p, "input"),
+        import->sink, IBX_DIAG_VALUE_OPTION, ibx_declared_at(&p, "input"),
         "give a value of the input's type", "the value is %s, the input %s",
         ibx_dtype_get(given->dtype)->name, ibx_dtype_get(p.type.dtype)->name);
   }
@@ -211,16 +205,14 @@ static ibx_binding import_value(ibx_import *import,
   return binding;
 }
 
-static ibx_binding import_input(ibx_import *import,
-                                const Onnx__ValueInfoProto *info,
-                                size_t place) {
-  port p = {
-      .import = import, .name = ibx_onnx_text(info->name), .place = place};
+static ibx_binding import_tensor(ibx_import *import, const char *name,
+                                 const Onnx__TypeProto *type, size_t place) {
+  ibx_declared p = {.import = import, .name = name, .place = place};
   ibx_binding failed = {.name = p.name, .value = IBX_NO_VALUE, .failed = true};
   const ibx_input_value *value = find_value(import->options, p.name);
-  if (value) return import_value(import, info, value);
+  if (value) return import_value(import, name, type, value);
   p.given = find_shape(import->options, p.name);
-  if (!read_dtype(&p, info->type, "input")) return failed;
+  if (!ibx_declared_read(&p, type, "input")) return failed;
   size_t errors = import->sink->error_count;
   if (!resolve_shape(&p) || !check_extents(&p)) return failed;
   if (errors != import->sink->error_count) return failed;
@@ -238,9 +230,201 @@ static ibx_binding import_input(ibx_import *import,
                        .value = is_empty ? import_empty(import, &p) : input};
 }
 
+// --- inputs that are sequences or optionals -----------------------------------
+
+// Past that, a program has more ports than its tables can number.
+enum { MOST_ITEMS = 1024, NO_PLACE = -1 };
+
+// The type behind `optional` and `seq`, and which of them there were.
+const Onnx__TypeProto *ibx_declared_element(const Onnx__TypeProto *type,
+                                            ibx_port_kind *out_kind) {
+  *out_kind = IBX_PORT_TENSOR;
+  if (type && type->value_case == ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE) {
+    *out_kind = IBX_PORT_OPTIONAL;
+    type = type->optional_type->elem_type;
+  }
+  if (type && type->value_case == ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE) {
+    *out_kind = *out_kind == IBX_PORT_OPTIONAL ? IBX_PORT_OPTIONAL_SEQUENCE
+                                               : IBX_PORT_SEQUENCE;
+    type = type->sequence_type->elem_type;
+  }
+  return type;
+}
+
+bool ibx_port_is_sequence(ibx_port_kind kind) {
+  return kind == IBX_PORT_SEQUENCE || kind == IBX_PORT_OPTIONAL_SEQUENCE;
+}
+
+const char *ibx_port_item_name(ibx_import *import, const char *name,
+                               ibx_port_kind kind, size_t index) {
+  if (!ibx_port_is_sequence(kind)) return name;
+  return ibx_arena_format(import->arena, "%s[%zu]", name, index);
+}
+
+// The position in NAME[position]; false for other texts.
+static bool item_position(const char *text, const char *name,
+                          uint64_t *out_position) {
+  size_t len = strlen(name);
+  if (strncmp(text, name, len) != 0 || text[len] != '[') return false;
+  uint64_t position = 0;
+  const char *at = text + len + 1;
+  if (*at == ']') return false;
+  for (; *at >= '0' && *at <= '9' && position <= MOST_ITEMS; at++)
+    position = 10 * position + (uint64_t)(*at - '0');
+  *out_position = position;
+  return at[0] == ']' && at[1] == 0;
+}
+
+static void count_item(const char *text, const char *name, ibx_port_kind kind,
+                       ibx_input_length *length) {
+  uint64_t position = 0;
+  bool fits = ibx_port_is_sequence(kind) ? item_position(text, name, &position)
+                                         : strcmp(text, name) == 0;
+  if (fits && position >= length->count) length->count = position + 1;
+}
+
+// How many tensors the input holds: from --length, or as many as the user gave
+// shapes and values for. False when nothing says so.
+static bool find_length(const ibx_frontend_options *options, const char *name,
+                        ibx_port_kind kind, ibx_input_length *out) {
+  *out = (ibx_input_length){.name = name};
+  for (size_t i = 0; i < options->input_length_count; i++) {
+    if (strcmp(options->input_lengths[i].name, name) != 0) continue;
+    *out = options->input_lengths[i];
+    return true;
+  }
+  for (size_t i = 0; i < options->input_shape_count; i++)
+    count_item(options->input_shapes[i].name, name, kind, out);
+  for (size_t i = 0; i < options->input_value_count; i++)
+    count_item(options->input_values[i].name, name, kind, out);
+  return out->count != 0;
+}
+
+static bool resolve_length(ibx_declared *p, ibx_port_kind kind,
+                           ibx_input_length *out) {
+  if (!find_length(p->import->options, p->name, kind, out)) {
+    ibx_diag_at at = ibx_declared_at(p, "input");
+    at.input = p->name;
+    at.input_index = p->place;
+    at.wants_shape = at.wants_length = true;
+    const char *remedy = ibx_arena_format(
+        &p->import->scratch, "give it with --length %.60s=%s", p->name,
+        kind == IBX_PORT_SEQUENCE   ? "COUNT"
+        : kind == IBX_PORT_OPTIONAL ? "1, or =none"
+                                    : "COUNT, or =none");
+    ibx_diag_add(p->import->sink, IBX_DIAG_SYMBOLIC_DIM, at, remedy,
+                 ibx_port_is_sequence(kind)
+                     ? "how long the sequence is, is not known"
+                     : "whether the optional has an element, is "
+                       "not known");
+    return false;
+  }
+  uint64_t most = ibx_port_is_sequence(kind) ? MOST_ITEMS : 1;
+  bool fits = out->count <= most &&
+              !(out->is_absent && kind == IBX_PORT_SEQUENCE) &&
+              (out->is_absent || kind != IBX_PORT_OPTIONAL || out->count == 1);
+  if (fits) return true;
+  ibx_diag_add(p->import->sink, IBX_DIAG_SHAPE_OPTION,
+               ibx_declared_at(p, "input"),
+               kind == IBX_PORT_OPTIONAL ? "give 1 or none"
+                                         : "give a length of at most 1024",
+               "the input cannot have that length");
+  return false;
+}
+
+void ibx_port_add(ibx_import *import, ibx_port_decl **ports, size_t *count,
+                  ibx_port_decl decl) {
+  ibx_port_decl *larger =
+      IBX_ARENA_ARRAY(import->arena, *count + 1, ibx_port_decl);
+  if (*count != 0) memcpy(larger, *ports, *count * sizeof(*larger));
+  decl.name = ibx_arena_text(import->arena, decl.name, strlen(decl.name));
+  larger[(*count)++] = decl;
+  *ports = larger;
+}
+
+static void add_input_port(ibx_import *import, ibx_port_decl decl) {
+  decl.count = (uint32_t)import->graph.input_count - decl.first;
+  ibx_port_add(import, &import->stats.input_ports,
+               &import->stats.input_port_count, decl);
+}
+
+static void make_input_room(ibx_import *import, size_t count) {
+  ibx_graph *graph = &import->graph;
+  size_t have = graph->input_count;
+  ibx_port *larger = IBX_ARENA_ARRAY(import->arena, have + count, ibx_port);
+  size_t *places = IBX_ARENA_ARRAY(&import->scratch, have + count, size_t);
+  if (have != 0) memcpy(larger, graph->inputs, have * sizeof(*larger));
+  if (have != 0) memcpy(places, import->input_places, have * sizeof(*places));
+  graph->inputs = larger;
+  import->input_places = places;
+}
+
+static ibx_val wrap_items(ibx_import *import, ibx_port_kind kind,
+                          const ibx_input_length *length, ibx_dtype dtype,
+                          const ibx_val *items) {
+  ibx_bundle bundle = {
+      .dtype = dtype, .items = items, .count = (size_t)length->count};
+  if (kind == IBX_PORT_OPTIONAL) bundle.is_optional = true;
+  ibx_val value = ibx_make_bundle(import, bundle);
+  if (kind != IBX_PORT_OPTIONAL_SEQUENCE) return value;
+  ibx_val *element = IBX_ARENA_ARRAY(&import->scratch, 1, ibx_val);
+  *element = value;
+  return ibx_make_bundle(import, (ibx_bundle){.is_optional = true,
+                                              .dtype = dtype,
+                                              .items = element,
+                                              .count = !length->is_absent});
+}
+
+static ibx_binding import_bundle(ibx_declared *p,
+                                 const Onnx__TypeProto *element,
+                                 ibx_port_kind kind) {
+  ibx_import *import = p->import;
+  ibx_binding binding = {
+      .name = p->name, .value = IBX_NO_VALUE, .failed = true};
+  ibx_input_length length;
+  if (!ibx_declared_read(p, element, "input") ||
+      !resolve_length(p, kind, &length)) {
+    return binding;
+  }
+  make_input_room(import, (size_t)length.count);
+  ibx_val *items =
+      IBX_ARENA_ARRAY(&import->scratch, (size_t)length.count, ibx_val);
+  for (size_t i = 0; i < length.count; i++) {
+    const char *name = ibx_port_item_name(import, p->name, kind, i);
+    ibx_binding item = import_tensor(import, name, element, (size_t)NO_PLACE);
+    if (item.failed) return binding;
+    items[i] = item.value;
+  }
+  binding.value = wrap_items(import, kind, &length, p->type.dtype, items);
+  binding.failed = false;
+  add_input_port(import, (ibx_port_decl){.name = p->name,
+                                         .kind = kind,
+                                         .first = p->first,
+                                         .is_absent = length.is_absent});
+  return binding;
+}
+
+static ibx_binding import_input(ibx_import *import,
+                                const Onnx__ValueInfoProto *info,
+                                size_t place) {
+  ibx_declared p = {.import = import,
+                    .name = ibx_onnx_text(info->name),
+                    .place = place,
+                    .first = (uint32_t)import->graph.input_count};
+  ibx_port_kind kind;
+  const Onnx__TypeProto *element = ibx_declared_element(info->type, &kind);
+  if (kind != IBX_PORT_TENSOR) return import_bundle(&p, element, kind);
+  make_input_room(import, 1);
+  ibx_binding binding = import_tensor(import, p.name, info->type, place);
+  if (import->graph.input_count != p.first) {
+    add_input_port(import, (ibx_port_decl){.name = p.name, .first = p.first});
+  }
+  return binding;
+}
+
 // What has no name can be neither given nor asked for.
-static bool has_name(ibx_import *import, const char *name, const char *kind,
-                     size_t index) {
+bool ibx_declared_has_name(ibx_import *import, const char *name,
+                           const char *kind, size_t index) {
   if (name[0] != 0) return true;
   const char *label = ibx_arena_format(&import->scratch, "%s_%zu", kind, index);
   ibx_diag_add(import->sink, IBX_DIAG_NO_NAME,
@@ -253,13 +437,9 @@ static bool has_name(ibx_import *import, const char *name, const char *kind,
 void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
                        const Onnx__GraphProto *graph) {
   size_t defaults = 0, place = 0;
-  import->graph.inputs =
-      IBX_ARENA_ARRAY(import->arena, graph->n_input, ibx_port);
-  import->input_places =
-      IBX_ARENA_ARRAY(&import->scratch, graph->n_input, size_t);
   for (size_t i = 0; i < graph->n_input; i++) {
     const char *name = ibx_onnx_text(graph->input[i]->name);
-    if (!has_name(import, name, "input", i)) continue;
+    if (!ibx_declared_has_name(import, name, "input", i)) continue;
     const ibx_binding *other = ibx_scope_find(frame->scope, name);
     if (other && !other->tensor) {
       ibx_diag_add(import->sink, IBX_DIAG_DUPLICATE_NAME,
@@ -283,48 +463,4 @@ void ibx_import_inputs(ibx_import *import, const ibx_frame *frame,
                "remove the initialiser of an input that is to be one",
                "%zu inputs have default values and are compiled as constants",
                defaults);
-}
-
-// --- outputs -----------------------------------------------------------------
-
-// A model's declared output shape is a comment: exporters leave stale ones.
-static void compare_shape(const port *p, const ibx_type *computed) {
-  if (!p->declared) return;
-  bool same = p->declared->n_dim == computed->rank;
-  for (size_t i = 0; same && i < computed->rank; i++) {
-    const Onnx__TensorShapeProto__Dimension *dim = p->declared->dim[i];
-    same = !is_fixed(dim) || dim->dim_value == computed->dims[i];
-  }
-  if (same) return;
-  ibx_diag_add(p->import->sink, IBX_DIAG_OUTPUT_SHAPE, at_port(p, "output"),
-               "correct the declared shape of the output",
-               "the declared shape is not the computed one, which is used");
-}
-
-void ibx_import_output(ibx_import *import, const ibx_frame *frame,
-                       const Onnx__ValueInfoProto *info, size_t index) {
-  port p = {.import = import, .name = ibx_onnx_text(info->name)};
-  ibx_graph *graph = &import->graph;
-  if (!has_name(import, p.name, "output", index)) return;
-  ibx_val value = ibx_import_read(import, frame, p.name, at_port(&p, "output"));
-  if (value == IBX_NO_VALUE) return;
-  const ibx_type type = graph->values[value].type;
-  // The type may be absent: then it is what the graph computes.
-  bool typed =
-      info->type && info->type->value_case != ONNX__TYPE_PROTO__VALUE__NOT_SET;
-  if (typed && !read_dtype(&p, info->type, "output")) return;
-  if (typed && p.type.dtype != type.dtype) {
-    ibx_diag_add(import->sink, IBX_DIAG_OUTPUT_MISMATCH, at_port(&p, "output"),
-                 "correct the declared type, or add a Cast",
-                 "the output is declared as %s, the graph computes %s",
-                 ibx_dtype_get(p.type.dtype)->name,
-                 ibx_dtype_get(type.dtype)->name);
-    return;
-  }
-  compare_shape(&p, &type);
-  graph->outputs[graph->output_count++] =
-      (ibx_port){.name = ibx_arena_text(import->arena, p.name, strlen(p.name)),
-                 .value = value,
-                 .type = type,
-                 .state = -1};
 }

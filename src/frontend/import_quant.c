@@ -7,22 +7,23 @@
 
 #include "frontend/import_quant.h"
 
+#include "frontend/import_cast.h"
 #include "frontend/import_ops.h"
 
-#include <string.h>
+#include <math.h>
 
 typedef struct range {
   double low, high;
 } range;
 
+// Of integers of up to 16 bits; 0 to 0 for others.
 static range range_of(ibx_dtype dtype) {
-  switch (dtype) {
-  case IBX_DTYPE_I8: return (range){-128, 127};
-  case IBX_DTYPE_U8: return (range){0, 255};
-  case IBX_DTYPE_I16: return (range){-32768, 32767};
-  case IBX_DTYPE_U16: return (range){0, 65535};
-  default: return (range){0, 0};
-  }
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  bool has_sign = info->kind == IBX_DTYPE_KIND_SINT;
+  bool is_whole = has_sign || info->kind == IBX_DTYPE_KIND_UINT;
+  if (!is_whole || info->width == 0 || info->width > 16) return (range){0, 0};
+  double high = ldexp(1, info->width - has_sign) - 1;
+  return (range){has_sign ? -high - 1 : 0, high};
 }
 
 // Brings a scale or zero point to a shape that broadcasts with x: one number,
@@ -62,11 +63,12 @@ static ibx_val spread(ibx_call *call, ibx_val factor, ibx_val x, int64_t axis,
 
 typedef struct quantisation {
   ibx_val scale, zero; // spread, in fp32; zero may be IBX_NO_VALUE
+  bool saturates;      // to small floating types
 } quantisation;
 
 static quantisation make_factors(ibx_call *call, ibx_val x, ibx_val scale,
                                  ibx_val zero, int64_t axis, int64_t block) {
-  quantisation q = {.zero = IBX_NO_VALUE};
+  quantisation q = {.zero = IBX_NO_VALUE, .saturates = true};
   q.scale =
       ibx_emit_cast(call, spread(call, scale, x, axis, block), IBX_DTYPE_F32);
   if (zero == IBX_NO_VALUE) return q;
@@ -89,11 +91,12 @@ static ibx_val quantise(ibx_call *call, ibx_val x, quantisation q,
                         ibx_dtype dtype) {
   x = ibx_emit_binary(call, IBX_TENSOR_div,
                       ibx_emit_cast(call, x, IBX_DTYPE_F32), q.scale);
-  if (ibx_is_float(dtype)) return ibx_emit_cast(call, x, dtype);
-  x = ibx_emit_unary(call, IBX_TENSOR_round, x);
+  bool is_float = ibx_is_float(dtype);
+  if (!is_float) x = ibx_emit_unary(call, IBX_TENSOR_round, x);
   if (q.zero != IBX_NO_VALUE) {
     x = ibx_emit_binary(call, IBX_TENSOR_add, x, q.zero);
   }
+  if (is_float) return ibx_emit_cast_as(call, x, dtype, q.saturates, "up");
   range limits = range_of(dtype);
   x = ibx_emit_clip(call, x, (float)limits.low, (float)limits.high);
   return ibx_emit_cast(call, x, dtype);
@@ -123,11 +126,10 @@ void ibx_import_op_quantize_linear(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), zero = ibx_in(call, 2);
   ibx_dtype dtype = quantised_dtype(call, zero);
   ibx_attr_ignore(call, "precision");
-  if (ibx_attr_int(call, "saturate", 1) == 0 && ibx_is_float(dtype)) {
-    ibx_call_refuse(call, "saturate", "saturate = 0");
-  }
+  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
   if (call->failed) return;
   quantisation q = read_factors(call, x, ibx_in(call, 1), zero);
+  q.saturates = saturates;
   ibx_out(call, 0, quantise(call, x, q, dtype));
 }
 
@@ -178,7 +180,7 @@ void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
       call, IBX_TENSOR_div, ibx_emit_unary(call, IBX_TENSOR_neg, low), scale);
   zero = ibx_emit_clip(call, zero, 0, 255);
   zero = ibx_emit_unary(call, IBX_TENSOR_round, zero);
-  quantisation q = {.scale = scale, .zero = zero};
+  quantisation q = {.scale = scale, .zero = zero, .saturates = true};
   ibx_out(call, 0, quantise(call, x, q, IBX_DTYPE_U8));
   ibx_out(call, 1, scale);
   ibx_out(call, 2, ibx_emit_cast(call, zero, IBX_DTYPE_U8));

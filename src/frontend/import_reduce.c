@@ -163,6 +163,10 @@ static ibx_val arg_max(ibx_call *call, ibx_val x) {
   bool last = ibx_attr_int(call, "select_last_index", 0) != 0;
   int64_t extent = ibx_dim(call, x, axis);
   if (call->failed) return x;
+  if (last && ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    ibx_refuse_extent(call, "data");
+    return x;
+  }
   if (last) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
   ibx_params params = {.axis = axis,
                        .keepdims = ibx_attr_int(call, "keepdims", 1) != 0};
@@ -173,8 +177,9 @@ static ibx_val arg_max(ibx_call *call, ibx_val x) {
                          ibx_emit_longs(call, (ibx_ints){0}, &end), index);
 }
 
-// The opset has k as attribute, later as input.
-static void top(ibx_call *call, int64_t k) {
+// The opset has k as attribute, later as input; `real` is k where the data decide
+// it, of which `k` is the most.
+static void top(ibx_call *call, int64_t k, ibx_val real) {
   ibx_val x = ibx_in(call, 0);
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
@@ -188,34 +193,41 @@ static void top(ibx_call *call, int64_t k) {
                        "is not a number of elements of the axis")) {
     return;
   }
-  ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_top, &params, &x, 1));
-  if (!ibx_wants_out(call, 1)) return;
-  ibx_out(call, 1, ibx_emit_op(call, IBX_TENSOR_top_index, &params, &x, 1));
+  ibx_tensor_op ops[] = {IBX_TENSOR_top, IBX_TENSOR_top_index};
+  for (size_t i = 0; i < IBX_COUNT_OF(ops) && ibx_wants_out(call, i); i++) {
+    ibx_val y = ibx_emit_op(call, ops[i], &params, &x, 1);
+    ibx_out(call, i,
+            real == IBX_NO_VALUE ? y : ibx_set_extent(call, y, axis, real));
+  }
 }
 
 void ibx_import_op_top_k_1(ibx_call *call) {
-  top(call, ibx_attr_int(call, "k", -1));
+  top(call, ibx_attr_int(call, "k", -1), IBX_NO_VALUE);
 }
 
 void ibx_import_op_top_k(ibx_call *call) {
-  top(call, (int64_t)ibx_const_number(call, 1, "K"));
+  ibx_bounded k;
+  if (!ibx_bounded_dims(call, 1, "K", &k) ||
+      !ibx_call_expect(call, k.most.len == 1, "K", "needs one element")) {
+    return;
+  }
+  top(call, k.most.at[0], k.real[0]);
 }
 
 void ibx_import_op_arg_max(ibx_call *call) {
   ibx_out(call, 0, arg_max(call, ibx_in(call, 0)));
 }
 
-// The smallest element is the largest one of -x; integers of fewer than 64 bits
-// are widened first, so that -x exists.
+// The smallest element is the largest one of -x; of integers of -1 - x, which
+// are the other bits and so exist for the least integer too.
 void ibx_import_op_arg_min(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  ibx_dtype dtype = ibx_dtype_of(call, x);
-  if (dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64) {
-    ibx_call_refuse(call, "data", "ArgMin of 64-bit integers");
-    return;
+  if (ibx_is_float(ibx_dtype_of(call, x))) {
+    x = ibx_emit_unary(call, IBX_TENSOR_neg, x);
+  } else {
+    x = ibx_emit_other_bits(call, ibx_emit_cast(call, x, IBX_DTYPE_I64));
   }
-  if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_I64);
-  ibx_out(call, 0, arg_max(call, ibx_emit_unary(call, IBX_TENSOR_neg, x)));
+  ibx_out(call, 0, arg_max(call, x));
 }
 
 void ibx_import_op_cumsum(ibx_call *call) {

@@ -99,8 +99,15 @@ static double source_of(const resize *r, resize_axis a, int64_t x) {
   return (at + 0.5) / a.scale - 0.5;
 }
 
+// Where a position lies on an element, or half way to the next, scales that are
+// no binary fractions must not move it off.
+static double snapped(double at) {
+  double halves = nearbyint(2 * at);
+  return fabs(2 * at - halves) < 1e-6 ? halves / 2 : at;
+}
+
 static int64_t nearest(const resize *r, resize_axis a, int64_t x) {
-  double at = source_of(r, a, x), whole = floor(at), part = at - whole;
+  double at = snapped(source_of(r, a, x)), whole = floor(at), part = at - whole;
   bool up = false;
   if (part > 0) {
     up = r->round == CEIL || (r->round == PREFER_FLOOR && part > 0.5) ||

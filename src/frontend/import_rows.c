@@ -9,10 +9,6 @@
 
 #include <string.h>
 
-static ibx_val emit_long(ibx_call *call, int64_t number) {
-  return ibx_emit_longs(call, (ibx_ints){0}, &number);
-}
-
 // 0, 1, ... along one of `rank` dimensions.
 static ibx_val line(ibx_call *call, int64_t extent, int64_t axis,
                     int64_t rank) {
@@ -34,11 +30,11 @@ static ibx_val reversed_index(ibx_call *call, int64_t batch, int64_t steps) {
   lengths = ibx_emit_along(call, lengths, 0, 2);
   ibx_val step = line(call, steps, 1, 2);
   ibx_val last =
-      ibx_emit_binary(call, IBX_TENSOR_sub, lengths, emit_long(call, 1));
+      ibx_emit_binary(call, IBX_TENSOR_sub, lengths, ibx_emit_long(call, 1));
   ibx_val back = ibx_emit_binary(call, IBX_TENSOR_sub, last, step);
   ibx_val inside = ibx_emit_binary(call, IBX_TENSOR_less, step, lengths);
   ibx_val start = ibx_emit_binary(call, IBX_TENSOR_mul, line(call, batch, 0, 2),
-                                  emit_long(call, steps));
+                                  ibx_emit_long(call, steps));
   return ibx_emit_binary(call, IBX_TENSOR_add, start,
                          ibx_emit_select(call, inside, back, step));
 }
@@ -139,27 +135,28 @@ static ibx_val replace_at(ibx_call *call, const cache *c, ibx_val start) {
                                 line(call, c->positions, 2, 3), start);
   if (c->circular) {
     ibx_val before =
-        ibx_emit_binary(call, IBX_TENSOR_less, row, emit_long(call, 0));
+        ibx_emit_binary(call, IBX_TENSOR_less, row, ibx_emit_long(call, 0));
     row = ibx_emit_select(call, before,
                           ibx_emit_binary(call, IBX_TENSOR_add, row,
-                                          emit_long(call, c->positions)),
+                                          ibx_emit_long(call, c->positions)),
                           row);
   }
-  ibx_val zero = emit_long(call, 0), last = emit_long(call, c->written - 1);
+  ibx_val zero = ibx_emit_long(call, 0),
+          last = ibx_emit_long(call, c->written - 1);
   ibx_val inside =
       ibx_emit_binary(call, IBX_TENSOR_and,
                       ibx_emit_binary(call, IBX_TENSOR_less_equal, zero, row),
                       ibx_emit_binary(call, IBX_TENSOR_less_equal, row, last));
   row = ibx_emit_binary(call, IBX_TENSOR_max, zero,
                         ibx_emit_binary(call, IBX_TENSOR_min, row, last));
-  ibx_val block = ibx_emit_binary(call, IBX_TENSOR_add,
-                                  ibx_emit_binary(call, IBX_TENSOR_mul,
-                                                  line(call, c->batch, 0, 3),
-                                                  emit_long(call, c->outer)),
-                                  line(call, c->outer, 1, 3));
+  ibx_val block = ibx_emit_binary(
+      call, IBX_TENSOR_add,
+      ibx_emit_binary(call, IBX_TENSOR_mul, line(call, c->batch, 0, 3),
+                      ibx_emit_long(call, c->outer)),
+      line(call, c->outer, 1, 3));
   row = ibx_emit_binary(call, IBX_TENSOR_add, row,
                         ibx_emit_binary(call, IBX_TENSOR_mul, block,
-                                        emit_long(call, c->written)));
+                                        ibx_emit_long(call, c->written)));
   ibx_val rows = ibx_emit_reshape(
       call, c->update, IBX_INTS(c->batch * c->outer * c->written, c->inner));
   inside =

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports scatters with constant indices. Comes in: data, indices, updates.
-// Goes out: a gather from data and updates joined, by indices that say for each row
-// which of them is last. A reduction combines data and updates in rounds, each
-// of which reaches a row once at most. What is not constant would need a scatter
-// engine.
+// Imports scatters. Comes in: data, indices, updates. Goes out, where indices
+// are constant: a gather from data and updates joined, by indices that say for
+// each row which of them is last. A reduction combines data and updates in
+// rounds, each of which reaches a row once at most. Other indices go to
+// import_scatter_run.c.
 
+#include "frontend/import_scatter.h"
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
 #include "frontend/import_window.h"
@@ -40,16 +41,10 @@ static ibx_val replace_rows(ibx_call *call, ibx_val data, ibx_val updates,
   return ibx_emit_reshape(call, picked, shape);
 }
 
-// How updates join the data. `op` is IBX_TENSOR_constant when they replace it.
-typedef struct scatter {
-  ibx_tensor_op op;
-  double neutral; // changes nothing, for sums and products
-} scatter;
-
-static bool read_reduction(ibx_call *call, scatter *out) {
+static bool read_reduction(ibx_call *call, ibx_scatter *out) {
   static const struct {
     const char *name;
-    scatter how;
+    ibx_scatter how;
   } rows[] = {{"none", {IBX_TENSOR_constant, 0}},
               {"add", {IBX_TENSOR_add, 0}},
               {"mul", {IBX_TENSOR_mul, 1}},
@@ -67,7 +62,7 @@ static bool read_reduction(ibx_call *call, scatter *out) {
 
 // The updates of one round: for each row its update or, where there is none,
 // the row itself for limits and a row of neutral elements for the others.
-static ibx_val emit_round(ibx_call *call, const scatter *how, ibx_val data,
+static ibx_val emit_round(ibx_call *call, const ibx_scatter *how, ibx_val data,
                           ibx_val updates, const int64_t *map) {
   ibx_ints shape = ibx_shape_of(call, data);
   bool limits = how->op == IBX_TENSOR_max || how->op == IBX_TENSOR_min;
@@ -89,7 +84,7 @@ static ibx_val emit_round(ibx_call *call, const scatter *how, ibx_val data,
 }
 
 // Round r takes the update that is number r of its row.
-static ibx_val reduce_rows(ibx_call *call, const scatter *how, ibx_val data,
+static ibx_val reduce_rows(ibx_call *call, const ibx_scatter *how, ibx_val data,
                            ibx_val updates, const int64_t *targets,
                            size_t count) {
   enum { MOST_ROUNDS = 64 };
@@ -117,8 +112,8 @@ static ibx_val reduce_rows(ibx_call *call, const scatter *how, ibx_val data,
 }
 
 // Data and updates as rows of `width` elements.
-static ibx_val scatter_rows(ibx_call *call, const scatter *how, ibx_val data,
-                            ibx_val updates, int64_t width,
+static ibx_val scatter_rows(ibx_call *call, const ibx_scatter *how,
+                            ibx_val data, ibx_val updates, int64_t width,
                             const int64_t *targets, size_t count) {
   ibx_ints shape = ibx_shape_of(call, data);
   if (how->op == IBX_TENSOR_constant || count == 0 || width == 0) {
@@ -143,46 +138,121 @@ static bool normalise(ibx_call *call, int64_t *index, int64_t extent) {
   return true;
 }
 
-void ibx_import_op_scatter_nd(ibx_call *call) {
-  ibx_val data = ibx_in(call, 0), updates = ibx_in(call, 2);
-  ibx_ints shape = ibx_shape_of(call, data);
-  int64_t depth = ibx_dim(call, ibx_in(call, 1), -1);
+// --- ScatterND ----------------------------------------------------------------
+
+// Indices of rows of the data flattened over its first `depth` dimensions.
+static bool constant_nd_targets(ibx_call *call, const ibx_ints *shape,
+                                int64_t depth, int64_t **out) {
   ibx_list list = ibx_const_ints(call, 1, "indices");
-  scatter how;
-  bool fits = read_reduction(call, &how) &&
-              ibx_rank(call, ibx_in(call, 1)) >= 1 && depth >= 1 &&
-              depth <= shape.len;
+  size_t count = list.len / (size_t)depth;
+  *out = IBX_ARENA_ARRAY(&call->import->scratch, count, int64_t);
+  for (size_t k = 0; k < count; k++) {
+    for (int64_t d = 0; d < depth; d++) {
+      int64_t index = list.at[k * (size_t)depth + (size_t)d];
+      if (!normalise(call, &index, shape->at[d])) return false;
+      (*out)[k] = (*out)[k] * shape->at[d] + index;
+    }
+  }
+  return !call->failed;
+}
+
+void ibx_import_op_scatter_nd(ibx_call *call) {
+  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1),
+          updates = ibx_in(call, 2);
+  ibx_ints shape = ibx_shape_of(call, data);
+  int64_t depth = ibx_dim(call, indices, -1);
+  ibx_scatter how;
+  bool fits = read_reduction(call, &how) && ibx_rank(call, indices) >= 1 &&
+              depth >= 1 && depth <= shape.len;
   if (call->failed ||
       !ibx_call_expect(call, fits, "indices", "does not fit the data")) {
     return;
   }
-  int64_t width = 1;
-  for (int64_t i = depth; i < shape.len; i++)
-    width *= shape.at[i];
-  size_t count = list.len / (size_t)depth;
-  fits = ibx_elements(ibx_type_of(call, updates)) == (int64_t)count * width;
+  int64_t width = 1, rows = 1;
+  for (int64_t i = 0; i < shape.len; i++)
+    *(i < depth ? &rows : &width) *= shape.at[i];
+  int64_t count = ibx_elements(ibx_type_of(call, indices)) / depth, *targets;
+  fits = ibx_elements(ibx_type_of(call, updates)) == count * width;
   if (!ibx_call_expect(call, fits, "updates", "does not fit the indices")) {
     return;
   }
-  int64_t *targets = IBX_ARENA_ARRAY(&call->import->scratch, count, int64_t);
-  for (size_t k = 0; k < count; k++) {
-    for (int64_t d = 0; d < depth; d++) {
-      int64_t index = list.at[k * (size_t)depth + (size_t)d];
-      if (!normalise(call, &index, shape.at[d])) return;
-      targets[k] = targets[k] * shape.at[d] + index;
+  if (ibx_force(call->import, indices)) {
+    if (!constant_nd_targets(call, &shape, depth, &targets)) return;
+    ibx_out(
+        call, 0,
+        scatter_rows(call, &how, data, updates, width, targets, (size_t)count));
+    return;
+  }
+  ibx_val index = ibx_emit_nd_index(call, indices, shape, 0, depth);
+  data = ibx_emit_reshape(call, data, IBX_INTS(1, rows, width));
+  updates = ibx_emit_reshape(call, updates, IBX_INTS(1, count, width));
+  index = ibx_emit_reshape(call, index, IBX_INTS(1, count));
+  data = ibx_emit_scatter(call, &how, data, index, updates);
+  ibx_out(call, 0, ibx_emit_reshape(call, data, shape));
+}
+
+// --- ScatterElements ----------------------------------------------------------
+
+// Flat indices of the elements that are updated.
+static bool constant_targets(ibx_call *call, ibx_ints shape, ibx_ints own,
+                             int64_t axis, int64_t **out) {
+  ibx_list list = ibx_const_ints(call, 1, "indices");
+  *out = IBX_ARENA_ARRAY(&call->import->scratch, list.len, int64_t);
+  for (size_t k = 0; k < list.len; k++) {
+    size_t left = k;
+    int64_t stride = 1;
+    for (int i = own.len - 1; i >= 0; i--) {
+      int64_t at = (int64_t)(left % (size_t)own.at[i]);
+      left /= (size_t)own.at[i];
+      if (i == axis) at = list.at[k];
+      if (!normalise(call, &at, shape.at[i])) return false;
+      (*out)[k] += at * stride;
+      stride *= shape.at[i];
     }
   }
-  ibx_out(call, 0,
-          scatter_rows(call, &how, data, updates, width, targets, count));
+  return !call->failed;
+}
+
+// The axis last, and all others, padded to those of the data, made one.
+static ibx_val emit_lines(ibx_call *call, ibx_val x, ibx_ints shape,
+                          int64_t axis, float padding) {
+  ibx_ints low = ibx_fill_ints(shape.len, 0), high = low;
+  int64_t len = ibx_dim(call, x, axis), lines = 1;
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i == axis) continue;
+    high.at[i] = shape.at[i] - ibx_dim(call, x, i);
+    lines *= shape.at[i];
+  }
+  x = ibx_emit_pad(call, x, low, high, padding);
+  x = ibx_emit_swap(call, x, axis, shape.len - 1);
+  return ibx_emit_reshape(call, x, IBX_INTS(lines, len));
+}
+
+static ibx_val scatter_lines(ibx_call *call, const ibx_scatter *how,
+                             ibx_val data, ibx_val updates, int64_t axis) {
+  ibx_ints shape = ibx_shape_of(call, data), turned = shape;
+  int64_t last = shape.len - 1;
+  turned.at[axis] = shape.at[last];
+  turned.at[last] = shape.at[axis];
+  ibx_val index = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_I64);
+  index = ibx_emit_from_start(call, index, shape.at[axis]);
+  index = emit_lines(call, index, shape, axis, -1);
+  updates = emit_lines(call, updates, shape, axis, 0);
+  data = emit_lines(call, data, shape, axis, 0);
+  int64_t lines = ibx_dim(call, data, 0);
+  data = ibx_emit_reshape(call, data, IBX_INTS(lines, shape.at[axis], 1));
+  updates = ibx_emit_reshape(call, updates,
+                             IBX_INTS(lines, ibx_dim(call, updates, 1), 1));
+  data = ibx_emit_scatter(call, how, data, index, updates);
+  return ibx_emit_swap(call, ibx_emit_reshape(call, data, turned), axis, last);
 }
 
 void ibx_import_op_scatter_elements(ibx_call *call) {
-  ibx_val data = ibx_in(call, 0), updates = ibx_in(call, 2);
-  ibx_ints shape = ibx_shape_of(call, data);
-  ibx_ints own = ibx_shape_of(call, ibx_in(call, 1));
+  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1),
+          updates = ibx_in(call, 2);
+  ibx_ints shape = ibx_shape_of(call, data), own = ibx_shape_of(call, indices);
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
-  ibx_list list = ibx_const_ints(call, 1, "indices");
-  scatter how;
+  ibx_scatter how;
   bool fits = read_reduction(call, &how) && own.len == shape.len;
   for (uint8_t i = 0; fits && i < own.len; i++) {
     fits = ibx_dim(call, updates, i) == own.at[i] &&
@@ -192,21 +262,14 @@ void ibx_import_op_scatter_elements(ibx_call *call) {
       !ibx_call_expect(call, fits, "indices", "does not fit the data")) {
     return;
   }
-  int64_t *targets = IBX_ARENA_ARRAY(&call->import->scratch, list.len, int64_t);
-  for (size_t k = 0; k < list.len; k++) {
-    size_t left = k;
-    int64_t stride = 1;
-    for (int i = own.len - 1; i >= 0; i--) {
-      int64_t at = (int64_t)(left % (size_t)own.at[i]);
-      left /= (size_t)own.at[i];
-      if (i == axis) at = list.at[k];
-      if (!normalise(call, &at, shape.at[i])) return;
-      targets[k] += at * stride;
-      stride *= shape.at[i];
-    }
+  int64_t *targets;
+  if (!ibx_force(call->import, indices)) {
+    ibx_out(call, 0, scatter_lines(call, &how, data, updates, axis));
+  } else if (constant_targets(call, shape, own, axis, &targets)) {
+    ibx_out(call, 0,
+            scatter_rows(call, &how, data, updates, 1, targets,
+                         (size_t)ibx_elements(ibx_type_of(call, indices))));
   }
-  ibx_out(call, 0,
-          scatter_rows(call, &how, data, updates, 1, targets, list.len));
 }
 
 // --- MaxUnpool ---------------------------------------------------------------

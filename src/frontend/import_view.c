@@ -38,11 +38,98 @@ static bool complete_shape(ibx_call *call, ibx_val x, ibx_ints *shape,
   return false;
 }
 
+static int64_t span(ibx_ints shape, int64_t first) {
+  int64_t product = 1;
+  for (int64_t d = first; d < shape.len; d++)
+    product *= shape.at[d];
+  return product;
+}
+
+// A shape in which extents depend on the data: which may, as the node gives them.
+typedef struct open_shape {
+  ibx_ints shape; // the most that they can be
+  bool may[IBX_MAX_RANK];
+  ibx_val real[IBX_MAX_RANK];
+} open_shape;
+
+// Whether every extent of x stays where the shape leaves it open.
+static bool stays_open(ibx_call *call, ibx_val x, const open_shape *o) {
+  ibx_ints from = ibx_shape_of(call, x);
+  for (int64_t d = 0; d < from.len; d++) {
+    int64_t factor;
+    if (ibx_extent(call, x, d) == IBX_NO_VALUE) continue;
+    int64_t to = ibx_reshaped_dim(from, d, o->shape, &factor);
+    if (to < 0 || !o->may[to]) return false;
+  }
+  return true;
+}
+
+// The one dimension that is marked; -1 where there are none or several.
+static int64_t only_one(const bool *marked, size_t count) {
+  int64_t found = -1;
+  for (size_t i = 0; i < count; i++) {
+    if (!marked[i]) continue;
+    if (found >= 0) return -1;
+    found = (int64_t)i;
+  }
+  return found;
+}
+
+// One extent becomes another one: as many elements lie behind the dimensions
+// before both.
+static ibx_val move_extent(ibx_call *call, ibx_val x, const open_shape *o) {
+  ibx_ints from = ibx_shape_of(call, x);
+  bool open[IBX_MAX_RANK] = {false};
+  for (int64_t d = 0; d < from.len; d++)
+    open[d] = ibx_extent(call, x, d) != IBX_NO_VALUE;
+  int64_t d = only_one(open, from.len), to = only_one(o->may, o->shape.len);
+  if (d < 0 || to < 0 || span(from, d) != span(o->shape, to)) {
+    ibx_refuse_extent(call, "shape");
+    return x;
+  }
+  ibx_val extent = ibx_extent(call, x, d);
+  extent = ibx_emit_binary(call, IBX_TENSOR_mul, extent,
+                           ibx_emit_long(call, span(from, d + 1)));
+  extent = ibx_emit_binary(call, IBX_TENSOR_div, extent,
+                           ibx_emit_long(call, span(o->shape, to + 1)));
+  if (o->real[to] != IBX_NO_VALUE) extent = o->real[to];
+  ibx_params params = {.shape = o->shape};
+  x = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &x, 1);
+  return ibx_set_extent(call, x, to, extent);
+}
+
+static ibx_val reshape_open(ibx_call *call, ibx_val x, const ibx_bounded *dims,
+                            ibx_ints shape) {
+  open_shape o = {.shape = shape};
+  for (uint8_t i = 0; i < shape.len; i++) {
+    bool copied =
+        dims->most.at[i] == 0 && ibx_extent(call, x, i) != IBX_NO_VALUE;
+    o.real[i] = dims->real[i];
+    o.may[i] = dims->most.at[i] == -1 || copied || o.real[i] != IBX_NO_VALUE;
+  }
+  if (ibx_elements(ibx_type_of(call, x)) == 0) {
+    return ibx_emit_reshape(call, x, shape);
+  }
+  if (!ibx_has_extent(call, x) && dims->any) {
+    ibx_refuse_extent(call, "shape");
+    return x;
+  }
+  return stays_open(call, x, &o) ? ibx_emit_reshape(call, x, shape)
+                                 : move_extent(call, x, &o);
+}
+
 void ibx_import_op_reshape(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
-  ibx_ints shape = ibx_const_dims(call, 1, "shape");
-  if (call->failed || !complete_shape(call, x, &shape, keeps_zero)) return;
+  ibx_bounded dims;
+  if (!ibx_bounded_dims(call, 1, "shape", &dims)) return;
+  ibx_ints shape = dims.most;
+  if (!complete_shape(call, x, &shape, keeps_zero)) return;
+  if (dims.any || ibx_has_extent(call, x)) {
+    x = reshape_open(call, x, &dims, shape);
+    if (!call->failed) ibx_out(call, 0, x);
+    return;
+  }
   ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
 }
 
@@ -198,8 +285,40 @@ static piece make_piece(int64_t start, int64_t end, int64_t step,
   return p;
 }
 
+// The end of a piece where the data decide it: a position that the node computes,
+// or one that counts from an end that they decide. IBX_NO_VALUE elsewhere.
+static ibx_val real_end(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
+                        int64_t end, ibx_val computed) {
+  ibx_val extent = ibx_extent(call, x, axis);
+  if (computed != IBX_NO_VALUE) {
+    if (start < 0) ibx_refuse_extent(call, "starts");
+    return ibx_emit_binary(call, IBX_TENSOR_min, computed,
+                           extent != IBX_NO_VALUE
+                               ? extent
+                               : ibx_emit_long(call, ibx_dim(call, x, axis)));
+  }
+  if (extent == IBX_NO_VALUE) return IBX_NO_VALUE;
+  if (start < 0) ibx_refuse_extent(call, "starts");
+  bool from_end = end < 0 && end >= -ibx_dim(call, x, axis);
+  if (!from_end) return IBX_NO_VALUE;
+  return ibx_emit_binary(call, IBX_TENSOR_add, extent,
+                         ibx_emit_long(call, end));
+}
+
+static ibx_val slice_one(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
+                         int64_t end, ibx_val computed, int64_t step) {
+  piece p = make_piece(start, end, step, ibx_dim(call, x, axis));
+  ibx_val real = real_end(call, x, axis, start, end, computed);
+  if (real != IBX_NO_VALUE && step < 1) ibx_refuse_extent(call, "steps");
+  x = ibx_emit_slice(call, x, axis, p.start, p.count, p.step);
+  if (real == IBX_NO_VALUE || call->failed) return x;
+  return ibx_set_extent(call, x, axis,
+                        ibx_emit_steps(call, real, start, step, p.count));
+}
+
 static void slice(ibx_call *call, ibx_list starts, ibx_list ends,
-                  const ibx_list *axes, const ibx_list *steps) {
+                  const ibx_list *axes, const ibx_list *steps,
+                  const ibx_bounded *open_ends) {
   ibx_val x = ibx_in(call, 0);
   int64_t rank = ibx_rank(call, x);
   bool fits = starts.len == ends.len && (!axes || axes->len == starts.len) &&
@@ -213,9 +332,9 @@ static void slice(ibx_call *call, ibx_list starts, ibx_list ends,
     int64_t axis = ibx_axis(call, axes ? axes->at[i] : (int64_t)i, rank);
     int64_t step = steps ? steps->at[i] : 1;
     if (!ibx_call_expect(call, step != 0, "steps", "a step is 0")) return;
-    piece p =
-        make_piece(starts.at[i], ends.at[i], step, ibx_dim(call, x, axis));
-    x = ibx_emit_slice(call, x, axis, p.start, p.count, p.step);
+    ibx_val computed =
+        open_ends ? open_ends->real[i < IBX_MAX_RANK ? i : 0] : IBX_NO_VALUE;
+    x = slice_one(call, x, axis, starts.at[i], ends.at[i], computed, step);
   }
   ibx_out(call, 0, x);
 }
@@ -233,18 +352,26 @@ void ibx_import_op_slice_1(ibx_call *call) {
   }
   ibx_list list = {axes.at, axes.len};
   slice(call, (ibx_list){starts.at, starts.len}, (ibx_list){ends.at, ends.len},
-        has_axes ? &list : NULL, NULL);
+        has_axes ? &list : NULL, NULL, NULL);
 }
 
 void ibx_import_op_slice(ibx_call *call) {
   ibx_list axes = {0}, steps = {0};
   ibx_list starts = ibx_const_ints(call, 1, "starts");
-  ibx_list ends = ibx_const_ints(call, 2, "ends");
+  ibx_list ends = {0};
+  ibx_bounded open_ends = {0};
+  bool has_open = ibx_is_bounded(call, ibx_in(call, 2));
+  if (has_open) {
+    if (!ibx_bounded_dims(call, 2, "ends", &open_ends)) return;
+    ends = (ibx_list){open_ends.most.at, open_ends.most.len};
+  } else {
+    ends = ibx_const_ints(call, 2, "ends");
+  }
   if (ibx_has_in(call, 3)) axes = ibx_const_ints(call, 3, "axes");
   if (ibx_has_in(call, 4)) steps = ibx_const_ints(call, 4, "steps");
   if (call->failed) return;
   slice(call, starts, ends, ibx_has_in(call, 3) ? &axes : NULL,
-        ibx_has_in(call, 4) ? &steps : NULL);
+        ibx_has_in(call, 4) ? &steps : NULL, has_open ? &open_ends : NULL);
 }
 
 static void split_by(ibx_call *call, int64_t axis, const int64_t *sizes,
@@ -312,12 +439,26 @@ void ibx_import_op_split(ibx_call *call) {
 
 void ibx_import_op_expand(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  ibx_ints shape = ibx_const_dims(call, 1, "shape");
-  for (uint8_t i = 0; i < shape.len; i++) {
-    ibx_call_expect(call, shape.at[i] >= 0, "shape", "has a negative extent");
+  ibx_bounded dims;
+  if (!ibx_bounded_dims(call, 1, "shape", &dims)) return;
+  for (uint8_t i = 0; i < dims.most.len; i++) {
+    bool fits = dims.most.at[i] >= 0;
+    ibx_call_expect(call, fits, "shape", "has a negative extent");
   }
-  shape = ibx_broadcast_shape(call, ibx_shape_of(call, x), shape);
-  if (!call->failed) ibx_out(call, 0, ibx_emit_broadcast(call, x, shape));
+  ibx_ints own = ibx_shape_of(call, x);
+  ibx_ints shape = ibx_broadcast_shape(call, own, dims.most);
+  if (call->failed) return;
+  ibx_val y = ibx_emit_broadcast(call, x, shape);
+  for (uint8_t i = 0; i < dims.most.len && !call->failed; i++) {
+    // An extent meets one of x, or an extent of 1.
+    int64_t d = shape.len - dims.most.len + i;
+    int64_t from = d - (shape.len - own.len);
+    bool is_one = from < 0 || own.at[from] == 1;
+    if (dims.real[i] != IBX_NO_VALUE && is_one) {
+      y = ibx_set_extent(call, y, d, dims.real[i]);
+    }
+  }
+  ibx_out(call, 0, y);
 }
 
 // Repeats along one dimension: a new dimension before it, broadcast, merged.

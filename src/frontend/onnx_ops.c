@@ -7,13 +7,16 @@
 
 #include "frontend/import_ops.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define BIT(name) (1u << IBX_DTYPE_##name)
 enum {
   FLOAT32 = BIT(F32),
   FLOATS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64),
-  FLOAT8 = BIT(F8E4M3FN) | BIT(F8E5M2),
+  FLOAT8 = BIT(F8E4M3FN) | BIT(F8E5M2) | BIT(F8E4M3FNUZ) | BIT(F8E5M2FNUZ),
+  SMALL = FLOAT8 | BIT(F8E8M0) | BIT(F6E2M3FN) | BIT(F6E3M2FN) | BIT(F4E2M1FN) |
+          BIT(I4) | BIT(U4) | BIT(I2) | BIT(U2),
   INTS = BIT(I8) | BIT(U8) | BIT(I16) | BIT(U16) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
   UNSIGNED = BIT(U8) | BIT(U16) | BIT(U32) | BIT(U64),
@@ -22,14 +25,18 @@ enum {
   SHAPE_INTS = BIT(I32) | BIT(I64),
   NUMBERS = FLOATS | INTS,
   BOOL = BIT(BOOL),
-  ALL = NUMBERS | BOOL | FLOAT8,
+  ALL = NUMBERS | BOOL | SMALL,
   TRAINED = BIT(F32) | BIT(F64),
   LEARNED = BIT(F32) | BIT(F64) | BIT(I32) | BIT(I64),
   SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
-  QUANTIZED = INTS | FLOAT8,
-  NOTHING = ALL // for operators without inputs
+  QUANTIZED = INTS | SMALL,
+  NOTHING = ALL,        // for operators without inputs
+  BUNDLES = BIT(NONE),  // sequences and optionals
+  VALUES = ALL | BUNDLES
 };
+static_assert(IBX_DTYPE_COUNT <= 31,
+              "a set of element types has a bit for each");
 
 #define NAMES_FLOAT32 "f32"
 #define NAMES_FLOATS "f32, bf16, f16, f64"
@@ -44,8 +51,10 @@ enum {
 #define NAMES_TRAINED "f32, f64"
 #define NAMES_LEARNED "f32, f64, i32, i64"
 #define NAMES_SUMS "f32, bf16, f16, f64, and integers of 32 and 64 bits"
-#define NAMES_QUANTIZED "integer types and fp8"
+#define NAMES_QUANTIZED "integer and small floating types"
 #define NAMES_NOTHING "no inputs"
+#define NAMES_BUNDLES "sequences and optionals"
+#define NAMES_VALUES "all types, sequences, optionals"
 
 #define DOMAIN_onnx ""
 #define DOMAIN_microsoft "com.microsoft"
@@ -75,7 +84,8 @@ static const ibx_onnx_op forms[] = {
    .least = (row_least),                                                       \
    .most = (row_most),                                                         \
    .outputs = (row_outputs),                                                   \
-   .types = (uint32_t)(row_types),                                             \
+   .types = (uint32_t)(row_types) & ~(uint32_t)BUNDLES,                        \
+   .bundles = ((row_types) & BUNDLES) != 0,                                    \
    .type_names = NAMES_##row_types},
 #define IBX_ONNX_REFUSED(row_domain, row_name, row_since)                      \
   {.about = &abouts[ABOUT_##row_domain##_##row_name],                          \

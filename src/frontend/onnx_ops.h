@@ -23,6 +23,7 @@ typedef struct ibx_onnx_op {
   const char *type_names;     ///< of the accepted set of element types
   void (*import)(ibx_call *); ///< NULL: known, and refused
   uint32_t types;             ///< bit d: the first input may have dtype d
+  bool bundles;               ///< takes sequences and optionals too
   int16_t since;              ///< first opset version of this form
   int16_t least, most;        ///< inputs; most -1: any number
   int16_t outputs;            ///< at most; -1: any number

@@ -2,8 +2,8 @@
 //
 // Constants of a model. Comes in: a tensor message. Goes out: a weight. Holds
 // afterwards: type and extents are ones that Imbrex has, and `data` holds
-// exactly their bytes; booleans are 0 or 1. Data stay in the mapped file when
-// they are large; the IR never copies them.
+// exactly their bytes; booleans are 0 or 1, types below a byte have one each. Data
+// stay in the mapped file when they are large; the IR never copies them.
 
 #include "frontend/model.h"
 #include "frontend/wire.h"
@@ -22,8 +22,13 @@ typedef struct reader {
   ibx_arena *arena;
   ibx_type type;
   uint64_t bytes;
+  uint64_t stored; ///< bytes in the file, which are dense
   uint64_t elements;
 } reader;
+
+static bool is_below_byte(const reader *r) {
+  return ibx_dtype_get(r->type.dtype)->width < 8;
+}
 
 static bool check_form(const reader *r) {
   if (r->tensor->segment) {
@@ -81,6 +86,7 @@ static bool read_shape(reader *r) {
   }
   r->elements = (uint64_t)elements;
   r->bytes = (uint64_t)bytes;
+  r->stored = ibx_dtype_dense_bytes(r->type.dtype, r->elements);
   return true;
 }
 
@@ -96,7 +102,7 @@ static bool bad_size(const reader *r, uint64_t have, uint64_t want,
 
 static const void *copy_raw(const reader *r, const uint8_t *data) {
   uint8_t *copy = ibx_arena_alloc(r->arena, (size_t)r->bytes);
-  if (r->bytes != 0) memcpy(copy, data, (size_t)r->bytes);
+  ibx_dtype_from_dense(r->type.dtype, data, copy, r->elements);
   if (r->type.dtype != IBX_DTYPE_BOOL) return copy;
   for (uint64_t i = 0; i < r->bytes; i++)
     copy[i] = copy[i] != 0;
@@ -104,12 +110,14 @@ static const void *copy_raw(const reader *r, const uint8_t *data) {
 }
 
 static const void *take_raw(const reader *r, ibx_span raw) {
-  bool copy = r->bytes <= COPY_BYTES || r->type.dtype == IBX_DTYPE_BOOL;
+  bool copy = r->bytes <= COPY_BYTES || r->type.dtype == IBX_DTYPE_BOOL ||
+              is_below_byte(r);
   return copy ? copy_raw(r, raw.data) : raw.data;
 }
 
 // The lists of numbers that a tensor may have instead of raw bytes. Types
-// below 32 bits are widened one by one in int32_data.
+// below 32 bits are widened one by one in int32_data; of those of 4 and 2 bits
+// it has the dense bytes.
 static size_t list_len(const Onnx__TensorProto *tensor, ibx_dtype dtype) {
   switch (dtype) {
   case IBX_DTYPE_F32: return tensor->n_float_data;
@@ -135,13 +143,32 @@ static void copy_list(const reader *r, uint8_t *out) {
     case IBX_DTYPE_BOOL: bits = tensor->int32_data[i] != 0; break;
     default: bits = (uint32_t)tensor->int32_data[i]; break;
     }
+    bits = ibx_dtype_wrap(r->type.dtype, bits);
     memcpy(out + i * size, &bits, size); // little endian, as the file
   }
 }
 
+// Bytes of several elements, one in each number.
+static const void *copy_dense_list(const reader *r) {
+  uint8_t *data = ibx_arena_alloc(r->arena, (size_t)r->bytes);
+  uint8_t *dense = ibx_arena_alloc(r->arena, (size_t)r->stored);
+  for (size_t i = 0; i < r->stored; i++)
+    dense[i] = (uint8_t)((uint32_t)r->tensor->int32_data[i] & 0xff);
+  ibx_dtype_from_dense(r->type.dtype, dense, data, r->elements);
+  return data;
+}
+
 static bool read_list(reader *r, const void **out_data) {
   size_t len = list_len(r->tensor, r->type.dtype);
-  if (len != r->elements) return bad_size(r, len, r->elements, "elements");
+  // Six bits would not fill the numbers: each has one element.
+  bool is_dense =
+      is_below_byte(r) && 8 % ibx_dtype_get(r->type.dtype)->width == 0;
+  uint64_t wanted = is_dense ? r->stored : r->elements;
+  if (len != wanted) return bad_size(r, len, wanted, "elements");
+  if (is_dense) {
+    *out_data = copy_dense_list(r);
+    return true;
+  }
   uint8_t *data = ibx_arena_alloc(r->arena, (size_t)r->bytes);
   copy_list(r, data);
   *out_data = data;
@@ -153,13 +180,13 @@ static bool read_data(reader *r, const void **out_data) {
   if (r->tensor->has_data_location &&
       r->tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
     ibx_span bytes = {0};
-    bool found = ibx_model_external(r->model, r->tensor, r->bytes, r->at,
+    bool found = ibx_model_external(r->model, r->tensor, r->stored, r->at,
                                     r->sink, &bytes);
     if (found) *out_data = take_raw(r, bytes);
     return found;
   }
   if (!ibx_wire_raw_place(r->tensor, &raw)) return read_list(r, out_data);
-  if (raw.size != r->bytes) return bad_size(r, raw.size, r->bytes, "bytes");
+  if (raw.size != r->stored) return bad_size(r, raw.size, r->stored, "bytes");
   const uint8_t *base = r->model->bytes.data;
   *out_data = take_raw(
       r, (ibx_span){.data = base + raw.offset, .size = (size_t)raw.size});

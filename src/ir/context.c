@@ -196,7 +196,8 @@ MlirType ibx_ir_tensor_type(ibx_ir *ir, const ibx_type *type) {
 
 ibx_dtype ibx_ir_read_dtype(const ibx_ir *ir, MlirType element) {
   for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
-    if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue; // not of tensors
+    ibx_dtype_kind kind = ibx_dtype_get((ibx_dtype)dtype)->kind;
+    if (kind == IBX_DTYPE_KIND_PACKED) continue; // not of tensors
     if (mlirTypeEqual(ir->elements[dtype], element)) return (ibx_dtype)dtype;
   }
   return IBX_DTYPE_NONE;

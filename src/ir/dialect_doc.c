@@ -125,8 +125,8 @@ static void add_level_1(ibx_page *text) {
   ibx_page_format(text,
                   "\n| dtype | element type | meaning |\n|---|---|---|\n");
   for (int dtype = 1; dtype < IBX_DTYPE_COUNT; dtype++) {
-    if (ibx_dtype_is_packed((ibx_dtype)dtype)) continue;
     const ibx_dtype_info *info = ibx_dtype_get((ibx_dtype)dtype);
+    if (info->kind == IBX_DTYPE_KIND_PACKED) continue;
     ibx_page_format(text, "| %s | `%s` | %s |\n", info->name, info->mlir,
                     info->sentence);
   }

@@ -139,7 +139,9 @@ static double weight_bytes(const ibx_graph *graph, const ibx_uses *uses,
 }
 
 static double port_bytes(const ibx_port *port) {
-  return elements_of(&port->type) * (double)ibx_dtype_bytes(port->type.dtype);
+  // Without the bits of a byte that do not count.
+  return elements_of(&port->type) *
+         (double)ibx_dtype_get(port->type.dtype)->width / 8;
 }
 
 static double compulsory_bytes(const ibx_graph *graph, ibx_arena *scratch) {

@@ -2,17 +2,20 @@
 //
 // legalise: only what the machine computes.
 //
-//   before   i64, f64 values; norms with gain and bias; f32 under --auto-cast
+//   before   i64 values; norms with gain and bias; f32 under --auto-cast
 //   after    i32; plain norms, then mul and add; the cast type
 //   before   gather along any dimension; reductions of all dimensions
 //   after    along the first one, between transposes; of one after the others
 //   before   integers that may pass 2^24, or the end of 8 or 16 bits
-//   after    operations of the INTEGER class; exact products in fp32, summed so
+//   after    operations of the INTEGER class; exact products in fp32, summed so;
+//            sums, comparisons and the like that are exact for all 32 bits
+//   before   quotients that are rounded to whole numbers
+//   after    quotients whose last bit is right
 //   before   argmax
 //   after    the least of the positions where x is its largest element
 //
-// Needs:    static shapes.
-// Provides: no value is 64 bits wide; every float value has its final dtype.
+// Needs:    static shapes; types of the machine (legalise_types).
+// Provides: no value is 64 bits wide, but for f64 that moves; every float value has its final dtype.
 // Inputs and outputs keep the dtype that ONNX declares in their ports: the DMA
 // that loads or stores them converts.
 
@@ -198,7 +201,8 @@ static ibx_ints extents_of(const ibx_type *type) {
 
 // The least position of an element that is the largest; beside the others stands
 // the last position, which is that of the largest where no earlier one is.
-static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node) {
+static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node,
+                            bool is_wide) {
   uint32_t x = rewrite->map[node->operand[0]];
   const ibx_type type = rewrite->graph.values[x].type;
   uint8_t axis = (uint8_t)node->params.axis;
@@ -206,13 +210,17 @@ static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node) {
   ibx_params along = {.axes = {.at = {axis}, .len = 1}, .keepdims = 1};
   ibx_params full = {.shape = extents_of(&type)};
   uint32_t most =
-      ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_max, &along, &x, 1);
+      is_wide ? ibx_wide_reduce(rewrite, IBX_TENSOR_reduce_max, &along, x)
+              : ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_max, &along, &x, 1);
   uint32_t compared[] = {
       x, ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &most, 1)};
   uint32_t here = positions(rewrite, type.rank, axis, 0, extent);
   uint32_t last = positions(rewrite, type.rank, axis, extent - 1, 1);
   uint32_t chosen[] = {
-      ibx_rewrite_add(rewrite, IBX_TENSOR_equal, &(ibx_params){0}, compared, 2),
+      is_wide ? ibx_wide_compare(rewrite, IBX_TENSOR_equal, compared[0],
+                                 compared[1])
+              : ibx_rewrite_add(rewrite, IBX_TENSOR_equal, &(ibx_params){0},
+                                compared, 2),
       ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &here, 1),
       ibx_rewrite_add(rewrite, IBX_TENSOR_broadcast, &full, &last, 1)};
   uint32_t position =
@@ -263,6 +271,7 @@ static bool legalise_reduction(ibx_rewrite *rewrite, const ibx_node *node) {
 ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
   const ibx_range *ranges = ibx_ranges(graph, ctx->arena);
+  const bool *rounded = ibx_rounded_values(graph, ctx->scratch);
   bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     ibx_node node = graph->nodes[n];
@@ -274,12 +283,14 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
     } else if (node.op == IBX_TENSOR_layer_norm ||
                node.op == IBX_TENSOR_rms_norm) {
       legalise_norm(&rewrite, &node);
-    } else if (ibx_legalise_integer(&rewrite, &node, ranges)) {
+    } else if (ibx_legalise_integer(&rewrite, &node, ranges) ||
+               ibx_legalise_quotient(&rewrite, &node, rounded) ||
+               ibx_legalise_wide(&rewrite, &node, ranges)) {
       continue;
     } else if (klass == IBX_KLASS_CONTRACT && cast_operands && fp32) {
       legalise_contraction(&rewrite, &node);
     } else if (node.op == IBX_TENSOR_argmax) {
-      legalise_argmax(&rewrite, &node);
+      legalise_argmax(&rewrite, &node, ibx_is_wide(&rewrite, &node, ranges));
     } else if (node.op == IBX_TENSOR_gather && node.params.axis != 0) {
       legalise_gather(&rewrite, &node);
     } else if (klass == IBX_KLASS_REDUCE &&
@@ -287,7 +298,8 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       continue;
     } else {
       if (node.op == IBX_TENSOR_cast || node.op == IBX_TENSOR_bitcast ||
-          node.op == IBX_TENSOR_top_index) {
+          node.op == IBX_TENSOR_decode || node.op == IBX_TENSOR_top_index ||
+          node.op == IBX_TENSOR_nonzero) {
         node.params.dtype = legal_dtype(ctx, node.params.dtype);
       }
       ibx_rewrite_copy(&rewrite, &node);

@@ -162,8 +162,14 @@ static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
                              const ibx_range *ranges) {
   cut c = cut_of(rewrite, node);
   parts found;
-  // What cannot be made exact is left to be refused.
-  if (!find_parts(rewrite, node, &c, ranges, &found)) return false;
+  if (!find_parts(rewrite, node, &c, ranges, &found)) {
+    // What cannot be made exact is left to be refused.
+    if (node->op != IBX_TENSOR_matmul) return false;
+    rewrite->map[node->result] =
+        ibx_wide_matmul(rewrite, rewrite->map[node->operand[0]],
+                        rewrite->map[node->operand[1]]);
+    return true;
+  }
   ibx_dtype wide =
       rewrite->graph.values[rewrite->map[node->operand[0]]].type.dtype;
   ibx_params whole = {.dtype = wide};

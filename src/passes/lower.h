@@ -37,6 +37,7 @@ typedef struct ibx_lower {
   bool *has_parts;        ///< of each value: its home is decided
   uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
+  bool has_infinities;    ///< a constant of the graph has one, or a NaN
   uint32_t source;        ///< of the node that is being lowered
   ibx_status status;
   ibx_error *err;
@@ -144,6 +145,10 @@ bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out);
 
 /// The value in SBUF in that layout, moved there at most once.
 bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out);
+/// The same, with dimensions off the partitions in row-major order: each of
+/// them is one axis.
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
                          const ibx_layout *layout, ibx_view *out);
 
 /// The value in SBUF so that an engine can walk it together with `like` (a view
@@ -320,8 +325,10 @@ bool ibx_lower_norm(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_gather(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_select(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_integer(ibx_lower *, const ibx_node *, ibx_view *);
-bool ibx_lower_wrap(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_convert(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_top(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_nonzero(ibx_lower *, const ibx_node *, ibx_view *);
+bool ibx_lower_suppress(ibx_lower *, const ibx_node *, ibx_view *);
 bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 
 /// The value in SBUF with `axes` in the free dimension.

@@ -64,10 +64,22 @@ static void add_saved(micro_list *list, ibx_alu op, uint8_t slot,
       .kind = MICRO_SAVED, .op = (uint8_t)op, .slot = slot, .reverse = reverse};
 }
 
-// floor(x): the nearest whole number, less one where it lies above x.
-static void add_floor(micro_list *list, uint8_t slot) {
-  add_plain(list, MICRO_SAVE, slot);
+// The nearest whole number, of x in `slot`. Where rounding goes through 32-bit
+// integers, what they do not hold is whole: x less the fraction, which is cut to
+// a half, is x there.
+static void add_round(micro_list *list, uint8_t slot, bool is_small) {
   add_plain(list, MICRO_ROUND, 0);
+  if (is_small) return;
+  add_saved(list, IBX_ALU_SUBTRACT, slot, true);
+  add_alu(list, IBX_ALU_MAX, -0.5f);
+  add_alu(list, IBX_ALU_MIN, 0.5f);
+  add_saved(list, IBX_ALU_SUBTRACT, slot, true);
+}
+
+// floor(x): the nearest whole number, less one where it lies above x.
+static void add_floor(micro_list *list, uint8_t slot, bool is_small) {
+  add_plain(list, MICRO_SAVE, slot);
+  add_round(list, slot, is_small);
   add_plain(list, MICRO_SAVE, (uint8_t)(slot + 1));
   add_saved(list, IBX_ALU_GREATER, slot, false);
   add_saved(list, IBX_ALU_SUBTRACT, (uint8_t)(slot + 1), true);
@@ -77,7 +89,7 @@ static void add_floor(micro_list *list, uint8_t slot) {
 static void add_trunc(micro_list *list) {
   add_plain(list, MICRO_SAVE, 2);
   add_alu(list, IBX_ALU_ABS_MAX, 0.0f);
-  add_floor(list, 0);
+  add_floor(list, 0, true); // it becomes an integer
   add_plain(list, MICRO_SAVE, 0);
   list->at[list->count++] = (ibx_micro){.kind = MICRO_LOAD, .slot = 3};
   add_act(list, IBX_ACT_SIGN);
@@ -161,9 +173,21 @@ static void add_clip(const ibx_graph *graph, const ibx_node *node,
   add_alu(list, IBX_ALU_MIN, high);
 }
 
+// Whether it is the same to round x as if it lay within 32-bit integers: what
+// comes `after` cuts it off, or its dtype is f16.
+static bool is_small(const ibx_graph *graph, const ibx_node *node,
+                     const ibx_node *after) {
+  const double most = 1 << 30;
+  if (graph->values[node->result].type.dtype == IBX_DTYPE_F16) return true;
+  return after && after->op == IBX_TENSOR_clip &&
+         fabs((double)after->params.alpha) <= most &&
+         fabs((double)after->params.beta) <= most;
+}
+
 static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
-                         micro_list *list) {
+                         const ibx_node *after, micro_list *list) {
   const ibx_params *p = &node->params;
+  bool small = is_small(graph, node, after);
   for (size_t i = 0; i < IBX_COUNT_OF(ACTIVATIONS); i++) {
     if (ACTIVATIONS[i].op != node->op) continue;
     add_act(list, ACTIVATIONS[i].act);
@@ -177,11 +201,14 @@ static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
   case IBX_TENSOR_rsqrt: add_alu(list, IBX_ALU_POWER, -0.5f); return true;
   case IBX_TENSOR_reciprocal: add_alu(list, IBX_ALU_POWER, -1.0f); return true;
   case IBX_TENSOR_not: add_alu(list, IBX_ALU_EQUAL, 0.0f); return true;
-  case IBX_TENSOR_round: add_plain(list, MICRO_ROUND, 0); return true;
-  case IBX_TENSOR_floor: add_floor(list, 0); return true;
+  case IBX_TENSOR_round:
+    if (!small) add_plain(list, MICRO_SAVE, 0);
+    add_round(list, 0, small);
+    return true;
+  case IBX_TENSOR_floor: add_floor(list, 0, small); return true;
   case IBX_TENSOR_ceil:
     add_alu(list, IBX_ALU_MULTIPLY, -1.0f);
-    add_floor(list, 0);
+    add_floor(list, 0, small);
     add_alu(list, IBX_ALU_MULTIPLY, -1.0f);
     return true;
   case IBX_TENSOR_sin: add_sine(list, 0.0f); return true;
@@ -360,8 +387,10 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
   const chain_place place = {.whole = whole, .tiled = chain->tiled};
   for (size_t i = 0; i < chain->count; i++) {
     const ibx_node *node = &lower->graph->nodes[chain->nodes[i]];
+    const ibx_node *after =
+        i + 1 < chain->count ? &lower->graph->nodes[chain->nodes[i + 1]] : NULL;
     bool unary = node->operand_count == 1;
-    if (unary && !unary_micros(lower->graph, node, &list)) {
+    if (unary && !unary_micros(lower->graph, node, after, &list)) {
       return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                             "operation %s has no instruction on this target",
                             ibx_tensor_op_get(node->op)->name);

@@ -22,16 +22,20 @@ static bool outgrows(ibx_tensor_op op) {
          op == IBX_TENSOR_reduce_prod || op == IBX_TENSOR_pow;
 }
 
-static bool moves_only(const ibx_node *node) {
+// Whatever the types are.
+static bool takes_all(const ibx_node *node) {
   ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
-  return klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_pad;
+  return (klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_pad) ||
+         node->op == IBX_TENSOR_constant || node->op == IBX_TENSOR_gather ||
+         node->op == IBX_TENSOR_encode || node->op == IBX_TENSOR_decode ||
+         klass == IBX_KLASS_INTEGER;
 }
 
 bool ibx_lower_accepts(ibx_lower *lower, const ibx_node *node) {
   const ibx_value *values = lower->graph->values;
   const ibx_tensor_op_info *info = ibx_tensor_op_get(node->op);
   ibx_dtype made = values[node->result].type.dtype;
-  if (node->op == IBX_TENSOR_constant || moves_only(node)) return true;
+  if (takes_all(node)) return true;
   for (uint32_t i = 0; i <= node->operand_count; i++) {
     ibx_dtype dtype =
         i < node->operand_count ? values[node->operand[i]].type.dtype : made;

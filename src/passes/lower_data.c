@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operations that only bring elements together: select, concat, pad, gather.
+// Operations that only bring elements together: select, concat, pad.
 // Comes in their operands; goes out a buffer into which each part has been
 // moved, in the planned layout where its parts start at legal places.
 
@@ -167,104 +167,4 @@ bool ibx_lower_pad(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
     return ibx_lower_fail(lower, IBX_INTERNAL, "a padded tensor has no view");
   }
   return move_part(lower, &part, &src, axis, start);
-}
-
-// ---- gather
-
-// Indices as uint32, one a partition, counted from the front.
-static bool row_indices(ibx_lower *lower, const ibx_view *indices, int64_t rows,
-                        ibx_view *out) {
-  ibx_view raw, wrap;
-  if (!ibx_lower_temp(lower, indices, IBX_DTYPE_I32, &raw) ||
-      !ibx_lower_temp(lower, indices, IBX_DTYPE_F32, &wrap) ||
-      !ibx_lower_temp(lower, indices, IBX_DTYPE_U32, out)) {
-    return false;
-  }
-  return ibx_lower_move(lower, &raw, indices) &&
-         ibx_lower_scalars(lower, &wrap, &raw, IBX_ALU_LESS, 0.0f,
-                           IBX_ALU_MULTIPLY, (float)rows) &&
-         ibx_lower_tensors(lower, out, &wrap, IBX_ALU_ADD, &raw);
-}
-
-static void emit_gather(ibx_lower *lower, const ibx_view *dst, int64_t at,
-                        const ibx_view *table, const ibx_view *index,
-                        int32_t count, int64_t width, int64_t rows) {
-  ibx_insn insn = ibx_insn_make(IBX_OP_dma_gather);
-  size_t bytes = ibx_dtype_bytes(dst->dtype);
-  insn.count = (uint32_t)rows;
-  insn.num[0] = (uint32_t)count;
-  insn.num[IBX_DIMS - 1] = (uint32_t)width;
-  insn.operand[0] =
-      (ibx_operand){.buffer = dst->buffer,
-                    .dtype = (uint8_t)dst->dtype,
-                    .offset = (uint64_t)(dst->offset + at) * bytes};
-  insn.operand[0].partition_step[0] = 1;
-  insn.operand[0].step[IBX_DIMS - 1] = 1;
-  insn.operand[1] =
-      (ibx_operand){.buffer = table->buffer, .dtype = (uint8_t)table->dtype};
-  insn.operand[1].step[0] = (int32_t)width;
-  insn.operand[1].step[IBX_DIMS - 1] = 1;
-  insn.operand[2] = (ibx_operand){.buffer = index->buffer,
-                                  .dtype = IBX_DTYPE_U32,
-                                  .offset = (uint64_t)index->offset * 4};
-  ibx_lower_emit(lower, &insn, IBX_ENGINE_GPSIMD, false);
-}
-
-// data[indices] along the first dimension: rows of a table in HBM, 128 at a
-// time. The result has the flattened indices on its partitions.
-bool ibx_lower_gather(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
-  const ibx_type *data = &lower->graph->values[node->operand[0]].type;
-  const ibx_type *want = &lower->graph->values[node->result].type;
-  if (node->params.axis != 0) {
-    return ibx_lower_fail(lower, IBX_UNSUPPORTED,
-                          "gather along axis %d of data that are computed; "
-                          "move the dimension to the front with Transpose",
-                          (int)node->params.axis);
-  }
-  ibx_view table;
-  if (!ibx_lower_table(lower, node->operand[0], &table)) return false;
-  int64_t count = 1, width = 1;
-  const ibx_type *index_type = &lower->graph->values[node->operand[1]].type;
-  for (uint8_t d = 0; d < index_type->rank; d++)
-    count *= index_type->dims[d];
-  for (uint8_t d = 1; d < data->rank; d++)
-    width *= data->dims[d];
-  ibx_layout first = {.dims = {0}, .count = 1}, none = {.count = 0};
-  ibx_type flat = {.dims = {count}, .rank = 1, .dtype = IBX_DTYPE_I32};
-  ibx_type rows = {.dims = {count, width}, .rank = 2, .dtype = want->dtype};
-  ibx_view raw, column, indices, result;
-  ibx_ints shape = {.at = {count}, .len = 1};
-  if (!ibx_lower_view(lower, node->operand[1], &raw) &&
-      !ibx_lower_in_layout(lower, node->operand[1], &none, &raw)) {
-    return false;
-  }
-  if (!ibx_view_reshape(&raw, &shape, &raw) &&
-      (!ibx_lower_in_layout(lower, node->operand[1], &none, &raw) ||
-       !ibx_view_reshape(&raw, &shape, &raw))) {
-    return false;
-  }
-  if (!ibx_lower_tensor(lower, &flat, &first, "indices", &column) ||
-      !ibx_lower_move(lower, &column, &raw) ||
-      !row_indices(lower, &column, data->dims[0], &indices) ||
-      !ibx_lower_tensor(lower, &rows, &first, "rows", &result)) {
-    return false;
-  }
-  for (int64_t at = 0; at < count; at += IBX_PARTITIONS) {
-    int64_t left = count - at;
-    int32_t part = (int32_t)(left < IBX_PARTITIONS ? left : IBX_PARTITIONS);
-    ibx_view index;
-    int64_t start[] = {at}, size[] = {part};
-    if (!ibx_view_slice(&indices, start, size, NULL, &index)) return false;
-    emit_gather(lower, &result, at / IBX_PARTITIONS * width, &table, &index,
-                part, width, data->dims[0]);
-  }
-  ibx_ints full = {.len = want->rank};
-  for (uint8_t d = 0; d < want->rank; d++)
-    full.at[d] = want->dims[d];
-  if (ibx_view_reshape(&result, &full, out)) return true;
-  // Several partial dimensions: through one partition.
-  ibx_view linear;
-  return ibx_lower_tensor(lower, &rows, &none, "linear", &linear) &&
-         ibx_lower_move(lower, &linear, &result) &&
-         ibx_view_reshape(&linear, &full, out);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operations on integers that fp32 does not compute: bits on Vector, arithmetic
-// on GpSimd, the rest by its library. Comes in a node of the INTEGER class, or
-// wrap; goes out the view of its result, made by one instruction for each piece.
+// on GpSimd, the rest by its library, which takes floats too. Comes in a node of
+// the INTEGER class, or wrap, encode or decode; goes out the view of its result, made by one instruction for each piece.
 // Holds: the operands of the former have the dtype of the result, so nothing is
 // converted on the way.
 
@@ -56,10 +56,17 @@ static const integer_row *find(ibx_tensor_op op) {
   return NULL;
 }
 
+static bool is_whole(ibx_dtype dtype) {
+  ibx_dtype_kind kind = ibx_dtype_get(dtype)->kind;
+  return kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
+}
+
 // The instruction of a row, and its engine.
 static ibx_insn choose(const integer_row *row, ibx_dtype dtype,
                        ibx_engine *out_engine) {
-  bool is_alu = row->has_alu && (!row->has_call || ibx_dtype_bytes(dtype) == 4);
+  bool is_alu =
+      row->has_alu &&
+      (!row->has_call || (is_whole(dtype) && ibx_dtype_bytes(dtype) == 4));
   ibx_insn insn =
       ibx_insn_make(is_alu ? IBX_OP_tensor_tensor : IBX_OP_gpsimd_call2);
   insn.op[0] = is_alu ? row->alu : row->call;
@@ -69,11 +76,9 @@ static ibx_insn choose(const integer_row *row, ibx_dtype dtype,
 
 bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_dtype dtype = lower->graph->values[node->result].type.dtype;
-  ibx_dtype_kind kind = ibx_dtype_get(dtype)->kind;
   ibx_view a, b;
   const integer_row *row = find(node->op);
-  bool is_whole = kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
-  if (row == NULL || !is_whole) {
+  if (row == NULL || (!row->has_call && !is_whole(dtype))) {
     return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                           "%s of %s has no instruction; put Cast to int32 in "
                           "front of it",
@@ -91,14 +96,17 @@ bool ibx_lower_integer(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   return ibx_lower_insn(lower, &insn, engine, slots, 4096);
 }
 
-bool ibx_lower_wrap(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+bool ibx_lower_convert(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   ibx_view x;
   if (!ibx_lower_result_like(lower, node, out) ||
       !ibx_lower_like(lower, node->operand[0], out, IBX_DTYPE_NONE, &x)) {
     return ibx_lower_fail(lower, IBX_INTERNAL, "a layout does not fit");
   }
+  ibx_view made = *out;
+  if (node->op == IBX_TENSOR_decode) x.dtype = node->params.code;
+  if (node->op == IBX_TENSOR_encode) made.dtype = node->params.code;
   ibx_insn insn = ibx_insn_make(IBX_OP_gpsimd_call1);
   insn.op[0] = IBX_CALL_CONVERT;
-  const ibx_view *slots[IBX_OPERANDS] = {out, &x};
+  const ibx_view *slots[IBX_OPERANDS] = {&made, &x};
   return ibx_lower_insn(lower, &insn, IBX_ENGINE_GPSIMD, slots, 4096);
 }

@@ -9,6 +9,8 @@
 
 #include "passes/lower.h"
 
+#include <string.h>
+
 enum { CUT_BYTES = 8192 };
 
 typedef struct product {
@@ -86,12 +88,11 @@ static bool fill_walk(const ibx_rect *rect, size_t view, ibx_walk *walk) {
   return true;
 }
 
-// One rectangle of the moving operand: all parts of K, then the bias.
-static bool multiply_rect(void *user, const ibx_rect *whole) {
-  const block_state *state = user;
+// One piece of the moving operand that an instruction can walk: all parts of
+// K, then the bias.
+static bool multiply_piece(const block_state *state, const ibx_rect *piece) {
   const product *p = state->p;
-  ibx_rect rect = *whole;
-  ibx_rect_merge(&rect);
+  ibx_rect rect = *piece;
   ibx_walk moving_walk, bank_walk;
   if (!fill_walk(&rect, 0, &moving_walk) || !fill_walk(&rect, 1, &bank_walk)) {
     return false;
@@ -116,6 +117,26 @@ static bool multiply_rect(void *user, const ibx_rect *whole) {
   ibx_lower_product(p->lower, &p->ones, &columns, state->columns, &p->bias,
                     &row, state->bank, rect.offset[1], &bank_walk, &part, false,
                     true);
+  return true;
+}
+
+// One rectangle of the moving operand. An instruction walks three axes: where
+// there are more, each element of the outermost is a rectangle of its own.
+static bool multiply_rect(void *user, const ibx_rect *whole) {
+  ibx_rect rect = *whole;
+  ibx_rect_merge(&rect);
+  if (rect.axis_count <= 3) return multiply_piece(user, &rect);
+  ibx_axis outer = rect.axis[0];
+  ibx_rect inner = rect;
+  inner.axis_count--;
+  memmove(inner.axis, rect.axis + 1, inner.axis_count * sizeof *inner.axis);
+  for (int64_t i = 0; i < outer.size; i++) {
+    for (uint8_t v = 0; v < rect.view_count; v++) {
+      if (outer.pstep[v] != 0) return false;
+      inner.offset[v] = rect.offset[v] + i * outer.step[v];
+    }
+    if (!multiply_rect(user, &inner)) return false;
+  }
   return true;
 }
 
@@ -266,17 +287,47 @@ static bool is_contractible(const ibx_lower *lower, const ibx_view *view,
   return ok;
 }
 
+// Whether each tile of the kept dimension is what one instruction can walk, as
+// it loads the array with it. A tile of 0 is of an operand that moves.
+static bool has_whole_tiles(const ibx_view *view, uint8_t keep, int64_t tile) {
+  if (tile == 0) return true;
+  ibx_view line = *view;
+  line.rank = 1;
+  line.dim[0] = view->dim[keep];
+  for (int64_t from = 0; from < line.dim[0].size; from += tile) {
+    int64_t left = line.dim[0].size - from, size = left < tile ? left : tile;
+    ibx_view part;
+    const ibx_view *one[] = {&part};
+    walk_pair pair = {.ok = true};
+    if (!ibx_view_slice(&line, &from, &size, NULL, &part) ||
+        !ibx_view_rects(one, 1, single_rect, &pair) || pair.rects != 1) {
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool in_sbuf(ibx_lower *lower, uint32_t value, ibx_view *out) {
   return ibx_lower_view(lower, value, out) &&
          lower->func->buffers[out->buffer].place.space == IBX_SPACE_SBUF;
 }
 
-static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
-                       uint8_t k, ibx_view *out) {
-  if (in_sbuf(lower, value, out) && is_contractible(lower, out, keep, k))
-    return true;
+// The contracted dimension on the partitions from the first on.
+static bool laid(ibx_lower *lower, uint32_t value, uint8_t keep, uint8_t k,
+                 int64_t tile, ibx_view *out) {
   ibx_layout layout = {.dims = {k}, .count = 1};
-  return ibx_lower_in_layout(lower, value, &layout, out);
+  if (!ibx_lower_in_layout(lower, value, &layout, out)) return false;
+  return has_whole_tiles(out, keep, tile) ||
+         ibx_lower_row_major(lower, value, &layout, out);
+}
+
+static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
+                       uint8_t k, int64_t tile, ibx_view *out) {
+  if (in_sbuf(lower, value, out) && is_contractible(lower, out, keep, k) &&
+      has_whole_tiles(out, keep, tile)) {
+    return true;
+  }
+  return laid(lower, value, keep, k, tile, out);
 }
 
 // Whether both operands start at the same partitions for every batch index.
@@ -308,14 +359,14 @@ static bool meets(const product *p) {
 
 static bool both_computed(product *p) {
   ibx_lower *lower = p->lower;
+  int64_t tile = tile_of(&p->dst->dim[p->row]);
+  int64_t tiles[2] = {p->a_stationary ? tile : 0, p->a_stationary ? 0 : tile};
   uint32_t x = p->node->operand[0], y = p->node->operand[1];
-  if (!contracted(lower, x, p->m, p->ka, &p->a)) return false;
-  if (!contracted(lower, y, p->n, p->kb, &p->b)) return false;
+  if (!contracted(lower, x, p->m, p->ka, tiles[0], &p->a)) return false;
+  if (!contracted(lower, y, p->n, p->kb, tiles[1], &p->b)) return false;
   if (!meets(p)) {
-    ibx_layout first = {.dims = {p->ka}, .count = 1};
-    ibx_layout second = {.dims = {p->kb}, .count = 1};
-    if (!ibx_lower_in_layout(lower, x, &first, &p->a)) return false;
-    if (!ibx_lower_in_layout(lower, y, &second, &p->b)) return false;
+    if (!laid(lower, x, p->m, p->ka, tiles[0], &p->a)) return false;
+    if (!laid(lower, y, p->n, p->kb, tiles[1], &p->b)) return false;
   }
   int64_t batch[IBX_MAX_RANK] = {0};
   return batches(p, batch, 0, 0,
@@ -333,14 +384,13 @@ static int64_t free_of(const ibx_dim *dim) {
 // The computed operand beside a constant, which is packed from partition 0 on
 // for every index of the batch: so must this one be.
 static bool beside_constant(ibx_lower *lower, uint32_t value, uint8_t keep,
-                            uint8_t k, ibx_view *out) {
-  if (!contracted(lower, value, keep, k, out)) return false;
+                            uint8_t k, int64_t tile, ibx_view *out) {
+  if (!contracted(lower, value, keep, k, tile, out)) return false;
   bool starts = out->partition == 0;
   for (uint8_t d = 0; d + 2 < out->rank; d++) {
     starts = starts && !ibx_dim_on_partitions(&out->dim[d]);
   }
-  ibx_layout layout = {.dims = {k}, .count = 1};
-  return starts || ibx_lower_in_layout(lower, value, &layout, out);
+  return starts || laid(lower, value, keep, k, tile, out);
 }
 
 // One operand is constant: it is packed like the other one and cut along N (or,
@@ -350,15 +400,17 @@ static bool one_constant(product *p) {
   uint32_t x = p->node->operand[0], y = p->node->operand[1];
   const ibx_type *type = &lower->graph->values[p->node->result].type;
   int64_t batch[IBX_MAX_RANK] = {0};
+  int64_t tile =
+      p->a_stationary == p->b_constant ? tile_of(&p->dst->dim[p->row]) : 0;
   if (!p->b_constant) {
-    if (!beside_constant(lower, y, p->n, p->kb, &p->b)) return false;
+    if (!beside_constant(lower, y, p->n, p->kb, tile, &p->b)) return false;
     if (!ibx_lower_constant_like(lower, x, p->ka, &p->b.dim[p->kb], p->b.dtype,
                                  0, 0, 0, &p->a)) {
       return false;
     }
     return batches(p, batch, 0, 0, type->dims[p->n]);
   }
-  if (!beside_constant(lower, x, p->m, p->ka, &p->a)) return false;
+  if (!beside_constant(lower, x, p->m, p->ka, tile, &p->a)) return false;
   int64_t bytes =
       free_of(&p->a.dim[p->ka]) * (int64_t)ibx_dtype_bytes(p->a.dtype);
   for (uint8_t d = 0; d + 2 < type->rank; d++)

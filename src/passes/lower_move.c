@@ -146,8 +146,11 @@ static int compare_partition(const void *a, const void *b) {
 }
 
 // Sorts the axes by role; false when some axis walks partitions on both sides or
-// the partitions are not one run from a legal start.
-static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
+// the partitions are not one run from a legal start: the rows of the array have
+// tiles of their own, whose size `machine` tells; NULL asks for the coarsest.
+static bool plan_transpose(const ibx_machine *machine, const ibx_rect *rect,
+                           transpose_plan *plan) {
+  int32_t grain = machine ? (int32_t)machine->row_tile_min : 64;
   *plan = (transpose_plan){.rows = 1, .columns = 1};
   for (size_t i = 0; i < rect->axis_count; i++) {
     const ibx_axis *axis = &rect->axis[i];
@@ -177,7 +180,8 @@ static bool plan_transpose(const ibx_rect *rect, transpose_plan *plan) {
     }
     plan->columns *= plan->column[i].size;
   }
-  return ibx_partitions_are_legal(rect->partition[1], plan->rows) &&
+  return rect->partition[1] % grain == 0 &&
+         ibx_partitions_are_legal(rect->partition[1], plan->rows) &&
          ibx_partitions_are_legal(rect->partition[0], plan->columns);
 }
 
@@ -275,12 +279,17 @@ static bool transpose_loops(ibx_lower *lower, const transpose_plan *plan,
   return true;
 }
 
+// `user` is the machine, or NULL.
 static bool check_transpose(void *user, const ibx_rect *rect) {
-  (void)user;
   transpose_plan plan;
   ibx_rect merged = *rect;
   ibx_rect_merge(&merged);
-  return plan_transpose(&merged, &plan);
+  return plan_transpose(user, &merged, &plan);
+}
+
+static bool is_transpose(const ibx_machine *machine,
+                         const ibx_view *const *views) {
+  return ibx_view_rects(views, 2, check_transpose, (void *)(uintptr_t)machine);
 }
 
 static bool emit_transposes(void *user, const ibx_rect *rect) {
@@ -288,14 +297,14 @@ static bool emit_transposes(void *user, const ibx_rect *rect) {
   transpose_plan plan;
   ibx_rect merged = *rect;
   ibx_rect_merge(&merged);
-  if (!plan_transpose(&merged, &plan)) return false;
+  if (!plan_transpose(state->lower->machine, &merged, &plan)) return false;
   return transpose_loops(state->lower, &plan, 0, state->dst, state->src,
                          merged.offset, merged.partition);
 }
 
 bool ibx_move_is_transpose(const ibx_view *dst, const ibx_view *src) {
   const ibx_view *views[] = {dst, src};
-  return ibx_view_rects(views, 2, check_transpose, NULL);
+  return is_transpose(NULL, views);
 }
 
 // Transposes keep the dtype until the evacuation; what is not 2 or 4 bytes wide
@@ -304,8 +313,11 @@ bool ibx_move_by_transpose(ibx_lower *lower, const ibx_view *dst,
                            const ibx_view *src) {
   size_t bytes = ibx_dtype_bytes(src->dtype);
   if (bytes != 2 && bytes != 4) return false;
+  // There a product with 0 would make NaN of its neighbours.
+  bool is_float = ibx_dtype_get(src->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (lower->has_infinities && is_float) return false;
   const ibx_view *views[] = {dst, src};
-  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  if (!is_transpose(lower->machine, views)) return false;
   copy_state state = {.lower = lower, .dst = dst, .src = src};
   return ibx_view_rects(views, 2, emit_transposes, &state);
 }
@@ -431,7 +443,7 @@ static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
   aligned.partition = 0;
   aligned.dtype = src->dtype;
   const ibx_view *views[] = {&aligned, src};
-  if (!ibx_view_rects(views, 2, check_transpose, NULL)) return false;
+  if (!is_transpose(lower->machine, views)) return false;
   return ibx_lower_temp(lower, dst, src->dtype, &rows) &&
          ibx_move_by_transpose(lower, &rows, src) &&
          ibx_move_by_dma(lower, dst, &rows);
@@ -456,12 +468,34 @@ static bool is_same_for_all(const ibx_view *dst, const ibx_view *src) {
   return ibx_view_rects(views, 2, visit_same, &spreads) && spreads;
 }
 
+static bool is_word(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_I32 || dtype == IBX_DTYPE_U32;
+}
+
+// A view of 32-bit integers as pairs of 16-bit ones, in a last dimension.
+static ibx_view halves_of(ibx_view view) {
+  for (uint8_t d = 0; d < view.rank; d++) {
+    for (uint8_t a = 0; a < view.dim[d].count; a++)
+      view.dim[d].atom[a].step *= 2;
+  }
+  view.dim[view.rank++] =
+      (ibx_dim){.atom[0] = {.size = 2, .step = 1}, .size = 2, .count = 1};
+  view.offset *= 2;
+  view.dtype = IBX_DTYPE_U16;
+  return view;
+}
+
 // What lies on partitions and is wanted on all of them: first as one row, in
-// fp32, which holds the integers that the engines compute with.
+// fp32, which holds integers of 16 bits.
 static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
                         const ibx_view *src) {
   if (!is_same_for_all(dst, src)) return false;
   if (ibx_dtype_bytes(src->dtype) > 4) return false;
+  if (is_word(src->dtype) && is_word(dst->dtype)) {
+    if (src->rank == IBX_MAX_RANK) return false;
+    ibx_view to = halves_of(*dst), from = halves_of(*src);
+    return move_by_row(lower, &to, &from);
+  }
   ibx_view part = *src, like = *dst, row, wide, full;
   for (uint8_t d = 0; d < dst->rank; d++) {
     bool spread = false;
@@ -505,8 +539,7 @@ double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
   if (ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL)) {
     return columns * vector_ns;
   }
-  if ((bytes == 2 || bytes == 4) &&
-      ibx_view_rects(views, 2, check_transpose, NULL)) {
+  if ((bytes == 2 || bytes == 4) && is_transpose(machine, views)) {
     double passes = bytes == 4 ? machine->transpose_fp32_passes : 1;
     return columns * (vector_ns + passes * tensor_ns);
   }

@@ -17,10 +17,6 @@ static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
   return view;
 }
 
-static bool is_wide(ibx_dtype dtype) {
-  return dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64;
-}
-
 static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
                             ibx_buffer_kind kind) {
   int64_t bytes = 0;
@@ -44,9 +40,26 @@ static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {
   return decl;
 }
 
-static ibx_view port_view(const ibx_port *port, uint16_t buffer) {
+// 64-bit integers whose value is narrower, which is their low words.
+static bool has_low_words(const ibx_lower *lower, const ibx_port *port) {
+  ibx_dtype dtype = port->type.dtype;
+  return (dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64) &&
+         port->value != IBX_NO_VALUE &&
+         ibx_dtype_bytes(lower->graph->values[port->value].type.dtype) < 8;
+}
+
+static ibx_view port_view(const ibx_lower *lower, const ibx_port *port,
+                          uint16_t buffer) {
   ibx_view view = ibx_view_linear(&port->type, buffer);
-  return is_wide(port->type.dtype) ? low_words(view, IBX_DTYPE_I32) : view;
+  if (has_low_words(lower, port)) {
+    bool is_signed = port->type.dtype == IBX_DTYPE_I64;
+    return low_words(view, is_signed ? IBX_DTYPE_I32 : IBX_DTYPE_U32);
+  }
+  if (port->value == IBX_NO_VALUE) return view;
+  // What carries the type of the port is walked as it.
+  ibx_dtype own = lower->graph->values[port->value].type.dtype;
+  if (own == ibx_dtype_carrier(port->type.dtype)) view.dtype = own;
+  return view;
 }
 
 void ibx_lower_inputs(ibx_lower *lower) {
@@ -60,46 +73,48 @@ void ibx_lower_inputs(ibx_lower *lower) {
     uint16_t buffer = port_buffer(
         lower, port, port->state >= 0 ? IBX_BUFFER_STATE : IBX_BUFFER_INPUT);
     func->inputs[i] = port_decl(port, buffer);
-    ibx_view view = port_view(port, buffer);
+    ibx_view view = port_view(lower, port, buffer);
     if (port->value == IBX_NO_VALUE) continue;
     lower->views[port->value] = view;
     lower->lowered[port->value] = true;
   }
 }
 
-// The high words of a 64-bit output: the sign of the low ones.
+// The high words of a 64-bit output: the sign of the low ones, or 0.
 static bool store_signs(ibx_lower *lower, const ibx_view *low,
                         const ibx_view *value) {
+  float of_negative = low->dtype == IBX_DTYPE_U32 ? 0.0f : -1.0f;
   ibx_view sign;
   if (!ibx_lower_temp(lower, value, IBX_DTYPE_I32, &sign)) return false;
   if (!ibx_lower_scalars(lower, &sign, value, IBX_ALU_LESS, 0.0f,
-                         IBX_ALU_MULTIPLY, -1.0f)) {
+                         IBX_ALU_MULTIPLY, of_negative)) {
     return false;
   }
   ibx_view high = *low;
+  high.dtype = IBX_DTYPE_I32;
   high.offset += 1;
   return ibx_lower_move(lower, &high, &sign);
 }
 
 static bool lower_output(ibx_lower *lower, const ibx_port *port,
                          uint16_t buffer) {
-  ibx_view view, target = port_view(port, buffer);
+  ibx_view view, target = port_view(lower, port, buffer);
   if (!ibx_lower_view(lower, port->value, &view)) {
     ibx_layout none = {.count = 0};
     if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
   }
   if (view.buffer == buffer && port->state < 0) return true; // made there
-  bool wide = is_wide(port->type.dtype);
+  bool wide = has_low_words(lower, port);
   bool on_chip =
       lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
-  if (wide && (!on_chip || view.dtype != IBX_DTYPE_I32)) {
+  if (wide && (!on_chip || view.dtype != target.dtype)) {
     ibx_view whole;
     ibx_layout none = {.count = 0};
     if (!on_chip) {
       if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
     }
-    if (view.dtype != IBX_DTYPE_I32) {
-      if (!ibx_lower_temp(lower, &view, IBX_DTYPE_I32, &whole) ||
+    if (view.dtype != target.dtype) {
+      if (!ibx_lower_temp(lower, &view, target.dtype, &whole) ||
           !ibx_lower_move(lower, &whole, &view)) {
         return false;
       }

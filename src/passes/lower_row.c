@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Instructions that take whole rows: the largest elements, running sums. Comes in
+// Instructions that take whole rows: the largest elements, positions, boxes,
+// running sums. Comes in
 // an operand; goes out the result, in rows as the operand's, each of which was on
 // one partition in one run. An instruction takes a row on each of its partitions.
 
@@ -70,22 +71,20 @@ static bool emit_rows(row_insn *r, int64_t elements) {
   return ibx_view_pieces(rows, r->slots, 1, emit_piece, r);
 }
 
-// The operand with rows along the node's axis, and how long they are.
-static bool source_rows(ibx_lower *lower, const ibx_node *node, ibx_view *out,
-                        int64_t *out_extent) {
-  uint8_t axis = (uint8_t)node->params.axis;
-  const ibx_type *type = &lower->graph->values[node->operand[0]].type;
+// The value with rows along the axis, and how long they are.
+static bool source_rows(ibx_lower *lower, ibx_tensor_op op, uint32_t value,
+                        uint8_t axis, ibx_view *out, int64_t *out_extent) {
   ibx_ints axes = {.at = {axis}, .len = 1};
   int64_t step;
-  *out_extent = type->dims[axis];
+  *out_extent = lower->graph->values[value].type.dims[axis];
   if (*out_extent > MOST_ELEMENTS) {
     return ibx_lower_fail(lower, IBX_UNSUPPORTED,
                           "%s over %lld elements, rows have at most %d; split "
                           "the dimension",
-                          ibx_tensor_op_get(node->op)->name,
-                          (long long)*out_extent, MOST_ELEMENTS);
+                          ibx_tensor_op_get(op)->name, (long long)*out_extent,
+                          MOST_ELEMENTS);
   }
-  if (!ibx_lower_free_axes(lower, node->operand[0], &axes, out)) return false;
+  if (!ibx_lower_free_axes(lower, value, &axes, out)) return false;
   if (run_step(&out->dim[axis], &step)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a row is cut");
 }
@@ -106,7 +105,7 @@ bool ibx_lower_top(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   uint8_t axis = (uint8_t)params->axis;
   int64_t extent;
   ibx_view src, values, places;
-  if (!source_rows(lower, node, &src, &extent) ||
+  if (!source_rows(lower, node->op, node->operand[0], axis, &src, &extent) ||
       !result_rows(lower, &src, axis, params->count, src.dtype, &values) ||
       !result_rows(lower, &src, axis, params->count, IBX_DTYPE_I32, &places)) {
     return false;
@@ -119,6 +118,67 @@ bool ibx_lower_top(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   *out = node->op == IBX_TENSOR_top ? values : places;
   return add_rows(&r, &values, axis, 0, 1) && add_rows(&r, &src, axis, 0, 1) &&
          add_rows(&r, &places, axis, 0, 1) && emit_rows(&r, extent);
+}
+
+// ---- Positions of what is not 0, by GpSimd
+
+bool ibx_lower_nonzero(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+  const ibx_params *params = &node->params;
+  uint8_t axis = (uint8_t)params->axis;
+  ibx_view src, found;
+  int64_t extent;
+  if (!source_rows(lower, node->op, node->operand[0], axis, &src, &extent) ||
+      !result_rows(lower, &src, axis, params->count, IBX_DTYPE_I32, out) ||
+      !result_rows(lower, &src, axis, 1, IBX_DTYPE_I32, &found)) {
+    return false;
+  }
+  row_insn r = {.lower = lower,
+                .insn = ibx_insn_make(IBX_OP_gpsimd_call_pair),
+                .engine = IBX_ENGINE_GPSIMD};
+  r.insn.op[0] = IBX_CALL_NONZERO;
+  r.insn.count = (uint32_t)params->count;
+  return add_rows(&r, out, axis, 0, 1) && add_rows(&r, &src, axis, 0, 1) &&
+         add_rows(&r, &found, axis, 0, 1) && emit_rows(&r, extent);
+}
+
+// ---- Boxes that do not overlap, by GpSimd
+
+// The boxes in rows where `scores` has its rows.
+static bool box_rows(ibx_lower *lower, uint32_t value, const ibx_view *scores,
+                     uint8_t axis, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_layout none = {.count = 0};
+  ibx_view boxes;
+  if (!result_rows(lower, scores, axis, type->dims[axis], IBX_DTYPE_F32, out)) {
+    return false;
+  }
+  if (!ibx_lower_view(lower, value, &boxes) &&
+      !ibx_lower_in_layout(lower, value, &none, &boxes)) {
+    return false;
+  }
+  return ibx_lower_move(lower, out, &boxes);
+}
+
+bool ibx_lower_suppress(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
+  const ibx_params *params = &node->params;
+  uint8_t rank = lower->graph->values[node->result].type.rank;
+  uint8_t axis = (uint8_t)(rank - 1);
+  ibx_view scores, boxes;
+  int64_t extent;
+  if (!source_rows(lower, node->op, node->operand[1], axis, &scores, &extent) ||
+      !box_rows(lower, node->operand[0], &scores, axis, &boxes) ||
+      !result_rows(lower, &scores, axis, params->count, IBX_DTYPE_I32, out)) {
+    return false;
+  }
+  row_insn r = {.lower = lower,
+                .insn = ibx_insn_make(IBX_OP_gpsimd_call2),
+                .engine = IBX_ENGINE_GPSIMD};
+  r.insn.op[0] = IBX_CALL_SUPPRESS;
+  r.insn.count = (uint32_t)params->count;
+  r.insn.imm[0] = params->alpha;
+  r.insn.imm[1] = params->beta;
+  return add_rows(&r, out, axis, 0, 1) && add_rows(&r, &boxes, axis, 0, 1) &&
+         add_rows(&r, &scores, axis, 0, 1) && emit_rows(&r, extent);
 }
 
 // ---- Running sums: floats by Vector, integers, which wrap, by GpSimd
@@ -143,7 +203,7 @@ bool ibx_lower_cumsum(ibx_lower *lower, const ibx_node *node, ibx_view *out) {
   bool is_float = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_FLOAT;
   int64_t extent;
   ibx_view src;
-  if (!source_rows(lower, node, &src, &extent) ||
+  if (!source_rows(lower, node->op, node->operand[0], axis, &src, &extent) ||
       !result_rows(lower, &src, axis, extent, dtype, out)) {
     return false;
   }

@@ -15,6 +15,7 @@
 #include "passes/pack.h"
 #include "passes/spill.h"
 
+#include <math.h>
 #include <string.h>
 
 static ibx_lower_fn anchor_of(ibx_tensor_op op) {
@@ -42,10 +43,14 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   case IBX_TENSOR_concat: return ibx_lower_concat;
   case IBX_TENSOR_pad: return ibx_lower_pad;
   case IBX_TENSOR_select: return ibx_lower_select;
-  case IBX_TENSOR_wrap: return ibx_lower_wrap;
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return ibx_lower_convert;
   case IBX_TENSOR_cumsum: return ibx_lower_cumsum;
   case IBX_TENSOR_top:
   case IBX_TENSOR_top_index: return ibx_lower_top;
+  case IBX_TENSOR_nonzero: return ibx_lower_nonzero;
+  case IBX_TENSOR_suppress: return ibx_lower_suppress;
   default: break;
   }
   bool is_integer = ibx_tensor_op_get(op)->klass == IBX_KLASS_INTEGER;
@@ -414,9 +419,40 @@ static uint16_t *no_buffers(ibx_arena *arena, size_t count) {
   return buffers;
 }
 
+static bool is_finite(const ibx_weight *weight) {
+  size_t bytes = ibx_dtype_bytes(weight->type.dtype);
+  int64_t elements = 0;
+  bool is_float =
+      ibx_dtype_get(weight->type.dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (!is_float || !ibx_type_elements(&weight->type, &elements)) return true;
+  const uint8_t *data = weight->data;
+  float numbers[1024];
+  for (size_t i = 0; i < (size_t)elements; i += IBX_COUNT_OF(numbers)) {
+    size_t left = (size_t)elements - i;
+    size_t count = left < IBX_COUNT_OF(numbers) ? left : IBX_COUNT_OF(numbers);
+    float sum = 0; // of products with 0, NaN where one is not finite
+    ibx_dtype_load_f32(weight->type.dtype, data + i * bytes, numbers, count);
+    for (size_t n = 0; n < count; n++)
+      sum += numbers[n] * 0.0f;
+    if (sum != 0.0f) return false;
+  }
+  return true;
+}
+
+// Asked only where the array multiplies what it transposes.
+static bool has_infinities(const ibx_graph *graph, const ibx_machine *machine) {
+  if (machine->target != IBX_TARGET_ibx2) return false;
+  for (size_t n = 0; n < graph->node_count; n++) {
+    const ibx_weight *weight =
+        ibx_graph_constant(graph, graph->nodes[n].result);
+    if (weight && !is_finite(weight)) return true;
+  }
+  return false;
+}
+
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
                              const ibx_graph *graph, const bool *spill,
-                             ibx_tile_func *func) {
+                             bool has_inf, ibx_tile_func *func) {
   size_t values = graph->value_count, ops = func->op_count; // of the last one
   *func = (ibx_tile_func){.arena = arena, .name = graph->name};
   ibx_tile_reserve(func, ops + ops / 8);
@@ -435,6 +471,7 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
       .ports = no_buffers(arena, graph->output_count),
       .homes = IBX_ARENA_ARRAY(arena, values, ibx_view),
       .lowered = IBX_ARENA_ARRAY(arena, values, bool),
+      .has_infinities = has_inf,
       .err = ctx->err,
   };
 }
@@ -471,6 +508,13 @@ static ibx_graph own_graph(ibx_pass_ctx *ctx, const ibx_graph *graph) {
   return own;
 }
 
+static bool any_cut(const ibx_cut *cuts, size_t count) {
+  for (size_t n = 0; n < count; n++) {
+    if (cuts[n].kind != IBX_CUT_NONE) return true;
+  }
+  return false;
+}
+
 static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
                       const ibx_cut *cuts) {
   IBX_TRY(ibx_bands_cut(ctx, graph, cuts));
@@ -486,14 +530,16 @@ static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
                                       ibx_graph *own, ibx_tile_func *func) {
   size_t packed = ctx->packs->count;
   bool *spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
+  bool has_inf = has_infinities(own, ctx->machine);
   for (size_t cuts_done = 0, spills = 0;;
        ibx_packs_rewind(ctx->packs, packed), ibx_arena_rewind(arena)) {
-    ibx_lower lower = lower_begin(ctx, arena, own, spill, func);
+    ibx_lower lower = lower_begin(ctx, arena, own, spill, has_inf, func);
     IBX_TRY(lower_all(&lower));
     ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own->node_count, ibx_cut);
     if (cuts_done < CUTS &&
         ibx_bands_choose(&lower, ctx->scratch, cuts, spill)) {
       cuts_done++;
+      if (!any_cut(cuts, own->node_count)) continue;
       IBX_TRY(cut(ctx, own, cuts));
       spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
     } else if (spills++ == SPILLS ||

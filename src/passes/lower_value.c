@@ -406,8 +406,9 @@ static bool has_layout(const ibx_lower *lower, const ibx_view *view,
          ibx_view_pieces(views, 2, INT32_MAX, NULL, NULL);
 }
 
-bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
-                         const ibx_layout *layout, ibx_view *out) {
+// As it lies, where `any_steps` and it is on these partitions; else moved.
+static bool in_layout(ibx_lower *lower, uint32_t value,
+                      const ibx_layout *layout, bool any_steps, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
   ibx_view want, have;
   int32_t partitions;
@@ -420,7 +421,7 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
     if (load_constant(lower, value, NULL, &want, out)) return true;
     return ibx_lower_fail(lower, IBX_INTERNAL, "a constant cannot be packed");
   }
-  if (has_layout(lower, &have, &want)) {
+  if (any_steps && has_layout(lower, &have, &want)) {
     *out = have;
     return true;
   }
@@ -433,6 +434,16 @@ bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
   add_cached(lower, value, &key, &want);
   *out = want;
   return true;
+}
+
+bool ibx_lower_in_layout(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out) {
+  return in_layout(lower, value, layout, true, out);
+}
+
+bool ibx_lower_row_major(ibx_lower *lower, uint32_t value,
+                         const ibx_layout *layout, ibx_view *out) {
+  return in_layout(lower, value, layout, false, out);
 }
 
 // The view that has the partitions of `like` and everything else row-major;

@@ -163,6 +163,12 @@ static bool exact(const ibx_graph *graph, const ibx_node *node,
   case IBX_TENSOR_top_index:
     *out = (ibx_range){0, (double)type->dims[p->axis]};
     return true;
+  case IBX_TENSOR_nonzero:
+    *out = (ibx_range){-1, (double)type->dims[p->axis]};
+    return true;
+  case IBX_TENSOR_suppress:
+    *out = (ibx_range){-1, (double)type->dims[type->rank - 1]};
+    return true;
   default: return false;
   }
 }

@@ -113,6 +113,7 @@ void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                                 .input = clean(arena, at.input),
                                 .input_index = at.input_index,
                                 .wants_shape = at.wants_shape,
+                                .wants_length = at.wants_length,
                                 .message = clean(arena, message),
                                 .remedy = clean(arena, remedy)});
 }

@@ -31,7 +31,7 @@ const ibx_diag_info *ibx_diag_get(size_t index);
 typedef struct ibx_diag_at {
   const char *node, *op, *domain, *attribute, *input;
   size_t input_index; ///< of `input`, see ibx_diagnostic
-  bool wants_shape;
+  bool wants_shape, wants_length;
   int64_t version;
 } ibx_diag_at;
 

@@ -125,7 +125,7 @@ static void put(ibx_blob *text, const char *format, ...) {
 }
 
 static bool has_value(ibx_dtype dtype) {
-  return ibx_dtype_get(dtype)->bits != 64 && !ibx_dtype_is_packed(dtype);
+  return ibx_dtype_get(dtype)->home == IBX_DTYPE_HOME_ENGINE;
 }
 
 static bool converts(ibx_dtype from, ibx_dtype to) {

@@ -367,27 +367,36 @@ def inverse(rng, op):
     return Case(op, {"x": x.astype(np.float32)})
 
 
+# Few and many updates, with indices that are known and that are not.
 def scatter_elements(rng, op):
-    shape = [int(rng.integers(2, 5)) for _ in range(2)]
+    most = pick(rng, 5, 30)
+    shape = [int(rng.integers(2, most)) for _ in range(2)]
     axis = int(rng.integers(-2, 2))
     index_shape = [int(rng.integers(1, n + 1)) for n in shape]
     extent = shape[axis]
     index = rng.integers(-extent, extent, index_shape)
-    how = pick(rng, "add", "mul", "max", "min")
+    how = pick(rng, "none", "add", "mul", "max", "min")
+    if how == "none":  # which one of two stays is not defined
+        index = np.argsort(rng.random(shape), axis)
+        index = index[tuple(slice(n) for n in index_shape)]
     return Case(op, {"x": floats(rng, *shape), "i": index,
-                     "u": floats(rng, *index_shape)}, known=["i"], axis=axis,
-                reduction=how)
+                     "u": floats(rng, *index_shape)},
+                known=pick(rng, ["i"], []), axis=axis, reduction=how)
 
 
 def scatter_nd(rng, op):
-    shape = [int(rng.integers(2, 5)) for _ in range(3)]
-    depth, count = int(rng.integers(1, 4)), int(rng.integers(1, 6))
+    most = pick(rng, 5, 9)
+    shape = [int(rng.integers(2, most)) for _ in range(3)]
+    depth, count = int(rng.integers(1, 4)), int(rng.integers(1, 5 * most))
+    how = pick(rng, "none", "add", "mul", "max", "min")
     index = np.stack([rng.integers(-shape[d], shape[d], count)
                       for d in range(depth)], 1)
-    how = pick(rng, "add", "mul", "max", "min")
+    if how == "none":
+        index = np.unique(index % shape[:depth], axis=0)
+        rng.shuffle(index)
     return Case(op, {"x": floats(rng, *shape), "i": index,
-                     "u": floats(rng, count, *shape[depth:])}, known=["i"],
-                reduction=how)
+                     "u": floats(rng, len(index), *shape[depth:])},
+                known=pick(rng, ["i"], []), reduction=how)
 
 
 def reverse_sequence(rng, op):

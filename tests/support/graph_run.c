@@ -370,6 +370,7 @@ static void narrow_constants(graph_run *run, ibx_graph *graph) {
 ibx_status graph_run_legalised(graph_run *run, ibx_tensor *outputs) {
   ibx_graph graph = copy_of(run);
   ibx_tensor inputs[GRAPH_RUN_PORTS];
+  IBX_TRY(ibx_pass_legalise_types(&run->ctx, &graph));
   IBX_TRY(ibx_pass_legalise(&run->ctx, &graph));
   narrow_constants(run, &graph);
   for (size_t i = 0; i < graph.input_count; i++) {

@@ -33,6 +33,12 @@ static ibx_tensor wild_reals(uint64_t *seed, ibx_dtype dtype) {
 static int64_t truncated(ibx_dtype dtype, double value) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
   bool is_signed = info->kind == IBX_DTYPE_KIND_SINT;
+  // Below a byte: the low bits of 32.
+  if (info->width < 8) {
+    if (isnan(value)) return 0;
+    double all = fmin(fmax(trunc(value), -0x1p31), 0x1p31 - 1);
+    return wrapped(dtype, (uint64_t)(int64_t)all);
+  }
   double high = ldexp(1, info->bits - is_signed), low = is_signed ? -high : 0;
   if (isnan(value)) return 0;
   value = trunc(value);
@@ -140,7 +146,8 @@ static void reals_round_once(void **state) {
         set_real(&x, i, tie + ldexp(1, -40));
       }
       ibx_tensor y = cast(&x, (ibx_dtype)to);
-      assert_true(isnan(real_at(&y, 0)));
+      assert_true(isnan(real_at(&y, 0)) || !has_nan((ibx_dtype)from) ||
+                  !has_nan((ibx_dtype)to));
       for (size_t i = 3; i < COUNT; i++) {
         check_nearest((ibx_dtype)to, real_at(&y, i),
                       (long double)real_at(&x, i));

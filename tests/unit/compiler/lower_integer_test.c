@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Integers come out as the reference kernels have them, bit for bit, whatever
-// their magnitude: pairs of every dtype, casts to narrower ones, and products
-// whose sums fp32 does not hold.
+// their magnitude: pairs of every dtype, casts to narrower ones, products whose
+// sums fp32 does not hold, and what compares, sums or moves any integers.
 
 #include "support/graph_run.h"
 
@@ -72,6 +72,89 @@ static void pairs_wrap_as_their_dtype_does(void **state) {
       graph_run_fini(&run);
       seed++;
     }
+  }
+}
+
+static void comparisons_see_every_bit(void **state) {
+  (void)state;
+  static const ibx_tensor_op OPS[] = {IBX_TENSOR_equal, IBX_TENSOR_less,
+                                      IBX_TENSOR_less_equal};
+  static graph_run run;
+  for (uint64_t seed = 0; seed < 3 * IBX_COUNT_OF(DTYPES); seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_type type = matrix(&run, DTYPES[seed / 3]);
+    uint32_t operands[] = {input_of(&run, type), input_of(&run, type)};
+    uint32_t value = graph_run_node(&run, OPS[seed % 3], &(ibx_params){0},
+                                    operands, 2, MOST);
+    expect_exact(&run, value, ibx_tensor_op_get(OPS[seed % 3])->name);
+    graph_run_fini(&run);
+  }
+}
+
+// One operand: signs, limits, and sums or extremes along dimensions.
+static void single_operands_are_exact(void **state) {
+  (void)state;
+  static const ibx_tensor_op OPS[] = {
+      IBX_TENSOR_neg,        IBX_TENSOR_abs,        IBX_TENSOR_relu,
+      IBX_TENSOR_clip,       IBX_TENSOR_cumsum,     IBX_TENSOR_argmax,
+      IBX_TENSOR_reduce_sum, IBX_TENSOR_reduce_max, IBX_TENSOR_reduce_min};
+  static graph_run run;
+  uint64_t seed = 0;
+  for (ibx_dtype d = IBX_DTYPE_I32; d <= IBX_DTYPE_U32; d++) {
+    for (size_t i = 0; i < 2 * IBX_COUNT_OF(OPS); i++) {
+      graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+      uint32_t x = input_of(&run, matrix(&run, d));
+      ibx_params params = {.alpha = 5.0f,
+                           .beta = 20000000.0f,
+                           .axis = seed % 2,
+                           .exclusive = graph_run_below(&run, 2),
+                           .reverse = graph_run_below(&run, 2),
+                           .keepdims = graph_run_below(&run, 2),
+                           .axes = {.at = {seed % 2}, .len = 1}};
+      uint32_t value = graph_run_node(&run, OPS[i / 2], &params, &x, 1, MOST);
+      expect_exact(&run, value, ibx_tensor_op_get(OPS[i / 2])->name);
+      graph_run_fini(&run);
+      seed++;
+    }
+  }
+}
+
+// Any integers, whose products and sums wrap.
+static void products_of_words_wrap(void **state) {
+  (void)state;
+  static graph_run run;
+  for (uint64_t seed = 0; seed < 6; seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_type a = matrix(&run, seed % 2 ? IBX_DTYPE_U32 : IBX_DTYPE_I32), b = a;
+    a.dims[1] = b.dims[0] = seed < 3 ? 7 : 300;
+    b.dims[1] = 5;
+    uint32_t operands[] = {graph_run_input(&run, a, INT32_MIN, INT32_MAX - 1),
+                           graph_run_input(&run, b, INT32_MIN, INT32_MAX - 1)};
+    uint32_t value = graph_run_node(&run, IBX_TENSOR_matmul, &(ibx_params){0},
+                                    operands, 2, MOST);
+    expect_exact(&run, value, "matmul");
+    graph_run_fini(&run);
+  }
+}
+
+// A row that all partitions want does not pass through fp32.
+static void broadcasts_keep_words(void **state) {
+  (void)state;
+  static graph_run run;
+  for (uint64_t seed = 0; seed < 6; seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_dtype dtype = seed % 2 ? IBX_DTYPE_U32 : IBX_DTYPE_I32;
+    ibx_type row = {.dims = {1, 70}, .rank = 2, .dtype = dtype}, all = row;
+    all.dims[0] = 130;
+    ibx_params params = {.shape = {.at = {130, 70}, .len = 2}};
+    uint32_t one = graph_run_input(&run, row, INT32_MIN, INT32_MAX - 1);
+    uint32_t operands[] = {
+        graph_run_node(&run, IBX_TENSOR_broadcast, &params, &one, 1, MOST),
+        graph_run_input(&run, all, INT32_MIN, INT32_MAX - 1)};
+    uint32_t value = graph_run_node(&run, IBX_TENSOR_bit_xor, &(ibx_params){0},
+                                    operands, 2, MOST);
+    expect_exact(&run, value, "broadcast");
+    graph_run_fini(&run);
   }
 }
 
@@ -253,6 +336,10 @@ int main(void) {
       cmocka_unit_test(known_weights_bound_their_sums),
       cmocka_unit_test(whole_numbers_are_not_cut_off),
       cmocka_unit_test(pairs_wrap_as_their_dtype_does),
+      cmocka_unit_test(comparisons_see_every_bit),
+      cmocka_unit_test(single_operands_are_exact),
+      cmocka_unit_test(products_of_words_wrap),
+      cmocka_unit_test(broadcasts_keep_words),
       cmocka_unit_test(narrow_casts_keep_the_low_bits),
       cmocka_unit_test(products_of_bytes_are_exact),
       cmocka_unit_test(convolutions_of_bytes_are_exact),

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Extents that depend on the data. Comes in: a scalar that says how much of a
+// dimension is valid. Goes out: notes beside values of the graph, whose types
+// have the most that each extent can be. Holds afterwards: what lies behind a
+// real extent has no meaning and is never mixed with what lies before it;
+// integers that are made of real extents have a least and a largest value.
+
+#include "frontend/import.h"
+
+#include <string.h>
+
+static void make_room(ibx_import *import, ibx_val value) {
+  size_t old = import->extent_room, room = old == 0 ? 256 : old;
+  while (room <= value)
+    room *= 2;
+  if (room == old) return;
+  ibx_extents **larger = IBX_ARENA_ARRAY(&import->scratch, room, ibx_extents *);
+  if (old != 0) memcpy(larger, import->extents, old * sizeof(*larger));
+  import->extents = larger;
+  import->extent_room = room;
+}
+
+// Lends the notes of a value, NULL when there are none.
+static ibx_extents *find(const ibx_import *import, ibx_val value) {
+  if (ibx_is_bundle(value)) return NULL;
+  return value < import->extent_room ? import->extents[value] : NULL;
+}
+
+static ibx_extents *make(ibx_import *import, ibx_val value) {
+  make_room(import, value);
+  if (!import->extents[value]) {
+    ibx_extents *notes = IBX_ARENA_NEW(&import->scratch, ibx_extents);
+    memset(notes, 0xff, sizeof(*notes)); // IBX_NO_VALUE everywhere
+    import->extents[value] = notes;
+  }
+  return import->extents[value];
+}
+
+ibx_val ibx_extent(const ibx_call *call, ibx_val value, int64_t dim) {
+  const ibx_extents *notes = find(call->import, value);
+  if (!notes || dim < 0 || dim >= IBX_MAX_RANK) return IBX_NO_VALUE;
+  return notes->real[dim];
+}
+
+ibx_val ibx_import_extent(const ibx_import *import, ibx_val value,
+                          int64_t dim) {
+  const ibx_extents *notes = find(import, value);
+  return notes ? notes->real[dim] : IBX_NO_VALUE;
+}
+
+bool ibx_has_extent(const ibx_call *call, ibx_val value) {
+  const ibx_extents *notes = find(call->import, value);
+  for (size_t i = 0; notes && i < IBX_MAX_RANK; i++) {
+    if (notes->real[i] != IBX_NO_VALUE) return true;
+  }
+  return false;
+}
+
+bool ibx_is_bounded(const ibx_call *call, ibx_val value) {
+  const ibx_extents *notes = find(call->import, value);
+  return notes && notes->low != IBX_NO_VALUE;
+}
+
+ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
+                       ibx_val extent) {
+  if (call->failed) return value;
+  const ibx_tensor *known =
+      extent == IBX_NO_VALUE ? NULL : ibx_force(call->import, extent);
+  if (known) {
+    int64_t count = ibx_tensor_int(known, 0);
+    bool fits = count >= 0 && count <= ibx_dim(call, value, dim);
+    if (!ibx_call_expect(call, fits, "extent", "is not one of the dimension")) {
+      return value;
+    }
+    return ibx_emit_slice(call, value, dim, 0, count, 1);
+  }
+  if (extent == IBX_NO_VALUE && !find(call->import, value)) return value;
+  // Elements that are known are valid wherever they lie.
+  if (ibx_elements(ibx_type_of(call, value)) == 0) return value;
+  make(call->import, value)->real[dim] = extent;
+  return value;
+}
+
+void ibx_set_bounds(ibx_call *call, ibx_val value, ibx_val low, ibx_val high) {
+  if (call->failed || ibx_is_known(call, value)) return;
+  ibx_extents *notes = make(call->import, value);
+  notes->low = low;
+  notes->high = high;
+}
+
+// --- arithmetic ----------------------------------------------------------------
+
+ibx_val ibx_emit_long(ibx_call *call, int64_t number) {
+  return ibx_emit_longs(call, (ibx_ints){0}, &number);
+}
+
+ibx_val ibx_extent_or_dim(ibx_call *call, ibx_val value, int64_t dim) {
+  ibx_val extent = ibx_extent(call, value, dim);
+  return extent != IBX_NO_VALUE
+             ? extent
+             : ibx_emit_long(call, ibx_dim(call, value, dim));
+}
+
+ibx_val ibx_emit_count(ibx_call *call, ibx_val flags) {
+  int64_t extent = ibx_elements(ibx_type_of(call, flags));
+  ibx_val ones = ibx_emit_cast(call, flags, IBX_DTYPE_F32);
+  ones = ibx_emit_reshape(call, ones, IBX_INTS(extent));
+  ibx_val sum =
+      ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, ones, IBX_INTS(0), false);
+  ibx_val count = ibx_emit_cast(call, sum, IBX_DTYPE_I64);
+  ibx_set_bounds(call, count, ibx_emit_long(call, 0),
+                 ibx_emit_long(call, extent));
+  return count;
+}
+
+ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
+                       int64_t step, int64_t most) {
+  ibx_val left = extent;
+  if (start != 0) {
+    left =
+        ibx_emit_binary(call, IBX_TENSOR_sub, left, ibx_emit_long(call, start));
+  }
+  left = ibx_emit_binary(call, IBX_TENSOR_max, left, ibx_emit_long(call, 0));
+  if (step != 1) {
+    left = ibx_emit_binary(call, IBX_TENSOR_add, left,
+                           ibx_emit_long(call, step - 1));
+    left =
+        ibx_emit_binary(call, IBX_TENSOR_div, left, ibx_emit_long(call, step));
+  }
+  return ibx_emit_binary(call, IBX_TENSOR_min, left, ibx_emit_long(call, most));
+}
+
+// --- masks -----------------------------------------------------------------------
+
+// A mask serves every value with that extent.
+typedef struct ibx_mask {
+  ibx_val extent, mask;
+  int64_t bound;
+  struct ibx_mask *next;
+} ibx_mask;
+
+// [bound]: whether position i lies before the extent.
+static ibx_val line_mask(ibx_call *call, ibx_val extent, int64_t bound) {
+  ibx_import *import = call->import;
+  for (ibx_mask *m = import->masks; m; m = m->next) {
+    if (m->extent == extent && m->bound == bound) return m->mask;
+  }
+  ibx_val line = ibx_emit_iota(call, bound);
+  ibx_mask *made = IBX_ARENA_NEW(&import->scratch, ibx_mask);
+  *made = (ibx_mask){.extent = extent, .bound = bound, .next = import->masks};
+  made->mask = ibx_emit_binary(call, IBX_TENSOR_less, line, extent);
+  if (!call->failed) import->masks = made;
+  return made->mask;
+}
+
+ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill) {
+  ibx_val extent = ibx_extent(call, x, dim);
+  if (extent == IBX_NO_VALUE || call->failed) return x;
+  ibx_val mask = line_mask(call, extent, ibx_dim(call, x, dim));
+  mask = ibx_emit_along(call, mask, dim, ibx_rank(call, x));
+  ibx_ints shape = ibx_shape_of(call, x);
+  ibx_val operands[] = {ibx_emit_broadcast(call, mask, shape), x,
+                        ibx_emit_broadcast(call, fill, shape)};
+  ibx_val masked = ibx_emit_op(call, IBX_TENSOR_select, NULL, operands, 3);
+  return ibx_set_extent(call, masked, dim, IBX_NO_VALUE);
+}
+
+ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill) {
+  for (int64_t d = 0; d < ibx_rank(call, x); d++)
+    x = ibx_emit_masked(call, x, d, fill);
+  return x;
+}
+
+// --- integers that are made of extents ------------------------------------------
+
+const ibx_tensor *ibx_bound_in(ibx_call *call, size_t index, const char *name,
+                               const ibx_tensor **out_low) {
+  ibx_val value = ibx_in(call, index);
+  if (value == IBX_NO_VALUE || !ibx_is_bounded(call, value)) {
+    return *out_low = ibx_const_in(call, index, name);
+  }
+  const ibx_extents *notes = find(call->import, value);
+  *out_low = ibx_force(call->import, notes->low);
+  const ibx_tensor *high = ibx_force(call->import, notes->high);
+  return *out_low ? high : NULL;
+}
+
+ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index) {
+  int64_t count = ibx_elements(ibx_type_of(call, value));
+  value = ibx_emit_reshape(call, value, IBX_INTS(count));
+  value = ibx_emit_slice(call, value, 0, index, 1, 1);
+  value = ibx_emit_reshape(call, value, (ibx_ints){0});
+  return ibx_emit_cast(call, value, IBX_DTYPE_I64);
+}
+
+bool ibx_bounded_dims(ibx_call *call, size_t index, const char *name,
+                      ibx_bounded *out) {
+  const ibx_tensor *low, *high = ibx_bound_in(call, index, name, &low);
+  if (!high) return false;
+  size_t count = (size_t)ibx_elements(&high->type);
+  if (count > IBX_MAX_RANK) {
+    ibx_const_dims(call, index, name); // reports it
+    call->failed = true;
+    return false;
+  }
+  *out = (ibx_bounded){.most.len = (uint8_t)count};
+  for (size_t i = 0; i < count; i++) {
+    out->most.at[i] = ibx_tensor_int(high, i);
+    out->real[i] = IBX_NO_VALUE;
+    if (ibx_tensor_int(low, i) == out->most.at[i]) continue;
+    out->real[i] = ibx_emit_element(call, ibx_in(call, index), (int64_t)i);
+    out->any = true;
+  }
+  return !call->failed;
+}
+
+// --- which operators know of extents ----------------------------------------------
+
+// Their importers ask for extents only where those are fixed, or through what is
+// above; all else they leave to the operations that they emit.
+static const char *const AWARE[] = {"Abs",
+                                    "Acos",
+                                    "Acosh",
+                                    "Add",
+                                    "And",
+                                    "ArgMax",
+                                    "ArgMin",
+                                    "Asin",
+                                    "Asinh",
+                                    "Atan",
+                                    "Atanh",
+                                    "BitShift",
+                                    "BitwiseAnd",
+                                    "BitwiseNot",
+                                    "BitwiseOr",
+                                    "BitwiseXor",
+                                    "Cast",
+                                    "CastLike",
+                                    "Ceil",
+                                    "Celu",
+                                    "Clip",
+                                    "Compress",
+                                    "Concat",
+                                    "ConstantOfShape",
+                                    "Cos",
+                                    "Cosh",
+                                    "CumSum",
+                                    "Div",
+                                    "Dropout",
+                                    "Elu",
+                                    "Equal",
+                                    "Erf",
+                                    "Exp",
+                                    "Expand",
+                                    "Flatten",
+                                    "Floor",
+                                    "Gather",
+                                    "Gelu",
+                                    "Gemm",
+                                    "Greater",
+                                    "GreaterOrEqual",
+                                    "HardSigmoid",
+                                    "HardSwish",
+                                    "Identity",
+                                    "IsInf",
+                                    "IsNaN",
+                                    "LeakyRelu",
+                                    "Less",
+                                    "LessOrEqual",
+                                    "Log",
+                                    "LogSoftmax",
+                                    "MatMul",
+                                    "Max",
+                                    "Mean",
+                                    "Min",
+                                    "Mish",
+                                    "Mod",
+                                    "Mul",
+                                    "Neg",
+                                    "NonMaxSuppression",
+                                    "NonZero",
+                                    "Not",
+                                    "Optional",
+                                    "OptionalGetElement",
+                                    "OptionalHasElement",
+                                    "Or",
+                                    "PRelu",
+                                    "Pow",
+                                    "Range",
+                                    "Reciprocal",
+                                    "ReduceL1",
+                                    "ReduceL2",
+                                    "ReduceLogSum",
+                                    "ReduceLogSumExp",
+                                    "ReduceMax",
+                                    "ReduceMean",
+                                    "ReduceMin",
+                                    "ReduceProd",
+                                    "ReduceSum",
+                                    "ReduceSumSquare",
+                                    "Relu",
+                                    "Reshape",
+                                    "Round",
+                                    "Selu",
+                                    "SequenceConstruct",
+                                    "SequenceInsert",
+                                    "Shape",
+                                    "Shrink",
+                                    "Sigmoid",
+                                    "Sign",
+                                    "Sin",
+                                    "Sinh",
+                                    "Size",
+                                    "Slice",
+                                    "Softmax",
+                                    "Softplus",
+                                    "Softsign",
+                                    "Sqrt",
+                                    "Squeeze",
+                                    "Sub",
+                                    "Sum",
+                                    "Swish",
+                                    "Tan",
+                                    "Tanh",
+                                    "ThresholdedRelu",
+                                    "TopK",
+                                    "Transpose",
+                                    "Unsqueeze",
+                                    "Where",
+                                    "Xor"};
+
+static bool is_listed(const char *const *list, size_t count, const char *name) {
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp(list[i], name) == 0) return true;
+  }
+  return false;
+}
+
+bool ibx_check_extents(ibx_call *call) {
+  // Of these the data, whose extents are counted, must be fixed.
+  static const char *const BY_INDEX[] = {"GatherElements", "GatherND"};
+  if (call->at.domain[0] == 0 &&
+      is_listed(AWARE, IBX_COUNT_OF(AWARE), call->at.op)) {
+    return true;
+  }
+  bool by_index = call->at.domain[0] == 0 &&
+                  is_listed(BY_INDEX, IBX_COUNT_OF(BY_INDEX), call->at.op);
+  for (size_t i = by_index ? 1 : 0; i < call->in_count; i++) {
+    size_t input = by_index ? 0 : i;
+    if (!ibx_has_in(call, input)) continue;
+    if (ibx_is_bundle(call->in[input])) continue;
+    if (!ibx_has_extent(call, call->in[input])) continue;
+    ibx_refuse_extent(call, call->proto->input[input]);
+    return false;
+  }
+  return true;
+}
+
+void ibx_refuse_extent(ibx_call *call, const char *name) {
+  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, name,
+                "pick a fixed number of elements before the node, as TopK does",
+                "%s of a tensor whose extent depends on the data, which is not "
+                "supported here",
+                call->at.op);
+}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When an output is right: the one place that says so.
+
+Integers, booleans and shapes are equal. NaN stands where NaN is expected, and
+infinities are equal. Floating numbers may differ by a few units in the last
+place of their type, of the element and, since sums cancel, by less of the
+largest element; and by what noise on the way to them makes of them, see
+reference.py.
+"""
+
+import numpy as np
+
+from .build import FLOAT8, FLOATS
+
+# Of the element, and of the largest element of the tensor.
+TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
+             "bf16": (2.5e-2, 8e-3), "f8e4m3fn": (0.13, 0.01),
+             "f8e5m2": (0.26, 0.02)}
+TIMES_NOISE = 6
+
+
+def allowed(value):
+    """The difference that each element may have."""
+    wide = value.array.astype(np.float64)
+    with np.errstate(all="ignore"):
+        noise = np.zeros(wide.shape)
+        for array in value.noisy:
+            noise = np.fmax(noise, np.abs(array.astype(np.float64) - wide))
+        noise = np.where(np.isfinite(noise), noise, 0)
+        size = np.where(np.isfinite(wide), np.abs(wide), 0)
+    common = np.median(noise) if noise.size else 0
+    own, largest = TOLERANCE[value.dtype]
+    return own * size + largest * size.max(initial=0) + \
+        TIMES_NOISE * np.maximum(noise, common)
+
+
+def difference(value, got):
+    """"" where `got` is right, else what is wrong with it."""
+    want = value.array
+    if got.dtype != want.dtype or got.shape != want.shape:
+        return f"is {got.dtype}{list(got.shape)}, not " \
+               f"{want.dtype}{list(want.shape)}"
+    have, wide = got.reshape(-1), want.reshape(-1)
+    wrong = have != wide
+    if value.dtype in FLOATS + FLOAT8:
+        have, wide = have.astype(np.float64), wide.astype(np.float64)
+        odd = ~np.isfinite(wide)
+        both_nan = np.isnan(have) & np.isnan(wide)
+        with np.errstate(all="ignore"):
+            near = np.abs(have - wide) <= allowed(value).reshape(-1)
+        wrong = np.where(odd, (have != wide) & ~both_nan, ~near)
+    if not wrong.any():
+        return ""
+    first = int(np.argmax(wrong))
+    at = [int(i) for i in np.unravel_index(first, want.shape)]
+    return f"{int(wrong.sum())} of {want.size} elements are wrong, the first " \
+           f"at {at}: {got[tuple(at)]} instead of {want[tuple(at)]}"
+
+
+def gross(want, got):
+    """The same where nothing is known of noise: only what is far off counts."""
+    if got.dtype != want.dtype or got.shape != want.shape:
+        return f"is {got.dtype}{list(got.shape)}, not " \
+               f"{want.dtype}{list(want.shape)}"
+    have, wide = got.astype(np.float64), want.astype(np.float64)
+    finite = np.isfinite(wide) & np.isfinite(have)
+    size = np.abs(wide[finite]).max(initial=0)
+    with np.errstate(all="ignore"):
+        far = np.abs(have - wide)[finite] > 0.05 * size + 1e-5
+    if far.sum() <= 0.1 * want.size:
+        return ""
+    return f"has {int(far.sum())} of {want.size} elements far off"
