@@ -297,6 +297,10 @@ MODELS = {
         "silero_vad_op18_ifless", VOICE, voice_feeds(16000, 512),
         constants={"sr": RATES[16000]}, carry={"state": "stateN"},
         short=False),
+    "voice_any_rate": silero(  # the branches are chosen when it runs
+        "silero_vad_op18_ifless", VOICE,
+        voice_feeds(16000, 512, extra={"sr": RATES[16000]}),
+        carry={"state": "stateN"}),
     "voice_openvino": silero(
         "silero_vad_openvino_16k", (), voice_feeds(16000, 512),
         carry={"state": "stateN"}, short=False),
