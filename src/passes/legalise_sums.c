@@ -64,18 +64,24 @@ static bool is_constant(const ibx_graph *graph, uint32_t value, int depth) {
   return true;
 }
 
-static double magnitude_at(const uint8_t *data, size_t index, size_t size,
-                           bool is_signed) {
-  uint64_t bits = 0;
-  switch (size) { // a size that the compiler knows
-  case 1: bits = data[index]; break;
-  case 2: memcpy(&bits, data + index * 2, 2); break;
-  case 4: memcpy(&bits, data + index * 4, 4); break;
-  default: memcpy(&bits, data + index * size, size); break;
-  }
-  if (!is_signed) return (double)bits;
+// The sum of the magnitudes of `count` integers.
+static double magnitudes(const uint8_t *data, size_t count, ibx_dtype dtype) {
+  size_t size = ibx_dtype_bytes(dtype);
   unsigned unused = (unsigned)(64 - 8 * size);
-  return fabs((double)((int64_t)(bits << unused) >> unused));
+  bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
+  double sum = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint64_t bits = 0;
+    switch (size) { // a size that the compiler knows
+    case 1: bits = data[i]; break;
+    case 4: memcpy(&bits, data + i * 4, 4); break;
+    default: memcpy(&bits, data + i * size, size); break;
+    }
+    double x = is_signed ? (double)((int64_t)(bits << unused) >> unused)
+                         : (double)bits;
+    sum += fabs(x);
+  }
+  return sum;
 }
 
 // ---- Terms
@@ -88,21 +94,28 @@ static int output_axis(ibx_tensor_op op) {
 }
 
 // Walks a kernel: how far a step along each dimension leads, in indices of the
-// contracted dimension and in outputs.
+// contracted dimension and in outputs. The last dimensions, of which neither
+// holds, are one run of elements that all add to the same sum.
 typedef struct kernel_walk {
   int64_t at_step[IBX_MAX_RANK], output_step[IBX_MAX_RANK];
-  int64_t outputs;
+  int64_t outputs, run;
+  uint8_t rank; // without those of the run
 } kernel_walk;
 
 static kernel_walk walk_of(const ibx_type *type, uint8_t axis, int output_dim) {
-  kernel_walk walk = {.outputs = 1};
+  kernel_walk walk = {.outputs = 1, .run = 1};
   for (int d = type->rank - 1; d >= 0; d--) {
+    bool is_output = output_dim < 0 || d == output_dim;
     if (d == axis) {
       walk.at_step[d] = 1;
-    } else if (output_dim < 0 || d == output_dim) {
+    } else if (is_output) {
       walk.output_step[d] = walk.outputs;
       walk.outputs *= type->dims[d];
+    } else if (walk.rank == 0) {
+      walk.run *= type->dims[d];
+      continue;
     }
+    if (walk.rank == 0) walk.rank = (uint8_t)(d + 1);
   }
   return walk;
 }
@@ -115,18 +128,18 @@ static void fill_terms(ibx_sums *sums, const ibx_tensor *weights, uint8_t axis,
   kernel_walk walk = walk_of(type, axis, output_dim);
   int64_t groups = type->dims[axis] / sums->extent, elements = 0;
   int64_t index[IBX_MAX_RANK] = {0}, at = 0, output = 0;
-  size_t size = ibx_dtype_bytes(type->dtype);
-  bool is_signed = ibx_dtype_get(type->dtype)->kind == IBX_DTYPE_KIND_SINT;
+  size_t run = (size_t)walk.run, run_bytes = run * ibx_dtype_bytes(type->dtype);
+  const uint8_t *data = weights->data;
   ibx_type_elements(type, &elements);
   sums->outputs = walk.outputs * groups;
   double *terms =
       IBX_ARENA_ARRAY(arena, (size_t)(sums->extent * sums->outputs), double);
-  for (int64_t i = 0; i < elements; i++) {
+  for (int64_t i = 0; i < elements; i += walk.run, data += run_bytes) {
     int64_t group = groups > 1 ? at / sums->extent : 0;
     int64_t row = at - group * sums->extent;
     terms[row * sums->outputs + group * walk.outputs + output] +=
-        most * magnitude_at(weights->data, (size_t)i, size, is_signed);
-    for (int d = type->rank - 1; d >= 0; d--) {
+        most * magnitudes(data, run, type->dtype);
+    for (int d = walk.rank - 1; d >= 0; d--) {
       at += walk.at_step[d];
       output += walk.output_step[d];
       if (++index[d] < type->dims[d]) break;
