@@ -10,9 +10,9 @@
 
 /// Rewrites an operation on integers where fp32, or saturation, would give
 /// another result than ONNX: `ranges` are those of the old graph. False where
-/// there is nothing to do.
+/// there is nothing to do. What lies in `work` is of no use afterwards.
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
-                          const ibx_range *ranges);
+                          const ibx_range *ranges, ibx_arena *work);
 
 /// How far the sums of a contraction of integers can go. The contracted
 /// dimension has `extent` indices; each of them adds at most `each` to a sum, or,

@@ -124,17 +124,16 @@ typedef struct parts {
 
 // False where no cut makes the sums exact.
 static bool find_parts(const ibx_rewrite *rewrite, const ibx_node *node,
-                       const cut *c, const ibx_range *ranges, parts *out) {
-  ibx_arena arena = {0};
-  ibx_sums sums = ibx_sums_of(rewrite->old, node, c->axis[1], ranges, &arena);
+                       const cut *c, const ibx_range *ranges, ibx_arena *work,
+                       parts *out) {
+  ibx_sums sums = ibx_sums_of(rewrite->old, node, c->axis[1], ranges, work);
   int64_t start = 0;
   bool ok = true;
   for (out->count = 0; ok && start < c->extent; out->count++) {
-    int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER, &arena);
+    int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER, work);
     ok = end > start && out->count < MOST_PARTS;
     if (ok) out->end[out->count] = start = end;
   }
-  ibx_arena_reset(&arena);
   return ok && (out->count <= 1 || !c->is_whole);
 }
 
@@ -159,10 +158,10 @@ static uint32_t part_of(ibx_rewrite *rewrite, uint32_t value, uint8_t axis,
 }
 
 static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
-                             const ibx_range *ranges) {
+                             const ibx_range *ranges, ibx_arena *work) {
   cut c = cut_of(rewrite, node);
   parts found;
-  if (!find_parts(rewrite, node, &c, ranges, &found)) {
+  if (!find_parts(rewrite, node, &c, ranges, work, &found)) {
     // What cannot be made exact is left to be refused.
     if (node->op != IBX_TENSOR_matmul) return false;
     rewrite->map[node->result] =
@@ -198,11 +197,11 @@ static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
 }
 
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
-                          const ibx_range *ranges) {
+                          const ibx_range *ranges, ibx_arena *work) {
   if (!is_whole(dtype_of(rewrite, node->result))) return false;
   switch (ibx_tensor_op_get(node->op)->klass) {
   case IBX_KLASS_BINARY: return legalise_pair(rewrite, node, ranges);
-  case IBX_KLASS_CONTRACT: return legalise_product(rewrite, node, ranges);
+  case IBX_KLASS_CONTRACT: return legalise_product(rewrite, node, ranges, work);
   default: break;
   }
   return node->op == IBX_TENSOR_cast && legalise_cast(rewrite, node, ranges);

@@ -64,22 +64,29 @@ static bool is_constant(const ibx_graph *graph, uint32_t value, int depth) {
   return true;
 }
 
-// The sum of the magnitudes of `count` integers.
+static double magnitudes_of_words(const uint8_t *data, size_t count) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < count; i++) {
+    int32_t x;
+    memcpy(&x, data + i * 4, 4);
+    sum += x < 0 ? -(int64_t)x : x;
+  }
+  return (double)sum;
+}
+
+// The sum of the magnitudes of `count` integers. Those that ONNX computes with
+// are words.
 static double magnitudes(const uint8_t *data, size_t count, ibx_dtype dtype) {
+  if (dtype == IBX_DTYPE_I32) return magnitudes_of_words(data, count);
   size_t size = ibx_dtype_bytes(dtype);
   unsigned unused = (unsigned)(64 - 8 * size);
   bool is_signed = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
   double sum = 0;
   for (size_t i = 0; i < count; i++) {
     uint64_t bits = 0;
-    switch (size) { // a size that the compiler knows
-    case 1: bits = data[i]; break;
-    case 4: memcpy(&bits, data + i * 4, 4); break;
-    default: memcpy(&bits, data + i * size, size); break;
-    }
-    double x = is_signed ? (double)((int64_t)(bits << unused) >> unused)
-                         : (double)bits;
-    sum += fabs(x);
+    memcpy(&bits, data + i * size, size);
+    sum += is_signed ? fabs((double)((int64_t)(bits << unused) >> unused))
+                     : (double)bits;
   }
   return sum;
 }
