@@ -76,7 +76,8 @@ typedef struct ibx_input_length {
 } ibx_input_length;
 
 /// What an input is in every run: the program is made for this value and does
-/// not take the input any more. Elements are dense and row-major.
+/// not take the input any more. Elements are dense and row-major; of texts,
+/// `data` is an ibx_host_tensor.
 typedef struct ibx_input_value {
   const char *name;
   ibx_dtype dtype;

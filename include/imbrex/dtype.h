@@ -13,7 +13,10 @@ IBX_C_BEGIN
 typedef enum ibx_dtype {
 #define IBX_DTYPE(name, number, ...) IBX_DTYPE_##name = (number),
 #include "imbrex/dtype.def"
-  IBX_DTYPE_COUNT
+  IBX_DTYPE_COUNT, ///< of those that a machine may have
+#define IBX_DTYPE_TEXT(name, number, onnx, mlir, sentence)                     \
+  IBX_DTYPE_##name = (number),
+#include "imbrex/dtype.def"
 } ibx_dtype;
 
 typedef enum ibx_dtype_kind {
@@ -21,7 +24,8 @@ typedef enum ibx_dtype_kind {
   IBX_DTYPE_KIND_SINT,
   IBX_DTYPE_KIND_UINT,
   IBX_DTYPE_KIND_BOOL,
-  IBX_DTYPE_KIND_PACKED
+  IBX_DTYPE_KIND_PACKED,
+  IBX_DTYPE_KIND_TEXT
 } ibx_dtype_kind;
 
 /// Who computes with a type; see dtype.def.
@@ -55,7 +59,7 @@ IBX_API bool ibx_dtype_is_packed(ibx_dtype dtype);
 /// has; I8 for I4 and I2; F64, which only moves, for 64 bits. For others the type.
 IBX_API ibx_dtype ibx_dtype_carrier(ibx_dtype dtype);
 
-/// Bytes of one element; 0 for NONE and for values outside of the table.
+/// Bytes of one element; 0 for NONE, STRING and values outside of the table.
 IBX_API size_t ibx_dtype_bytes(ibx_dtype dtype);
 
 /// IBX_DTYPE_NONE where ONNX's number has no row.

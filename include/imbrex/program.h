@@ -44,7 +44,7 @@ typedef struct ibx_buffer_decl {
 typedef struct ibx_tensor_decl {
   const char *name;
   uint64_t shape[IBX_MAX_RANK];
-  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE
+  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE; of an entry with steps 0
   uint8_t rank;
   uint8_t dtype;
 } ibx_tensor_decl;
@@ -89,6 +89,38 @@ typedef struct ibx_bounds {
   uint64_t engine_ps;     ///< smallest possible busiest-engine time
 } ibx_bounds;
 
+/// An extent that only a run tells, of a value that the host makes.
+#define IBX_ANY_EXTENT UINT64_MAX
+
+/// A tensor between steps.
+typedef struct ibx_step_value {
+  uint64_t shape[IBX_MAX_RANK]; ///< IBX_ANY_EXTENT: only a run tells
+  uint8_t rank;
+  uint8_t dtype;
+  bool is_constant;
+  ibx_span data; ///< of a constant; see ibx_host_tensor_borrow()
+} ibx_step_value;
+
+/// One step: an entry of the device, or a call on the host.
+typedef struct ibx_step {
+  const char *call;      ///< row of host_calls.def; NULL: a device step
+  const char *signature; ///< of the call
+  uint32_t segment;      ///< of a device step: index of its entry
+  uint32_t node;         ///< that the call came from, or IBX_NO_NODE
+  uint32_t *operands;    ///< values; IBX_NO_NODE: left out
+  uint32_t *results;
+  int64_t *ints;
+  size_t operand_count, result_count, int_count;
+} ibx_step;
+
+/// What an entry does that needs the host: steps, one after the other.
+typedef struct ibx_steps {
+  ibx_step_value *values;
+  uint32_t *inputs, *outputs; ///< values of the entry's tensors, in their order
+  ibx_step *steps;
+  size_t value_count, step_count;
+} ibx_steps;
+
 typedef struct ibx_entry {
   const char *name;
   ibx_tensor_decl *inputs; ///< a state tensor stands here and in `outputs`
@@ -104,7 +136,13 @@ typedef struct ibx_entry {
   ibx_bounds bounds;
   uint32_t cores; ///< that run the streams, each with buffers of its own but
                   ///< for weights and shared inputs; 0 is 1
+  const ibx_steps *steps; ///< NULL but where the host takes part; then there
+                          ///< are no buffers and streams
+  bool is_segment;        ///< run by a step of another entry
 } ibx_entry;
+
+/// Runs of steps on the host: a program leaves the device so often.
+IBX_API size_t ibx_entry_host_segments(const ibx_entry *entry);
 
 static inline uint32_t ibx_entry_cores(const ibx_entry *entry) {
   return entry->cores == 0 ? 1 : entry->cores;
@@ -187,8 +225,8 @@ IBX_API void ibx_program_close(ibx_program *program);
 /// Lends the contents.
 IBX_API const ibx_program_data *ibx_program_get(const ibx_program *program);
 
-/// Lends the entry of that name, or the first when `name` is NULL; NULL when
-/// there is none.
+/// Lends the entry of that name, or the first that is no segment when `name` is
+/// NULL; NULL when there is none.
 IBX_API const ibx_entry *ibx_program_find_entry(const ibx_program *program,
                                                 const char *name);
 

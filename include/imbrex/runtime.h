@@ -9,6 +9,7 @@
 /// nobody uses it.
 
 #include "imbrex/driver.h"
+#include "imbrex/host.h"
 
 IBX_C_BEGIN
 
@@ -75,12 +76,17 @@ IBX_API void ibx_session_destroy(ibx_session *session);
 IBX_API const ibx_entry *ibx_session_entry(const ibx_session *session);
 
 /// Memory of one input or output of a run, borrowed until the run is complete.
-/// `name` picks the tensor, or `index` where `name` is NULL.
+/// `name` picks the tensor, or `index` where `name` is NULL. Texts, and tensors
+/// with IBX_ANY_EXTENT in their shape, need `tensor`: of an input its elements
+/// are read; an output is reset to what the run gives, and the caller ends it
+/// with ibx_host_tensor_fini(). Other tensors of an entry with steps may use
+/// either.
 typedef struct ibx_binding {
   const char *name;
   size_t index;
   void *data; ///< inputs are only read
   size_t size_bytes;
+  ibx_host_tensor *tensor; ///< instead of `data`, or NULL
 } ibx_binding;
 
 /// The tensors of a run. Every input must be bound but those that are state,
@@ -95,7 +101,9 @@ typedef struct ibx_run {
 
 /// Runs after everything enqueued before, and returns when the outputs are
 /// complete. Any thread may call it. Fails with INVALID_ARGUMENT (a tensor that
-/// is unknown, bound twice or missing), MISMATCH (a size), DEVICE_ERROR.
+/// is unknown, bound twice or missing), MISMATCH (a size, or data that the host
+/// cannot compute with, as a text that is no number), DEVICE_ERROR. Entries with
+/// steps on the host allocate while they run: OUT_OF_MEMORY.
 IBX_API IBX_NODISCARD ibx_status ibx_session_run(ibx_session *session,
                                                  const ibx_run *run,
                                                  ibx_error *err);

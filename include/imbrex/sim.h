@@ -114,9 +114,13 @@ typedef struct ibx_sim_time {
   uint64_t dma_count;
 } ibx_sim_time;
 
+/// Adds the time of what runs after `sum`.
+IBX_API void ibx_sim_time_add(ibx_sim_time *sum, const ibx_sim_time *part);
+
 /// Times the entry without data: one core of it, which is as all others, with its
-/// share of the bandwidth of HBM. `on_event` may be NULL. Fails with
-/// DEVICE_ERROR on a deadlock.
+/// share of the bandwidth of HBM. `on_event` may be NULL. Of an entry with steps,
+/// the time of its device steps together; these have no common timeline, so
+/// events are refused as UNSUPPORTED. Fails with DEVICE_ERROR on a deadlock.
 IBX_API IBX_NODISCARD ibx_status
 ibx_sim_time_entry(const ibx_program_data *program, const ibx_entry *entry,
                    ibx_sim_event_fn on_event, void *user,

@@ -48,8 +48,19 @@ static const ibx_dtype_info infos[] = {
 #include "imbrex/dtype.def"
 };
 
+#define IBX_DTYPE_TEXT(row_name, number, row_onnx, row_mlir, row_sentence)     \
+  static const ibx_dtype_info text_info = {.name = "string",                   \
+                                           .mlir = (row_mlir),                 \
+                                           .numpy = "",                        \
+                                           .sentence = (row_sentence),         \
+                                           .onnx = (row_onnx),                 \
+                                           .home = IBX_DTYPE_HOME_PACKED,      \
+                                           .kind = IBX_DTYPE_KIND_TEXT};
+#include "imbrex/dtype.def"
+
 const ibx_dtype_info *ibx_dtype_get(ibx_dtype dtype) {
   size_t index = (size_t)dtype;
+  if (dtype == IBX_DTYPE_STRING) return &text_info;
   return index < IBX_COUNT_OF(infos) ? &infos[index] : NULL;
 }
 
@@ -67,6 +78,7 @@ ibx_dtype ibx_dtype_from_onnx(int onnx) {
   for (size_t i = 1; i < IBX_COUNT_OF(infos); i++) {
     if (infos[i].onnx != 0 && infos[i].onnx == onnx) return (ibx_dtype)i;
   }
+  if (onnx == text_info.onnx) return IBX_DTYPE_STRING;
   return IBX_DTYPE_NONE;
 }
 

@@ -368,6 +368,10 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
                            const ibx_entry *entry, ibx_error *err) {
   const checker whole = {program, entry, err};
   const checker *c = &whole;
+  if (entry->steps) {
+    IBX_TRY(ibx_steps_check(program, entry, err));
+    return check_ports(c);
+  }
   if (c->entry->buffer_count > IBX_NO_BUFFER) {
     return IBX_FAIL(c->err, INVALID_PROGRAM,
                     "entry %s has %zu buffers, the limit is %d", c->entry->name,

@@ -13,7 +13,8 @@
 #include "imbrex/program.h"
 
 enum {
-  IBX_FORMAT_MAJOR = 1,       ///< another one is refused
+  IBX_FORMAT_MAJOR = 1,       ///< of files without section STEPS
+  IBX_FORMAT_MAJOR_STEPS = 2, ///< of files with it; others are refused
   IBX_FORMAT_MINOR_CORES = 1, ///< the first with section CORES; without it 0
   IBX_FORMAT_MINOR_PORTS = 2, ///< the first with section PORTS
   IBX_SECTION_ALIGN = 64,
@@ -34,8 +35,10 @@ typedef enum ibx_section_id {
   IBX_SECTION_STREAMS = 5, ///< encoded instructions
   IBX_SECTION_DEBUG = 6,   ///< node of each instruction
   IBX_SECTION_WEIGHTS = 7,
-  IBX_SECTION_CORES = 8, ///< entries of several cores; optional
-  IBX_SECTION_PORTS = 9, ///< the model's inputs and outputs; optional
+  IBX_SECTION_CORES = 8,      ///< entries of several cores; optional
+  IBX_SECTION_PORTS = 9,      ///< the model's inputs and outputs; optional
+  IBX_SECTION_STEPS = 10,     ///< what entries do on the host; optional
+  IBX_SECTION_CONSTANTS = 11, ///< that host calls read; comes with STEPS
   IBX_SECTION_ID_COUNT
 } ibx_section_id;
 
@@ -50,8 +53,14 @@ enum {
   IBX_TENSOR_RECORD_BYTES = 8 + IBX_MAX_RANK * 8,
   IBX_BUFFER_RECORD_BYTES = 32,
   IBX_PORT_RECORD_BYTES = 16,
-  IBX_EXTENT_RECORD_BYTES = 12
+  IBX_EXTENT_RECORD_BYTES = 12,
+  IBX_STEP_PORT_RECORD_BYTES = 8, ///< of a section STEPS: name, value
+  IBX_VALUE_RECORD_BYTES = 88,    ///< rank, dtype, flags, shape, constant
+  IBX_STEP_RECORD_BYTES = 28      ///< call, signature, segment, node, counts
 };
+
+/// What an entry is, in section STEPS.
+enum { IBX_ENTRY_DEVICE, IBX_ENTRY_SEGMENT, IBX_ENTRY_STEPS };
 
 typedef struct ibx_digest_state ibx_digest_state;
 

@@ -40,6 +40,13 @@ IBX_NODISCARD ibx_status ibx_entry_check(const ibx_program_data *program,
                                          const ibx_entry *entry,
                                          ibx_error *err);
 
+/// The same for an entry with steps: every value is made once and before it is
+/// read, calls have the signature of their row, and device steps run segments
+/// with the tensors that those declare. Gives the tensors their types.
+IBX_NODISCARD ibx_status ibx_steps_check(const ibx_program_data *program,
+                                         const ibx_entry *entry,
+                                         ibx_error *err);
+
 /// Lends the places of an entry's buffers as one array from `pool`; NULL when
 /// memory is short.
 ibx_buffer_place *ibx_entry_places(const ibx_entry *entry, ibx_pool *pool);

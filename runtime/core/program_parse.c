@@ -303,6 +303,139 @@ static ibx_status parse_ports(parser *p) {
                   "the ports do not fill their section exactly");
 }
 
+// --- steps -------------------------------------------------------------------
+
+static uint32_t *take_list(parser *p, cursor *c, size_t count) {
+  uint32_t *list = IBX_POOL_ARRAY(&p->program->pool, count, uint32_t);
+  for (size_t i = 0; list && i < count; i++)
+    list[i] = (uint32_t)take(c, 4);
+  return list;
+}
+
+static ibx_status parse_step_ports(parser *p, cursor *c, size_t count,
+                                   ibx_tensor_decl **out_tensors,
+                                   uint32_t **out_values) {
+  *out_tensors = IBX_POOL_ARRAY(&p->program->pool, count, ibx_tensor_decl);
+  *out_values = IBX_POOL_ARRAY(&p->program->pool, count, uint32_t);
+  if (!*out_tensors || !*out_values) return no_memory(p);
+  for (size_t i = 0; i < count; i++) {
+    IBX_TRY(take_string(p, c, &(*out_tensors)[i].name));
+    (*out_values)[i] = (uint32_t)take(c, 4);
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_value(parser *p, cursor *c, ibx_step_value *value) {
+  ibx_span constants = p->sections->at[IBX_SECTION_CONSTANTS];
+  value->rank = (uint8_t)take(c, 1);
+  value->dtype = (uint8_t)take(c, 1);
+  uint64_t flags = take(c, 1);
+  IBX_TRY(take_zero(p, c, 5));
+  for (size_t d = 0; d < IBX_MAX_RANK; d++)
+    value->shape[d] = take(c, 8);
+  uint64_t offset = take(c, 8), size = take(c, 8);
+  value->is_constant = flags == 1;
+  bool is_inside = offset <= constants.size && size <= constants.size - offset;
+  if (flags > 1 || !is_inside || (flags == 0 && (offset | size) != 0)) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "a value has %" PRIu64 " bytes at %" PRIu64
+                    " of %zu bytes of constants",
+                    size, offset, constants.size);
+  }
+  if (value->is_constant) {
+    value->data = (ibx_span){constants.data + offset, (size_t)size};
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_step(parser *p, cursor *c, ibx_step *step) {
+  IBX_TRY(take_string(p, c, &step->call));
+  IBX_TRY(take_string(p, c, &step->signature));
+  if (step->call[0] == 0) step->call = NULL;
+  step->segment = (uint32_t)take(c, 4);
+  step->node = (uint32_t)take(c, 4);
+  step->operand_count = (size_t)take(c, 4);
+  step->result_count = (size_t)take(c, 4);
+  step->int_count = (size_t)take(c, 4);
+  // Counts of 32 bits times 8 fit in 64.
+  uint64_t values = (uint64_t)step->operand_count + step->result_count;
+  if (values * 4 + (uint64_t)step->int_count * 8 > c->left) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "a step of %zu operands, %zu results and %zu integers does "
+                    "not fit in the %zu bytes that are left",
+                    step->operand_count, step->result_count, step->int_count,
+                    c->left);
+  }
+  step->operands = take_list(p, c, step->operand_count);
+  step->results = take_list(p, c, step->result_count);
+  step->ints = IBX_POOL_ARRAY(&p->program->pool, step->int_count, int64_t);
+  if (!step->operands || !step->results || !step->ints) return no_memory(p);
+  for (size_t i = 0; i < step->int_count; i++)
+    step->ints[i] = (int64_t)take(c, 8);
+  return IBX_OK;
+}
+
+static ibx_status take_step_counts(parser *p, cursor *c, ibx_entry *entry,
+                                   ibx_steps *steps) {
+  uint64_t ports =
+      (uint64_t)entry->input_count + entry->output_count + entry->buffer_count;
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++)
+    ports += entry->streams[e].count;
+  entry->input_count = (size_t)take(c, 4);
+  entry->output_count = (size_t)take(c, 4);
+  steps->value_count = (size_t)take(c, 4);
+  steps->step_count = (size_t)take(c, 4);
+  uint64_t bytes = ((uint64_t)entry->input_count + entry->output_count) *
+                       IBX_STEP_PORT_RECORD_BYTES +
+                   (uint64_t)steps->value_count * IBX_VALUE_RECORD_BYTES +
+                   (uint64_t)steps->step_count * IBX_STEP_RECORD_BYTES;
+  if (ports == 0 && bytes <= c->left) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM,
+                  "entry %s: %zu steps on %zu values do not fit in the %zu "
+                  "bytes that are left, or the entry has code of its own",
+                  entry->name, steps->step_count, steps->value_count, c->left);
+}
+
+static ibx_status parse_plan(parser *p, cursor *c, ibx_entry *entry) {
+  ibx_pool *pool = &p->program->pool;
+  ibx_steps *steps = IBX_POOL_ARRAY(pool, 1, ibx_steps);
+  if (!steps) return no_memory(p);
+  IBX_TRY(take_step_counts(p, c, entry, steps));
+  IBX_TRY(parse_step_ports(p, c, entry->input_count, &entry->inputs,
+                           &steps->inputs));
+  IBX_TRY(parse_step_ports(p, c, entry->output_count, &entry->outputs,
+                           &steps->outputs));
+  steps->values = IBX_POOL_ARRAY(pool, steps->value_count, ibx_step_value);
+  steps->steps = IBX_POOL_ARRAY(pool, steps->step_count, ibx_step);
+  if (!steps->values || !steps->steps) return no_memory(p);
+  for (size_t i = 0; i < steps->value_count; i++)
+    IBX_TRY(parse_value(p, c, &steps->values[i]));
+  for (size_t i = 0; i < steps->step_count; i++)
+    IBX_TRY(parse_step(p, c, &steps->steps[i]));
+  entry->steps = steps;
+  return IBX_OK;
+}
+
+static ibx_status parse_steps(parser *p) {
+  ibx_program_data *data = &p->program->data;
+  ibx_span section = p->sections->at[IBX_SECTION_STEPS];
+  if (!section.data) return IBX_OK;
+  cursor c = {section.data, section.size, false};
+  for (size_t i = 0; i < data->entry_count; i++) {
+    uint64_t kind = take(&c, 4);
+    data->entries[i].is_segment = kind == IBX_ENTRY_SEGMENT;
+    if (kind == IBX_ENTRY_STEPS) IBX_TRY(parse_plan(p, &c, &data->entries[i]));
+    if (kind <= IBX_ENTRY_STEPS) continue;
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s is of kind %" PRIu64 ", which this version does "
+                    "not know",
+                    data->entries[i].name, kind);
+  }
+  if (!c.is_past_end && c.left == 0) return IBX_OK;
+  return IBX_FAIL(p->err, INVALID_PROGRAM,
+                  "the steps do not fill their section exactly");
+}
+
 static ibx_status parse_entries(parser *p) {
   ibx_program_data *data = &p->program->data;
   ibx_span section = p->sections->at[IBX_SECTION_ENTRIES];
@@ -334,9 +467,8 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
                              ibx_error *err) {
   parser p = {.program = program, .sections = sections, .err = err};
   for (size_t id = 1; id < IBX_SECTION_ID_COUNT; id++) {
-    bool is_optional = id == IBX_SECTION_DEBUG || id == IBX_SECTION_CORES ||
-                       id == IBX_SECTION_PORTS;
-    if (sections->at[id].data || is_optional) continue;
+    bool is_required = id <= IBX_SECTION_STREAMS || id == IBX_SECTION_WEIGHTS;
+    if (sections->at[id].data || !is_required) continue;
     return IBX_FAIL(err, INVALID_PROGRAM, "section %zu is missing", id);
   }
   program->data.weights = sections->at[IBX_SECTION_WEIGHTS];
@@ -344,5 +476,6 @@ ibx_status ibx_program_parse(ibx_program *program, const ibx_sections *sections,
   IBX_TRY(parse_nodes(&p));
   IBX_TRY(parse_entries(&p));
   IBX_TRY(parse_cores(&p));
-  return parse_ports(&p);
+  IBX_TRY(parse_ports(&p));
+  return parse_steps(&p);
 }

@@ -35,11 +35,12 @@ static ibx_status check_header(frame *f, ibx_error *err) {
       memcmp(f->bytes.data, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES) != 0) {
     return IBX_FAIL(err, INVALID_PROGRAM, "this is no program file");
   }
-  if (field(f, 8, 2) != IBX_FORMAT_MAJOR) {
+  uint64_t major = field(f, 8, 2);
+  if (major != IBX_FORMAT_MAJOR && major != IBX_FORMAT_MAJOR_STEPS) {
     return IBX_FAIL(err, INVALID_PROGRAM,
-                    "program format %" PRIu64 ", this version reads %d; "
+                    "program format %" PRIu64 ", this version reads %d and %d; "
                     "compile the model again",
-                    field(f, 8, 2), IBX_FORMAT_MAJOR);
+                    major, IBX_FORMAT_MAJOR, IBX_FORMAT_MAJOR_STEPS);
   }
   if (field(f, 16, 8) != f->bytes.size) {
     return IBX_FAIL(err, INVALID_PROGRAM,
@@ -173,6 +174,11 @@ static ibx_status read_program(ibx_program *program, ibx_span bytes,
                                ibx_error *err) {
   ibx_sections sections = {0};
   IBX_TRY(check_frame(bytes, &sections, &program->digest, err));
+  // To readers of format 1 these were sections without a meaning.
+  if (ibx_get_le(bytes.data + 8, 2) == IBX_FORMAT_MAJOR) {
+    sections.at[IBX_SECTION_STEPS] = (ibx_span){0};
+    sections.at[IBX_SECTION_CONSTANTS] = (ibx_span){0};
+  }
   program->bytes = bytes;
   IBX_TRY(ibx_program_parse(program, &sections, err));
   program->data.code_bytes = bytes.size - program->data.weights.size;
@@ -257,8 +263,9 @@ const ibx_entry *ibx_program_find_entry(const ibx_program *program,
                                         const char *name) {
   const ibx_program_data *data = &program->data;
   for (size_t i = 0; i < data->entry_count; i++) {
-    if (!name || strcmp(data->entries[i].name, name) == 0) {
-      return &data->entries[i];
+    const ibx_entry *entry = &data->entries[i];
+    if (name ? strcmp(entry->name, name) == 0 : !entry->is_segment) {
+      return entry;
     }
   }
   return NULL;
@@ -267,8 +274,8 @@ const ibx_entry *ibx_program_find_entry(const ibx_program *program,
 bool ibx_program_section(const ibx_program *program, size_t index,
                          ibx_section_info *out) {
   static const char *const names[IBX_SECTION_ID_COUNT] = {
-      "",        "target", "strings", "nodes", "entries",
-      "streams", "debug",  "weights", "cores", "ports"};
+      "",      "target",  "strings", "nodes", "entries", "streams",
+      "debug", "weights", "cores",   "ports", "steps",   "constants"};
   const uint8_t *bytes = program->bytes.data;
   if (index >= ibx_get_le(bytes + 12, 4)) return false;
   const uint8_t *row = bytes + IBX_HEADER_BYTES + index * IBX_SECTION_ROW_BYTES;

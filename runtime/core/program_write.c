@@ -27,6 +27,7 @@ typedef struct writer {
   bool is_too_large;
   bool has_cores; ///< section CORES is written
   bool has_ports; ///< section PORTS is written
+  bool has_steps; ///< sections STEPS and CONSTANTS are written
 } writer;
 
 // Failures are sticky: one check after all sections stands for every put.
@@ -157,8 +158,11 @@ static void make_bounds(writer *w, const ibx_bounds *bounds) {
 static ibx_status make_entry(writer *w, const ibx_entry *entry,
                              ibx_error *err) {
   put_string(w, IBX_SECTION_ENTRIES, entry->name);
-  put_count(w, IBX_SECTION_ENTRIES, entry->input_count, 4);
-  put_count(w, IBX_SECTION_ENTRIES, entry->output_count, 4);
+  // The tensors of steps stand with them.
+  size_t input_count = entry->steps ? 0 : entry->input_count;
+  size_t output_count = entry->steps ? 0 : entry->output_count;
+  put_count(w, IBX_SECTION_ENTRIES, input_count, 4);
+  put_count(w, IBX_SECTION_ENTRIES, output_count, 4);
   put_count(w, IBX_SECTION_ENTRIES, entry->buffer_count, 4);
   make_bounds(w, &entry->bounds);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
@@ -170,10 +174,10 @@ static ibx_status make_entry(writer *w, const ibx_entry *entry,
     put_count(w, IBX_SECTION_ENTRIES, entry->streams[e].count, 4);
     put(w, IBX_SECTION_ENTRIES, 0, 4);
   }
-  for (size_t i = 0; i < entry->input_count; i++) {
+  for (size_t i = 0; i < input_count; i++) {
     make_tensor(w, &entry->inputs[i]);
   }
-  for (size_t i = 0; i < entry->output_count; i++) {
+  for (size_t i = 0; i < output_count; i++) {
     make_tensor(w, &entry->outputs[i]);
   }
   for (size_t i = 0; i < entry->buffer_count; i++) {
@@ -238,6 +242,87 @@ static void make_ports(writer *w, const ibx_entry *entry) {
   }
 }
 
+// --- steps -------------------------------------------------------------------
+
+static bool has_steps(const ibx_program_data *program) {
+  for (size_t i = 0; i < program->entry_count; i++) {
+    const ibx_entry *entry = &program->entries[i];
+    if (entry->steps || entry->is_segment) return true;
+  }
+  return false;
+}
+
+static void make_step_ports(writer *w, const ibx_tensor_decl *tensors,
+                            const uint32_t *values, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    put_string(w, IBX_SECTION_STEPS, tensors[i].name);
+    put(w, IBX_SECTION_STEPS, values[i], 4);
+  }
+}
+
+// Constants start at multiples of 8: offsets of texts are read in place.
+static void make_constant(writer *w, const ibx_step_value *value) {
+  ibx_blob *constants = &w->section[IBX_SECTION_CONSTANTS];
+  put(w, IBX_SECTION_CONSTANTS, 0, (8 - constants->size % 8) % 8);
+  put(w, IBX_SECTION_STEPS, constants->size, 8);
+  put(w, IBX_SECTION_STEPS, value->data.size, 8);
+  if (value->data.size != 0 &&
+      !ibx_blob_write(constants, value->data.data, value->data.size)) {
+    w->is_out_of_memory = true;
+  }
+}
+
+static void make_value(writer *w, const ibx_step_value *value) {
+  put(w, IBX_SECTION_STEPS, value->rank, 1);
+  put(w, IBX_SECTION_STEPS, value->dtype, 1);
+  put(w, IBX_SECTION_STEPS, value->is_constant, 1);
+  put(w, IBX_SECTION_STEPS, 0, 5);
+  for (size_t d = 0; d < IBX_MAX_RANK; d++) {
+    put(w, IBX_SECTION_STEPS, d < value->rank ? value->shape[d] : 0, 8);
+  }
+  if (value->is_constant) {
+    make_constant(w, value);
+  } else {
+    put(w, IBX_SECTION_STEPS, 0, 8);
+    put(w, IBX_SECTION_STEPS, 0, 8);
+  }
+}
+
+static void make_step(writer *w, const ibx_step *step) {
+  put_string(w, IBX_SECTION_STEPS, step->call);
+  put_string(w, IBX_SECTION_STEPS, step->signature);
+  put(w, IBX_SECTION_STEPS, step->segment, 4);
+  put(w, IBX_SECTION_STEPS, step->node, 4);
+  put_count(w, IBX_SECTION_STEPS, step->operand_count, 4);
+  put_count(w, IBX_SECTION_STEPS, step->result_count, 4);
+  put_count(w, IBX_SECTION_STEPS, step->int_count, 4);
+  for (size_t i = 0; i < step->operand_count; i++)
+    put(w, IBX_SECTION_STEPS, step->operands[i], 4);
+  for (size_t i = 0; i < step->result_count; i++)
+    put(w, IBX_SECTION_STEPS, step->results[i], 4);
+  for (size_t i = 0; i < step->int_count; i++)
+    put(w, IBX_SECTION_STEPS, (uint64_t)step->ints[i], 8);
+}
+
+static void make_steps(writer *w, const ibx_entry *entry) {
+  const ibx_steps *steps = entry->steps;
+  uint64_t kind = steps               ? IBX_ENTRY_STEPS
+                  : entry->is_segment ? IBX_ENTRY_SEGMENT
+                                      : IBX_ENTRY_DEVICE;
+  put(w, IBX_SECTION_STEPS, kind, 4);
+  if (!steps) return;
+  put_count(w, IBX_SECTION_STEPS, entry->input_count, 4);
+  put_count(w, IBX_SECTION_STEPS, entry->output_count, 4);
+  put_count(w, IBX_SECTION_STEPS, steps->value_count, 4);
+  put_count(w, IBX_SECTION_STEPS, steps->step_count, 4);
+  make_step_ports(w, entry->inputs, steps->inputs, entry->input_count);
+  make_step_ports(w, entry->outputs, steps->outputs, entry->output_count);
+  for (size_t i = 0; i < steps->value_count; i++)
+    make_value(w, &steps->values[i]);
+  for (size_t i = 0; i < steps->step_count; i++)
+    make_step(w, &steps->steps[i]);
+}
+
 static ibx_status make_sections(writer *w, ibx_error *err) {
   make_target(w);
   make_nodes(w);
@@ -251,6 +336,9 @@ static ibx_status make_sections(writer *w, ibx_error *err) {
   }
   for (size_t i = 0; w->has_ports && i < w->program->entry_count; i++) {
     make_ports(w, &w->program->entries[i]);
+  }
+  for (size_t i = 0; w->has_steps && i < w->program->entry_count; i++) {
+    make_steps(w, &w->program->entries[i]);
   }
   if (w->is_out_of_memory) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the program's sections");
@@ -276,9 +364,10 @@ static uint64_t section_size(const writer *w, size_t id) {
 
 // In the order of the file: the weights are last, optional ones before them.
 static const ibx_section_id file_order[] = {
-    IBX_SECTION_TARGET,  IBX_SECTION_STRINGS, IBX_SECTION_NODES,
-    IBX_SECTION_ENTRIES, IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
-    IBX_SECTION_CORES,   IBX_SECTION_PORTS,   IBX_SECTION_WEIGHTS};
+    IBX_SECTION_TARGET,    IBX_SECTION_STRINGS, IBX_SECTION_NODES,
+    IBX_SECTION_ENTRIES,   IBX_SECTION_STREAMS, IBX_SECTION_DEBUG,
+    IBX_SECTION_CORES,     IBX_SECTION_PORTS,   IBX_SECTION_STEPS,
+    IBX_SECTION_CONSTANTS, IBX_SECTION_WEIGHTS};
 
 enum {
   SECTIONS = IBX_COUNT_OF(file_order),
@@ -287,8 +376,10 @@ enum {
 };
 
 static bool is_written(const writer *w, ibx_section_id id) {
+  if (id == IBX_SECTION_CORES) return w->has_cores;
   if (id == IBX_SECTION_PORTS) return w->has_ports;
-  return id != IBX_SECTION_CORES || w->has_cores;
+  bool is_steps = id == IBX_SECTION_STEPS || id == IBX_SECTION_CONSTANTS;
+  return !is_steps || w->has_steps;
 }
 
 static size_t section_count(const writer *w) {
@@ -325,10 +416,13 @@ static uint64_t make_front(const writer *w, uint8_t front[MOST_FRONT_BYTES]) {
     row += IBX_SECTION_ROW_BYTES;
   }
   memcpy(front, IBX_PROGRAM_MAGIC, IBX_PROGRAM_MAGIC_BYTES);
-  ibx_put_le(front + 8, IBX_FORMAT_MAJOR, 2);
+  ibx_put_le(front + 8,
+             w->has_steps ? IBX_FORMAT_MAJOR_STEPS : IBX_FORMAT_MAJOR, 2);
   // The oldest version that has all that is written.
-  uint64_t minor = w->has_cores ? IBX_FORMAT_MINOR_CORES : 0;
-  ibx_put_le(front + 10, w->has_ports ? IBX_FORMAT_MINOR_PORTS : minor, 2);
+  uint64_t minor = w->has_ports   ? IBX_FORMAT_MINOR_PORTS
+                   : w->has_cores ? IBX_FORMAT_MINOR_CORES
+                                  : 0;
+  ibx_put_le(front + 10, w->has_steps ? 0 : minor, 2);
   ibx_put_le(front + 12, section_count(w), 4);
   ibx_put_le(front + 16, offset + IBX_TRAILER_BYTES, 8);
   uint64_t digest = ibx_digest_bytes(front, front_bytes(w));
@@ -408,7 +502,8 @@ ibx_status ibx_program_write(
     void *weight_user, ibx_error *err) {
   writer w = {.program = program,
               .has_cores = has_cores(program),
-              .has_ports = has_ports(program)};
+              .has_ports = has_ports(program),
+              .has_steps = has_steps(program)};
   weight_tap tap = {.write = write,
                     .user = user,
                     .digest = ibx_digest_create(),

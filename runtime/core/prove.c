@@ -579,10 +579,44 @@ static ibx_status prove_core(const ibx_program_data *program,
   return status;
 }
 
+static void add_proof(ibx_proof *sum, const ibx_proof *part) {
+  sum->instructions += part->instructions;
+  sum->accesses += part->accesses;
+  if (part->semaphores_used > sum->semaphores_used) {
+    sum->semaphores_used = part->semaphores_used;
+  }
+  if (part->psum_peak_banks > sum->psum_peak_banks) {
+    sum->psum_peak_banks = part->psum_peak_banks;
+  }
+  if (part->sbuf_peak_bytes > sum->sbuf_peak_bytes) {
+    sum->sbuf_peak_bytes = part->sbuf_peak_bytes;
+  }
+}
+
+// Steps follow each other, and each device step is proved as it stands.
+static ibx_status prove_steps(const ibx_program_data *program,
+                              const ibx_entry *entry,
+                              const ibx_prove_limits *limits, ibx_proof *proof,
+                              ibx_error *err) {
+  ibx_proof sum = {0};
+  IBX_TRY(ibx_steps_check(program, entry, err));
+  for (size_t i = 0; i < entry->steps->step_count; i++) {
+    const ibx_step *step = &entry->steps->steps[i];
+    ibx_proof part = {0};
+    if (step->call) continue;
+    IBX_TRY(ibx_prove_entry_within(program, &program->entries[step->segment],
+                                   limits, &part, err));
+    add_proof(&sum, &part);
+  }
+  if (proof) *proof = sum;
+  return IBX_OK;
+}
+
 ibx_status ibx_prove_entry_within(const ibx_program_data *program,
                                   const ibx_entry *entry,
                                   const ibx_prove_limits *limits,
                                   ibx_proof *proof, ibx_error *err) {
+  if (entry->steps) return prove_steps(program, entry, limits, proof, err);
   const ibx_prove_limits wanted = limits ? *limits : (ibx_prove_limits){0};
   ibx_meet meet = {.depends_on_rank = ibx_meet_depends_on_rank(entry)};
   // Cores that do not ask for their rank are all alike.

@@ -38,7 +38,8 @@ static ibx_status check_cores(const ibx_session *session, ibx_error *err) {
                   session->program->machine->name, needed);
 }
 
-static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
+static ibx_status load(ibx_session *session, const ibx_program *program,
+                       ibx_error *err) {
   size_t count = session->entry->buffer_count + 1;
   uint64_t bytes = count * sizeof(*session->bound);
   session->bound = ibx_device_alloc(session->device, (size_t)bytes);
@@ -47,10 +48,15 @@ static ibx_status load(ibx_session *session, ibx_span file, ibx_error *err) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu buffers", count);
   }
   IBX_TRY(check_target(session, err));
+  if (session->entry->steps != NULL) {
+    return ibx_step_run_create(session->device, program, session->entry,
+                               &session->steps, err);
+  }
   IBX_TRY(check_cores(session, err));
   IBX_TRY(ibx_prove_entry(session->program, session->entry, NULL, err));
-  const ibx_device_program loaded = {
-      .program = session->program, .entry = session->entry, .file = file};
+  const ibx_device_program loaded = {.program = session->program,
+                                     .entry = session->entry,
+                                     .file = ibx_program_bytes(program)};
   ibx_status status = session->device->table.load(
       session->device->handle, &loaded, &session->executable, err);
   if (status != IBX_OK) session->executable = NULL; // not to be unloaded
@@ -66,6 +72,14 @@ ibx_status ibx_session_create(ibx_device *device, const ibx_program *program,
     return IBX_FAIL(err, NOT_FOUND, "the program has no entry '%s'",
                     entry_name == NULL ? "" : entry_name);
   }
+  return ibx_session_create_entry(device, program, entry, out_session, err);
+}
+
+ibx_status ibx_session_create_entry(ibx_device *device,
+                                    const ibx_program *program,
+                                    const ibx_entry *entry,
+                                    ibx_session **out_session, ibx_error *err) {
+  *out_session = NULL;
   ibx_session *session = ibx_device_alloc(device, sizeof(*session));
   if (session == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
   session->device = device;
@@ -73,7 +87,7 @@ ibx_status ibx_session_create(ibx_device *device, const ibx_program *program,
   session->entry = entry;
   pthread_mutex_init(&session->mutex, NULL);
   pthread_cond_init(&session->changed, NULL);
-  ibx_status status = load(session, ibx_program_bytes(program), err);
+  ibx_status status = load(session, program, err);
   if (status != IBX_OK) {
     ibx_session_destroy(session);
     return status;
@@ -87,6 +101,7 @@ void ibx_session_destroy(ibx_session *session) {
   ibx_device *device = session->device;
   ibx_session_stop_worker(session);
   if (session->executable != NULL) device->table.unload(session->executable);
+  ibx_step_run_destroy(session->steps);
   for (size_t i = 0; session->owned && i < session->entry->buffer_count; i++) {
     ibx_device_memory_free(device, session->owned[i]);
   }
@@ -109,6 +124,12 @@ ibx_status ibx_session_profile(ibx_session *session, ibx_sim_event_fn on_event,
     return IBX_FAIL(err, UNSUPPORTED, "the device has no time model");
   }
   ibx_session_await_turn(session);
+  if (session->steps != NULL) {
+    ibx_status summed =
+        ibx_step_run_profile(session->steps, on_event, user, out_time, err);
+    ibx_session_end_turn(session);
+    return summed;
+  }
   ibx_status status =
       table->time(session->executable, on_event, user, out_time, err);
   ibx_session_end_turn(session);
@@ -120,7 +141,7 @@ static ibx_status find_state(ibx_session *session, const char *name,
   const ibx_entry *entry = session->entry;
   const ibx_tensor_decl *tensor =
       ibx_session_find_tensor(entry->inputs, entry->input_count, name, 0);
-  if (name == NULL || tensor == NULL ||
+  if (name == NULL || tensor == NULL || entry->steps != NULL ||
       entry->buffers[tensor->buffer].kind != IBX_BUFFER_STATE) {
     return IBX_FAIL(err, INVALID_ARGUMENT, "the entry has no state '%s'",
                     name == NULL ? "" : name);

@@ -4,11 +4,14 @@
 
 /// \file
 /// A session's parts: session.c makes and ends it, session_bind.c gives a run
-/// its memory, session_queue.c keeps runs in order.
+/// its memory, session_steps.c runs what needs the host, session_queue.c keeps
+/// runs in order.
 
 #include "core/device.h"
 
 #include <pthread.h>
+
+typedef struct ibx_step_run ibx_step_run;
 
 struct ibx_fence {
   ibx_device *device;
@@ -28,7 +31,8 @@ struct ibx_session {
   ibx_device *device;
   const ibx_program_data *program;
   const ibx_entry *entry;
-  void *executable;
+  void *executable;    ///< NULL of an entry with steps
+  ibx_step_run *steps; ///< NULL of any other
 
   pthread_mutex_t mutex;
   pthread_cond_t changed;
@@ -54,6 +58,26 @@ ibx_status ibx_session_own(ibx_session *session, size_t buffer, ibx_error *err);
 /// Binds, runs and copies out, in the caller's turn.
 ibx_status ibx_session_run_bound(ibx_session *session, const ibx_run *run,
                                  ibx_error *err);
+
+/// Makes a session of an entry, which need not be one that callers find.
+ibx_status ibx_session_create_entry(ibx_device *device,
+                                    const ibx_program *program,
+                                    const ibx_entry *entry,
+                                    ibx_session **out_session, ibx_error *err);
+
+/// Makes sessions of the segments of `entry`. Accepted by fini in any case.
+ibx_status ibx_step_run_create(ibx_device *device, const ibx_program *program,
+                               const ibx_entry *entry, ibx_step_run **out,
+                               ibx_error *err);
+/// Accepts NULL.
+void ibx_step_run_destroy(ibx_step_run *steps);
+/// Binds, runs the steps and copies out, in the caller's turn.
+ibx_status ibx_step_run_bound(ibx_step_run *steps, const ibx_run *run,
+                              ibx_error *err);
+/// The simulated time of the device steps together.
+ibx_status ibx_step_run_profile(ibx_step_run *steps, ibx_sim_event_fn on_event,
+                                void *user, ibx_sim_time *out_time,
+                                ibx_error *err);
 
 /// Waits until every call before this one is done; ibx_session_end_turn()
 /// lets the next one go.

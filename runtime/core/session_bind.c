@@ -30,6 +30,12 @@ static ibx_status find_binding(const ibx_binding *binding, const char *side,
                     binding->index);
   }
   uint64_t bytes = ibx_tensor_bytes(*out);
+  if (binding->tensor != NULL) {
+    return IBX_FAIL(err, INVALID_ARGUMENT,
+                    "%s '%s': the entry runs on the device alone and takes "
+                    "`data`",
+                    side, (*out)->name);
+  }
   if (binding->size_bytes == bytes && (binding->data != NULL || bytes == 0)) {
     return IBX_OK;
   }
@@ -148,6 +154,9 @@ static ibx_status copy_outputs(ibx_session *session, const ibx_run *run,
 
 ibx_status ibx_session_run_bound(ibx_session *session, const ibx_run *run,
                                  ibx_error *err) {
+  if (session->steps != NULL) {
+    return ibx_step_run_bound(session->steps, run, err);
+  }
   memset(session->bound, 0,
          session->entry->buffer_count * sizeof(*session->bound));
   for (size_t i = 0; i < run->input_count; i++) {

@@ -93,7 +93,8 @@ static unsigned dtype_group(ibx_dtype dtype) {
   switch (ibx_dtype_get(dtype)->kind) {
   case IBX_DTYPE_KIND_FLOAT: return FLOATS;
   case IBX_DTYPE_KIND_BOOL: return BOOLS;
-  case IBX_DTYPE_KIND_PACKED: return 0;
+  case IBX_DTYPE_KIND_PACKED:
+  case IBX_DTYPE_KIND_TEXT: return 0;
   case IBX_DTYPE_KIND_SINT:
   case IBX_DTYPE_KIND_UINT: break;
   }
@@ -845,6 +846,12 @@ static ibx_status check_params(const infer *c) {
   return IBX_OK;
 }
 
+// Texts are the host's: no operation of tensors has them.
+static ibx_status refuse_text(const infer *c, const ibx_type *type) {
+  if (type->dtype != IBX_DTYPE_STRING) return IBX_OK;
+  return MISMATCH(c, "%s has no texts among its operands or results", c->name);
+}
+
 static ibx_status check_operands(const infer *c,
                                  const ibx_tensor_op_info *info) {
   if (c->count < info->least || c->count > info->most) {
@@ -853,6 +860,7 @@ static ibx_status check_operands(const infer *c,
   }
   for (size_t i = 0; i < c->count; i++) {
     IBX_TRY(check_type(c, "operand", i, &c->in[i]));
+    IBX_TRY(refuse_text(c, &c->in[i]));
   }
   if (c->count == 0) return IBX_OK;
   return check_dtype(c, 0, accepted_dtypes(c->op));
@@ -875,6 +883,7 @@ ibx_status ibx_tensor_infer(ibx_tensor_op op, const ibx_params *params,
   IBX_TRY(check_operands(&c, info));
   IBX_TRY(infer_class(&c, info->klass));
   IBX_TRY(check_type(&c, "result", 0, &out));
+  IBX_TRY(refuse_text(&c, &out));
   *out_type = (ibx_type){.rank = out.rank, .dtype = out.dtype};
   memcpy(out_type->dims, out.dims, out.rank * sizeof out.dims[0]);
   return IBX_OK;

@@ -259,6 +259,7 @@ static ibx_status print_program(printer *p, const ibx_program_data *program) {
   }
   IBX_TRY(print_weights(p, program->weights));
   for (size_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].steps) continue; // its segments follow
     IBX_TRY(print_named_entry(p, &program->entries[i], &node));
   }
   return IBX_OK;

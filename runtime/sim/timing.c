@@ -195,11 +195,47 @@ ibx_status ibx_timer_run(ibx_timer *t, ibx_sim_time *out_time, ibx_error *err) {
   return IBX_OK;
 }
 
+void ibx_sim_time_add(ibx_sim_time *sum, const ibx_sim_time *part) {
+  sum->total_ps += part->total_ps;
+  for (size_t e = 0; e < IBX_ENGINE_COUNT; e++)
+    sum->busy_ps[e] += part->busy_ps[e];
+  sum->dma_busy_ps += part->dma_busy_ps;
+  sum->dma_active_ps += part->dma_active_ps;
+  sum->hbm_read_bytes += part->hbm_read_bytes;
+  sum->hbm_write_bytes += part->hbm_write_bytes;
+  sum->fetch_bytes += part->fetch_bytes;
+  sum->instructions += part->instructions;
+  sum->dma_count += part->dma_count;
+}
+
+static ibx_status time_steps(const ibx_program_data *program,
+                             const ibx_entry *entry,
+                             const ibx_sim_time_options *options,
+                             ibx_sim_time *out_time, ibx_error *err) {
+  if (options->on_event || options->extent_count != 0) {
+    return IBX_FAIL(
+        err, UNSUPPORTED,
+        "entry %.100s runs on the host too; a timeline or an extent "
+        "is that of one of its segments: name it with --entry",
+        entry->name);
+  }
+  for (size_t i = 0; i < entry->steps->step_count; i++) {
+    const ibx_step *step = &entry->steps->steps[i];
+    ibx_sim_time part;
+    if (step->call) continue;
+    IBX_TRY(ibx_sim_time_entry_with(program, &program->entries[step->segment],
+                                    options, &part, err));
+    ibx_sim_time_add(out_time, &part);
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_sim_time_entry_with(const ibx_program_data *program,
                                    const ibx_entry *entry,
                                    const ibx_sim_time_options *options,
                                    ibx_sim_time *out_time, ibx_error *err) {
   *out_time = (ibx_sim_time){0};
+  if (entry->steps) return time_steps(program, entry, options, out_time, err);
   ibx_timer *t = malloc(sizeof(*t));
   if (!t) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the simulator");
   ibx_status status = ibx_timer_init(t, program, entry, options, err);

@@ -33,7 +33,7 @@ typedef struct compilation {
   ibx_model *model;
   ibx_ir *ir;
   ibx_entry *entries;
-  size_t entry_count;
+  size_t entry_count, entry_room;
   const char *name;
   ibx_write_fn write;
   void *write_user;
@@ -108,6 +108,7 @@ static const char *combination(compilation *c, size_t index, size_t count,
 
 static ibx_status import(compilation *c, const char *name,
                          const ibx_dim_value *values, ibx_graph *graph,
+                         const ibx_partition **partition,
                          ibx_import_stats *out_stats) {
   const ibx_compile_options *options = &c->compiler->options;
   ibx_frontend_options frontend = {
@@ -121,11 +122,13 @@ static ibx_status import(compilation *c, const char *name,
       .input_lengths = options->input_lengths,
       .input_length_count = options->input_length_count,
       .states = options->states,
-      .state_count = options->state_count};
+      .state_count = options->state_count,
+      .no_host = options->no_host};
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
-                          graph, out_stats, c->err);
+                          graph, partition, out_stats, c->err);
   c->compiler->stats.nodes = out_stats->nodes;
+  c->compiler->stats.host_nodes = out_stats->host_nodes;
   return status;
 }
 
@@ -175,7 +178,7 @@ static ibx_status make_entry(compilation *c, const ibx_unit *unit,
                        .output_count = func->output_count,
                        .buffer_count = func->buffer_count,
                        .bounds = *bounds};
-  add_ports(facts, entry);
+  if (facts) add_ports(facts, entry);
   return ibx_codegen_schedule(&mir, &c->arena, entry->streams, c->err);
 }
 
@@ -207,14 +210,25 @@ static bool wants_program(const ibx_compile_options *options) {
          !options->stop_after;
 }
 
-static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
+static ibx_entry *add_entry(compilation *c) {
+  if (c->entry_count == c->entry_room) {
+    size_t room = c->entry_room ? c->entry_room * 2 : 16;
+    ibx_entry *entries = IBX_ARENA_ARRAY(&c->arena, room, ibx_entry);
+    if (c->entry_count != 0) {
+      memcpy(entries, c->entries, c->entry_count * sizeof *entries);
+    }
+    c->entries = entries;
+    c->entry_room = room;
+  }
+  return &c->entries[c->entry_count++];
+}
+
+// One graph from level 1 to an entry. A segment has no ports of the model: no
+// facts.
+static ibx_status compile_graph(compilation *c, ibx_unit *unit,
+                                const ibx_import_stats *facts,
+                                ibx_bounds *out_bounds) {
   const ibx_compile_options *options = &c->compiler->options;
-  ibx_dim_value *values =
-      IBX_ARENA_ARRAY(&c->arena, options->dim_count + 1, ibx_dim_value);
-  const char *name = combination(c, index, count, values);
-  ibx_unit unit = {0};
-  ibx_import_stats facts = {0};
-  IBX_TRY(import(c, name, values, &unit.graph, &facts));
   ibx_pass_ctx ctx = {.machine = c->compiler->machine,
                       .options = {.auto_cast = options->auto_cast,
                                   .auto_cast_type = options->auto_cast_type,
@@ -226,10 +240,7 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
                       .diag = &c->sink,
                       .packs = &c->packs,
                       .err = c->err};
-  ibx_bounds bounds;
-  IBX_TRY(measure(c, &ctx, &unit.graph, &bounds));
-  ibx_compile_stats *stats = &c->compiler->stats;
-  if (bound_ps(&bounds) >= bound_ps(&stats->bounds)) stats->bounds = bounds;
+  IBX_TRY(measure(c, &ctx, &unit->graph, out_bounds));
   ibx_pipeline_options pipeline = {.passes = options->passes,
                                    .print_after = options->print_after,
                                    .stop_after = options->stop_after,
@@ -238,11 +249,92 @@ static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
                                    .on_progress = options->on_progress,
                                    .on_pass = options->on_pass,
                                    .user = options->user};
-  IBX_TRY(ibx_pipeline_run(&ctx, &pipeline, c->ir, &unit));
+  IBX_TRY(ibx_pipeline_run(&ctx, &pipeline, c->ir, unit));
   ibx_arena_reset(&c->scratch);
-  c->compiler->stats.fused_groups += count_groups(&unit.graph);
+  c->compiler->stats.fused_groups += count_groups(&unit->graph);
   if (!wants_program(options) || c->check_only) return IBX_OK;
-  return make_entry(c, &unit, &facts, &bounds, &c->entries[c->entry_count++]);
+  return make_entry(c, unit, facts, out_bounds, add_entry(c));
+}
+
+static void add_bounds(ibx_bounds *sum, const ibx_bounds *part) {
+  sum->flops += part->flops;
+  sum->tensor_ps += part->tensor_ps;
+  sum->hbm_min_bytes += part->hbm_min_bytes;
+  sum->hbm_ps += part->hbm_ps;
+  sum->engine_ps += part->engine_ps;
+}
+
+// The tensors of an entry with steps take their types from its values.
+static ibx_tensor_decl *make_tensors(compilation *c, const ibx_port *ports,
+                                     const uint32_t *values, size_t count,
+                                     const ibx_steps *steps) {
+  ibx_tensor_decl *tensors = IBX_ARENA_ARRAY(&c->arena, count, ibx_tensor_decl);
+  for (size_t i = 0; i < count; i++) {
+    const ibx_step_value *value = &steps->values[values[i]];
+    tensors[i] = (ibx_tensor_decl){
+        .name = ports[i].name, .rank = value->rank, .dtype = value->dtype};
+    memcpy(tensors[i].shape, value->shape, sizeof value->shape);
+  }
+  return tensors;
+}
+
+// The entry that callers see; its segments stand behind it.
+static void fill_steps_entry(compilation *c, size_t index, const char *name,
+                             const ibx_partition *partition,
+                             const ibx_import_stats *facts,
+                             const ibx_bounds *bounds) {
+  ibx_steps *steps = IBX_ARENA_NEW(&c->arena, ibx_steps);
+  *steps = partition->steps;
+  for (size_t i = 0; i < steps->step_count; i++) {
+    if (!steps->steps[i].call) steps->steps[i].segment += (uint32_t)index + 1;
+  }
+  c->entries[index] =
+      (ibx_entry){.name = name,
+                  .inputs = make_tensors(c, partition->inputs, steps->inputs,
+                                         partition->input_count, steps),
+                  .outputs = make_tensors(c, partition->outputs, steps->outputs,
+                                          partition->output_count, steps),
+                  .input_count = partition->input_count,
+                  .output_count = partition->output_count,
+                  .bounds = *bounds,
+                  .steps = steps};
+  add_ports(facts, &c->entries[index]);
+}
+
+static ibx_status compile_steps(compilation *c, const char *name,
+                                const ibx_partition *partition,
+                                const ibx_import_stats *facts,
+                                ibx_bounds *bounds) {
+  const ibx_compile_options *options = &c->compiler->options;
+  bool makes_entry = wants_program(options) && !c->check_only;
+  size_t index = c->entry_count;
+  if (makes_entry) add_entry(c);
+  for (size_t i = 0; i < partition->segment_count; i++) {
+    ibx_unit unit = {.graph = partition->segments[i]};
+    ibx_bounds part;
+    IBX_TRY(compile_graph(c, &unit, NULL, &part));
+    add_bounds(bounds, &part);
+    if (makes_entry) c->entries[c->entry_count - 1].is_segment = true;
+  }
+  if (makes_entry) fill_steps_entry(c, index, name, partition, facts, bounds);
+  return IBX_OK;
+}
+
+static ibx_status compile_entry(compilation *c, size_t index, size_t count) {
+  const ibx_compile_options *options = &c->compiler->options;
+  ibx_dim_value *values =
+      IBX_ARENA_ARRAY(&c->arena, options->dim_count + 1, ibx_dim_value);
+  const char *name = combination(c, index, count, values);
+  const ibx_partition *partition;
+  ibx_unit unit = {0};
+  ibx_bounds bounds = {0};
+  ibx_import_stats facts = {0};
+  IBX_TRY(import(c, name, values, &unit.graph, &partition, &facts));
+  IBX_TRY(partition ? compile_steps(c, name, partition, &facts, &bounds)
+                    : compile_graph(c, &unit, &facts, &bounds));
+  ibx_compile_stats *stats = &c->compiler->stats;
+  if (bound_ps(&bounds) >= bound_ps(&stats->bounds)) stats->bounds = bounds;
+  return IBX_OK;
 }
 
 // ---- Writing
@@ -292,6 +384,13 @@ static bool count_and_write(void *user, const void *data, size_t size) {
   return sink->write(sink->user, data, size);
 }
 
+static bool needs_host(const compilation *c) {
+  for (size_t e = 0; e < c->entry_count; e++) {
+    if (c->entries[e].steps) return true;
+  }
+  return false;
+}
+
 static ibx_status write_program(compilation *c) {
   ibx_program_data program = {
       .machine = c->compiler->machine,
@@ -309,7 +408,11 @@ static ibx_status write_program(compilation *c) {
   }
   counting sink = {.write = c->write, .user = c->write_user};
   ibx_status status;
-  if (c->compiler->options.emit == IBX_EMIT_ASM) {
+  if (c->compiler->options.emit == IBX_EMIT_ASM && needs_host(c)) {
+    status = IBX_FAIL(c->err, UNSUPPORTED,
+                      "assembly has no steps on the host; write the program, "
+                      "and see its segments with `imbrex dump --asm`");
+  } else if (c->compiler->options.emit == IBX_EMIT_ASM) {
     status = ibx_disasm_program(&program, count_and_write, &sink, c->err);
   } else {
     status = ibx_program_write(&program, count_and_write, &sink, write_packs, c,
@@ -333,7 +436,6 @@ static ibx_status compile_model(compilation *c) {
     return IBX_FAIL(c->err, INVALID_ARGUMENT,
                     "%zu combinations of dimensions; at most 1024", count);
   }
-  c->entries = IBX_ARENA_ARRAY(&c->arena, count, ibx_entry);
   for (size_t i = 0; i < count; i++)
     IBX_TRY(compile_entry(c, i, count));
   if (c->check_only) return IBX_OK;

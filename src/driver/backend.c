@@ -45,6 +45,7 @@ typedef struct data_set {
   ibx_array *arrays; ///< inputs, then what is computed
   ibx_arrays *ports; ///< what is expected
   ibx_binding *bindings;
+  ibx_host_tensor *open; ///< of each output: what a run gives of open ones
 } data_set;
 
 static ibx_array *inputs_of(const data_set *set) { return set->arrays; }
@@ -91,10 +92,30 @@ static bool is_close(double got, double want, const ibx_tolerance *tolerance,
   return *difference <= tolerance->atol + tolerance->rtol * fabs(want);
 }
 
+static void compare_texts(const ibx_array *got, const ibx_array *want,
+                          const char *name, ibx_case *out) {
+  for (uint64_t i = 0; i < ibx_array_count(want); i++) {
+    ibx_str a = ibx_host_tensor_text(&got->texts, i);
+    ibx_str b = ibx_host_tensor_text(&want->texts, i);
+    if (a.len == b.len && memcmp(a.data, b.data, a.len) == 0) continue;
+    if (out->result == IBX_CASE_FAIL) return;
+    out->result = IBX_CASE_FAIL;
+    snprintf(out->reason, sizeof out->reason,
+             "%.80s: text %llu is '%.*s' instead of '%.*s'", name,
+             (unsigned long long)i, a.len < 60 ? (int)a.len : 60, a.data,
+             b.len < 60 ? (int)b.len : 60, b.data);
+    return;
+  }
+}
+
 static void compare(const ibx_array *got, const ibx_array *want,
                     const char *name, const ibx_tolerance *tolerance,
                     ibx_case *out) {
   uint64_t count = ibx_array_count(want), bad = 0, first = 0;
+  if (want->dtype == IBX_DTYPE_STRING) {
+    compare_texts(got, want, name, out);
+    return;
+  }
   for (uint64_t i = 0; i < count; i++) {
     double difference;
     if (!is_close(element(got, i), element(want, i), tolerance, &difference)) {
@@ -198,7 +219,8 @@ static ibx_status data_set_init(data_set *set, const test_case *c,
   set->arrays = calloc(inputs + outputs + 1, sizeof *set->arrays);
   set->ports = calloc(ports + 1, sizeof *set->ports);
   set->bindings = calloc(inputs + outputs + 1, sizeof *set->bindings);
-  if (!set->arrays || !set->ports || !set->bindings) {
+  set->open = calloc(outputs + 1, sizeof *set->open);
+  if (!set->arrays || !set->ports || !set->bindings || !set->open) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
   }
   IBX_TRY(read_inputs(set, c, err));
@@ -207,9 +229,11 @@ static ibx_status data_set_init(data_set *set, const test_case *c,
     IBX_TRY(ibx_array_make(&entry->outputs[i], &outputs_of(set)[i], err));
   }
   for (size_t i = 0; i < inputs + outputs; i++) {
-    set->bindings[i] = (ibx_binding){.index = i < inputs ? i : i - inputs,
-                                     .data = set->arrays[i].data,
-                                     .size_bytes = set->arrays[i].bytes};
+    size_t index = i < inputs ? i : i - inputs;
+    set->bindings[i] = ibx_array_bind(&set->arrays[i], index);
+    if (i >= inputs && ibx_array_is_open(&entry->outputs[index])) {
+      set->bindings[i].tensor = &set->open[index];
+    }
   }
   return IBX_OK;
 }
@@ -223,6 +247,10 @@ static void data_set_fini(data_set *set) {
   for (size_t i = 0; set->ports && i < count; i++) {
     ibx_arrays_fini(&set->ports[i]);
   }
+  for (size_t i = 0; set->open && i < set->entry->output_count; i++) {
+    ibx_host_tensor_fini(&set->open[i]);
+  }
+  free(set->open);
   free(set->arrays);
   free(set->ports);
   free(set->bindings);
@@ -260,6 +288,10 @@ static ibx_status run_set(const test_case *c, ibx_session *session,
     status = ibx_session_run(session, &run, err);
     if (status == IBX_OK) {
       status = ibx_arrays_cut(entry, &run, outputs_of(&set), err);
+    }
+    for (size_t i = 0; i < entry->output_count && status == IBX_OK; i++) {
+      if (!ibx_array_is_open(&entry->outputs[i])) continue;
+      ibx_array_take(&outputs_of(&set)[i], &set.open[i]);
     }
   }
   size_t ports = ibx_entry_port_count(entry, true);
@@ -455,6 +487,40 @@ static bool has_set(const test_case *c) {
          access(path, F_OK) == 0;
 }
 
+// Nodes that call the library in the streams of one entry, each once.
+static int count_library(const ibx_entry *entry) {
+  const ibx_stream *stream = &entry->streams[IBX_ENGINE_GPSIMD];
+  int count = 0;
+  for (size_t i = 0; i < stream->count; i++) {
+    bool is_new = ibx_insn_is_call(stream->insns[i].opcode);
+    for (size_t j = 0; j < i && is_new && stream->nodes; j++) {
+      is_new = !ibx_insn_is_call(stream->insns[j].opcode) ||
+               stream->nodes[j] != stream->nodes[i];
+    }
+    count += is_new;
+  }
+  return count;
+}
+
+// Nodes on the host and in the library, each once.
+static void count_calls(test_case *c, const ibx_program *program) {
+  const ibx_entry *entry = ibx_program_find_entry(program, NULL);
+  const ibx_steps *steps = entry->steps;
+  c->out->gpsimd_calls = count_library(entry);
+  for (size_t i = 0; steps && i < steps->step_count; i++) {
+    const ibx_step *step = &steps->steps[i];
+    if (!step->call) {
+      const ibx_program_data *data = ibx_program_get(program);
+      c->out->gpsimd_calls += count_library(&data->entries[step->segment]);
+      continue;
+    }
+    bool is_new = true;
+    for (size_t j = 0; j < i && is_new; j++)
+      is_new = !steps->steps[j].call || steps->steps[j].node != step->node;
+    c->out->host_nodes += is_new;
+  }
+}
+
 static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
                            ibx_error *err) {
   ibx_loaded loaded = {0};
@@ -467,6 +533,7 @@ static ibx_status run_sets(test_case *c, const ibx_compile_request *request,
   if (!has_set(c)) {
     status = IBX_FAIL(err, NOT_FOUND, "no test_data_set_0/output_0.pb");
   }
+  if (status == IBX_OK) count_calls(c, loaded.program);
   while (status == IBX_OK) {
     status = run_program(c, loaded.program, err);
     c->set++;

@@ -59,13 +59,14 @@ static const char *bound_name(const figures *f) {
 }
 
 // The time that a library call keeps GpSimd.
-static uint64_t call_ps(const figures *f, const ibx_insn *call) {
+static uint64_t call_ps(const figures *f, const ibx_entry *entry,
+                        const ibx_insn *call) {
   ibx_buffer_place places[IBX_OPERANDS];
   ibx_insn insn = *call;
   for (uint16_t slot = 0; slot < IBX_OPERANDS; slot++) {
     uint16_t buffer = call->operand[slot].buffer;
     if (buffer == IBX_NO_BUFFER) continue;
-    places[slot] = f->entry->buffers[buffer].place;
+    places[slot] = entry->buffers[buffer].place;
     insn.operand[slot].buffer = slot;
   }
   ibx_insn_cost cost =
@@ -74,11 +75,24 @@ static uint64_t call_ps(const figures *f, const ibx_insn *call) {
                                   cost.issue_cycles);
 }
 
+// Part `index` of what runs on the device: the entry, or one of its segments;
+// NULL past the last.
+static const ibx_entry *device_part(const figures *f, size_t index) {
+  const ibx_steps *steps = f->entry->steps;
+  if (!steps) return index == 0 ? f->entry : NULL;
+  for (size_t i = 0; i < steps->step_count; i++) {
+    if (steps->steps[i].call || index-- != 0) continue;
+    return &f->program->entries[steps->steps[i].segment];
+  }
+  return NULL;
+}
+
 static size_t count_calls(const figures *f) {
-  const ibx_stream *stream = &f->entry->streams[IBX_ENGINE_GPSIMD];
   size_t count = 0;
-  for (size_t i = 0; i < stream->count; i++) {
-    count += ibx_insn_is_call(stream->insns[i].opcode);
+  for (size_t p = 0; device_part(f, p); p++) {
+    const ibx_stream *stream = &device_part(f, p)->streams[IBX_ENGINE_GPSIMD];
+    for (size_t i = 0; i < stream->count; i++)
+      count += ibx_insn_is_call(stream->insns[i].opcode);
   }
   return count;
 }
@@ -156,9 +170,8 @@ static json_t *extents_json(const figures *f) {
 }
 
 // Library calls as the stream has them, each with the time of one execution.
-static json_t *calls_json(const figures *f) {
-  json_t *calls = json_array();
-  const ibx_stream *stream = &f->entry->streams[IBX_ENGINE_GPSIMD];
+static void add_calls(const figures *f, const ibx_entry *entry, json_t *calls) {
+  const ibx_stream *stream = &entry->streams[IBX_ENGINE_GPSIMD];
   for (size_t i = 0; i < stream->count; i++) {
     if (!ibx_insn_is_call(stream->insns[i].opcode)) continue;
     uint32_t at = stream->nodes ? stream->nodes[i] : IBX_NO_NODE;
@@ -168,9 +181,39 @@ static json_t *calls_json(const figures *f) {
         calls, json_pack("{s:s, s:s, s:s, s:f}", "op", node ? node->op : "",
                          "node", node ? node->name : "", "kernel",
                          ibx_call_name(stream->insns[i].op[0]), "us",
-                         to_us(call_ps(f, &stream->insns[i]))));
+                         to_us(call_ps(f, entry, &stream->insns[i]))));
   }
+}
+
+static json_t *calls_json(const figures *f) {
+  json_t *calls = json_array();
+  for (size_t p = 0; device_part(f, p); p++)
+    add_calls(f, device_part(f, p), calls);
   return calls;
+}
+
+// Each run of steps on the host, by its first call. The simulator has no host:
+// what it takes there is not known.
+static json_t *host_json(const figures *f) {
+  json_t *segments = json_array();
+  const ibx_steps *steps = f->entry->steps;
+  for (size_t i = 0; steps && i < steps->step_count; i++) {
+    const ibx_step *step = &steps->steps[i];
+    if (!step->call || (i > 0 && steps->steps[i - 1].call)) continue;
+    json_int_t calls = 0;
+    while (i + (size_t)calls < steps->step_count &&
+           steps->steps[i + (size_t)calls].call)
+      calls++;
+    bool has_node = step->node < f->program->node_count;
+    const ibx_node_decl *node =
+        has_node ? &f->program->nodes[step->node] : NULL;
+    json_array_append_new(segments,
+                          json_pack("{s:s, s:s, s:s, s:I, s:n}", "op",
+                                    node ? node->op : "", "node",
+                                    node ? node->name : "", "call", step->call,
+                                    "calls", calls, "us"));
+  }
+  return segments;
 }
 
 static json_t *figures_json(const figures *f) {
@@ -183,8 +226,7 @@ static json_t *figures_json(const figures *f) {
   add_times(root, f);
   json_object_set_new(root, "engines", engines_json(f));
   add_counts(root, f);
-  // Programs hold device code only.
-  json_object_set_new(root, "host_segments", json_array());
+  json_object_set_new(root, "host_segments", host_json(f));
   json_object_set_new(root, "gpsimd_calls", calls_json(f));
   return root;
 }
@@ -243,7 +285,13 @@ static void print_sizes(const figures *f) {
          f->proof.sbuf_peak_bytes, machine->sbuf_bytes,
          f->proof.psum_peak_banks, IBX_PSUM_BANKS);
   size_t calls = count_calls(f);
-  printf("host       no segments, ");
+  size_t segments = ibx_entry_host_segments(f->entry);
+  if (segments == 0) {
+    printf("host       no segments, ");
+  } else {
+    printf("host       %zu segment%s, whose time is not simulated, ", segments,
+           segments == 1 ? "" : "s");
+  }
   if (calls == 0) printf("no");
   if (calls != 0) printf("%zu", calls);
   printf(" GpSimd library call%s\n", calls == 1 ? "" : "s");
@@ -309,7 +357,13 @@ static ibx_status check_budgets(const bench_args *args, const figures *f,
                     "%" PRIu64 " bytes of tensors move, the budget is %" PRIu64,
                     hbm_bytes(f), args->max_hbm);
   }
-  // A program has no host segments, which every budget allows.
+  uint64_t segments = ibx_entry_host_segments(f->entry);
+  if (segments > args->max_host_segments) {
+    return IBX_FAIL(err, BUDGET_EXCEEDED,
+                    "%" PRIu64 " segments run on the host, the budget is "
+                    "%" PRIu64,
+                    segments, args->max_host_segments);
+  }
   return args->baseline ? check_baseline(args, f, err) : IBX_OK;
 }
 

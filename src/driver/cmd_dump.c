@@ -114,15 +114,50 @@ static ibx_status memory_json(const ibx_entry *entry, json_t *out,
 
 // --- summary -----------------------------------------------------------------
 
+// NULL of an entry with steps.
+static const ibx_buffer_decl *buffer_of(const ibx_entry *entry,
+                                        const ibx_tensor_decl *tensor) {
+  return entry->steps ? NULL : &entry->buffers[tensor->buffer];
+}
+
 static void print_tensor(const char *label, const ibx_tensor_decl *tensor,
                          const ibx_entry *entry) {
-  bool is_state = entry->buffers[tensor->buffer].kind == IBX_BUFFER_STATE;
-  printf("  %-6s %s %s[", is_state ? "state" : label, tensor->name,
-         dtype_name(tensor->dtype));
-  for (size_t d = 0; d < tensor->rank; d++) {
-    printf("%s%" PRIu64, d > 0 ? "," : "", tensor->shape[d]);
+  const ibx_buffer_decl *buffer = buffer_of(entry, tensor);
+  bool is_state = buffer && buffer->kind == IBX_BUFFER_STATE;
+  char type[IBX_TYPE_CHARS];
+  ibx_array_type_text((ibx_dtype)tensor->dtype, tensor->shape, tensor->rank,
+                      type);
+  printf("  %-6s %s %s%s\n", is_state ? "state" : label, tensor->name, type,
+         buffer && buffer->is_split ? " split" : "");
+}
+
+static void print_values(const char *lead, const uint32_t *values,
+                         size_t count) {
+  printf("%s", lead);
+  for (size_t i = 0; i < count; i++) {
+    if (values[i] == IBX_NO_NODE) {
+      printf(" -");
+    } else {
+      printf(" v%" PRIu32, values[i]);
+    }
   }
-  printf("]%s\n", entry->buffers[tensor->buffer].is_split ? " split" : "");
+}
+
+static void print_steps(const ibx_program_data *data, const ibx_entry *entry) {
+  printf("  steps  %zu, %zu segments on the host\n", entry->steps->step_count,
+         ibx_entry_host_segments(entry));
+  for (size_t i = 0; i < entry->steps->step_count; i++) {
+    const ibx_step *step = &entry->steps->steps[i];
+    printf("    %s %s", step->call ? "host" : "device",
+           step->call ? step->call : data->entries[step->segment].name);
+    print_values("", step->operands, step->operand_count);
+    print_values(" ->", step->results, step->result_count);
+    if (step->node < data->node_count) {
+      printf("  of %s (%s)", data->nodes[step->node].name,
+             data->nodes[step->node].op);
+    }
+    printf("\n");
+  }
 }
 
 static const char *port_kind_name(ibx_port_kind kind) {
@@ -152,8 +187,8 @@ static void print_extents(const ibx_entry *entry) {
   }
 }
 
-static void print_entry(const ibx_entry *entry) {
-  printf("entry %s\n", entry->name);
+static void print_entry(const ibx_program_data *data, const ibx_entry *entry) {
+  printf("%s %s\n", entry->is_segment ? "segment" : "entry", entry->name);
   if (entry->cores > 1) printf("  cores  %" PRIu32 "\n", entry->cores);
   for (size_t i = 0; i < entry->input_count; i++) {
     print_tensor("input", &entry->inputs[i], entry);
@@ -164,6 +199,10 @@ static void print_entry(const ibx_entry *entry) {
   print_ports(entry, false);
   print_ports(entry, true);
   print_extents(entry);
+  if (entry->steps) {
+    print_steps(data, entry);
+    return;
+  }
   printf("  buffers %zu, instructions", entry->buffer_count);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     printf("%s %s %zu", e > 0 ? "," : "", ibx_engine_name((ibx_engine)e),
@@ -187,7 +226,7 @@ static void print_summary(const ibx_program *program) {
            section.id, section.name, section.offset, section.size);
   }
   for (size_t i = 0; i < data->entry_count; i++) {
-    print_entry(&data->entries[i]);
+    print_entry(data, &data->entries[i]);
   }
 }
 
@@ -197,17 +236,19 @@ static json_t *tensors_json(const ibx_tensor_decl *tensors, size_t count,
   for (size_t i = 0; i < count; i++) {
     json_t *shape = json_array();
     for (size_t d = 0; d < tensors[i].rank; d++) {
-      json_array_append_new(shape,
-                            json_integer((json_int_t)tensors[i].shape[d]));
+      uint64_t extent = tensors[i].shape[d];
+      json_array_append_new(shape, extent == IBX_ANY_EXTENT
+                                       ? json_null()
+                                       : json_integer((json_int_t)extent));
     }
-    const ibx_buffer_decl *buffer = &entry->buffers[tensors[i].buffer];
+    const ibx_buffer_decl *buffer = buffer_of(entry, &tensors[i]);
+    uint64_t bytes = buffer ? ibx_buffer_bytes(entry, buffer) : 0;
     json_array_append_new(
-        list,
-        json_pack("{s:s, s:s, s:o, s:I, s:b, s:b}", "name", tensors[i].name,
-                  "dtype", dtype_name(tensors[i].dtype), "shape", shape,
-                  "bytes", (json_int_t)ibx_buffer_bytes(entry, buffer), "state",
-                  buffer->kind == IBX_BUFFER_STATE, "split",
-                  (int)buffer->is_split));
+        list, json_pack("{s:s, s:s, s:o, s:I, s:b, s:b}", "name",
+                        tensors[i].name, "dtype", dtype_name(tensors[i].dtype),
+                        "shape", shape, "bytes", (json_int_t)bytes, "state",
+                        buffer && buffer->kind == IBX_BUFFER_STATE, "split",
+                        (int)(buffer && buffer->is_split)));
   }
   return list;
 }
@@ -245,8 +286,10 @@ static json_t *entry_json(const ibx_entry *entry) {
                         json_integer((json_int_t)entry->streams[e].count));
   }
   return json_pack(
-      "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name", entry->name,
-      "cores", (json_int_t)ibx_entry_cores(entry), "inputs",
+      "{s:s, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name",
+      entry->name, "segment", (int)entry->is_segment, "host_segments",
+      (json_int_t)ibx_entry_host_segments(entry), "cores",
+      (json_int_t)ibx_entry_cores(entry), "inputs",
       tensors_json(entry->inputs, entry->input_count, entry), "outputs",
       tensors_json(entry->outputs, entry->output_count, entry), "takes",
       ports_json(entry, false), "gives", ports_json(entry, true), "extents",

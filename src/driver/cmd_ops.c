@@ -31,8 +31,20 @@ static void print_versions(op_rows rows, const char *gap) {
   }
 }
 
+enum { TYPES_CHARS = 120 };
+
+// The types that the first input may have, and texts where the host helps.
+static const char *types_of(const ibx_onnx_op *op, char text[TYPES_CHARS]) {
+  bool has_texts = ibx_onnx_text_use(op) != IBX_TEXT_REFUSED;
+  bool has_only = strcmp(op->type_names, "texts") == 0;
+  snprintf(text, TYPES_CHARS, "%s%s", op->type_names,
+           has_texts && !has_only ? ", texts" : "");
+  return text;
+}
+
 static void print_text(void) {
   op_rows rows = {0};
+  char types[TYPES_CHARS];
   while (next_op(&rows)) {
     const ibx_onnx_op *op = ibx_onnx_op_get(rows.first);
     const ibx_onnx_about *about = op->about;
@@ -43,7 +55,7 @@ static void print_text(void) {
     printf("%s%s%s  opsets ", about->domain, about->domain[0] != 0 ? "." : "",
            about->name);
     print_versions(rows, ", ");
-    printf("; %s\n    %s\n", op->type_names, about->sentence);
+    printf("; %s\n    %s\n", types_of(op, types), about->sentence);
     if (about->limits[0] != 0) printf("    refused: %s\n", about->limits);
   }
 }
@@ -60,6 +72,7 @@ static void print_cell(const char *text) {
 
 static void print_imported(const char *domain) {
   op_rows rows = {0};
+  char types[TYPES_CHARS];
   printf("| operator | since | computes | types of the first input | refused "
          "|\n|---|---|---|---|---|\n");
   while (next_op(&rows)) {
@@ -69,7 +82,7 @@ static void print_imported(const char *domain) {
     print_versions(rows, " ");
     printf(" | ");
     print_cell(op->about->sentence);
-    printf(" | %s | ", op->type_names);
+    printf(" | %s | ", types_of(op, types));
     print_cell(op->about->limits);
     printf(" |\n");
   }
@@ -122,6 +135,7 @@ static json_t *dtypes_json(uint32_t types) {
 static json_t *op_json(op_rows rows) {
   const ibx_onnx_op *op = ibx_onnx_op_get(rows.first);
   json_t *versions = json_array(), *dtypes = json_array();
+  char types[TYPES_CHARS];
   for (size_t i = rows.first; i < rows.end; i++) {
     const ibx_onnx_op *form = ibx_onnx_op_get(i);
     json_array_append_new(versions, json_integer(form->since));
@@ -130,7 +144,7 @@ static json_t *op_json(op_rows rows) {
   return json_pack("{s:s, s:s, s:b, s:o, s:o, s:s, s:s, s:s}", "domain",
                    ibx_onnx_domain_name(op->about->domain), "name",
                    op->about->name, "imported", op->import != NULL, "since",
-                   versions, "dtypes", dtypes, "types", op->type_names,
+                   versions, "dtypes", dtypes, "types", types_of(op, types),
                    "computes", op->about->sentence, "refused",
                    op->about->limits);
 }

@@ -30,6 +30,7 @@ typedef struct arguments {
 typedef struct tensors {
   const ibx_entry *entry;
   ibx_array *inputs, *outputs;
+  ibx_host_tensor *open; ///< of each output: what a run gives of open ones
   ibx_binding *input_bindings, *output_bindings;
   size_t bound; ///< inputs that are bound
 } tensors;
@@ -95,7 +96,8 @@ static void fill(ibx_array *array, uint64_t seed) {
 }
 
 static bool is_state(const ibx_entry *entry, const ibx_tensor_decl *tensor) {
-  return entry->buffers[tensor->buffer].kind == IBX_BUFFER_STATE;
+  return entry->steps == NULL &&
+         entry->buffers[tensor->buffer].kind == IBX_BUFFER_STATE;
 }
 
 // State that no file gives starts as zeros, as the session has it.
@@ -112,8 +114,7 @@ static ibx_status prepare_input(const arguments *args, tensors *t, size_t index,
     IBX_TRY(ibx_array_make(tensor, array, err));
     fill(array, args->seed + index);
   }
-  t->input_bindings[t->bound++] = (ibx_binding){
-      .index = index, .data = array->data, .size_bytes = array->bytes};
+  t->input_bindings[t->bound++] = ibx_array_bind(array, index);
   return IBX_OK;
 }
 
@@ -126,7 +127,9 @@ static ibx_status tensors_init(tensors *t, const arguments *args,
       calloc(entry->input_count + 1, sizeof(*t->input_bindings));
   t->output_bindings =
       calloc(entry->output_count + 1, sizeof(*t->output_bindings));
-  if (!t->inputs || !t->outputs || !t->input_bindings || !t->output_bindings) {
+  t->open = calloc(entry->output_count + 1, sizeof(*t->open));
+  if (!t->inputs || !t->outputs || !t->input_bindings || !t->output_bindings ||
+      !t->open) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
   }
   IBX_TRY(check_names(args, entry, err));
@@ -135,9 +138,10 @@ static ibx_status tensors_init(tensors *t, const arguments *args,
   }
   for (size_t i = 0; i < entry->output_count; i++) {
     IBX_TRY(ibx_array_make(&entry->outputs[i], &t->outputs[i], err));
-    t->output_bindings[i] = (ibx_binding){.index = i,
-                                          .data = t->outputs[i].data,
-                                          .size_bytes = t->outputs[i].bytes};
+    t->output_bindings[i] = ibx_array_bind(&t->outputs[i], i);
+    if (ibx_array_is_open(&entry->outputs[i])) {
+      t->output_bindings[i].tensor = &t->open[i];
+    }
   }
   return IBX_OK;
 }
@@ -148,7 +152,9 @@ static void tensors_fini(tensors *t) {
   }
   for (size_t i = 0; t->outputs && i < t->entry->output_count; i++) {
     ibx_array_fini(&t->outputs[i]);
+    if (t->open) ibx_host_tensor_fini(&t->open[i]);
   }
+  free(t->open);
   free(t->inputs);
   free(t->outputs);
   free(t->input_bindings);
@@ -248,6 +254,23 @@ static summary summarise(const ibx_array *array) {
   return s;
 }
 
+enum { SHOWN_TEXTS = 4, SHOWN_BYTES = 40 };
+
+// The first texts, without what a terminal would take for a command.
+static void print_texts(const ibx_array *array) {
+  uint64_t count = ibx_array_count(array);
+  for (uint64_t i = 0; i < count && i < SHOWN_TEXTS; i++) {
+    ibx_str text = ibx_host_tensor_text(&array->texts, i);
+    printf(" \"");
+    for (size_t b = 0; b < text.len && b < SHOWN_BYTES; b++) {
+      uint8_t byte = (uint8_t)text.data[b];
+      putchar(byte < ' ' || byte == 127 ? '?' : byte);
+    }
+    printf(text.len > SHOWN_BYTES ? "...\"" : "\"");
+  }
+  if (count > SHOWN_TEXTS) printf(" ...");
+}
+
 static void print_text(const tensors *t) {
   for (size_t i = 0; i < shown_outputs(t->entry); i++) {
     const ibx_array *array = &t->outputs[i];
@@ -255,6 +278,7 @@ static void print_text(const tensors *t) {
     char type[IBX_TYPE_CHARS];
     ibx_array_type_text(array->dtype, array->shape, array->rank, type);
     printf("%s: %s", t->entry->outputs[i].name, type);
+    if (array->dtype == IBX_DTYPE_STRING) print_texts(array);
     if (s.count != s.nan_count) {
       printf("  min %.6g  max %.6g at %llu  mean %.6g", s.min, s.max,
              (unsigned long long)s.top, s.mean);
@@ -301,6 +325,10 @@ static ibx_status run_entry(const arguments *args, const ibx_program *program,
                             ibx_error *err) {
   IBX_TRY(tensors_init(t, args, entry, err));
   IBX_TRY(run_once(args, program, t, err));
+  for (size_t i = 0; i < entry->output_count; i++) {
+    if (!ibx_array_is_open(&entry->outputs[i])) continue;
+    ibx_array_take(&t->outputs[i], &t->open[i]);
+  }
   if (args->output_dir == NULL) return IBX_OK;
   return write_outputs(args->output_dir, t, err);
 }

@@ -16,6 +16,7 @@ enum { BLOCK = 4096 };
 
 void ibx_array_fini(ibx_array *array) {
   free(array->data);
+  ibx_host_tensor_fini(&array->texts);
   *array = (ibx_array){0};
 }
 
@@ -27,7 +28,17 @@ uint64_t ibx_array_count(const ibx_array *array) {
   return count;
 }
 
+static ibx_status alloc_texts(ibx_array *array, ibx_error *err) {
+  IBX_TRY(ibx_host_tensor_reset(&array->texts, IBX_DTYPE_STRING, array->shape,
+                                array->rank, err));
+  for (uint64_t i = 0; i < ibx_array_count(array); i++) {
+    IBX_TRY(ibx_host_tensor_add_text(&array->texts, "", 0, err));
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_array_alloc(ibx_array *array, const char *name, ibx_error *err) {
+  if (array->dtype == IBX_DTYPE_STRING) return alloc_texts(array, err);
   uint64_t bytes = ibx_dtype_bytes(array->dtype);
   bool fits = true;
   for (size_t d = 0; d < array->rank; d++) {
@@ -46,13 +57,46 @@ ibx_status ibx_array_make(const ibx_tensor_decl *tensor, ibx_array *out,
                           ibx_error *err) {
   *out = (ibx_array){.rank = tensor->rank, .dtype = (ibx_dtype)tensor->dtype};
   memcpy(out->shape, tensor->shape, sizeof(out->shape));
+  for (size_t d = 0; d < out->rank; d++) {
+    if (out->shape[d] == IBX_ANY_EXTENT) out->shape[d] = 0;
+  }
   return ibx_array_alloc(out, tensor->name, err);
+}
+
+bool ibx_array_is_open(const ibx_tensor_decl *tensor) {
+  bool is_open = tensor->dtype == IBX_DTYPE_STRING;
+  for (size_t d = 0; d < tensor->rank; d++)
+    is_open |= tensor->shape[d] == IBX_ANY_EXTENT;
+  return is_open;
+}
+
+ibx_binding ibx_array_bind(ibx_array *array, size_t index) {
+  bool is_text = array->dtype == IBX_DTYPE_STRING;
+  return (ibx_binding){.index = index,
+                       .data = array->data,
+                       .size_bytes = array->bytes,
+                       .tensor = is_text ? &array->texts : NULL};
+}
+
+void ibx_array_take(ibx_array *array, ibx_host_tensor *tensor) {
+  ibx_array_fini(array);
+  array->dtype = tensor->dtype;
+  array->rank = tensor->rank;
+  memcpy(array->shape, tensor->shape, sizeof(array->shape));
+  if (tensor->dtype == IBX_DTYPE_STRING) {
+    array->texts = *tensor;
+  } else { // from malloc, as ours
+    array->data = tensor->data;
+    array->bytes = tensor->data_bytes;
+  }
+  *tensor = (ibx_host_tensor)IBX_HOST_TENSOR_INIT;
 }
 
 ibx_status ibx_arrays_cut(const ibx_entry *entry, const ibx_run *run,
                           ibx_array *outputs, ibx_error *err) {
   for (size_t i = 0; i < entry->output_count && entry->extent_count; i++) {
     uint64_t shape[IBX_MAX_RANK];
+    if (ibx_array_is_open(&entry->outputs[i])) continue;
     IBX_TRY(ibx_run_output_shape(entry, run, i, shape, err));
     outputs[i].bytes =
         (size_t)ibx_tensor_pack(&entry->outputs[i], shape, outputs[i].data);
@@ -67,8 +111,12 @@ void ibx_array_type_text(ibx_dtype dtype, const uint64_t *shape, size_t rank,
   size_t len = (size_t)snprintf(text, IBX_TYPE_CHARS, "%s[",
                                 info == NULL ? "?" : info->name);
   for (size_t d = 0; d < rank && len < IBX_TYPE_CHARS; d++) {
-    len += (size_t)snprintf(text + len, IBX_TYPE_CHARS - len, "%s%llu",
-                            d == 0 ? "" : ",", (unsigned long long)shape[d]);
+    const char *comma = d == 0 ? "" : ",";
+    size_t left = IBX_TYPE_CHARS - len;
+    len += (size_t)(shape[d] == IBX_ANY_EXTENT
+                        ? snprintf(text + len, left, "%s?", comma)
+                        : snprintf(text + len, left, "%s%llu", comma,
+                                   (unsigned long long)shape[d]));
   }
   if (len < IBX_TYPE_CHARS) snprintf(text + len, IBX_TYPE_CHARS - len, "]");
 }
@@ -78,7 +126,8 @@ ibx_status ibx_array_check(const ibx_array *array,
   bool same =
       array->dtype == (ibx_dtype)tensor->dtype && array->rank == tensor->rank;
   for (size_t d = 0; same && d < array->rank; d++) {
-    same = array->shape[d] == tensor->shape[d];
+    same = tensor->shape[d] == IBX_ANY_EXTENT ||
+           array->shape[d] == tensor->shape[d];
   }
   if (same) return IBX_OK;
   char given[IBX_TYPE_CHARS], wanted[IBX_TYPE_CHARS];
@@ -101,6 +150,52 @@ ibx_status ibx_array_read(const char *path, ibx_array *out, ibx_error *err) {
   ibx_blob_fini(&blob);
   if (status != IBX_OK) ibx_array_fini(out);
   return status;
+}
+
+// A code point of UTF-8; a byte that begins none stands for itself.
+static uint32_t next_char(ibx_str *text) {
+  const uint8_t *at = (const uint8_t *)text->data;
+  size_t len = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+  bool is_fine = at[0] < 0x80 || (at[0] >= 0xc2 && at[0] < 0xf5);
+  uint32_t code = len == 1 ? at[0] : at[0] & (0x7fu >> len);
+  for (size_t i = 1; i < len && is_fine; i++) {
+    is_fine = i < text->len && (at[i] & 0xc0) == 0x80;
+    if (is_fine) code = code << 6 | (at[i] & 0x3fu);
+  }
+  if (!is_fine) len = 1;
+  if (!is_fine) code = at[0];
+  text->data += len;
+  text->len -= len;
+  return code;
+}
+
+static size_t char_count(ibx_str text) {
+  size_t count = 0;
+  for (; text.len != 0; count++)
+    (void)next_char(&text);
+  return count;
+}
+
+// Characters of the longest text: NumPy gives all the same room.
+static size_t longest_text(const ibx_array *array) {
+  size_t longest = 1;
+  for (uint64_t i = 0; i < ibx_array_count(array); i++) {
+    size_t count = char_count(ibx_host_tensor_text(&array->texts, i));
+    if (count > longest) longest = count;
+  }
+  return longest;
+}
+
+static bool write_texts(ibx_output *output, const ibx_array *array) {
+  size_t room = longest_text(array);
+  for (uint64_t i = 0; i < ibx_array_count(array); i++) {
+    ibx_str text = ibx_host_tensor_text(&array->texts, i);
+    for (size_t c = 0; c < room; c++) {
+      uint32_t code = text.len != 0 ? next_char(&text) : 0;
+      if (!ibx_output_write(output, &code, sizeof code)) return false;
+    }
+  }
+  return true;
 }
 
 ibx_status ibx_arrays_read(const char *path, ibx_arrays *out, ibx_error *err) {
@@ -136,9 +231,15 @@ static bool write_header(ibx_output *output, const ibx_array *array) {
                             (unsigned long long)array->shape[d]);
   }
   if (array->rank > 1) shape[len - 1] = 0; // only (3,) keeps its comma
+  char descr[32];
+  if (array->dtype == IBX_DTYPE_STRING) {
+    snprintf(descr, sizeof(descr), "<U%zu", longest_text(array));
+  } else {
+    snprintf(descr, sizeof(descr), "%s", file_descr(array->dtype));
+  }
   int size = snprintf(dict, sizeof(dict),
                       "{'descr': '%s', 'fortran_order': False, 'shape': (%s)}",
-                      file_descr(array->dtype), shape);
+                      descr, shape);
   size_t total = (10 + (size_t)size + 1 + 63) / 64 * 64;
   uint8_t head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0};
   head[8] = (uint8_t)((total - 10) & 0xff);
@@ -153,6 +254,7 @@ static bool write_header(ibx_output *output, const ibx_array *array) {
 }
 
 static bool write_elements(ibx_output *output, const ibx_array *array) {
+  if (array->dtype == IBX_DTYPE_STRING) return write_texts(output, array);
   if (ibx_dtype_get(array->dtype)->numpy[0] != 0) {
     return ibx_output_write(output, array->data, array->bytes);
   }

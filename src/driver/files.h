@@ -15,6 +15,7 @@ typedef struct ibx_array {
   uint64_t shape[IBX_MAX_RANK];
   size_t rank;
   ibx_dtype dtype;
+  ibx_host_tensor texts; ///< of dtype STRING the elements; `data` is NULL
 } ibx_array;
 
 /// Reads a .npy file or a TensorProto, whichever it is; "-" is standard input.
@@ -44,9 +45,20 @@ void ibx_arrays_fini(ibx_arrays *arrays);
 IBX_NODISCARD ibx_status ibx_array_write(const ibx_array *array,
                                          const char *path, ibx_error *err);
 
-/// Allocates zeroed elements of a tensor's type. Fails with OUT_OF_MEMORY.
+/// What a run gave, in place of what the array had; `tensor` is emptied.
+void ibx_array_take(ibx_array *array, ibx_host_tensor *tensor);
+
+/// Whether a tensor is bound by an ibx_host_tensor: it has texts, or extents that
+/// only a run tells.
+bool ibx_array_is_open(const ibx_tensor_decl *tensor);
+
+/// Allocates zeroed elements of a tensor's type; texts are empty, and an extent
+/// that only a run tells is 0. Fails with OUT_OF_MEMORY.
 IBX_NODISCARD ibx_status ibx_array_make(const ibx_tensor_decl *tensor,
                                         ibx_array *out, ibx_error *err);
+
+/// The binding of tensor `index`: of texts by the array's own tensor.
+ibx_binding ibx_array_bind(ibx_array *array, size_t index);
 
 /// Fails with MISMATCH and both types when the array is not what the tensor
 /// takes.

@@ -100,7 +100,92 @@ static void reorder(const ibx_array *array, const uint8_t *from) {
   }
 }
 
+// --- texts -------------------------------------------------------------------
+
+/// 'U': characters of 4 bytes. 'S': bytes. Zeros at the end are room.
+typedef struct text_kind {
+  size_t unit, room;
+} text_kind;
+
+static bool read_text_kind(const reader *in, text_kind *out) {
+  ibx_str descr = value_of(in->header, "'descr':");
+  if (descr.len < 4) return false;
+  char order = descr.data[1], letter = descr.data[2];
+  bool is_wide = letter == 'U' && order == '<';
+  bool is_narrow = letter == 'S' && (order == '|' || order == '<');
+  if (!is_wide && !is_narrow) return false;
+  *out = (text_kind){.unit = is_wide ? 4 : 1};
+  for (size_t i = 3; i < descr.len && descr.data[i] >= '0' &&
+                     descr.data[i] <= '9' && out->room < SIZE_MAX / 100;
+       i++)
+    out->room = out->room * 10 + (size_t)(descr.data[i] - '0');
+  return true;
+}
+
+static size_t put_char(uint32_t code, char out[4]) {
+  if (code < 0x80) {
+    out[0] = (char)code;
+    return 1;
+  }
+  size_t len = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (size_t i = len; i-- > 1; code >>= 6)
+    out[i] = (char)(0x80 | (code & 0x3f));
+  out[0] = (char)((0xf00u >> len & 0xff) | code);
+  return len;
+}
+
+static ibx_status add_text(const text_kind *kind, const uint8_t *from,
+                           ibx_host_tensor *out, ibx_error *err) {
+  size_t len = kind->room;
+  uint32_t code = 0;
+  while (len != 0 &&
+         memcmp(from + (len - 1) * kind->unit, &(uint32_t){0}, kind->unit) == 0)
+    len--;
+  if (kind->unit == 1) {
+    return ibx_host_tensor_add_text(out, (const char *)from, len, err);
+  }
+  IBX_TRY(ibx_host_tensor_add_text(out, "", 0, err));
+  for (size_t i = 0; i < len; i++) {
+    char bytes[4];
+    memcpy(&code, from + i * 4, 4);
+    if (code > 0x10ffff) code = 0xfffd;
+    size_t size = put_char(code, bytes);
+    IBX_TRY(ibx_host_tensor_grow_text(out, bytes, size, err));
+  }
+  return IBX_OK;
+}
+
+static ibx_status parse_texts(const reader *in, const text_kind *kind,
+                              ibx_span elements, ibx_array *out) {
+  uint64_t size = kind->unit, count = 1;
+  bool fits = ibx_mul_size(size, kind->room, &size);
+  for (size_t d = 0; d < out->rank && fits; d++) {
+    fits = ibx_mul_size(count, out->shape[d], &count);
+  }
+  uint64_t bytes;
+  if (!fits || !ibx_mul_size(size, count, &bytes) || bytes != elements.size ||
+      (size == 0 && count > (1u << 24))) {
+    return fail(in, "its elements are more or fewer than its shape says");
+  }
+  if (begins_with(value_of(in->header, "'fortran_order':"), "True") &&
+      out->rank > 1) {
+    return fail(in, "its texts stand column by column");
+  }
+  out->dtype = IBX_DTYPE_STRING;
+  IBX_TRY(ibx_host_tensor_reset(&out->texts, IBX_DTYPE_STRING, out->shape,
+                                out->rank, in->err));
+  for (uint64_t i = 0; i < count; i++) {
+    IBX_TRY(add_text(kind, elements.data + i * size, &out->texts, in->err));
+  }
+  return IBX_OK;
+}
+
 static ibx_status parse(const reader *in, ibx_span elements, ibx_array *out) {
+  text_kind kind;
+  if (read_text_kind(in, &kind)) {
+    IBX_TRY(read_shape(in, out));
+    return parse_texts(in, &kind, elements, out);
+  }
   IBX_TRY(read_dtype(in, &out->dtype));
   IBX_TRY(read_shape(in, out));
   uint64_t bytes = ibx_dtype_bytes(out->dtype);

@@ -127,11 +127,31 @@ static ibx_status check_size(const reader *in, const ibx_array *array) {
   return fail(in, "its elements are more or fewer than its shape says");
 }
 
+static ibx_status copy_texts(const reader *in, ibx_array *out) {
+  uint64_t count = 1;
+  bool fits = true;
+  for (size_t d = 0; d < out->rank && fits; d++) {
+    fits = ibx_mul_size(count, out->shape[d], &count);
+  }
+  if (!fits || count != in->tensor->n_string_data) {
+    return fail(in, "its texts are more or fewer than its shape says");
+  }
+  IBX_TRY(ibx_host_tensor_reset(&out->texts, IBX_DTYPE_STRING, out->shape,
+                                out->rank, in->err));
+  for (uint64_t i = 0; i < count; i++) {
+    const ProtobufCBinaryData *text = &in->tensor->string_data[i];
+    IBX_TRY(ibx_host_tensor_add_text(&out->texts, (const char *)text->data,
+                                     text->len, in->err));
+  }
+  return IBX_OK;
+}
+
 static ibx_status parse(const reader *in, ibx_array *out) {
   if (in->tensor->n_external_data != 0) {
     return fail(in, "its data are in another file");
   }
   IBX_TRY(read_type(in, out));
+  if (out->dtype == IBX_DTYPE_STRING) return copy_texts(in, out);
   IBX_TRY(check_size(in, out));
   IBX_TRY(ibx_array_alloc(out, in->name, in->err));
   if (!in->tensor->has_raw_data) return copy_typed(in, out);

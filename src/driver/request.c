@@ -120,6 +120,7 @@ ibx_input_value ibx_input_value_of(const char *name, const ibx_array *array) {
                            .dtype = array->dtype,
                            .rank = array->rank,
                            .data = array->data};
+  if (array->dtype == IBX_DTYPE_STRING) value.data = &array->texts;
   memcpy(value.shape, array->shape, sizeof value.shape);
   return value;
 }

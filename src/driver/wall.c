@@ -81,9 +81,26 @@ static ibx_status make_memory(const ibx_entry *entry, uint8_t **hbm,
   return IBX_OK;
 }
 
+// The segments of an entry one after another; its calls need real data.
+static ibx_status measure_segments(const ibx_program_data *program,
+                                   const ibx_entry *entry, double *out_us,
+                                   ibx_error *err) {
+  *out_us = 0;
+  for (size_t i = 0; i < entry->steps->step_count; i++) {
+    const ibx_step *step = &entry->steps->steps[i];
+    double part_us = 0;
+    if (step->call) continue;
+    IBX_TRY(ibx_wall_measure(program, &program->entries[step->segment],
+                             &part_us, err));
+    *out_us += part_us;
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_wall_measure(const ibx_program_data *program,
                             const ibx_entry *entry, double *out_us,
                             ibx_error *err) {
+  if (entry->steps) return measure_segments(program, entry, out_us, err);
   ibx_sim_chip *chip = NULL;
   uint8_t **hbm = calloc(entry->buffer_count + 1, sizeof(*hbm));
   if (!hbm) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for tensors");

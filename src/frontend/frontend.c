@@ -189,23 +189,15 @@ static void pair_state(ibx_import *import, const ibx_state_pair *pair) {
 
 // --- weights -----------------------------------------------------------------
 
-// Keeps the rows of this import that the graph uses.
-static void drop_unused_weights(ibx_import *import) {
-  ibx_tables *tables = import->tables;
-  ibx_graph *graph = &import->graph;
-  size_t first = import->first_weight, kept = first;
-  uint32_t *moved =
-      IBX_ARENA_ARRAY(&import->scratch, tables->weight_count, uint32_t);
+static void mark_weights(const ibx_graph *graph, uint32_t *used) {
   for (size_t n = 0; n < graph->node_count; n++) {
     const ibx_node *node = &graph->nodes[n];
-    if (node->op == IBX_TENSOR_constant) moved[node->params.weight] = 1;
+    if (node->op == IBX_TENSOR_constant) used[node->params.weight] = 1;
   }
-  for (size_t i = first; i < tables->weight_count; i++) {
-    if (moved[i] == 0) continue;
-    tables->weights[kept] = tables->weights[i];
-    moved[i] = (uint32_t)kept++;
-  }
-  tables->weight_count = kept;
+}
+
+static void renumber_weights(ibx_graph *graph, size_t first,
+                             const uint32_t *moved) {
   for (size_t n = 0; n < graph->node_count; n++) {
     ibx_node *node = &graph->nodes[n];
     if (node->op != IBX_TENSOR_constant) continue;
@@ -214,7 +206,36 @@ static void drop_unused_weights(ibx_import *import) {
   }
 }
 
-static ibx_status run(ibx_import *import, ibx_error *err) {
+// Keeps the rows of this import that the graphs use.
+static void drop_unused_weights(ibx_import *import, ibx_graph *graphs,
+                                size_t count) {
+  ibx_tables *tables = import->tables;
+  size_t first = import->first_weight, kept = first;
+  uint32_t *moved =
+      IBX_ARENA_ARRAY(&import->scratch, tables->weight_count, uint32_t);
+  for (size_t i = 0; i < count; i++)
+    mark_weights(&graphs[i], moved);
+  for (size_t i = first; i < tables->weight_count; i++) {
+    if (moved[i] == 0) continue;
+    tables->weights[kept] = tables->weights[i];
+    moved[i] = (uint32_t)kept++;
+  }
+  tables->weight_count = kept;
+  for (size_t i = 0; i < count; i++)
+    renumber_weights(&graphs[i], first, moved);
+}
+
+// The graph of a model that needs the host is cut into segments.
+static void cut(ibx_import *import, const ibx_partition **out_partition) {
+  ibx_partition *partition = IBX_ARENA_NEW(import->arena, ibx_partition);
+  ibx_import_partition(import, partition);
+  drop_unused_weights(import, partition->segments, partition->segment_count);
+  import->graph.node_count = import->graph.value_count = 0;
+  *out_partition = partition;
+}
+
+static ibx_status run(ibx_import *import, const ibx_partition **out_partition,
+                      ibx_error *err) {
   const Onnx__GraphProto *graph = import->model->proto->graph;
   if (!graph || graph->n_output == 0) {
     ibx_diag_add(import->sink, IBX_DIAG_NO_GRAPH,
@@ -232,8 +253,12 @@ static ibx_status run(ibx_import *import, ibx_error *err) {
     }
   }
   IBX_TRY(ibx_diag_status(import->sink, err));
+  if (ibx_import_needs_host(import)) {
+    cut(import, out_partition);
+    return ibx_diag_status(import->sink, err);
+  }
   ibx_graph_compact(&import->graph);
-  drop_unused_weights(import);
+  drop_unused_weights(import, &import->graph, 1);
   return IBX_OK;
 }
 
@@ -241,7 +266,9 @@ ibx_status ibx_frontend_import(ibx_model *model,
                                const ibx_frontend_options *options,
                                ibx_diag_sink *sink, ibx_arena *arena,
                                ibx_tables *tables, ibx_graph *out_graph,
+                               const ibx_partition **out_partition,
                                ibx_import_stats *out_stats, ibx_error *err) {
+  *out_partition = NULL;
   ibx_import import = {.model = model,
                        .options = options,
                        .sink = sink,
@@ -251,7 +278,7 @@ ibx_status ibx_frontend_import(ibx_model *model,
   import.graph = (ibx_graph){.arena = arena,
                              .tables = tables,
                              .name = options->entry ? options->entry : "main"};
-  ibx_status status = run(&import, err);
+  ibx_status status = run(&import, out_partition, err);
   if (status != IBX_OK) tables->weight_count = import.first_weight;
   if (status == IBX_OK) *out_graph = import.graph;
   if (out_stats) *out_stats = import.stats;

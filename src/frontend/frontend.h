@@ -48,12 +48,24 @@ typedef struct ibx_frontend_options {
   const ibx_state_pair *states;
   size_t dim_count, input_shape_count, input_value_count, input_length_count,
       state_count;
+  bool no_host; ///< what needs the host is refused
 } ibx_frontend_options;
+
+/// What the model does where the host takes part: device steps name one of
+/// `segments`, calls a row of the source table as their node. All in the arena.
+typedef struct ibx_partition {
+  ibx_steps steps;
+  ibx_port *inputs, *outputs; ///< of the model; `value` means nothing here
+  size_t input_count, output_count;
+  ibx_graph *segments;
+  size_t segment_count;
+} ibx_partition;
 
 /// Facts of an import that the graph does not show any more.
 typedef struct ibx_import_stats {
-  uint64_t nodes;  ///< ONNX nodes that were imported, functions inlined
-  uint64_t folded; ///< tensor operations that were computed right away
+  uint64_t nodes;      ///< ONNX nodes that were imported, functions inlined
+  uint64_t folded;     ///< tensor operations that were computed right away
+  uint64_t host_nodes; ///< ONNX nodes of which some is computed on the host
   /// The model's inputs that are not constants, and its outputs, as tensors of
   /// the graph; they live in the arena.
   ibx_port_decl *input_ports, *output_ports;
@@ -65,10 +77,13 @@ typedef struct ibx_import_stats {
 /// weights and sources in `tables`: rows are only added, and only those that
 /// the graph uses. Every problem goes to `sink`; on failure, the status is
 /// that of the first one (INVALID_MODEL or UNSUPPORTED), or INVALID_ARGUMENT
-/// for an option that names nothing. `out_stats` may be NULL.
-IBX_NODISCARD ibx_status ibx_frontend_import(
-    ibx_model *model, const ibx_frontend_options *options, ibx_diag_sink *sink,
-    ibx_arena *arena, ibx_tables *tables, ibx_graph *out_graph,
-    ibx_import_stats *out_stats, ibx_error *err);
+/// for an option that names nothing. `out_stats` may be NULL. A model that needs
+/// the host becomes `*out_partition`, and the graph stays empty; else this is
+/// NULL.
+IBX_NODISCARD ibx_status
+ibx_frontend_import(ibx_model *model, const ibx_frontend_options *options,
+                    ibx_diag_sink *sink, ibx_arena *arena, ibx_tables *tables,
+                    ibx_graph *out_graph, const ibx_partition **out_partition,
+                    ibx_import_stats *out_stats, ibx_error *err);
 
 #endif

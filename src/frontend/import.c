@@ -42,6 +42,11 @@ static ibx_val use_initializer(ibx_import *import, ibx_binding *binding) {
   ibx_diag_at at = {.node = binding->name, .op = "initializer"};
   const char *name =
       ibx_arena_text(import->arena, binding->name, strlen(binding->name));
+  if (ibx_is_text_tensor(binding->tensor)) {
+    binding->failed =
+        !ibx_import_text_tensor(import, binding->tensor, at, &binding->value);
+    return binding->failed ? IBX_NO_VALUE : binding->value;
+  }
   if (!ibx_model_weight(import->model, binding->tensor, name, at, import->sink,
                         import->arena, &weight)) {
     binding->failed = true;
@@ -189,16 +194,48 @@ static bool check_kinds(ibx_call *call) {
   return true;
 }
 
+static bool refuse_type(ibx_call *call, size_t index) {
+  ibx_dtype dtype = ibx_dtype_of(call, call->in[index]);
+  ibx_call_fail(call, IBX_DIAG_OPERAND_TYPE, call->proto->input[index],
+                "convert the input with Cast before the node",
+                "%s takes %s, its input '%s' is %s", call->at.op,
+                call->row->type_names, call->proto->input[index],
+                ibx_dtype_get(dtype)->name);
+  return false;
+}
+
+// What the host makes may be used by few: its extents may be open.
+static bool check_host_input(ibx_call *call, size_t index, ibx_text_use use) {
+  const ibx_type *type = ibx_type_of(call, call->in[index]);
+  bool is_text = type->dtype == IBX_DTYPE_STRING;
+  if (is_text && use == IBX_TEXT_REFUSED) return refuse_type(call, index);
+  if (!ibx_is_open(type) || (is_text && use == IBX_TEXT_TAKES)) return true;
+  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, call->proto->input[index],
+                "end the model at that tensor, and continue with another one",
+                "the input '%s' has extents that only the run tells: they "
+                "depend on texts or an image",
+                call->proto->input[index]);
+  return false;
+}
+
 static bool check_types(ibx_call *call) {
+  ibx_text_use use = ibx_onnx_text_use(call->row);
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (call->in[i] == IBX_NO_VALUE || ibx_is_bundle(call->in[i])) continue;
+    if (!check_host_input(call, i, use)) return false;
+  }
   if (call->in_count == 0 || call->in[0] == IBX_NO_VALUE) return true;
   if (ibx_is_bundle(call->in[0])) return true;
   ibx_dtype dtype = ibx_dtype_of(call, call->in[0]);
-  if (call->row->types >> dtype & 1) return true;
-  ibx_call_fail(call, IBX_DIAG_OPERAND_TYPE, call->proto->input[0],
-                "convert the input with Cast before the node",
-                "%s takes %s, its input '%s' is %s", call->at.op,
-                call->row->type_names, call->proto->input[0],
-                ibx_dtype_get(dtype)->name);
+  if (dtype == IBX_DTYPE_STRING || (call->row->types >> dtype & 1)) return true;
+  return refuse_type(call, 0);
+}
+
+static bool moves_texts(const ibx_call *call) {
+  if (ibx_onnx_text_use(call->row) != IBX_TEXT_MOVES) return false;
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (ibx_has_in(call, i) && ibx_is_text(call, call->in[i])) return true;
+  }
   return false;
 }
 
@@ -253,7 +290,11 @@ static void run_row(ibx_call *call) {
   call->source = ibx_tables_add_source(
       call->import->tables, call->import->arena, call->at.node, call->at.op);
   call->import->stats.nodes++;
-  call->row->import(call);
+  if (moves_texts(call)) {
+    ibx_import_moved_texts(call);
+  } else {
+    call->row->import(call);
+  }
   if (!call->failed) check_attributes(call);
   check_outputs(call);
 }

@@ -13,6 +13,7 @@
 
 #include "frontend/model.h"
 #include "frontend/onnx_ops.h"
+#include "imbrex/host.h"
 #include "support/map.h"
 
 /// A value of the graph, or a bundle (see below); IBX_NO_VALUE stands for an
@@ -56,6 +57,16 @@ typedef struct ibx_frame {
   unsigned depth;
 } ibx_frame;
 
+/// A call on the host, between nodes of the graph.
+typedef struct ibx_host_node {
+  const ibx_host_call_info *call;
+  ibx_val *operands; ///< IBX_NO_VALUE: left out
+  ibx_val *results;
+  int64_t *ints;
+  size_t operand_count, result_count, int_count;
+  size_t after; ///< nodes of the graph that stand before it
+  uint32_t source;
+} ibx_host_node;
 /// What is noted of a value that depends on extents which the data decide.
 typedef struct ibx_extents {
   ibx_val real[IBX_MAX_RANK]; ///< scalars: how much of each dimension is valid,
@@ -75,10 +86,13 @@ typedef struct ibx_import {
   ibx_graph graph;
   ibx_map functions; ///< "domain:name:overload" to an index
   ibx_import_stats stats;
-  size_t first_weight; ///< rows from here on belong to this import
-  uint64_t work;       ///< nodes visited: functions may multiply them
-  bool *known;         ///< of each value: depends on constants only
-  ibx_tensor **forced; ///< of each value: its elements, computed on demand
+  size_t first_weight;     ///< rows from here on belong to this import
+  uint64_t work;           ///< nodes visited: functions may multiply them
+  bool *known;             ///< of each value: depends on constants only
+  ibx_tensor **forced;     ///< of each value: its elements, computed on demand
+  ibx_host_tensor **texts; ///< of each value: the texts of a constant
+  ibx_host_node *host_nodes;
+  size_t host_count, host_room;
   size_t value_room;
   size_t *input_places; ///< of each input of `graph`, as ibx_diagnostic has it
   ibx_bundle *bundles;
@@ -259,6 +273,8 @@ int64_t ibx_elements(const ibx_type *type);
 bool ibx_is_splat(const ibx_call *call, ibx_val value, double *out_number);
 /// Called after a node was added: notes what is known, folds what is small.
 ibx_val ibx_fold(ibx_call *call, ibx_val value);
+/// Makes room for the facts of values that were added.
+void ibx_import_make_room(ibx_import *import);
 /// Adds a constant of the call; `data` belongs to the arena.
 ibx_val ibx_emit_constant(ibx_call *call, ibx_type type, const void *data);
 /// A constant for a weight; reshapes and unaligned data cost nothing.
@@ -267,6 +283,48 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
 /// The same for a constant that no node makes: its name is its source.
 ibx_val ibx_import_named_constant(ibx_import *import, ibx_weight weight);
 
+// --- the host (import_host.c) --------------------------------------------------
+
+/// An extent that only a run tells.
+enum { IBX_OPEN_EXTENT = -1 };
+bool ibx_is_text(const ibx_call *call, ibx_val value);
+/// Whether an extent is open.
+bool ibx_is_open(const ibx_type *type);
+ibx_type ibx_make_type(ibx_dtype dtype, ibx_ints shape);
+
+/// What a call on the host gets and gives.
+typedef struct ibx_host_use {
+  const char *call; ///< row of host_calls.def
+  const ibx_val *operands;
+  const int64_t *ints;
+  const ibx_type *results;
+  size_t operand_count, int_count, result_count;
+} ibx_host_use;
+/// Adds the call, or computes it at once where its operands are constants.
+/// Stores the results in `out`; after a failure they are operand 0.
+void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out);
+
+/// A constant of texts, which the arena copies.
+ibx_val ibx_import_texts(ibx_import *import, const ibx_host_tensor *texts);
+bool ibx_is_text_tensor(const Onnx__TensorProto *tensor);
+/// The same for a tensor message. False with a diagnostic at `at`.
+bool ibx_import_text_tensor(ibx_import *import, const Onnx__TensorProto *tensor,
+                            ibx_diag_at at, ibx_val *out);
+/// The texts of an attribute, as a vector; `absent` where there is none.
+ibx_val ibx_attr_texts(ibx_call *call, const char *name, ibx_val absent);
+/// A constant of one text, rank 0.
+ibx_val ibx_emit_text(ibx_call *call, const char *text, size_t len);
+/// The same texts, whose extents are known, in another shape.
+ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
+/// Equal and Cast of texts.
+void ibx_import_text_equal(ibx_call *call);
+void ibx_import_text_cast(ibx_call *call, ibx_dtype dtype);
+/// Imports a call that moves elements only, some of them texts.
+void ibx_import_moved_texts(ibx_call *call);
+
+/// Whether the model needs the host: then it becomes steps (partition.c).
+bool ibx_import_needs_host(const ibx_import *import);
+void ibx_import_partition(ibx_import *import, ibx_partition *out);
 // --- sequences and optionals (import_bundle.c) -------------------------------
 
 bool ibx_is_bundle(ibx_val value);

@@ -118,6 +118,11 @@ ibx_val ibx_emit_cast_as(ibx_call *call, ibx_val x, ibx_dtype dtype,
 // ---- Operators
 
 static void cast_to(ibx_call *call, ibx_dtype dtype) {
+  if (dtype == IBX_DTYPE_STRING || ibx_is_text(call, ibx_in(call, 0))) {
+    ibx_attr_ignore(call, "saturate round_mode");
+    ibx_import_text_cast(call, dtype);
+    return;
+  }
   bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
   const char *mode = ibx_attr_text(call, "round_mode", "up");
   ibx_out(call, 0,

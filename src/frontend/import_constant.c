@@ -17,6 +17,13 @@ static ibx_val constant_of_tensor(ibx_call *call,
   ibx_weight weight;
   ibx_diag_at at = call->at;
   at.attribute = "value";
+  if (tensor && ibx_is_text_tensor(tensor)) {
+    ibx_val texts = IBX_NO_VALUE;
+    if (!ibx_import_text_tensor(call->import, tensor, at, &texts)) {
+      call->failed = true;
+    }
+    return texts;
+  }
   if (!tensor ||
       !ibx_model_weight(call->import->model, tensor, call->at.node, at,
                         call->import->sink, call->import->arena, &weight)) {
@@ -58,9 +65,14 @@ void ibx_import_op_constant(ibx_call *call) {
     ibx_out(call, 0, constant_of_numbers(call, ints, true));
   } else if (floats) {
     ibx_out(call, 0, constant_of_numbers(call, floats, false));
+  } else if (ibx_has_attr(call, "value_strings")) {
+    ibx_out(call, 0, ibx_attr_texts(call, "value_strings", IBX_NO_VALUE));
+  } else if (ibx_has_attr(call, "value_string")) {
+    const char *text = ibx_attr_text(call, "value_string", "");
+    ibx_out(call, 0, ibx_emit_text(call, text, strlen(text)));
   } else {
-    ibx_attr_ignore(call, "sparse_value value_string value_strings");
-    ibx_call_refuse(call, NULL, "a constant of texts or a sparse one");
+    ibx_attr_ignore(call, "sparse_value");
+    ibx_call_refuse(call, NULL, "a sparse constant");
   }
 }
 

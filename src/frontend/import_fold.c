@@ -45,8 +45,7 @@ static void *grow(ibx_arena *arena, const void *old, size_t old_size,
   return memory;
 }
 
-// Makes room for the facts of every value.
-static void make_room(ibx_import *import) {
+void ibx_import_make_room(ibx_import *import) {
   size_t old = import->value_room, room = old == 0 ? 256 : old;
   while (room < import->graph.value_count)
     room *= 2;
@@ -56,6 +55,9 @@ static void make_room(ibx_import *import) {
   import->forced =
       grow(&import->scratch, import->forced, old * sizeof(ibx_tensor *),
            room * sizeof(ibx_tensor *));
+  import->texts =
+      grow(&import->scratch, import->texts, old * sizeof(ibx_host_tensor *),
+           room * sizeof(ibx_host_tensor *));
   import->value_room = room;
 }
 
@@ -109,7 +111,7 @@ static ibx_tensor *run_node(ibx_import *import, const ibx_node *node) {
 }
 
 const ibx_tensor *ibx_force(ibx_import *import, ibx_val value) {
-  make_room(import);
+  ibx_import_make_room(import);
   if (!import->known[value]) return NULL;
   if (import->forced[value]) return import->forced[value];
   const ibx_graph *graph = &import->graph;
@@ -128,7 +130,7 @@ ibx_val ibx_import_constant(ibx_import *import, ibx_weight weight,
                             uint32_t source) {
   uint32_t row = ibx_tables_add_weight(import->tables, import->arena, weight);
   ibx_val value = ibx_graph_add_constant(&import->graph, row, source);
-  make_room(import);
+  ibx_import_make_room(import);
   import->known[value] = true;
   return value;
 }
@@ -203,7 +205,7 @@ static bool is_countable(const ibx_type *type) {
 
 ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   ibx_import *import = call->import;
-  make_room(import);
+  ibx_import_make_room(import);
   const ibx_node *node = node_of(import, value);
   if (!is_countable(&import->graph.values[value].type)) {
     ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",

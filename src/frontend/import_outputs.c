@@ -176,7 +176,8 @@ void ibx_import_output(ibx_import *import, const ibx_frame *frame,
     const ibx_type type = import->graph.values[value].type;
     bool is_open[IBX_MAX_RANK];
     for (uint8_t d = 0; d < type.rank; d++)
-      is_open[d] = ibx_import_extent(import, value, d) != IBX_NO_VALUE;
+      is_open[d] = type.dims[d] == IBX_OPEN_EXTENT ||
+                   ibx_import_extent(import, value, d) != IBX_NO_VALUE;
     compare_shape(&p, &type, is_open);
     add_output(import, &p, value);
   }

@@ -52,7 +52,16 @@ BINARY(div)
 BINARY(and)
 BINARY(or)
 BINARY(xor)
-BINARY(equal)
+// Texts are compared on the host.
+void ibx_import_op_equal(ibx_call *call) {
+  if (ibx_is_text(call, ibx_in(call, 0))) {
+    ibx_import_text_equal(call);
+    return;
+  }
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_equal, ibx_in(call, 0),
+                          ibx_second_in(call)));
+}
 BINARY(less)
 BINARY(less_equal)
 BINARY(bit_and)
@@ -296,30 +305,6 @@ void ibx_import_op_where(ibx_call *call) {
 
 void ibx_import_op_identity(ibx_call *call) {
   ibx_out(call, 0, ibx_in(call, 0));
-}
-
-// Whether the node drops elements, which is random: only when it trains, and at
-// a ratio that is not 0.
-static bool drops(ibx_call *call) {
-  if (!ibx_has_in(call, 2)) return false;
-  if (ibx_const_number(call, 2, "training_mode") == 0) return false;
-  return !ibx_has_in(call, 1) || ibx_const_number(call, 1, "ratio") != 0;
-}
-
-void ibx_import_op_dropout(ibx_call *call) {
-  ibx_attr_ignore(call, "ratio seed");
-  if (call->version < 7 && ibx_attr_int(call, "is_test", 0) == 0) {
-    ibx_call_refuse(call, "is_test", "is_test = 0");
-  }
-  if (drops(call)) {
-    ibx_call_refuse(call, "training_mode",
-                    "training_mode = 1, which drops at random");
-  }
-  ibx_out(call, 0, ibx_in(call, 0));
-  if (!ibx_wants_out(call, 1)) return;
-  ibx_val all = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-  ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
-  ibx_out(call, 1, ibx_emit_broadcast(call, all, shape));
 }
 
 void ibx_import_op_is_inf(ibx_call *call) {

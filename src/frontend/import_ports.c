@@ -198,6 +198,11 @@ static ibx_binding import_value(ibx_import *import, const char *input,
         ibx_dtype_get(given->dtype)->name, ibx_dtype_get(p.type.dtype)->name);
   }
   if (errors != import->sink->error_count) return binding;
+  if (p.type.dtype == IBX_DTYPE_STRING) {
+    binding.value = ibx_import_texts(import, given->data);
+    binding.failed = false;
+    return binding;
+  }
   const char *name = ibx_arena_text(import->arena, p.name, strlen(p.name));
   ibx_weight weight = {.type = p.type, .data = given->data, .name = name};
   binding.value = ibx_import_named_constant(import, weight);
@@ -225,7 +230,8 @@ static ibx_binding import_tensor(ibx_import *import, const char *name,
                  .type = p.type,
                  .state = -1};
   import->input_places[index] = place;
-  bool is_empty = ibx_elements(&p.type) == 0;
+  bool is_empty = ibx_elements(&p.type) == 0 &&
+                  p.type.dtype != IBX_DTYPE_STRING; // those meet no pass
   return (ibx_binding){.name = p.name,
                        .value = is_empty ? import_empty(import, &p) : input};
 }

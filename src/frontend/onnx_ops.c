@@ -25,14 +25,16 @@ enum {
   SHAPE_INTS = BIT(I32) | BIT(I64),
   NUMBERS = FLOATS | INTS,
   BOOL = BIT(BOOL),
+  BYTES = BIT(U8),
   ALL = NUMBERS | BOOL | SMALL,
   TRAINED = BIT(F32) | BIT(F64),
   LEARNED = BIT(F32) | BIT(F64) | BIT(I32) | BIT(I64),
   SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
   QUANTIZED = INTS | SMALL,
-  NOTHING = ALL,        // for operators without inputs
-  BUNDLES = BIT(NONE),  // sequences and optionals
+  TEXT = 0,            // texts only, see IBX_ONNX_TEXT
+  NOTHING = ALL,       // for operators without inputs
+  BUNDLES = BIT(NONE), // sequences and optionals
   VALUES = ALL | BUNDLES
 };
 static_assert(IBX_DTYPE_COUNT <= 31,
@@ -47,10 +49,12 @@ static_assert(IBX_DTYPE_COUNT <= 31,
 #define NAMES_INTS "integer types"
 #define NAMES_NUMBERS "floating and integer types"
 #define NAMES_BOOL "bool"
+#define NAMES_BYTES "u8"
 #define NAMES_ALL "all types"
 #define NAMES_TRAINED "f32, f64"
 #define NAMES_LEARNED "f32, f64, i32, i64"
 #define NAMES_SUMS "f32, bf16, f16, f64, and integers of 32 and 64 bits"
+#define NAMES_TEXT "texts"
 #define NAMES_QUANTIZED "integer and small floating types"
 #define NAMES_NOTHING "no inputs"
 #define NAMES_BUNDLES "sequences and optionals"
@@ -95,6 +99,22 @@ static const ibx_onnx_op forms[] = {
    .type_names = ""},
 #include "frontend/onnx_ops.def"
 };
+
+static const struct {
+  const ibx_onnx_about *about;
+  ibx_text_use use;
+} text_uses[] = {
+#define IBX_ONNX_TEXT(row_domain, row_name, row_use)                           \
+  {&abouts[ABOUT_##row_domain##_##row_name], IBX_TEXT_##row_use},
+#include "frontend/onnx_ops.def"
+};
+
+ibx_text_use ibx_onnx_text_use(const ibx_onnx_op *row) {
+  for (size_t i = 0; i < IBX_COUNT_OF(text_uses); i++) {
+    if (text_uses[i].about == row->about) return text_uses[i].use;
+  }
+  return IBX_TEXT_REFUSED;
+}
 
 const ibx_onnx_op *ibx_onnx_op_get(size_t index) {
   return index < IBX_COUNT_OF(forms) ? &forms[index] : NULL;

@@ -29,6 +29,15 @@ typedef struct ibx_onnx_op {
   int16_t outputs;            ///< at most; -1: any number
 } ibx_onnx_op;
 
+/// What an operator does with an input of texts.
+typedef enum ibx_text_use {
+  IBX_TEXT_REFUSED,
+  IBX_TEXT_MOVES,  ///< moves elements only: the importer gets their numbers
+  IBX_TEXT_TAKES,  ///< its importer knows texts
+  IBX_TEXT_SHAPES, ///< looks at extents only
+} ibx_text_use;
+ibx_text_use ibx_onnx_text_use(const ibx_onnx_op *row);
+
 /// Lends row `index`; NULL past the last. Rows of one operator are neighbours,
 /// oldest first.
 const ibx_onnx_op *ibx_onnx_op_get(size_t index);

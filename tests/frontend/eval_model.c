@@ -24,6 +24,7 @@ typedef struct run {
   ibx_model *model;
   ibx_tables tables;
   ibx_graph graph;
+  const ibx_partition *partition;
   ibx_dim_value dims[MOST_DIMS];
   size_t dim_count;
   ibx_tensor inputs[MOST_PORTS], outputs[MOST_PORTS];
@@ -112,8 +113,12 @@ static bool import_model(run *r) {
   ibx_frontend_options options = {.dims = r->dims, .dim_count = r->dim_count};
   ibx_status status = ibx_model_open_file(path, &r->sink, &r->model, &r->err);
   if (status == IBX_OK) {
-    status = ibx_frontend_import(r->model, &options, &r->sink, &r->arena,
-                                 &r->tables, &r->graph, NULL, &r->err);
+    status =
+        ibx_frontend_import(r->model, &options, &r->sink, &r->arena, &r->tables,
+                            &r->graph, &r->partition, NULL, &r->err);
+  }
+  if (status == IBX_OK && r->partition) {
+    status = IBX_FAIL(&r->err, UNSUPPORTED, "the model needs the host");
   }
   return status == IBX_OK;
 }

@@ -18,9 +18,10 @@ static void import(ibx_model *model, ibx_diag_sink *sink, ibx_arena *arena) {
   const ibx_frontend_options options = {0};
   ibx_tables tables = {0};
   ibx_graph graph = {0};
+  const ibx_partition *partition;
   ibx_error err = {0};
   ibx_status status = ibx_frontend_import(model, &options, sink, arena, &tables,
-                                          &graph, NULL, &err);
+                                          &graph, &partition, NULL, &err);
   expect((status == IBX_OK) == (sink->error_count == 0));
   for (size_t i = 0; status == IBX_OK && i < graph.output_count; i++) {
     expect(graph.outputs[i].value < graph.value_count);

@@ -22,6 +22,7 @@
 #include "random.h"
 
 #include "imbrex/prove.h"
+#include "imbrex/runtime.h"
 #include "imbrex/sim.h"
 
 #if defined(__linux__)
@@ -35,7 +36,8 @@ enum {
   MOST_CALLER_BYTES = 1 << 20, ///< inputs and outputs; more is not run
   MOST_SCRATCH_BYTES = 1 << 26,
   MOST_TEXT_BYTES = 1 << 16, ///< of files that go through the assembler
-  MOST_ENTRIES = 4
+  MOST_ENTRIES = 4,
+  STEPS_SEEDS = 60
 };
 
 typedef struct counts {
@@ -125,11 +127,20 @@ static void assemble(job *j, const ibx_program_data *data,
   ibx_blob_fini(&text);
 }
 
+// Assembly has no steps.
+static bool has_steps(const ibx_program_data *data) {
+  for (size_t i = 0; i < data->entry_count; i++) {
+    if (data->entries[i].steps || data->entries[i].is_segment) return true;
+  }
+  return false;
+}
+
 static void check_texts(job *j, const ibx_program_data *data, size_t size) {
   ibx_blob written = {0};
   if (write(j, data, &written)) {
     reopen(j, &written);
-    if (size <= MOST_TEXT_BYTES) assemble(j, data, &written);
+    if (size <= MOST_TEXT_BYTES && !has_steps(data))
+      assemble(j, data, &written);
   }
   ibx_blob_fini(&written);
 }
@@ -260,8 +271,97 @@ static void try_time(job *j, const ibx_program_data *data,
   }
 }
 
-static void try_entry(job *j, const ibx_program_data *data,
+// --- steps -------------------------------------------------------------------
+
+// Elements for a tensor of any type, few; texts are mostly numbers.
+static bool make_tensor(job *j, const ibx_tensor_decl *decl,
+                        ibx_host_tensor *out) {
+  uint64_t shape[IBX_MAX_RANK], bytes = 8;
+  for (size_t d = 0; d < decl->rank; d++) {
+    bool is_open = decl->shape[d] == IBX_ANY_EXTENT;
+    shape[d] = is_open ? fuzz_below(&j->random, 4) : decl->shape[d];
+    if (!ibx_mul_size(bytes, shape[d], &bytes) || bytes > MOST_CALLER_BYTES) {
+      return false;
+    }
+  }
+  if (ibx_host_tensor_reset(out, (ibx_dtype)decl->dtype, shape, decl->rank,
+                            NULL) != IBX_OK) {
+    return false;
+  }
+  fill(&j->random, out->data, out->data_bytes);
+  uint64_t texts = decl->dtype == IBX_DTYPE_STRING ? bytes / 8 : 0;
+  for (uint64_t i = 0; i < texts; i++) {
+    char text[24];
+    int len = snprintf(text, sizeof text, "%u",
+                       (unsigned)fuzz_below(&j->random, 300));
+    if (fuzz_one_in(&j->random, 8)) text[0] = ' ';
+    if (ibx_host_tensor_add_text(out, text, (size_t)len, NULL) != IBX_OK) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static ibx_status run_session(const ibx_program *program,
+                              const ibx_entry *entry, ibx_binding *bindings,
+                              ibx_error *err) {
+  const ibx_run run = {.inputs = bindings,
+                       .outputs = bindings + entry->input_count,
+                       .input_count = entry->input_count,
+                       .output_count = entry->output_count};
+  ibx_device *device = NULL;
+  ibx_session *session = NULL;
+  ibx_status status = ibx_device_open("sim:", NULL, &device, err);
+  if (status == IBX_OK) {
+    status = ibx_session_create(device, program, entry->name, &session, err);
+  }
+  if (status == IBX_OK) status = ibx_session_run(session, &run, err);
+  ibx_session_destroy(session);
+  ibx_device_close(device);
+  return status;
+}
+
+// An entry with steps, proved and short enough: whatever the calls make of
+// their operands, they end, and say why where they refuse.
+static void try_steps(job *j, const ibx_program *program,
                       const ibx_entry *entry) {
+  size_t count = entry->input_count + entry->output_count;
+  ibx_host_tensor *tensors = calloc(count + 1, sizeof *tensors);
+  ibx_binding *bindings = calloc(count + 1, sizeof *bindings);
+  bool is_made = tensors && bindings;
+  for (size_t i = 0; i < count && is_made; i++) {
+    bool is_input = i < entry->input_count;
+    size_t index = is_input ? i : i - entry->input_count;
+    bindings[i] = (ibx_binding){.index = index, .tensor = &tensors[i]};
+    if (is_input) is_made = make_tensor(j, &entry->inputs[i], &tensors[i]);
+  }
+  ibx_error err = {.message = ""};
+  if (!is_made) {
+    j->counts.large++;
+  } else if (run_session(program, entry, bindings, &err) == IBX_OK) {
+    j->counts.ran++;
+  } else {
+    expect_message(j, err.status, "steps", &err);
+    j->counts.ran_refused++;
+  }
+  for (size_t i = 0; tensors && i < count; i++) {
+    ibx_host_tensor_fini(&tensors[i]);
+  }
+  free(tensors);
+  free(bindings);
+}
+
+static bool is_short(const ibx_program_data *data, const ibx_entry *entry) {
+  const ibx_sim_time_options options = {.most_instructions = MOST_INSTRUCTIONS};
+  ibx_sim_time time;
+  return ibx_sim_time_entry_with(data, entry, &options, &time, NULL) ==
+             IBX_OK &&
+         time.hbm_read_bytes < MOST_CALLER_BYTES;
+}
+
+static void try_entry(job *j, const ibx_program *program,
+                      const ibx_entry *entry) {
+  const ibx_program_data *data = ibx_program_get(program);
   const ibx_prove_limits limits = {.instructions = MOST_INSTRUCTIONS,
                                    .work = MOST_PROVE_WORK};
   ibx_error err = {.message = ""};
@@ -272,6 +372,10 @@ static void try_entry(job *j, const ibx_program_data *data,
   j->counts.entries++;
   j->counts.proved += status == IBX_OK;
   j->counts.unproven += status != IBX_OK;
+  if (entry->steps) {
+    if (status == IBX_OK && is_short(data, entry)) try_steps(j, program, entry);
+    return;
+  }
   try_run(j, data, entry, status == IBX_OK);
   try_time(j, data, entry, status == IBX_OK);
 }
@@ -290,7 +394,7 @@ static void try_bytes(job *j, const uint8_t *bytes, size_t size) {
   const ibx_program_data *data = ibx_program_get(program);
   check_texts(j, data, size);
   for (size_t i = 0; i < data->entry_count && i < MOST_ENTRIES; i++) {
-    try_entry(j, data, &data->entries[i]);
+    try_entry(j, program, &data->entries[i]);
   }
   ibx_program_close(program);
 }
@@ -353,6 +457,10 @@ static bool run_corpus(job *j, const seeds *corpus) {
 
 static bool make_corpus(const fuzz_options *options, seeds *corpus) {
   if (!seeds_add_rows(corpus)) return false;
+  // Often enough to be picked among several hundred.
+  for (size_t i = 0; i < STEPS_SEEDS; i++) {
+    if (!seeds_add_steps(corpus)) return false;
+  }
   for (int i = 0; i < options->file_count; i++) {
     ibx_error err = {.message = "cannot be read"};
     if (seeds_add_path(corpus, options->files[i], NULL, 0, &err)) continue;

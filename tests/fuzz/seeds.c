@@ -7,6 +7,7 @@
 #include "seeds.h"
 
 #include "random.h"
+#include "support/steps_world.h"
 #include "support/tiny.h"
 
 enum {
@@ -531,4 +532,11 @@ void seeds_fini(seeds *s) {
   }
   free(s->files);
   *s = (seeds){0};
+}
+
+bool seeds_add_steps(seeds *s) {
+  static steps_world w;
+  ibx_error err = {.message = ""};
+  steps_world_init(&w);
+  return seeds_add_program(s, &w.program, &err);
 }

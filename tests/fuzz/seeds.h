@@ -27,6 +27,8 @@ bool seeds_random_insn(uint64_t *random, const ibx_machine *machine,
 bool seeds_add_blob(seeds *s, ibx_blob blob);
 /// A program for every row, target and engine; false when memory is short.
 bool seeds_add_rows(seeds *s);
+/// A program with steps on the host; false when memory is short.
+bool seeds_add_steps(seeds *s);
 /// Prints the rows that have none, for a target that has them; their number.
 size_t seeds_print_missing(const seeds *s);
 /// An assembly file, `.s`, or a program file.

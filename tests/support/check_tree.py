@@ -25,6 +25,7 @@ ARROWS = {
     "include": set(),
     "runtime/isa": {"isa"},
     "runtime/host": {"host"},
+    "runtime/images": {"host"},
     "runtime/core": {"core", "isa", "host", "sim"},
     "runtime/sim": {"sim", "isa", "core"},
     "src/support": {"support"},

@@ -12,6 +12,8 @@ packages=(
   libmlir-22-dev mlir-22-tools llvm-22-dev
   libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
   libffi-dev libxxhash-dev libjansson-dev
+  # calls of the host: regular expressions, images; each is optional
+  libpcre2-dev libjpeg-dev libpng-dev libtiff-dev libwebp-dev libopenjp2-7-dev
   # tests
   llvm-22-tools clang-22 clang-format-22 clang-tidy-22 libcmocka-dev
   python3 python3-venv locales

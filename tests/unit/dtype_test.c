@@ -367,7 +367,8 @@ static void rows_are_complete(void **state) {
   assert_null(ibx_dtype_get((ibx_dtype)1000));
   assert_int_equal(ibx_dtype_bytes((ibx_dtype)1000), 0);
   assert_int_equal(ibx_dtype_from_onnx(0), IBX_DTYPE_NONE);
-  assert_int_equal(ibx_dtype_from_onnx(8), IBX_DTYPE_NONE); // string
+  assert_int_equal(ibx_dtype_from_onnx(8), IBX_DTYPE_STRING);
+  assert_int_equal(ibx_dtype_bytes(IBX_DTYPE_STRING), 0);
   assert_int_equal(ibx_dtype_from_onnx(-1), IBX_DTYPE_NONE);
 }
 

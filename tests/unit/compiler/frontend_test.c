@@ -23,6 +23,7 @@ typedef struct world {
   ibx_model *model;
   ibx_tables tables;
   ibx_graph graph;
+  const ibx_partition *partition;
   ibx_frontend_options options;
   ibx_error err;
 } world;
@@ -45,7 +46,8 @@ static ibx_status open_and_import(world *w) {
         ibx_model_open_memory(w->bytes, &w->sink, &w->model, &w->err), IBX_OK);
   }
   return ibx_frontend_import(w->model, &w->options, &w->sink, &w->arena,
-                             &w->tables, &w->graph, NULL, &w->err);
+                             &w->tables, &w->graph, &w->partition, NULL,
+                             &w->err);
 }
 
 static size_t count_ops(const world *w, ibx_tensor_op op) {
