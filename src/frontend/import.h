@@ -157,8 +157,10 @@ typedef struct ibx_body_ports {
 /// nodes. The call has failed when an output could not be imported.
 void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
                      ibx_body_ports ports, const char *prefix);
-/// Imports a branch in the call's frame; its outputs become the call's.
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
+/// Imports a branch in the call's frame; `out` gets its outputs, as many as the
+/// call has.
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
+                       ibx_val *out);
 /// Version of a domain's operator set in force, 0 when it is not imported.
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.
