@@ -55,6 +55,28 @@ static bool is_coordinates(ibx_call *call, ibx_val value, ibx_ints shape) {
   return true;
 }
 
+static const ibx_node *behind_views(const ibx_call *call, ibx_val value) {
+  const ibx_node *node = node_of(call, value);
+  while (node &&
+         (node->op == IBX_TENSOR_reshape || node->op == IBX_TENSOR_broadcast)) {
+    node = node_of(call, node->operand[0]);
+  }
+  return node;
+}
+
+// NonZero itself, or with zeros for the places behind those that it found.
+static const ibx_node *find_places(const ibx_call *call, ibx_val value) {
+  const ibx_node *node = node_of(call, value);
+  if (!node || node->op != IBX_TENSOR_select) return node;
+  const ibx_node *places = node_of(call, node->operand[1]);
+  const ibx_node *less = node_of(call, node->operand[0]);
+  if (!places || !less || less->op != IBX_TENSOR_less) return NULL;
+  ibx_val extent = ibx_extent(call, places->result, 0);
+  const ibx_node *limit = behind_views(call, less->operand[1]);
+  bool is_whole = limit && extent != IBX_NO_VALUE && limit->result == extent;
+  return is_whole ? places : NULL;
+}
+
 // The flags [elements of the shape] whose NonZero the indices are.
 static bool find_flags(ibx_call *call, ibx_val indices, ibx_ints shape,
                        ibx_val *out) {
@@ -62,7 +84,7 @@ static bool find_flags(ibx_call *call, ibx_val indices, ibx_ints shape,
   if (!gather || gather->op != IBX_TENSOR_gather || gather->params.axis != 0) {
     return false;
   }
-  const ibx_node *places = node_of(call, gather->operand[1]);
+  const ibx_node *places = find_places(call, gather->operand[1]);
   if (!places || places->op != IBX_TENSOR_nonzero) return false;
   if (!is_coordinates(call, gather->operand[0], shape)) return false;
   *out = places->operand[0];
