@@ -312,6 +312,8 @@ bool ibx_import_text_tensor(ibx_import *import, const Onnx__TensorProto *tensor,
 ibx_val ibx_attr_texts(ibx_call *call, const char *name, ibx_val absent);
 /// A constant of one text, rank 0.
 ibx_val ibx_emit_text(ibx_call *call, const char *text, size_t len);
+/// The same texts, whose extents are known, in another shape.
+ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
 /// Equal and Cast of texts.
 void ibx_import_text_equal(ibx_call *call);
 void ibx_import_text_cast(ibx_call *call, ibx_dtype dtype);

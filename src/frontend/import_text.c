@@ -189,6 +189,22 @@ static ibx_val number_part(ibx_call *call, parts *p, ibx_val value) {
   return ibx_emit_constant(call, ibx_make_type(IBX_DTYPE_I64, shape), at);
 }
 
+ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape) {
+  ibx_val values[2], out = x;
+  parts p = {.values = values};
+  if (!ibx_call_expect_room(call, ibx_elements(ibx_type_of(call, x)))) return x;
+  ibx_val numbers = number_part(call, &p, x);
+  values[0] = ibx_emit_reshape(call, numbers, shape);
+  ibx_type type = ibx_make_type(IBX_DTYPE_STRING, shape);
+  ibx_host_use use = {.call = "take",
+                      .operands = values,
+                      .results = &type,
+                      .operand_count = 2,
+                      .result_count = 1};
+  ibx_emit_host(call, &use, &out);
+  return out;
+}
+
 // The numbers become texts.
 static void take_texts(ibx_call *call, const parts *p, size_t index) {
   ibx_val numbers = call->out[index];
