@@ -313,6 +313,11 @@ static ibx_status compile_steps(compilation *c, const char *name,
   const ibx_compile_options *options = &c->compiler->options;
   bool makes_entry = wants_program(options) && !c->check_only;
   size_t index = c->entry_count;
+  const ibx_entry plan = {.steps = &partition->steps};
+  ibx_compile_stats *stats = &c->compiler->stats;
+  if (ibx_entry_host_segments(&plan) > stats->host_segments) {
+    stats->host_segments = ibx_entry_host_segments(&plan);
+  }
   if (makes_entry) add_entry(c);
   for (size_t i = 0; i < partition->segment_count; i++) {
     ibx_unit unit = {.graph = partition->segments[i]};
