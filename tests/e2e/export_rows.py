@@ -389,7 +389,6 @@ ROWS = [
         fusion_hidden_sizes=[24, 16, 12, 8]),
     row("swin2sr", "Swin2SRForImageSuperResolution", embed_dim=16,
         depths=[1, 1], num_heads=[2, 2], window_size=4, patch_size=1),
-    row("superpoint", "SuperPointForKeypointDetection", exporters="dynamo"),
     row("sam", "SamModel", "pixel_values input_points=1x1x2x2:floats",
         vision_config=dict(output_channels=32, window_size=2,
                            global_attn_indexes=[1], mlp_dim=48,
