@@ -12,6 +12,7 @@
 // What the machine lacks (floor, remainders, division) is composed here.
 
 #include "passes/lower.h"
+#include "passes/range.h"
 
 #include <math.h>
 #include <string.h>
@@ -101,11 +102,12 @@ static bool is_integer(ibx_dtype dtype) {
   return info->kind == IBX_DTYPE_KIND_SINT || info->kind == IBX_DTYPE_KIND_UINT;
 }
 
-static void add_cast(micro_list *list, ibx_dtype from, ibx_dtype to) {
+static void add_cast(const ibx_graph *graph, uint32_t value, ibx_dtype to,
+                     micro_list *list) {
+  ibx_dtype from = graph->values[value].type.dtype;
   if (to == IBX_DTYPE_BOOL && from != IBX_DTYPE_BOOL) {
     add_alu(list, IBX_ALU_NOT_EQUAL, 0.0f);
-  } else if (is_integer(to) &&
-             ibx_dtype_get(from)->kind == IBX_DTYPE_KIND_FLOAT) {
+  } else if (is_integer(to) && !ibx_is_whole(graph, value)) {
     add_trunc(list);
   } else if (ibx_dtype_bytes(to) == 1 && from != to) {
     // Who casts to 8 bits wants what they lose, whatever follows.
@@ -233,7 +235,7 @@ static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
     if (p->beta != 0.0f) add_alu(list, IBX_ALU_ADD, p->beta);
     return true;
   case IBX_TENSOR_cast:
-    add_cast(list, graph->values[node->operand[0]].type.dtype, p->dtype);
+    add_cast(graph, node->operand[0], p->dtype, list);
     return true;
   default: return false;
   }
