@@ -209,21 +209,3 @@ void ibx_import_op_eye_like(ibx_call *call) {
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
   ibx_out(call, 0, ibx_emit_cast(call, same, dtype));
 }
-
-void ibx_import_op_if(ibx_call *call) {
-  const Onnx__GraphProto *yes = ibx_attr_graph(call, "then_branch");
-  const Onnx__GraphProto *no = ibx_attr_graph(call, "else_branch");
-  double condition = ibx_const_number(call, 0, "cond");
-  const Onnx__GraphProto *taken = condition != 0 ? yes : no;
-  if (call->failed) return;
-  if (!taken) {
-    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "then_branch",
-                  "add both branches", "If needs both branches");
-    return;
-  }
-  if (!ibx_call_expect(call, taken->n_output == call->out_count, "then_branch",
-                       "has another number of outputs than the node")) {
-    return;
-  }
-  ibx_import_branch(call, taken);
-}

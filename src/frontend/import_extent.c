@@ -289,10 +289,14 @@ int64_t ibx_least(ibx_call *call, ibx_val value) {
   return end_of(call, value, false, INT64_MIN);
 }
 
+int64_t ibx_most(ibx_call *call, ibx_val value) {
+  return end_of(call, value, true, INT64_MAX);
+}
+
 ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
                        int64_t step, int64_t most) {
   ibx_val left = extent;
-  bool below = end_of(call, extent, true, INT64_MAX) > most;
+  bool below = ibx_most(call, extent) > most;
   bool negative = ibx_least(call, extent) < start;
   if (start == 0 && step == 1 && !below && !negative) return extent;
   if (start != 0) {
@@ -377,6 +381,8 @@ static const char *const AWARE[] = {"Abs",
                                     "GreaterOrEqual",
                                     "HardSigmoid",
                                     "HardSwish",
+                                    "If",
+                                    "Loop",
                                     "Identity",
                                     "IsInf",
                                     "IsNaN",
