@@ -253,6 +253,10 @@ void ibx_import_op_slice(ibx_call *call) {
 static void split_by(ibx_call *call, int64_t axis, const int64_t *sizes,
                      size_t count) {
   ibx_val x = ibx_in(call, 0);
+  if (ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    ibx_refuse_extent(call, "input");
+    return;
+  }
   int64_t start = 0, extent = ibx_dim(call, x, axis);
   bool fits = count == call->out_count;
   for (size_t i = 0; fits && i < count; i++) {
