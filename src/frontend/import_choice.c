@@ -95,47 +95,50 @@ void ibx_ask_constant(ibx_call *call, size_t index, const char *name) {
 
 // --- If ------------------------------------------------------------------------
 
-static bool is_whole(ibx_call *call, const Onnx__GraphProto *branch) {
-  if (!branch) {
-    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "then_branch",
-                  "add both branches", "If needs both branches");
-    return false;
+// A branch whose outputs go to `out`, as many as the node has.
+static void import_branch(ibx_call *call, const char *name, ibx_val *out) {
+  const Onnx__GraphProto *graph = ibx_attr_graph(call, name);
+  if (call->failed) return;
+  if (!graph) {
+    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, name, "add both branches",
+                  "If needs both branches");
+  } else if (ibx_call_expect(call, graph->n_output == call->out_count, name,
+                             "has another number of outputs than the node")) {
+    ibx_import_branch(call, graph, out);
   }
-  return ibx_call_expect(call, branch->n_output == call->out_count,
-                         "then_branch",
-                         "has another number of outputs than the node");
 }
 
-// What both branches make, of which one counts.
-static void import_both(ibx_call *call, const Onnx__GraphProto *yes,
-                        const Onnx__GraphProto *no, ibx_val flag) {
-  ibx_arena *scratch = &call->import->scratch;
-  ibx_val *first = IBX_ARENA_ARRAY(scratch, call->out_count, ibx_val);
-  ibx_import_branch(call, yes);
-  for (size_t i = 0; i < call->out_count; i++)
-    first[i] = call->out[i];
-  if (!call->failed) ibx_import_branch(call, no);
-  for (size_t i = 0; i < call->out_count && !call->failed; i++)
-    call->out[i] = ibx_emit_choice(call, flag, first[i], call->out[i]);
+// A condition that is computed: both branches are, and one result is taken.
+// Operations of the standard change nothing but their outputs.
+static void import_both(ibx_call *call, ibx_val flag) {
+  size_t count = call->out_count;
+  ibx_val *yes = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
+  ibx_val *no = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
+  import_branch(call, "then_branch", yes);
+  import_branch(call, "else_branch", no);
+  for (size_t i = 0; i < count && !call->failed; i++) {
+    if (!ibx_wants_out(call, i)) continue;
+    ibx_out(call, i, ibx_emit_choice(call, flag, yes[i], no[i]));
+  }
 }
 
 void ibx_import_op_if(ibx_call *call) {
-  const Onnx__GraphProto *yes = ibx_attr_graph(call, "then_branch");
-  const Onnx__GraphProto *no = ibx_attr_graph(call, "else_branch");
   ibx_val condition = ibx_in(call, 0);
-  if (call->failed) return;
-  if (ibx_is_known(call, condition)) {
-    bool holds = ibx_const_number(call, 0, "cond") != 0;
-    const Onnx__GraphProto *taken = holds ? yes : no;
-    if (!call->failed && is_whole(call, taken)) ibx_import_branch(call, taken);
-    return;
-  }
-  if (!is_whole(call, yes) || !is_whole(call, no) ||
+  if (condition == IBX_NO_VALUE ||
       !ibx_call_expect(call, ibx_elements(ibx_type_of(call, condition)) == 1,
                        "cond", "needs one element")) {
+    call->failed = true;
     return;
   }
-  import_both(call, yes, no, ibx_emit_reshape(call, condition, (ibx_ints){0}));
-  // A constant would need one of the branches only.
-  if (call->failed) ibx_ask_constant(call, 0, "cond");
+  const ibx_tensor *known = ibx_force(call->import, condition);
+  if (!known) {
+    import_both(call, ibx_emit_reshape(call, condition, (ibx_ints){0}));
+    // A constant would need one of the branches only.
+    if (call->failed) ibx_ask_constant(call, 0, "cond");
+    return;
+  }
+  bool is_yes = ibx_tensor_number(known, 0) != 0;
+  import_branch(call, is_yes ? "then_branch" : "else_branch", call->out);
+  // The other one is of no interest.
+  ibx_attr_ignore(call, is_yes ? "else_branch" : "then_branch");
 }

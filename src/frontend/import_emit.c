@@ -115,7 +115,7 @@ ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape) {
 ibx_val ibx_second_in(ibx_call *call) {
   ibx_val second = ibx_in(call, 1);
   if (call->version > 6) return second;
-  bool broadcasts = ibx_attr_int(call, "broadcast", 0) != 0;
+  bool broadcasts = ibx_attr_flag(call, "broadcast", false);
   int64_t rank = ibx_rank(call, ibx_in(call, 0));
   ibx_ints shape = ibx_shape_of(call, second);
   int64_t axis = ibx_attr_int(call, "axis", rank - (int64_t)shape.len);

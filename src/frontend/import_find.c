@@ -223,7 +223,7 @@ static ibx_val from_rows(ibx_call *call, ibx_val rows, ibx_val like,
 
 void ibx_import_op_unique(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_order = ibx_attr_int(call, "sorted", 1) == 0;
+  bool keeps_order = !ibx_attr_flag(call, "sorted", true);
   int64_t axis = 0;
   if (ibx_has_attr(call, "axis")) {
     axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
@@ -324,7 +324,7 @@ static ibx_val choose(ibx_call *call, const detection *d) {
 
 void ibx_import_op_non_max_suppression(ibx_call *call) {
   detection d = {0};
-  bool from_center = ibx_attr_int(call, "center_point_box", 0) != 0;
+  bool from_center = ibx_attr_flag(call, "center_point_box", false);
   if (!read_shapes(call, &d) || !read_limits(call, &d)) return;
   if (d.kept <= 0 || d.batch == 0 || d.classes == 0) {
     ibx_out(call, 0, ibx_emit_longs(call, IBX_INTS(0, 3), NULL));

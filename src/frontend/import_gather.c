@@ -340,7 +340,7 @@ void ibx_import_op_one_hot(ibx_call *call) {
 
 void ibx_import_op_trilu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool upper = ibx_attr_int(call, "upper", 1) != 0;
+  bool upper = ibx_attr_flag(call, "upper", true);
   ibx_list k = {0};
   if (ibx_has_in(call, 1)) k = ibx_const_ints(call, 1, "k");
   if (!ibx_call_expect(call, ibx_rank(call, x) >= 2, "input",

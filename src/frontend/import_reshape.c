@@ -248,7 +248,7 @@ static ibx_val reshape_open(ibx_call *call, ibx_val x, target *t) {
 
 void ibx_import_op_reshape(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
+  bool keeps_zero = ibx_attr_flag(call, "allowzero", false);
   ibx_bounded dims;
   if (!ibx_bounded_dims(call, 1, "shape", &dims)) return;
   if (!dims.any && !ibx_has_extent(call, x)) {
