@@ -55,8 +55,9 @@ void ibx_import_op_nonzero(ibx_call *call) {
   ibx_val flags = ibx_emit_cast(call, x, IBX_DTYPE_BOOL);
   ibx_val places =
       emit_places(call, ibx_emit_reshape(call, flags, IBX_INTS(count)));
-  if (shape.len == 1) {
-    int64_t found = ibx_dim(call, places, 0);
+  // Which dimension of [1, 1] the data decide, a reshape would not show.
+  int64_t found = ibx_dim(call, places, 0);
+  if (shape.len == 1 && found > 1) {
     ibx_out(call, 0, ibx_emit_reshape(call, places, IBX_INTS(1, found)));
     return;
   }
