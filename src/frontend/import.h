@@ -157,8 +157,10 @@ typedef struct ibx_body_ports {
 /// nodes. The call has failed when an output could not be imported.
 void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
                      ibx_body_ports ports, const char *prefix);
-/// Imports a branch in the call's frame; its outputs become the call's.
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
+/// Imports a branch in the call's frame; `out` gets its outputs, as many as the
+/// call has.
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
+                       ibx_val *out);
 /// Version of a domain's operator set in force, 0 when it is not imported.
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.
@@ -352,6 +354,14 @@ bool ibx_has_extent(const ibx_call *call, ibx_val value);
 /// extent is known, that part of it.
 ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
                        ibx_val extent);
+/// The same for a value that nothing else has: it is changed, and returned by
+/// nobody. The extent must not be known.
+void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
+                     ibx_val extent);
+/// Reshapes by dimensions of extent 1: dimension d of the result is `from[d]` of
+/// x, or new where that is -1.
+ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
+                       const int8_t *from);
 /// Whether an integer is made of extents, and known but for them.
 bool ibx_is_bounded(const ibx_call *call, ibx_val value);
 /// Notes the constants between which such integers lie.
@@ -367,7 +377,11 @@ ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// most `most`.
 ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
                        int64_t step, int64_t most);
-/// Element `index` as a scalar i64.
+/// The least that a scalar of that kind can be.
+int64_t ibx_least(ibx_call *call, ibx_val value);
+/// All that is valid in x as one dimension (import_reshape.c).
+ibx_val ibx_emit_row(ibx_call *call, ibx_val x);
+/// Element `index` as a scalar i64, the extent itself where it is one.
 ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index);
 
 /// Integers of an input which is constant but for extents.

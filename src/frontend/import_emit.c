@@ -100,10 +100,12 @@ ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape) {
   ibx_ints own = ibx_shape_of(call, x);
   if (own.len < shape.len) {
     ibx_ints padded = ibx_fill_ints(shape.len, 1);
+    int8_t from[IBX_MAX_RANK] = {-1, -1, -1, -1, -1, -1, -1, -1};
     for (uint8_t i = 0; i < own.len; i++) {
       padded.at[shape.len - own.len + i] = own.at[i];
+      from[shape.len - own.len + i] = (int8_t)i;
     }
-    x = ibx_emit_reshape(call, x, padded);
+    x = ibx_emit_units(call, x, padded, from);
   }
   if (same_ints(ibx_shape_of(call, x), shape)) return x;
   ibx_params params = {.shape = shape};
@@ -252,8 +254,13 @@ ibx_val ibx_emit_slice(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
 ibx_val ibx_emit_along(ibx_call *call, ibx_val vector, int64_t axis,
                        int64_t rank) {
   ibx_ints shape = ibx_fill_ints((size_t)rank, 1);
-  if (axis < shape.len) shape.at[axis] = ibx_dim(call, vector, 0);
-  return ibx_emit_reshape(call, vector, shape);
+  int8_t from[IBX_MAX_RANK] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  if (axis < shape.len) {
+    shape.at[axis] = ibx_dim(call, vector, 0);
+    from[axis] = 0;
+  }
+  if (same_ints(ibx_shape_of(call, vector), shape)) return vector;
+  return ibx_emit_units(call, vector, shape, from);
 }
 
 // Many parts are joined in a tree: no element is copied more often than the

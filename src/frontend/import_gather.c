@@ -159,9 +159,10 @@ static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
       !starts_count(call, data, axis, &regular, count)) {
     return ibx_emit_gather(call, data, indices, axis);
   }
+  // That these positions are valid, ONNX demands.
+  data = ibx_set_extent(call, data, axis, IBX_NO_VALUE);
   ibx_val part = ibx_emit_slice(call, data, axis, regular.start, count,
                                 count == 1 ? 1 : regular.step);
-  part = ibx_set_extent(call, part, axis, IBX_NO_VALUE);
   ibx_ints result = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i != axis) {

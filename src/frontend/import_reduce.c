@@ -66,8 +66,27 @@ static ibx_val reduce(ibx_call *call, const reduction *r, ibx_tensor_op op,
   }
 
 REDUCTION(sum)
-REDUCTION(mean)
 REDUCTION(prod)
+
+// A mean of integers is the sum divided as integers are, without the fraction.
+void ibx_import_op_reduce_mean(ibx_call *call) {
+  reduction r = read_reduction(call);
+  if (ibx_is_float(ibx_dtype_of(call, r.x))) {
+    ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_mean, r.x));
+    return;
+  }
+  ibx_val count = ibx_emit_long(call, 1);
+  for (uint8_t i = 0; i < r.axes.len; i++) {
+    count = ibx_emit_binary(call, IBX_TENSOR_mul, count,
+                            ibx_extent_or_dim(call, r.x, r.axes.at[i]));
+  }
+  count = ibx_emit_binary(call, IBX_TENSOR_max, count, ibx_emit_long(call, 1));
+  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, r.x);
+  ibx_dtype dtype = ibx_dtype_of(call, sum);
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_div, sum,
+                          ibx_emit_cast(call, count, dtype)));
+}
 
 // Opset 20 takes bools, for which max is or and min is and.
 static void reduce_limit(ibx_call *call, ibx_tensor_op op) {
