@@ -50,6 +50,14 @@ static ibx_val constant_of_numbers(ibx_call *call,
 }
 
 void ibx_import_op_constant(ibx_call *call) {
+  if (call->proto->n_attribute > 1) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE,
+                  ibx_onnx_text(call->proto->attribute[1]->name),
+                  "keep the attribute that holds the value",
+                  "a Constant has one value, this one has %zu attributes",
+                  call->proto->n_attribute);
+    return;
+  }
   const Onnx__AttributeProto *tensor = ibx_attr(call, "value");
   const Onnx__AttributeProto *ints = ibx_attr(call, "value_ints");
   const Onnx__AttributeProto *floats = ibx_attr(call, "value_floats");
