@@ -401,9 +401,10 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
   }
 }
 
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
+                       ibx_val *out) {
   ibx_body_ports ports = {
-      .out = call->out, .out_count = call->out_count, .may_bundle = true};
+      .out = out, .out_count = call->out_count, .may_bundle = true};
   ibx_import_body(call, graph, ports,
                   ibx_arena_format(call->import->arena, "%s/", call->at.node));
 }

@@ -149,7 +149,7 @@ static int64_t attr_choice(ibx_call *call, const char *name,
 void ibx_import_op_string_normalizer(ibx_call *call) {
   static const char *const actions[] = {"NONE", "LOWER", "UPPER", NULL};
   int64_t ints[] = {attr_choice(call, "case_change_action", actions, "NONE"),
-                    ibx_attr_int(call, "is_case_sensitive", 0) != 0};
+                    ibx_attr_flag(call, "is_case_sensitive", false)};
   ibx_attr_ignore(call, "locale");
   ibx_val x = ibx_in(call, 0);
   ibx_val operands[] = {x, ibx_attr_texts(call, "stopwords", IBX_NO_VALUE)};

@@ -455,7 +455,7 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
                              bool has_inf, ibx_tile_func *func) {
   size_t values = graph->value_count, ops = func->op_count; // of the last one
   *func = (ibx_tile_func){.arena = arena, .name = graph->name};
-  ibx_tile_reserve(func, ops + ops / 8);
+  ibx_tile_reserve(func, ops);
   return (ibx_lower){
       .ctx = ctx,
       .machine = ctx->machine,
