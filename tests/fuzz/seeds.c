@@ -165,6 +165,8 @@ static uint8_t pick_call(uint64_t *random, uint8_t opcode) {
 
 enum {
   TYPES_SAME = IBX_DTYPE_I32,
+  TYPES_ANY = IBX_DTYPE_I32,
+  TYPES_NUMBER = IBX_DTYPE_I32,
   TYPES_VALUE = IBX_DTYPE_I32,
   TYPES_INTEGER = IBX_DTYPE_I32,
   TYPES_INDEX = IBX_DTYPE_I32,
