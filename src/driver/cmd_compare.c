@@ -8,6 +8,8 @@
 #include "driver/compare.h"
 #include "driver/driver.h"
 #include "driver/input.h"
+#include "driver/output.h"
+#include "driver/reduce.h"
 
 #include <jansson.h>
 
@@ -23,6 +25,66 @@ typedef struct arguments {
   const char *reduce;
   bool all, json;
 } arguments;
+
+// --- the reduced model ---------------------------------------------------------
+
+// FILE.input0.pb beside FILE. NULL where memory is short.
+static char *input_path(const arguments *args, size_t index) {
+  size_t size = strlen(args->reduce) + 40;
+  char *path = malloc(size);
+  if (path) snprintf(path, size, "%s.input%zu.pb", args->reduce, index);
+  return path;
+}
+
+static ibx_status write_file(const char *path, ibx_span bytes, ibx_error *err) {
+  ibx_output output;
+  IBX_TRY(ibx_output_open(path, &output, err));
+  if (ibx_output_write(&output, bytes.data, bytes.size)) {
+    return ibx_output_commit(&output, err);
+  }
+  ibx_output_discard(&output);
+  return IBX_FAIL(err, IO_ERROR, "%s cannot be written", path);
+}
+
+// The model comes last: where it is, all that it needs is.
+static ibx_status write_reduced(const arguments *args,
+                                const ibx_reduced *reduced, ibx_error *err) {
+  for (size_t i = 0; i < reduced->input_count; i++) {
+    char *path = input_path(args, i);
+    if (!path) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a name");
+    ibx_status status = write_file(path, reduced->input_files[i], err);
+    free(path);
+    IBX_TRY(status);
+  }
+  return write_file(args->reduce, reduced->model, err);
+}
+
+static ibx_status reduce(const arguments *args, const ibx_comparison *c,
+                         ibx_reduced *out, ibx_error *err) {
+  const ibx_compared *first = ibx_comparison_first(c);
+  if (!args->reduce || !first) return IBX_OK;
+  IBX_TRY(ibx_reduce_model(&args->setup, c, first, out, err));
+  ibx_status status = write_reduced(args, out, err);
+  if (status != IBX_OK) ibx_reduced_fini(out);
+  return status;
+}
+
+static void print_reduced(const arguments *args, const ibx_reduced *reduced) {
+  printf("%s: %zu node%s, which give%s '%s', found by %zu comparisons; it "
+         "fails by\n  imbrex compare %s",
+         args->reduce, reduced->nodes, reduced->nodes == 1 ? "" : "s",
+         reduced->nodes == 1 ? "s" : "", reduced->target, reduced->attempts,
+         args->reduce);
+  for (size_t i = 0; i < reduced->input_count; i++) {
+    char *path = input_path(args, i);
+    printf(" --input %s=%s", reduced->input_names[i], path ? path : "");
+    free(path);
+  }
+  printf(reduced->input_count == 0 && args->setup.inputs.seed != 0
+             ? " --seed %llu\n"
+             : "\n",
+         (unsigned long long)args->setup.inputs.seed);
+}
 
 // --- text ----------------------------------------------------------------------
 
@@ -199,26 +261,46 @@ static json_t *row_json(const ibx_compared *row) {
   return out;
 }
 
-static int print_json(const ibx_comparison *c, json_t *reduced) {
+static json_t *reduced_json(const arguments *args, const ibx_reduced *reduced) {
+  if (!reduced->model.data) return json_null();
+  json_t *inputs = json_object();
+  for (size_t i = 0; i < reduced->input_count; i++) {
+    char *path = input_path(args, i);
+    json_object_set_new(inputs, reduced->input_names[i],
+                        json_string(path ? path : ""));
+    free(path);
+  }
+  return json_pack("{s:s, s:s, s:I, s:I, s:o}", "file", args->reduce, "value",
+                   reduced->target, "nodes", (json_int_t)reduced->nodes,
+                   "attempts", (json_int_t)reduced->attempts, "inputs", inputs);
+}
+
+static int print_json(const arguments *args, const ibx_comparison *c,
+                      const ibx_reduced *reduced) {
   const ibx_compared *first = ibx_comparison_first(c);
   json_t *rows = json_array();
   for (size_t i = 0; i < c->row_count; i++)
     json_array_append_new(rows, row_json(&c->rows[i]));
-  json_t *root = json_pack("{s:b, s:o, s:o}", "agrees", first == NULL, "first",
-                           first ? row_json(first) : json_null(), "rows", rows);
-  if (root && reduced) json_object_set(root, "reduced", reduced);
-  return ibx_driver_print_json(root);
+  return ibx_driver_print_json(
+      json_pack("{s:b, s:o, s:o, s:o}", "agrees", first == NULL, "first",
+                first ? row_json(first) : json_null(), "reduced",
+                reduced_json(args, reduced), "rows", rows));
 }
 
 // --- the command ---------------------------------------------------------------
 
-static int report(const arguments *args, const ibx_comparison *c) {
+static int report(const arguments *args, const ibx_comparison *c,
+                  const ibx_reduced *reduced) {
   ibx_error err = {0};
   int exit_code = 0;
   if (args->json) {
-    exit_code = print_json(c, NULL);
+    exit_code = print_json(args, c, reduced);
   } else if (print_text(args, c, &err) != IBX_OK) {
     exit_code = ibx_driver_fail(&err);
+  } else if (reduced->model.data) {
+    print_reduced(args, reduced);
+  } else if (args->reduce && !ibx_comparison_first(c)) {
+    printf("nothing to reduce: %s is not written\n", args->reduce);
   }
   if (exit_code != 0) return exit_code;
   return ibx_comparison_first(c) ? 1 : 0;
@@ -234,13 +316,24 @@ static int compare(arguments *args, const ibx_compile_request *request) {
   if (ibx_compare(&args->setup, &comparison, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }
-  int exit_code = report(args, &comparison);
+  ibx_reduced reduced = {0};
+  ibx_status status = reduce(args, &comparison, &reduced, &err);
+  int exit_code = report(args, &comparison, &reduced);
+  if (status != IBX_OK) {
+    int failed = ibx_driver_fail(&err);
+    if (exit_code <= 1) exit_code = failed; // 1 is what was found out anyway
+  }
+  ibx_reduced_fini(&reduced);
   ibx_comparison_fini(&comparison);
   return exit_code;
 }
 
 // One value for each dimension: a comparison is of one entry.
-static int check_dims(const ibx_compile_request *request) {
+static int check_arguments(const arguments *args,
+                           const ibx_compile_request *request) {
+  if (args->setup.rtol < 0 || args->setup.atol < 0) {
+    return ibx_options_wrong("compare", "a tolerance is negative");
+  }
   for (size_t i = 0; i < request->options.dim_count; i++) {
     if (request->dims[i].value_count == 1) continue;
     return ibx_options_wrong("compare",
@@ -259,7 +352,7 @@ static int run_file(void *user, const char *path) {
     return ibx_driver_fail(&err);
   }
   args->setup.path = path;
-  int exit_code = check_dims(&request);
+  int exit_code = check_arguments(args, &request);
   if (exit_code == 0 && strcmp(path, "-") == 0) {
     args->setup.path = NULL;
     if (ibx_input_read(path, &input, &err) != IBX_OK) {
@@ -274,15 +367,18 @@ static int run_file(void *user, const char *path) {
 }
 
 int ibx_cmd_compare(int argc, char **argv) {
-  arguments args = {
-      .compile = IBX_COMPILE_ARGS_DEFAULT,
-      .setup = {.device = ibx_driver_device(), .rtol = -1, .atol = -1}};
+  arguments args = {.compile = IBX_COMPILE_ARGS_DEFAULT,
+                    .setup = {.device = ibx_driver_device(),
+                              .rtol = (double)NAN,
+                              .atol = (double)NAN}};
   const ibx_option rows[] = {
       IBX_INPUT_ROWS(args.setup.inputs.files, args.setup.inputs.seed),
       {"rtol", 0, IBX_OPTION_NUMBER, &args.setup.rtol, "X",
        "difference that is allowed, of the scale of the tensor (by type)"},
       {"atol", 0, IBX_OPTION_NUMBER, &args.setup.atol, "X",
        "difference that is allowed on top of it (by type)"},
+      {"reduce", 0, IBX_OPTION_TEXT, &args.reduce, "OUT.onnx",
+       "writes the smallest part of the model that still fails"},
       {"all", 0, IBX_OPTION_FLAG, &args.all, NULL,
        "prints every value, in the order of the nodes"},
       {"device", 0, IBX_OPTION_TEXT, &args.setup.device, "URI",

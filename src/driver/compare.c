@@ -12,6 +12,7 @@
 #include "driver/reference.h"
 #include "support/map.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,8 +197,14 @@ static ibx_status compile(probe *p, ibx_error *err) {
   return IBX_FAIL(err, INTERNAL, "the program has no entry");
 }
 
+static void be_silent(void *user, const ibx_diagnostic *diagnostic) {
+  (void)user;
+  (void)diagnostic;
+}
+
 static ibx_status run_probe(probe *p, ibx_error *err) {
   IBX_TRY(compile(p, err));
+  p->options.on_diagnostic = be_silent; // the compiler told all
   IBX_TRY(ibx_reference_init(p->c->model, &p->options, &p->reference, err));
   IBX_TRY(ibx_reference_open(&p->reference, &p->kernels.device, err));
   p->inputs_at_fault = true;
@@ -236,8 +243,8 @@ static ibx_limits limits_of(const comparing *c, ibx_dtype dtype) {
   bool casts = setup->options->auto_cast != IBX_AUTO_CAST_NONE;
   ibx_limits limits = ibx_limits_of(
       dtype, casts ? setup->options->auto_cast_type : IBX_DTYPE_NONE);
-  if (setup->rtol >= 0) limits.rtol = setup->rtol;
-  if (setup->atol >= 0) limits.atol = setup->atol;
+  if (!isnan(setup->rtol)) limits.rtol = setup->rtol;
+  if (!isnan(setup->atol)) limits.atol = setup->atol;
   return limits;
 }
 
@@ -283,9 +290,27 @@ static ibx_status add_tensors(probe *p, ibx_error *err) {
   return IBX_OK;
 }
 
+// An input that was compiled in; of texts the reducer has no use.
+static ibx_status keep_given(comparing *c, const ibx_input_value *given,
+                             ibx_error *err) {
+  union {
+    const void *from;
+    uint8_t *to;
+  } data = {.from = given->data}; // copied, not changed
+  if (given->dtype == IBX_DTYPE_STRING) return IBX_OK;
+  ibx_array array = {
+      .dtype = given->dtype, .rank = given->rank, .data = data.to};
+  memcpy(array.shape, given->shape, sizeof array.shape);
+  array.bytes =
+      (size_t)(ibx_array_count(&array) * ibx_dtype_bytes(given->dtype));
+  return keep_value(c->out, given->name, &array, true, err);
+}
+
 static ibx_status keep_inputs(probe *p, ibx_error *err) {
   comparing *c = p->c;
   if (!c->setup->keeps_values || !p->is_whole) return IBX_OK;
+  for (size_t i = 0; i < p->options.input_value_count; i++)
+    IBX_TRY(keep_given(c, &p->options.input_values[i], err));
   for (size_t i = 0; i < p->entry->input_count; i++) {
     IBX_TRY(keep_value(c->out, p->entry->inputs[i].name, &p->kernels.arrays[i],
                        false, err));
@@ -298,11 +323,6 @@ static bool may_be_one(const probe *p, ibx_status status) {
   return !p->inputs_at_fault &&
          (status == IBX_UNSUPPORTED || status == IBX_OUT_OF_CAPACITY ||
           status == IBX_UNPROVEN || status == IBX_DEVICE_ERROR);
-}
-
-static void be_silent(void *user, const ibx_diagnostic *diagnostic) {
-  (void)user;
-  (void)diagnostic;
 }
 
 static ibx_status compare_taps(comparing *c, size_t first, size_t count);

@@ -22,7 +22,7 @@ typedef struct ibx_compare_setup {
   const ibx_compile_options *options;
   const char *device; ///< where programs run
   ibx_input_source inputs;
-  double rtol, atol; ///< negative: those of the type
+  double rtol, atol; ///< NaN: those of the type
   bool keeps_values; ///< of all values, for who wants to cut the model
   bool is_quiet;     ///< no progress is shown
 } ibx_compare_setup;
