@@ -24,6 +24,8 @@ typedef struct tap {
   const char *name;
   const ibx_cut_node *node;
   uint64_t bytes; ///< of its tensors
+  const char
+      *same_as; ///< an input or value that it is another name of, or NULL
   bool is_constant;
 } tap;
 
@@ -450,9 +452,9 @@ static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
   const ibx_graph *graph = &r->graph;
   ibx_arena *arena = &c->out->arena;
   bool *is_variable = find_variable(graph, arena);
-  bool *is_seen = IBX_ARENA_ARRAY(arena, graph->value_count, bool);
+  const char **names = IBX_ARENA_ARRAY(arena, graph->value_count, const char *);
   for (size_t i = 0; i < graph->input_count; i++)
-    is_seen[graph->inputs[i].value] = true;
+    names[graph->inputs[i].value] = keep_text(c->out, graph->inputs[i].name);
   for (size_t i = 0; i < r->facts.output_port_count; i++) {
     const ibx_port_decl *port = &r->facts.output_ports[i];
     tap *t = find_tap(c, port->name);
@@ -469,11 +471,30 @@ static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
       if (ibx_type_bytes(&graph->values[value].type, &bytes)) {
         t->bytes += (uint64_t)bytes;
       }
-      is_needed |= !weight && (!is_seen[value] || c->setup->keeps_values);
+      is_needed |= !weight && !names[value];
       t->is_constant &= !is_variable[value];
-      is_seen[value] = true;
+      if (port->kind != IBX_PORT_TENSOR || weight) continue;
+      if (names[value]) t->same_as = names[value];
+      names[value] = t->name;
     }
     if (is_needed) c->chosen[c->chosen_count++] = t;
+  }
+  return IBX_OK;
+}
+
+// Values under their other names.
+static ibx_status keep_same(comparing *c) {
+  ibx_map values = {.arena = &c->out->arena};
+  if (!c->setup->keeps_values) return IBX_OK;
+  for (size_t i = 0; i < c->out->value_count; i++)
+    ibx_map_put(&values, c->out->values[i].name, (uint32_t)i);
+  for (size_t i = 0; i < c->tap_count; i++) {
+    uint32_t index;
+    const tap *t = &c->taps[i];
+    if (!t->same_as || !ibx_map_find(&values, t->same_as, &index)) continue;
+    const ibx_array array = c->out->values[index].array;
+    ibx_map_put(&values, t->name, (uint32_t)c->out->value_count);
+    IBX_TRY(keep_value(c->out, t->name, &array, t->is_constant, c->err));
   }
   return IBX_OK;
 }
@@ -530,6 +551,7 @@ static ibx_status compare_model(comparing *c) {
   size_t whole = c->out->row_count;
   IBX_TRY(prepare_taps(c));
   IBX_TRY(compare_batches(c));
+  IBX_TRY(keep_same(c));
   move_back(c->out, whole);
   return IBX_OK;
 }
