@@ -147,7 +147,7 @@ static void print_row(const ibx_compared *row) {
     return;
   }
   print_difference(row);
-  printf("\n");
+  printf(row->is_inherited ? ", as its operands do\n" : "\n");
 }
 
 static double badness(const ibx_compared *row) {
@@ -182,7 +182,7 @@ static ibx_status print_rows(const arguments *args, const ibx_comparison *c,
 static void print_first(const ibx_compared *row) {
   const ibx_difference *d = &row->difference;
   printf(row->is_whole
-             ? "every value agrees on its own; in the whole program the first "
+             ? "no node is at fault by itself; in the whole program the first "
                "beyond tolerance is\n  "
              : "first beyond tolerance:\n  ");
   print_name(row);
@@ -200,7 +200,7 @@ static void print_first(const ibx_compared *row) {
 
 /// How many rows there are of each kind.
 typedef struct counts {
-  size_t values, outputs, bad_values, bad_outputs, skipped;
+  size_t values, outputs, bad_values, bad_outputs, skipped, inherited;
 } counts;
 
 static counts count_rows(const ibx_comparison *c) {
@@ -212,6 +212,7 @@ static counts count_rows(const ibx_comparison *c) {
     n.outputs += row->is_whole;
     n.bad_values += !row->is_whole && is_bad;
     n.bad_outputs += row->is_whole && is_bad;
+    n.inherited += row->is_inherited;
     n.skipped += !is_bad && row->reason[0] != 0;
   }
   return n;
@@ -223,8 +224,11 @@ static ibx_status print_text(const arguments *args, const ibx_comparison *c,
   const ibx_compared *first = ibx_comparison_first(c);
   printf("%zu of %zu values and %zu of %zu outputs agree with the reference "
          "kernels",
-         n.values - n.bad_values - n.skipped, n.values,
+         n.values - n.bad_values - n.skipped - n.inherited, n.values,
          n.outputs - n.bad_outputs, n.outputs);
+  if (n.inherited != 0) {
+    printf("; %zu differ as their operands do", n.inherited);
+  }
   if (n.skipped != 0) printf("; %zu could not be compared", n.skipped);
   printf(args->all ? "; all of them:\n" : "; the worst:\n");
   IBX_TRY(print_rows(args, c, err));
@@ -246,11 +250,12 @@ static json_t *row_json(const ibx_compared *row) {
   for (size_t i = 0; i < row->rank; i++)
     json_array_append_new(shape, json_integer((json_int_t)row->shape[i]));
   json_t *out = json_pack(
-      "{s:s, s:s, s:s, s:b, s:s, s:o, s:b, s:I, s:I, s:I, s:s}", "value",
+      "{s:s, s:s, s:s, s:b, s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:s}", "value",
       row->value, "node", row->node, "op", row->op, "whole", row->is_whole,
       "dtype", ibx_dtype_get(row->dtype)->name, "shape", shape, "agrees",
-      !ibx_compared_is_bad(row), "elements", (json_int_t)d->count, "bad",
-      (json_int_t)d->bad, "at", (json_int_t)d->at, "reason", row->reason);
+      !ibx_compared_is_bad(row), "inherited", row->is_inherited, "elements",
+      (json_int_t)d->count, "bad", (json_int_t)d->bad, "at", (json_int_t)d->at,
+      "reason", row->reason);
   if (!out) return NULL;
   add_number(out, "error", d->error);
   add_number(out, "scale", d->scale);
@@ -312,7 +317,6 @@ static int compare(arguments *args, const ibx_compile_request *request) {
   ibx_compile_options options = request->options;
   options.on_diagnostic = ibx_driver_print_diagnostic;
   args->setup.options = &options;
-  args->setup.keeps_values = args->reduce != NULL;
   if (ibx_compare(&args->setup, &comparison, &err) != IBX_OK) {
     return ibx_driver_fail(&err);
   }

@@ -8,6 +8,7 @@
 #include "driver/compare.h"
 
 #include "driver/driver.h"
+#include "driver/judge.h"
 #include "driver/progress.h"
 #include "driver/reference.h"
 #include "support/map.h"
@@ -103,7 +104,7 @@ static ibx_status keep_value(ibx_comparison *out, const char *name,
 }
 
 bool ibx_compared_is_bad(const ibx_compared *row) {
-  return row->failed || row->difference.bad != 0;
+  return row->failed || (row->difference.bad != 0 && !row->is_inherited);
 }
 
 const ibx_compared *ibx_comparison_first(const ibx_comparison *comparison) {
@@ -114,8 +115,10 @@ const ibx_compared *ibx_comparison_first(const ibx_comparison *comparison) {
 }
 
 void ibx_comparison_fini(ibx_comparison *comparison) {
-  for (size_t i = 0; i < comparison->value_count; i++)
+  for (size_t i = 0; i < comparison->value_count; i++) {
     ibx_array_fini(&comparison->values[i].array);
+    ibx_array_fini(&comparison->values[i].got);
+  }
   ibx_cut_close(comparison->cut);
   ibx_arena_reset(&comparison->arena);
   *comparison = (ibx_comparison){0};
@@ -277,8 +280,11 @@ static ibx_status add_tensor(probe *p, size_t output, const tap *maker,
   } else {
     row->difference = ibx_difference_find(got, want, &row->limits);
   }
-  if (!c->setup->keeps_values || p->is_whole) return IBX_OK;
-  return keep_value(c->out, name, want, maker && maker->is_constant, err);
+  if (p->is_whole) return IBX_OK;
+  IBX_TRY(keep_value(c->out, name, want, maker && maker->is_constant, err));
+  ibx_compare_value *value = &c->out->values[c->out->value_count - 1];
+  value->is_compared = true;
+  return ibx_array_copy(got, &value->got, err);
 }
 
 // Every tensor of the ports; extents have decided the shapes already.
@@ -310,7 +316,7 @@ static ibx_status keep_given(comparing *c, const ibx_input_value *given,
 
 static ibx_status keep_inputs(probe *p, ibx_error *err) {
   comparing *c = p->c;
-  if (!c->setup->keeps_values || !p->is_whole) return IBX_OK;
+  if (!p->is_whole) return IBX_OK;
   for (size_t i = 0; i < p->options.input_value_count; i++)
     IBX_TRY(keep_given(c, &p->options.input_values[i], err));
   for (size_t i = 0; i < p->entry->input_count; i++) {
@@ -436,9 +442,7 @@ static ibx_status keep_constant(comparing *c, const char *name,
     const void *from;
     uint8_t *to;
   } data = {.from = weight->data}; // copied, not changed
-  if (!c->setup->keeps_values || !ibx_type_bytes(&weight->type, &bytes)) {
-    return IBX_OK;
-  }
+  if (!ibx_type_bytes(&weight->type, &bytes)) return IBX_OK;
   for (size_t d = 0; d < array.rank; d++)
     array.shape[d] = (uint64_t)weight->type.dims[d];
   array.data = data.to;
@@ -485,16 +489,19 @@ static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
 // Values under their other names.
 static ibx_status keep_same(comparing *c) {
   ibx_map values = {.arena = &c->out->arena};
-  if (!c->setup->keeps_values) return IBX_OK;
   for (size_t i = 0; i < c->out->value_count; i++)
     ibx_map_put(&values, c->out->values[i].name, (uint32_t)i);
   for (size_t i = 0; i < c->tap_count; i++) {
     uint32_t index;
     const tap *t = &c->taps[i];
     if (!t->same_as || !ibx_map_find(&values, t->same_as, &index)) continue;
-    const ibx_array array = c->out->values[index].array;
+    const ibx_compare_value first = c->out->values[index];
     ibx_map_put(&values, t->name, (uint32_t)c->out->value_count);
-    IBX_TRY(keep_value(c->out, t->name, &array, t->is_constant, c->err));
+    IBX_TRY(keep_value(c->out, t->name, &first.array, t->is_constant, c->err));
+    if (!first.is_compared) continue;
+    ibx_compare_value *value = &c->out->values[c->out->value_count - 1];
+    value->is_compared = true;
+    IBX_TRY(ibx_array_copy(&first.got, &value->got, c->err));
   }
   return IBX_OK;
 }
@@ -553,6 +560,7 @@ static ibx_status compare_model(comparing *c) {
   IBX_TRY(compare_batches(c));
   IBX_TRY(keep_same(c));
   move_back(c->out, whole);
+  if (!setup->judges_nothing) ibx_judge(setup, c->out);
   return IBX_OK;
 }
 

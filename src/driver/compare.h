@@ -22,9 +22,9 @@ typedef struct ibx_compare_setup {
   const ibx_compile_options *options;
   const char *device; ///< where programs run
   ibx_input_source inputs;
-  double rtol, atol; ///< NaN: those of the type
-  bool keeps_values; ///< of all values, for who wants to cut the model
-  bool is_quiet;     ///< no progress is shown
+  double rtol, atol;   ///< NaN: those of the type
+  bool is_quiet;       ///< no progress is shown
+  bool judges_nothing; ///< whatever is beyond tolerance is bad; see judge.h
 } ibx_compare_setup;
 
 /// One tensor of the comparison.
@@ -39,6 +39,7 @@ typedef struct ibx_compared {
   ibx_limits limits;
   ibx_difference difference;
   const char *reason; ///< why there is no difference to tell, or ""
+  bool is_inherited;  ///< beyond tolerance, but its node is not at fault
   bool failed; ///< the program did not run as far as this; `reason` says why
 } ibx_compared;
 
@@ -46,6 +47,8 @@ typedef struct ibx_compared {
 typedef struct ibx_compare_value {
   const char *name;
   ibx_array array;
+  ibx_array got; ///< where it was compared: what the program computed
+  bool is_compared;
   bool is_constant; ///< it depends on no input
 } ibx_compare_value;
 
@@ -55,7 +58,7 @@ typedef struct ibx_comparison {
   ibx_cut *cut;
   ibx_compared *rows; ///< values in the order of the nodes, then the outputs
   size_t row_count, row_room;
-  ibx_compare_value *values; ///< where the setup keeps them
+  ibx_compare_value *values; ///< and inputs, and constants
   size_t value_count, value_room;
 } ibx_comparison;
 
@@ -66,7 +69,7 @@ IBX_NODISCARD ibx_status ibx_compare(const ibx_compare_setup *setup,
                                      ibx_comparison *out, ibx_error *err);
 void ibx_comparison_fini(ibx_comparison *comparison);
 
-/// Whether the row is beyond what is allowed.
+/// Whether the row is beyond what is allowed, and did not inherit that.
 bool ibx_compared_is_bad(const ibx_compared *row);
 
 /// The first bad row, values before outputs; NULL when all agree.

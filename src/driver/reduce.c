@@ -17,20 +17,18 @@
 
 #include "driver/reduce.h"
 
-#include "support/map.h"
+#include "driver/part.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct reducer {
   const ibx_compare_setup *setup;
-  const ibx_comparison *from;
+  ibx_parts parts;
   const ibx_cut_node *nodes;
   size_t count;
   const char *target; ///< the wrong value
   size_t last;        ///< the node that makes it
-  ibx_map makers;     ///< names to nodes
-  ibx_map values;     ///< names to values of the comparison
   bool *kept;         ///< of each node: in the smallest part so far
   bool *trial;
   bool with_values; ///< inputs have the values of the run
@@ -38,44 +36,6 @@ typedef struct reducer {
   ibx_arena arena;  ///< of the reduction
   ibx_arena writes; ///< of one part
 } reducer;
-
-/// A part, ready to be written.
-typedef struct part {
-  ibx_cut_tensor *inputs, *constants;
-  ibx_named_array *arrays; ///< of the inputs
-  size_t input_count, constant_count;
-  ibx_cut_tensor output;
-} part;
-
-static const ibx_compare_value *find_value(const reducer *r, const char *name) {
-  uint32_t index;
-  if (!ibx_map_find(&r->values, name, &index)) return NULL;
-  return &r->from->values[index];
-}
-
-// Texts, sequences and optionals have no form in which a part could read them.
-static bool can_be_cut(const reducer *r, const char *name) {
-  const ibx_compare_value *value = find_value(r, name);
-  return value && value->array.dtype != IBX_DTYPE_STRING;
-}
-
-static bool find_maker(const reducer *r, const char *name, uint32_t *out) {
-  return ibx_map_find(&r->makers, name, out);
-}
-
-// Adds the makers of what cannot be cut. Nodes stand behind what they read, so
-// one pass from the end finds all.
-static void close_part(const reducer *r, bool *kept) {
-  for (size_t n = r->count; n-- > 0;) {
-    for (size_t i = 0; kept[n] && i < r->nodes[n].read_count; i++) {
-      uint32_t maker;
-      const char *name = r->nodes[n].reads[i];
-      if (find_maker(r, name, &maker) && !can_be_cut(r, name)) {
-        kept[maker] = true;
-      }
-    }
-  }
-}
 
 static size_t count_kept(const reducer *r, const bool *kept) {
   size_t count = 0;
@@ -85,77 +45,6 @@ static size_t count_kept(const reducer *r, const bool *kept) {
 }
 
 // --- one part ------------------------------------------------------------------
-
-static ibx_cut_tensor describe(const char *name, const ibx_array *array,
-                               bool has_data) {
-  ibx_cut_tensor tensor = {.name = name,
-                           .dtype = array->dtype,
-                           .rank = array->rank,
-                           .data = has_data ? array->data : NULL};
-  memcpy(tensor.shape, array->shape, sizeof tensor.shape);
-  return tensor;
-}
-
-static void add_read(reducer *r, part *p, const char *name) {
-  uint32_t maker;
-  const ibx_compare_value *value = find_value(r, name);
-  if (find_maker(r, name, &maker) && r->trial[maker]) return;
-  if (!value || ibx_cut_is_initializer(r->from->cut, name)) return;
-  if (value->is_constant) {
-    p->constants[p->constant_count++] = describe(name, &value->array, true);
-    return;
-  }
-  p->arrays[p->input_count] =
-      (ibx_named_array){.name = name, .array = &value->array};
-  p->inputs[p->input_count++] = describe(name, &value->array, false);
-}
-
-static part make_part(reducer *r) {
-  part p = {.output = {.name = r->target}};
-  size_t reads = 0;
-  ibx_map seen = {.arena = &r->writes};
-  for (size_t n = 0; n < r->count; n++)
-    reads += r->trial[n] ? r->nodes[n].read_count : 0;
-  p.inputs = IBX_ARENA_ARRAY(&r->writes, reads, ibx_cut_tensor);
-  p.constants = IBX_ARENA_ARRAY(&r->writes, reads, ibx_cut_tensor);
-  p.arrays = IBX_ARENA_ARRAY(&r->writes, reads, ibx_named_array);
-  for (size_t n = 0; n < r->count; n++) {
-    for (size_t i = 0; r->trial[n] && i < r->nodes[n].read_count; i++) {
-      const char *name = r->nodes[n].reads[i];
-      if (ibx_map_put(&seen, name, 0)) add_read(r, &p, name);
-    }
-  }
-  const ibx_compare_value *value = find_value(r, r->target);
-  if (value) p.output = describe(r->target, &value->array, false);
-  return p;
-}
-
-static ibx_span write_part(reducer *r, const part *p) {
-  const ibx_cut_part cut = {.kept = r->trial,
-                            .inputs = p->inputs,
-                            .input_count = p->input_count,
-                            .initializers = p->constants,
-                            .initializer_count = p->constant_count,
-                            .outputs = &p->output,
-                            .output_count = 1};
-  return ibx_cut_write(r->from->cut, &cut, &r->writes);
-}
-
-static void be_silent(void *user, const ibx_diagnostic *diagnostic) {
-  (void)user;
-  (void)diagnostic;
-}
-
-// What the user says of inputs holds for the whole model: a part has inputs of
-// known types, and no states.
-static ibx_compile_options part_options(const ibx_compile_options *whole) {
-  ibx_compile_options options = *whole;
-  options.dim_count = options.input_shape_count = 0;
-  options.input_value_count = options.input_length_count = 0;
-  options.state_count = 0;
-  options.on_diagnostic = be_silent;
-  return options;
-}
 
 static bool is_wrong(const ibx_comparison *comparison, const char *target) {
   for (size_t i = 0; i < comparison->row_count; i++) {
@@ -170,9 +59,9 @@ static bool is_wrong(const ibx_comparison *comparison, const char *target) {
 // Whether the part of `trial` fails as the model does. What does not compile or
 // run on its own tells nothing.
 static bool fails(reducer *r, bool with_values) {
-  part p = make_part(r);
-  ibx_compile_options options = part_options(r->setup->options);
-  ibx_compare_setup setup = {.memory = write_part(r, &p),
+  ibx_part p = ibx_part_make(&r->parts, r->trial, r->target, false, &r->writes);
+  ibx_compile_options options = ibx_part_options(r->setup->options);
+  ibx_compare_setup setup = {.memory = p.model,
                              .options = &options,
                              .device = r->setup->device,
                              .inputs = {.seed = r->setup->inputs.seed},
@@ -208,14 +97,14 @@ static void grow(const reducer *r, size_t steps) {
     r->trial[n] = true;
     for (size_t i = 0; i < r->nodes[n].read_count; i++) {
       uint32_t maker;
-      if (!find_maker(r, r->nodes[n].reads[i], &maker)) continue;
+      if (!ibx_parts_maker(&r->parts, r->nodes[n].reads[i], &maker)) continue;
       size_t here = distance[n] + 1;
       bool is_nearer = distance[maker] == 0 || here < distance[maker];
       if (here <= steps + 1 && is_nearer) distance[maker] = here;
     }
   }
   free(distance);
-  close_part(r, r->trial);
+  ibx_parts_close(&r->parts, r->trial);
 }
 
 static bool keep_trial(reducer *r) {
@@ -246,7 +135,8 @@ static void drop_useless(const reducer *r, bool *kept) {
   for (size_t n = r->last + 1; n-- > 0;) {
     for (size_t i = 0; used[n] && i < r->nodes[n].read_count; i++) {
       uint32_t maker;
-      if (find_maker(r, r->nodes[n].reads[i], &maker) && kept[maker]) {
+      if (ibx_parts_maker(&r->parts, r->nodes[n].reads[i], &maker) &&
+          kept[maker]) {
         used[maker] = true;
       }
     }
@@ -264,7 +154,7 @@ static void take_out(const reducer *r, size_t first, size_t size) {
     if (index >= first && index < first + size) r->trial[n] = false;
     index++;
   }
-  close_part(r, r->trial);
+  ibx_parts_close(&r->parts, r->trial);
   drop_useless(r, r->trial);
 }
 
@@ -294,7 +184,7 @@ static bool end_earlier(reducer *r) {
   size_t last = r->last;
   for (size_t n = 0; n < last; n++) {
     for (size_t i = 0; r->kept[n] && i < r->nodes[n].make_count; i++) {
-      if (!can_be_cut(r, r->nodes[n].makes[i])) continue;
+      if (!ibx_parts_can_cut(&r->parts, r->nodes[n].makes[i])) continue;
       r->target = r->nodes[n].makes[i];
       r->last = n;
       memcpy(r->trial, r->kept, r->count * sizeof *r->trial);
@@ -309,13 +199,13 @@ static bool end_earlier(reducer *r) {
 
 // --- the result ----------------------------------------------------------------
 
-static void add_inputs(const part *p, ibx_reduced *out) {
+static void add_inputs(const ibx_part *p, ibx_reduced *out) {
   ibx_arena *arena = &out->arena;
   out->input_names = IBX_ARENA_ARRAY(arena, p->input_count, const char *);
   out->input_files = IBX_ARENA_ARRAY(arena, p->input_count, ibx_span);
   for (size_t i = 0; i < p->input_count; i++) {
     ibx_cut_tensor tensor =
-        describe(p->inputs[i].name, p->arrays[i].array, true);
+        ibx_part_tensor(p->inputs[i].name, p->arrays[i].array, true);
     out->input_names[i] =
         ibx_arena_text(arena, tensor.name, strlen(tensor.name));
     out->input_files[i] = ibx_cut_write_tensor(&tensor, arena);
@@ -325,33 +215,22 @@ static void add_inputs(const part *p, ibx_reduced *out) {
 
 static void give(reducer *r, ibx_reduced *out) {
   memcpy(r->trial, r->kept, r->count * sizeof *r->trial);
-  part p = make_part(r);
-  ibx_span model = write_part(r, &p);
-  uint8_t *bytes = ibx_arena_alloc(&out->arena, model.size);
-  memcpy(bytes, model.data, model.size);
-  out->model = (ibx_span){.data = bytes, .size = model.size};
+  ibx_part p = ibx_part_make(&r->parts, r->trial, r->target, false, &r->writes);
+  uint8_t *bytes = ibx_arena_alloc(&out->arena, p.model.size);
+  memcpy(bytes, p.model.data, p.model.size);
+  out->model = (ibx_span){.data = bytes, .size = p.model.size};
   out->target = ibx_arena_text(&out->arena, r->target, strlen(r->target));
   out->nodes = count_kept(r, r->kept);
   out->attempts = r->attempts;
   if (r->with_values) add_inputs(&p, out);
 }
 
-static void index_names(reducer *r) {
-  r->makers = r->values = (ibx_map){.arena = &r->arena};
-  for (size_t n = 0; n < r->count; n++) {
-    for (size_t i = 0; i < r->nodes[n].make_count; i++)
-      ibx_map_put(&r->makers, r->nodes[n].makes[i], (uint32_t)n);
-  }
-  for (size_t i = 0; i < r->from->value_count; i++)
-    ibx_map_put(&r->values, r->from->values[i].name, (uint32_t)i);
-  r->kept = IBX_ARENA_ARRAY(&r->arena, r->count, bool);
-  r->trial = IBX_ARENA_ARRAY(&r->arena, r->count, bool);
-}
-
 static ibx_status reduce(reducer *r, ibx_reduced *out, ibx_error *err) {
   uint32_t last;
-  index_names(r);
-  if (!find_maker(r, r->target, &last) || !can_be_cut(r, r->target)) {
+  r->kept = IBX_ARENA_ARRAY(&r->arena, r->count, bool);
+  r->trial = IBX_ARENA_ARRAY(&r->arena, r->count, bool);
+  if (!ibx_parts_maker(&r->parts, r->target, &last) ||
+      !ibx_parts_can_cut(&r->parts, r->target)) {
     return IBX_FAIL(
         err, NOT_FOUND,
         "nothing to reduce: '%.80s' is not a tensor of numbers that "
@@ -375,8 +254,10 @@ ibx_status ibx_reduce_model(const ibx_compare_setup *setup,
                             const ibx_compared *first, ibx_reduced *out,
                             ibx_error *err) {
   *out = (ibx_reduced){0};
-  reducer r = {.setup = setup, .from = comparison, .target = first->value};
-  r.nodes = ibx_cut_nodes(comparison->cut, &r.count);
+  reducer r = {.setup = setup, .target = first->value};
+  ibx_parts_init(&r.parts, comparison, &r.arena);
+  r.nodes = r.parts.nodes;
+  r.count = r.parts.count;
   ibx_status status = reduce(&r, out, err);
   ibx_arena_reset(&r.arena);
   ibx_arena_reset(&r.writes);

@@ -23,7 +23,7 @@ typedef struct ibx_reduced {
 
 /// Finds the smallest part that fails at `first`, or at what `first` depends on;
 /// `first` is a bad row of `comparison`,
-/// which was made by `setup` and kept its values. The part fails ibx_compare()
+/// which was made by `setup`. The part fails ibx_compare()
 /// with the same setup and its inputs. Fails with NOT_FOUND where no part does:
 /// not even all that the value depends on.
 IBX_NODISCARD ibx_status ibx_reduce_model(const ibx_compare_setup *setup,
