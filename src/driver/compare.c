@@ -243,11 +243,34 @@ static ibx_compared *start_row(comparing *c, const char *value, bool is_whole,
   return row;
 }
 
-static ibx_limits limits_of(const comparing *c, ibx_dtype dtype) {
+static bool is_float(ibx_dtype dtype) {
+  const ibx_dtype_info *info = ibx_dtype_get(dtype);
+  return info && info->kind == IBX_DTYPE_KIND_FLOAT;
+}
+
+// Whether a node reads a floating value. Those that it reads are known by now:
+// inputs, and what earlier nodes made.
+static bool reads_floats(const comparing *c, const tap *maker) {
+  for (size_t i = 0; maker && i < maker->node->read_count; i++) {
+    const char *name = maker->node->reads[i];
+    ibx_dtype dtype = IBX_DTYPE_NONE;
+    (void)ibx_cut_is_initializer(c->out->cut, name, &dtype);
+    for (size_t v = 0; v < c->out->value_count; v++) {
+      const ibx_compare_value *value = &c->out->values[v];
+      if (strcmp(value->name, name) == 0) dtype = value->array.dtype;
+    }
+    if (is_float(dtype)) return true;
+  }
+  return false;
+}
+
+static ibx_limits limits_of(const comparing *c, ibx_dtype dtype,
+                            const tap *maker) {
   const ibx_compare_setup *setup = c->setup;
   bool casts = setup->options->auto_cast != IBX_AUTO_CAST_NONE;
   ibx_limits limits = ibx_limits_of(
-      dtype, casts ? setup->options->auto_cast_type : IBX_DTYPE_NONE);
+      dtype, casts ? setup->options->auto_cast_type : IBX_DTYPE_NONE,
+      is_float(dtype) || reads_floats(c, maker));
   if (!isnan(setup->rtol)) limits.rtol = setup->rtol;
   if (!isnan(setup->atol)) limits.atol = setup->atol;
   return limits;
@@ -270,7 +293,7 @@ static ibx_status add_tensor(probe *p, size_t output, const tap *maker,
   row->dtype = want->dtype;
   row->rank = want->rank;
   memcpy(row->shape, want->shape, sizeof row->shape);
-  row->limits = limits_of(c, want->dtype);
+  row->limits = limits_of(c, want->dtype, maker);
   row->failed = !same_shape(got, want);
   if (row->failed) {
     char other[IBX_TYPE_CHARS];
@@ -388,17 +411,6 @@ static ibx_status compare_batches(comparing *c) {
     first += count;
   }
   return IBX_OK;
-}
-
-// The program as `imbrex compile` makes it. It comes first, for what is wrong
-// with the model itself is told here; its rows are moved behind the others.
-static ibx_status compare_whole(comparing *c) {
-  probe p = {.c = c, .is_whole = true, .options = *c->setup->options};
-  ibx_status status = run_probe(&p, c->err);
-  if (status == IBX_OK) status = keep_inputs(&p, c->err);
-  if (status == IBX_OK) status = add_tensors(&p, c->err);
-  probe_fini(&p);
-  return status;
 }
 
 // --- taps ----------------------------------------------------------------------
@@ -534,15 +546,15 @@ static ibx_status prepare_taps(comparing *c) {
 
 // --- all -----------------------------------------------------------------------
 
-// Moves the first `count` rows behind all others.
-static void move_back(ibx_comparison *out, size_t count) {
-  ibx_compared *moved =
-      IBX_ARENA_ARRAY(&out->arena, out->row_count, ibx_compared);
-  size_t others = out->row_count - count;
-  if (others != 0) memcpy(moved, out->rows + count, others * sizeof *moved);
-  if (count != 0) memcpy(moved + others, out->rows, count * sizeof *moved);
-  out->rows = moved;
-  out->row_room = out->row_count;
+// The program as `imbrex compile` makes it runs first, for what is wrong with the
+// model itself is told there; its rows come last, when all values are known.
+static ibx_status compare_all(comparing *c, probe *whole) {
+  IBX_TRY(run_probe(whole, c->err));
+  IBX_TRY(keep_inputs(whole, c->err));
+  IBX_TRY(prepare_taps(c));
+  IBX_TRY(compare_batches(c));
+  IBX_TRY(keep_same(c));
+  return add_tensors(whole, c->err);
 }
 
 static ibx_status compare_model(comparing *c) {
@@ -554,12 +566,10 @@ static ibx_status compare_model(comparing *c) {
           ? ibx_model_open_file(setup->path, &c->sink, &c->model, c->err)
           : ibx_model_open_memory(setup->memory, &c->sink, &c->model, c->err));
   list_taps(c);
-  IBX_TRY(compare_whole(c));
-  size_t whole = c->out->row_count;
-  IBX_TRY(prepare_taps(c));
-  IBX_TRY(compare_batches(c));
-  IBX_TRY(keep_same(c));
-  move_back(c->out, whole);
+  probe whole = {.c = c, .is_whole = true, .options = *setup->options};
+  ibx_status status = compare_all(c, &whole);
+  probe_fini(&whole);
+  if (status != IBX_OK) return status;
   if (!setup->judges_nothing) ibx_judge(setup, c->out);
   return IBX_OK;
 }

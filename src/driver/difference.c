@@ -28,9 +28,11 @@ static ibx_limits find_row(ibx_dtype dtype) {
   return (ibx_limits){0};
 }
 
-ibx_limits ibx_limits_of(ibx_dtype dtype, ibx_dtype cast) {
+ibx_limits ibx_limits_of(ibx_dtype dtype, ibx_dtype cast, bool from_floats) {
   ibx_limits own = find_row(dtype), coarse = find_row(cast);
-  if (ibx_dtype_get(dtype)->kind != IBX_DTYPE_KIND_FLOAT) return own;
+  bool is_float = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_FLOAT;
+  if (!is_float && !from_floats) return (ibx_limits){0};
+  if (!is_float) return own;
   return coarse.rtol > own.rtol ? coarse : own;
 }
 

@@ -20,7 +20,8 @@ typedef struct ibx_limits {
 
 /// The row of tolerance.def; of floating types that of `cast`, if this is
 /// coarser. `cast` is NONE where nothing is computed in a narrower type.
-ibx_limits ibx_limits_of(ibx_dtype dtype, ibx_dtype cast);
+/// `from_floats`: made of floating values.
+ibx_limits ibx_limits_of(ibx_dtype dtype, ibx_dtype cast, bool from_floats);
 
 typedef struct ibx_difference {
   uint64_t count; ///< elements

@@ -66,7 +66,7 @@ static void add_read(const ibx_parts *parts, const bool *kept, ibx_part *p,
   uint32_t maker;
   const ibx_compare_value *value = ibx_parts_value(parts, name);
   if (ibx_parts_maker(parts, name, &maker) && kept[maker]) return;
-  if (!value || ibx_cut_is_initializer(parts->from->cut, name)) return;
+  if (!value || ibx_cut_is_initializer(parts->from->cut, name, NULL)) return;
   if (value->is_constant) {
     p->constants[p->constant_count++] =
         ibx_part_tensor(name, &value->array, true);

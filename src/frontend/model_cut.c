@@ -323,9 +323,15 @@ const ibx_cut_node *ibx_cut_nodes(const ibx_cut *cut, size_t *out_count) {
   return cut->nodes;
 }
 
-bool ibx_cut_is_initializer(const ibx_cut *cut, const char *name) {
+bool ibx_cut_is_initializer(const ibx_cut *cut, const char *name,
+                            ibx_dtype *out_dtype) {
   uint32_t index;
-  return ibx_map_find(&cut->initializers, name, &index);
+  if (!ibx_map_find(&cut->initializers, name, &index)) return false;
+  if (out_dtype) {
+    *out_dtype = ibx_dtype_from_onnx(
+        cut->model->proto->graph->initializer[index]->data_type);
+  }
+  return true;
 }
 
 // --- writing -------------------------------------------------------------------

@@ -33,8 +33,10 @@ void ibx_cut_close(ibx_cut *cut);
 /// what it reads.
 const ibx_cut_node *ibx_cut_nodes(const ibx_cut *cut, size_t *out_count);
 
-/// Whether the name is an initialiser of the main graph.
-bool ibx_cut_is_initializer(const ibx_cut *cut, const char *name);
+/// Whether the name is an initialiser of the main graph, and of which dtype: NONE
+/// where Imbrex has none. `out_dtype` may be NULL.
+bool ibx_cut_is_initializer(const ibx_cut *cut, const char *name,
+                            ibx_dtype *out_dtype);
 
 /// A tensor of a part. Elements lie as in ibx_tensor.
 typedef struct ibx_cut_tensor {
