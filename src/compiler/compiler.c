@@ -123,6 +123,8 @@ static ibx_status import(compilation *c, const char *name,
       .input_length_count = options->input_length_count,
       .states = options->states,
       .state_count = options->state_count,
+      .outputs = options->outputs,
+      .output_count = options->output_count,
       .no_host = options->no_host};
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
