@@ -508,6 +508,7 @@ ibx_status ibx_compiler_check_file(ibx_compiler *compiler, const char *path,
                                    ibx_error *err) {
   compilation c = {.compiler = compiler,
                    .name = base_name(path),
+                   .packs = {.unread = true},
                    .check_only = true,
                    .err = err};
   return run(&c, path, (ibx_span){0});

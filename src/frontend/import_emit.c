@@ -167,13 +167,23 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
 }
 
 // A number in the storage of a dtype; integers exactly.
+// The bits of a whole number, saturated to 64 of them: bounds may be infinite.
+static uint64_t whole_number(ibx_dtype dtype, double number) {
+  if (dtype == IBX_DTYPE_U64 && number >= 0x1p63) {
+    return number >= 0x1p64 ? UINT64_MAX : (uint64_t)number;
+  }
+  if (number >= 0x1p63) return INT64_MAX;
+  if (number <= -0x1p63) return (uint64_t)INT64_MIN;
+  return (uint64_t)(int64_t)number;
+}
+
 static void store_number(ibx_dtype dtype, double number, void *data) {
   if (ibx_is_float(dtype)) {
     ibx_dtype_store_f64(dtype, &number, data, 1);
   } else if (dtype == IBX_DTYPE_BOOL) {
     *(uint8_t *)data = number != 0;
   } else {
-    uint64_t whole = ibx_dtype_wrap(dtype, (uint64_t)(int64_t)number);
+    uint64_t whole = ibx_dtype_wrap(dtype, whole_number(dtype, number));
     memcpy(data, &whole, ibx_dtype_bytes(dtype)); // little endian
   }
 }

@@ -187,7 +187,7 @@ void ibx_import_op_tokenizer(ibx_call *call) {
   const Onnx__AttributeProto *separators = ibx_attr(call, "separators");
   const char *pattern = ibx_attr_text(call, "tokenexp", "");
   const char *pad = ibx_attr_text(call, "pad_value", "");
-  int64_t ints[] = {MATCHES, ibx_attr_int(call, "mark", 0) != 0,
+  int64_t ints[] = {MATCHES, ibx_attr_flag(call, "mark", false),
                     ibx_attr_int(call, "mincharnum", 1)};
   if (separators && separators->n_strings != 0) {
     bool is_empty =
@@ -262,7 +262,7 @@ static void view_open(ibx_call *call) {
     axis = axis == shape.len ? axis : ibx_axis(call, axis, shape.len);
     wanted = IBX_INTS(product(shape, 0, axis), product(shape, axis, shape.len));
   } else {
-    bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
+    bool keeps_zero = ibx_attr_flag(call, "allowzero", false);
     wanted = ibx_const_dims(call, 1, "shape");
     for (uint8_t i = 0; i < wanted.len && !keeps_zero; i++) {
       if (wanted.at[i] == 0 && i < shape.len) wanted.at[i] = shape.at[i];

@@ -140,7 +140,8 @@ bool ibx_lower_outputs(ibx_lower *lower) {
     uint16_t buffer = ibx_lower_output_buffer(lower, i);
     func->outputs[i] = port_decl(port, buffer);
     uint32_t node = graph->values[port->value].node;
-    if (node != IBX_NO_VALUE) lower->source = graph->nodes[node].source;
+    lower->source =
+        node == IBX_NO_VALUE ? IBX_NO_NODE : graph->nodes[node].source;
     if (!lower_output(lower, port, buffer)) return false;
   }
   return true;

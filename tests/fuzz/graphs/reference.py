@@ -24,7 +24,11 @@ NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3,
          "f8e4m3fn": 0, "f8e5m2": 0}
 ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
-CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0}
+CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0, "Gelu": 0,
+           "BiasGelu": 0, "FastGelu": 0, "Mish": 0}
+# These have jumps: an operand on one of them is not taken.
+JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
+         "ThresholdedRelu", "Mod"}
 # Floats move, are compared or change in the sign: nothing is rounded, or there
 # is one way to round.
 EXACT = set("""
@@ -237,7 +241,7 @@ class Judge:
         chains = []
         for k in range(CHAINS):
             chains.append(self.noisy(graph, node, way, arrays, found, k))
-        check_steady(found, chains, graph.infinite)
+        check_steady(found, chains, graph.infinite, node.op in JUMPS)
         return self.spread(names, found), [self.spread(names, c)
                                            for c in chains]
 
@@ -301,7 +305,7 @@ def check_size(found):
             raise Unfit("large")
 
 
-def check_steady(found, chains, infinite):
+def check_steady(found, chains, infinite, jumps):
     """No result turns on the noise, or leaves what its type holds well."""
     for at, array in enumerate(found):
         name = NAME_OF.get(array.dtype)
@@ -330,6 +334,8 @@ def check_steady(found, chains, infinite):
                     not np.array_equal(wide[odd], other[odd], equal_nan=True):
                 raise Unfit("turns infinite")
             most = 0.02 if name in ("f32", "f64") else 0.2
+            if jumps:
+                most = min(8 * NOISE[name], 0.3 / max(scale, 1))
             if np.abs(wide[finite] - other[finite]).max(initial=0) > \
                     most * scale:
                 raise Unfit("unsteady")
