@@ -109,6 +109,7 @@ static ibx_status prepare_input(const arguments *args, tensors *t, size_t index,
   if (file == NULL && is_state(t->entry, tensor)) return IBX_OK;
   if (file != NULL) {
     IBX_TRY(ibx_array_read(file, array, err));
+    IBX_TRY(ibx_array_adapt(array, (ibx_dtype)tensor->dtype, err));
     IBX_TRY(ibx_array_check(array, tensor, err));
   } else {
     IBX_TRY(ibx_array_make(tensor, array, err));

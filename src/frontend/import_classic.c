@@ -186,8 +186,7 @@ ibx_val ibx_emit_labels(ibx_call *call, const char *texts, const char *ints,
   }
   if (is_counting) return number;
   ibx_type type = ibx_make_type(IBX_DTYPE_I64, IBX_INTS((int64_t)len));
-  return ibx_emit_gather(call, ibx_emit_constant(call, type, labels), number,
-                         0);
+  return ibx_emit_named(call, number, ibx_emit_constant(call, type, labels));
 }
 
 ibx_val ibx_emit_best(ibx_call *call, ibx_val scores) {

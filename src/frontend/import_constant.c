@@ -50,6 +50,14 @@ static ibx_val constant_of_numbers(ibx_call *call,
 }
 
 void ibx_import_op_constant(ibx_call *call) {
+  if (call->proto->n_attribute > 1) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE,
+                  ibx_onnx_text(call->proto->attribute[1]->name),
+                  "keep the attribute that holds the value",
+                  "a Constant has one value, this one has %zu attributes",
+                  call->proto->n_attribute);
+    return;
+  }
   const Onnx__AttributeProto *tensor = ibx_attr(call, "value");
   const Onnx__AttributeProto *ints = ibx_attr(call, "value_ints");
   const Onnx__AttributeProto *floats = ibx_attr(call, "value_floats");
@@ -208,85 +216,4 @@ void ibx_import_op_eye_like(ibx_call *call) {
                          ibx_emit_longs(call, (ibx_ints){0}, &k));
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
   ibx_out(call, 0, ibx_emit_cast(call, same, dtype));
-}
-
-// --- branches ----------------------------------------------------------------
-
-// A branch whose outputs go to `out`, as many as the node has.
-static void import_branch(ibx_call *call, const char *name, ibx_val *out) {
-  const Onnx__GraphProto *graph = ibx_attr_graph(call, name);
-  if (call->failed) return;
-  if (!graph) {
-    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, name, "add both branches",
-                  "If needs both branches");
-  } else if (ibx_call_expect(call, graph->n_output == call->out_count, name,
-                             "has another number of outputs than the node")) {
-    ibx_import_branch(call, graph, out);
-  }
-}
-
-// Whether one of two values can be chosen when the model runs.
-static bool can_choose(ibx_call *call, ibx_val yes, ibx_val no) {
-  if (ibx_is_bundle(yes) || ibx_is_bundle(no)) return false;
-  if (ibx_has_extent(call, yes) || ibx_has_extent(call, no)) return false;
-  ibx_type a = *ibx_type_of(call, yes), b = *ibx_type_of(call, no);
-  bool same = a.rank == b.rank && a.dtype == b.dtype;
-  for (uint8_t d = 0; same && d < a.rank; d++)
-    same = a.dims[d] == b.dims[d];
-  return same;
-}
-
-static ibx_val choose(ibx_call *call, ibx_val condition, ibx_val yes,
-                      ibx_val no) {
-  if (yes == no) return yes;
-  ibx_ints shape = ibx_shape_of(call, yes);
-  ibx_val one = ibx_emit_reshape(call, condition, (ibx_ints){0});
-  return ibx_emit_select(call, ibx_emit_broadcast(call, one, shape), yes, no);
-}
-
-// Says which input of the model would make the condition a constant, beside what
-// is wrong with a branch.
-static void want_constant(ibx_call *call) {
-  call->failed = false;
-  (void)ibx_const_number(call, 0, "cond");
-}
-
-// A condition that is computed: both branches are, and one result is taken.
-// Operations of the standard change nothing but their outputs.
-static void import_both(ibx_call *call) {
-  size_t count = call->out_count;
-  ibx_val *yes = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
-  ibx_val *no = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
-  import_branch(call, "then_branch", yes);
-  import_branch(call, "else_branch", no);
-  bool fits = !call->failed;
-  for (size_t i = 0; fits && i < count; i++)
-    fits = !ibx_wants_out(call, i) || can_choose(call, yes[i], no[i]);
-  if (!fits) {
-    want_constant(call);
-    return;
-  }
-  for (size_t i = 0; i < count; i++) {
-    if (!ibx_wants_out(call, i)) continue;
-    ibx_out(call, i, choose(call, ibx_in(call, 0), yes[i], no[i]));
-  }
-}
-
-void ibx_import_op_if(ibx_call *call) {
-  ibx_val condition = ibx_in(call, 0);
-  if (condition == IBX_NO_VALUE ||
-      !ibx_call_expect(call, ibx_elements(ibx_type_of(call, condition)) == 1,
-                       "cond", "needs one element")) {
-    call->failed = true;
-    return;
-  }
-  const ibx_tensor *known = ibx_force(call->import, condition);
-  if (!known) {
-    import_both(call);
-    return;
-  }
-  bool is_yes = ibx_tensor_number(known, 0) != 0;
-  import_branch(call, is_yes ? "then_branch" : "else_branch", call->out);
-  // The other one is of no interest.
-  ibx_attr_ignore(call, is_yes ? "else_branch" : "then_branch");
 }

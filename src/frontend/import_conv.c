@@ -314,7 +314,7 @@ static ibx_ints ceil_extra(ibx_call *call, ibx_val x, ibx_window *w) {
 
 static bool read_pool(ibx_call *call, ibx_window *w, ibx_ints *extra) {
   ibx_val x = ibx_in(call, 0);
-  bool ceils = ibx_attr_int(call, "ceil_mode", 0) != 0;
+  bool ceils = ibx_attr_flag(call, "ceil_mode", false);
   if (!ibx_window_read(call, x, NULL, w)) return false;
   if (w->same) same_pads(call, x, w->same_lower, w);
   *extra = ceils ? ceil_extra(call, x, w) : ibx_fill_ints(w->kernel.len, 0);
@@ -432,7 +432,7 @@ void ibx_import_op_max_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   ibx_val x = ibx_in(call, 0);
-  bool by_columns = ibx_attr_int(call, "storage_order", 0) != 0;
+  bool by_columns = ibx_attr_flag(call, "storage_order", false);
   if (!read_pool(call, &w, &extra)) return;
   w.high = add_ints(w.high, extra);
   ibx_params params = pool_params(&w);
@@ -475,7 +475,7 @@ ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window w,
 void ibx_import_op_average_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
-  bool counts_pads = ibx_attr_int(call, "count_include_pad", 0) != 0;
+  bool counts_pads = ibx_attr_flag(call, "count_include_pad", false);
   if (!read_pool(call, &w, &extra)) return;
   ibx_out(call, 0,
           ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra, counts_pads));

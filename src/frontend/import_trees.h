@@ -78,6 +78,8 @@ const int64_t *ibx_attr_longs(ibx_call *call, const char *name,
 /// integers.
 ibx_val ibx_emit_labels(ibx_call *call, const char *texts, const char *ints,
                         ibx_val number);
+/// The element of `names`, constant integers, at each number.
+ibx_val ibx_emit_named(ibx_call *call, ibx_val number, ibx_val names);
 /// How many labels there are; 0 with a diagnostic where none are given.
 int64_t ibx_label_count(ibx_call *call, const char *texts, const char *ints);
 /// [N, C] of the first input: a vector is one row.

@@ -158,6 +158,32 @@ static void broadcasts_keep_words(void **state) {
   }
 }
 
+// A number for all elements is an immediate only where fp32 holds it.
+static void numbers_keep_every_bit(void **state) {
+  (void)state;
+  static graph_run run;
+  static int32_t numbers[] = {1735007746, -16777217, 16777216, 5};
+  for (uint64_t seed = 0; seed < 2 * IBX_COUNT_OF(numbers); seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_type type = matrix(&run, IBX_DTYPE_I32), one = {.rank = 2};
+    one.dims[0] = one.dims[1] = 1;
+    one.dtype = IBX_DTYPE_I32;
+    ibx_params full = {.shape = {.at = {type.dims[0], type.dims[1]}, .len = 2}};
+    uint32_t number = graph_run_constant(&run, one, &numbers[seed / 2]);
+    uint32_t x = graph_run_input(&run, type, -9, 9);
+    uint32_t all =
+        graph_run_node(&run, IBX_TENSOR_broadcast, &full, &number, 1, MOST);
+    uint32_t pair[] = {x, all};
+    uint32_t flags =
+        graph_run_node(&run, IBX_TENSOR_less, &(ibx_params){0}, pair, 2, MOST);
+    uint32_t operands[] = {flags, seed % 2 ? x : all, seed % 2 ? all : x};
+    uint32_t value = graph_run_node(&run, IBX_TENSOR_select, &(ibx_params){0},
+                                    operands, 3, MOST);
+    expect_exact(&run, value, "select");
+    graph_run_fini(&run);
+  }
+}
+
 static void narrow_casts_keep_the_low_bits(void **state) {
   (void)state;
   static graph_run run;
@@ -340,6 +366,7 @@ int main(void) {
       cmocka_unit_test(single_operands_are_exact),
       cmocka_unit_test(products_of_words_wrap),
       cmocka_unit_test(broadcasts_keep_words),
+      cmocka_unit_test(numbers_keep_every_bit),
       cmocka_unit_test(narrow_casts_keep_the_low_bits),
       cmocka_unit_test(products_of_bytes_are_exact),
       cmocka_unit_test(convolutions_of_bytes_are_exact),
