@@ -11,8 +11,15 @@ LIMITS = {
 }
 
 
-def reason(text):
-    """The limit that a refusal names, or None."""
+# Behind these an extent is known as the most that it can be: whether two of them
+# are equal, the data tell alone.
+OPEN = {"Compress", "NonZero", "Unique"}
+
+
+def reason(text, ops):
+    """The limit that a refusal names, or None; `ops` are the graph's operators."""
+    if OPEN & set(ops) and "IBX3009" in text:
+        return "extents that the data decide"
     for name, pattern in LIMITS.items():
         if re.search(pattern, text):
             return name
