@@ -49,9 +49,11 @@ function(imbrex_images)
 endfunction()
 
 # imbrex_finds_images(target where): `where` leads from the target's folder to
-# that of the libraries where both are installed.
+# that of the libraries where both are installed. The older tag of the path also
+# holds for what is opened by way of another library, as sanitizers do.
 function(imbrex_finds_images target where)
   add_dependencies(${target} imbrex_images)
+  target_link_options(${target} PRIVATE -Wl,--disable-new-dtags)
   set_target_properties(${target} PROPERTIES
     BUILD_RPATH "$ORIGIN;$ORIGIN/../lib" INSTALL_RPATH "$ORIGIN/${where}")
 endfunction()

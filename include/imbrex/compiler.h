@@ -146,8 +146,9 @@ IBX_API void ibx_compile_options_init(ibx_compile_options *options);
 
 /// Facts of the compilation that ended last.
 typedef struct ibx_compile_stats {
-  uint64_t nodes;      ///< of the ONNX graph, functions inlined
-  uint64_t host_nodes; ///< of them on the host
+  uint64_t nodes;         ///< of the ONNX graph, functions inlined
+  uint64_t host_nodes;    ///< of them on the host
+  uint64_t host_segments; ///< most of an entry: how often it leaves the device
   uint64_t gpsimd_calls;
   uint64_t fused_groups;
   uint64_t program_bytes; ///< all but weights

@@ -77,9 +77,9 @@ uint64_t ibx_tensor_pack(const ibx_tensor_decl *tensor,
       from += at[d] * step[d];
     memmove(to, (const uint8_t *)data + from, row);
     to += row;
-    for (size_t d = rank - 1; d-- > 0;) {
-      if (++at[d] < shape[d]) break;
-      at[d] = 0;
+    for (size_t d = rank; d-- > 1;) {
+      if (++at[d - 1] < shape[d - 1]) break;
+      at[d - 1] = 0;
     }
   }
   return bytes;

@@ -160,6 +160,50 @@ ibx_status ibx_host_take(const ibx_host_tensor *index,
   return IBX_OK;
 }
 
+// --- reshape -----------------------------------------------------------------
+
+// The shape with what is left in place of -1.
+static ibx_status resolve_shape(const ibx_host_tensor *x,
+                                const ibx_host_tensor *wanted,
+                                uint64_t shape[IBX_MAX_RANK], ibx_error *err) {
+  uint64_t have = ibx_host_tensor_count(x), known = 1, open = IBX_MAX_RANK;
+  size_t rank = (size_t)ibx_host_tensor_count(wanted);
+  bool fits = wanted->rank == 1 && rank <= IBX_MAX_RANK;
+  for (size_t d = 0; d < rank && fits; d++) {
+    int64_t extent;
+    memcpy(&extent, wanted->data + d * sizeof extent, sizeof extent);
+    shape[d] = (uint64_t)extent;
+    if (extent == -1) {
+      fits = open == IBX_MAX_RANK;
+      open = d;
+    } else {
+      fits = extent >= 0 && ibx_mul_size(known, shape[d], &known);
+    }
+  }
+  if (fits && open < IBX_MAX_RANK) {
+    fits = known != 0 && have % known == 0;
+    shape[open] = fits ? have / known : 0;
+  } else {
+    fits = fits && known == have;
+  }
+  if (fits) return IBX_OK;
+  return IBX_FAIL(err, MISMATCH,
+                  "reshape: %" PRIu64 " elements do not fit in that shape",
+                  have);
+}
+
+ibx_status ibx_host_reshape(const ibx_host_tensor *x,
+                            const ibx_host_tensor *wanted, ibx_host_tensor *out,
+                            ibx_error *err) {
+  uint64_t shape[IBX_MAX_RANK] = {0};
+  IBX_TRY(ibx_host_need_dtype(wanted, IBX_DTYPE_I64, "reshape", err));
+  IBX_TRY(resolve_shape(x, wanted, shape, err));
+  IBX_TRY(ibx_host_tensor_copy(out, x, err));
+  out->rank = (size_t)ibx_host_tensor_count(wanted);
+  memcpy(out->shape, shape, sizeof shape);
+  return IBX_OK;
+}
+
 // --- splitting ---------------------------------------------------------------
 
 /// Cuts one text. Without a delimiter blanks are cut, any number at once, and

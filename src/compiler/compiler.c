@@ -189,6 +189,13 @@ static uint64_t bound_ps(const ibx_bounds *bounds) {
                                             : bounds->hbm_ps;
 }
 
+static ibx_port *copy_ports(compilation *c, const ibx_port *ports,
+                            size_t count) {
+  ibx_port *copy = IBX_ARENA_ARRAY(&c->scratch, count, ibx_port);
+  if (count != 0) memcpy(copy, ports, count * sizeof(*copy));
+  return copy;
+}
+
 // The bounds come from the graph as the model gives it, made legal but not yet
 // optimised.
 static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
@@ -196,10 +203,8 @@ static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
   ibx_graph legal = *graph;
   ibx_pass_ctx quiet = *ctx; // the pipeline reports what these passes find
   quiet.diag = NULL;
-  legal.inputs = IBX_ARENA_ARRAY(&c->scratch, graph->input_count, ibx_port);
-  legal.outputs = IBX_ARENA_ARRAY(&c->scratch, graph->output_count, ibx_port);
-  memcpy(legal.inputs, graph->inputs, graph->input_count * sizeof(ibx_port));
-  memcpy(legal.outputs, graph->outputs, graph->output_count * sizeof(ibx_port));
+  legal.inputs = copy_ports(c, graph->inputs, graph->input_count);
+  legal.outputs = copy_ports(c, graph->outputs, graph->output_count);
   IBX_TRY(ibx_pass_legalise_types(&quiet, &legal));
   IBX_TRY(ibx_pass_legalise(&quiet, &legal));
   *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
@@ -310,6 +315,11 @@ static ibx_status compile_steps(compilation *c, const char *name,
   const ibx_compile_options *options = &c->compiler->options;
   bool makes_entry = wants_program(options) && !c->check_only;
   size_t index = c->entry_count;
+  const ibx_entry plan = {.steps = &partition->steps};
+  ibx_compile_stats *stats = &c->compiler->stats;
+  if (ibx_entry_host_segments(&plan) > stats->host_segments) {
+    stats->host_segments = ibx_entry_host_segments(&plan);
+  }
   if (makes_entry) add_entry(c);
   for (size_t i = 0; i < partition->segment_count; i++) {
     ibx_unit unit = {.graph = partition->segments[i]};
@@ -500,6 +510,7 @@ ibx_status ibx_compiler_check_file(ibx_compiler *compiler, const char *path,
                                    ibx_error *err) {
   compilation c = {.compiler = compiler,
                    .name = base_name(path),
+                   .packs = {.unread = true},
                    .check_only = true,
                    .err = err};
   return run(&c, path, (ibx_span){0});

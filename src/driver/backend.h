@@ -26,7 +26,8 @@ typedef struct ibx_case {
   char constants[200]; ///< names of the inputs that were compiled in
   double worst_error;  ///< largest difference of an element, absolute
   double seconds;
-  int host_nodes; ///< of the program's first entry
+  int host_nodes;   ///< of the program's first entry, each once
+  int gpsimd_calls; ///< nodes of it that call the library of GpSimd, each once
 } ibx_case;
 
 /// Compiles the model in `folder`, runs every data set and compares.

@@ -8,6 +8,8 @@
 #include "driver/driver.h"
 #include "driver/review.h"
 
+#include <inttypes.h>
+
 typedef enum format { TEXT, JSON, SARIF, JUNIT } format;
 
 // A failure that no diagnostic told: the file system, or a later pass.
@@ -41,6 +43,7 @@ static ibx_status run_check(const char *path,
   ibx_status status = ibx_compiler_check_file(compiler, path, err);
   ibx_compile_stats stats = ibx_compiler_stats(compiler);
   review->bound_us = bound_us(&stats.bounds);
+  review->host_segments = stats.host_segments;
   ibx_compiler_destroy(compiler);
   return status;
 }
@@ -55,17 +58,47 @@ static int print(const ibx_review *review, format form) {
   return ibx_review_print_text(review);
 }
 
+/// What the user allows.
+typedef struct budgets {
+  double max_time_us; ///< 0: any
+  uint64_t max_host_segments;
+} budgets;
+
+static bool exceeds_time(const ibx_review *review, const budgets *limits) {
+  return limits->max_time_us > 0 && review->bound_us > limits->max_time_us;
+}
+
+static bool exceeds_segments(const ibx_review *review, const budgets *limits) {
+  return review->host_segments > limits->max_host_segments;
+}
+
+static void report_budgets(const ibx_review *review, const budgets *limits) {
+  if (exceeds_time(review, limits)) {
+    fprintf(stderr,
+            "imbrex check: the bound of %.3f us exceeds the budget of "
+            "%.3f us\n",
+            review->bound_us, limits->max_time_us);
+  }
+  if (exceeds_segments(review, limits)) {
+    fprintf(stderr,
+            "imbrex check: %" PRIu64 " segments on the host exceed the budget "
+            "of %" PRIu64 "\n",
+            review->host_segments, limits->max_host_segments);
+  }
+}
+
 // The findings decide between a model at fault and a fault of its own.
 static int exit_code_of(const ibx_review *review, ibx_status status,
-                        double max_time_us) {
+                        const budgets *limits) {
   if (status != IBX_OK) return ibx_status_exit_code(status);
   if (review->error_count != 0) return 1;
-  bool exceeded = max_time_us > 0 && review->bound_us > max_time_us;
+  bool exceeded =
+      exceeds_time(review, limits) || exceeds_segments(review, limits);
   return exceeded ? ibx_status_exit_code(IBX_BUDGET_EXCEEDED) : 0;
 }
 
 static int check(const char *path, const ibx_compile_request *request,
-                 format form, double max_time_us) {
+                 format form, const budgets *limits) {
   ibx_error err = {0};
   ibx_review review = {.model = path};
   ibx_status status = run_check(path, request, &review, &err);
@@ -75,14 +108,9 @@ static int check(const char *path, const ibx_compile_request *request,
     return ibx_driver_fail(&err);
   }
   if (status != IBX_OK && !told) add_failure(&review, &err);
-  if (max_time_us > 0 && review.bound_us > max_time_us) {
-    fprintf(stderr,
-            "imbrex check: the bound of %.3f us exceeds the budget of "
-            "%.3f us\n",
-            review.bound_us, max_time_us);
-  }
+  report_budgets(&review, limits);
   int printed = print(&review, form);
-  int exit_code = exit_code_of(&review, status, max_time_us);
+  int exit_code = exit_code_of(&review, status, limits);
   ibx_review_fini(&review);
   return printed != 0 ? printed : exit_code;
 }
@@ -91,13 +119,15 @@ int ibx_cmd_check(int argc, char **argv) {
   ibx_compile_args args = IBX_COMPILE_ARGS_DEFAULT;
   bool json = false;
   int form = TEXT;
-  double max_time_us = 0;
+  budgets limits = {.max_host_segments = UINT64_MAX};
   const ibx_option rows[] = {
       {"format", 0, IBX_OPTION_CHOICE, &form, "text|json|sarif|junit",
        "how to print what is found (text)"},
       {"json", 0, IBX_OPTION_FLAG, &json, NULL, "the same as --format json"},
-      {"max-time-us", 0, IBX_OPTION_NUMBER, &max_time_us, "US",
+      {"max-time-us", 0, IBX_OPTION_NUMBER, &limits.max_time_us, "US",
        "exit with 3 when the model's bound is longer"},
+      {"max-host-segments", 0, IBX_OPTION_UINT, &limits.max_host_segments, "N",
+       "exit with 3 when the device is left more often"},
       IBX_COMPILE_ARGS_ROWS(args),
   };
   ibx_options options = {.command = "check",
@@ -113,7 +143,7 @@ int ibx_cmd_check(int argc, char **argv) {
     exit_code = ibx_driver_fail(&err);
   } else {
     exit_code = check(options.operands.items[0], &request,
-                      json ? JSON : (format)form, max_time_us);
+                      json ? JSON : (format)form, &limits);
     ibx_compile_request_fini(&request);
   }
   ibx_options_fini(&options);

@@ -118,11 +118,12 @@ static void print_stats(const ibx_compile_stats *stats, double seconds) {
 static int print_json(compile_job *job, const ibx_compile_stats *stats,
                       double seconds, ibx_status status, const ibx_error *err) {
   json_t *root = json_pack(
-      "{s:b, s:f, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "compiled",
+      "{s:b, s:f, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "compiled",
       status == IBX_OK, "wall_s", seconds, "peak_rss_bytes",
       (json_int_t)peak_rss_bytes(), "passes", job->passes, "program_bytes",
       (json_int_t)stats->program_bytes, "nodes", (json_int_t)stats->nodes,
-      "host_nodes", (json_int_t)stats->host_nodes, "gpsimd_calls",
+      "host_nodes", (json_int_t)stats->host_nodes, "host_segments",
+      (json_int_t)stats->host_segments, "gpsimd_calls",
       (json_int_t)stats->gpsimd_calls, "fused_groups",
       (json_int_t)stats->fused_groups, "diagnostics", job->diagnostics);
   if (root && status != IBX_OK) {

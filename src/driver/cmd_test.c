@@ -11,16 +11,18 @@
 #include <jansson.h>
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_LEVELS = 8 };
+enum { MOST_LEVELS = 8, MOST_JOBS = 256 };
 
 typedef struct test_args {
   ibx_compile_args compile;
   ibx_tolerance tolerance;
   const char *junit;
+  uint64_t jobs;
   bool json;
 } test_args;
 
@@ -29,31 +31,86 @@ typedef struct test_report {
   size_t counts[3]; ///< by ibx_case_result
 } test_report;
 
+/// The cases, and how far the workers are. What follows `lock` is its.
+typedef struct test_suite {
+  const test_args *args;
+  const ibx_compile_request *request;
+  test_report *report;
+  char **folders; ///< owned
+  size_t count;
+  pthread_mutex_t lock;
+  ibx_case *cases;
+  bool *is_done;
+  size_t next, reported; ///< cases are reported in their order
+} test_suite;
+
 // --- the cases ----------------------------------------------------------------
 
-static void run_case(const char *folder, const test_args *args,
-                     const ibx_compile_request *request, test_report *report) {
-  ibx_case done = ibx_case_run(folder, request, &args->tolerance);
-  report->counts[done.result]++;
-  const char *result = ibx_case_result_name(done.result);
+static void report_case(const char *folder, const ibx_case *done,
+                        const test_args *args, test_report *report) {
+  report->counts[done->result]++;
+  const char *result = ibx_case_result_name(done->result);
   // JSON takes no broken UTF-8, no infinity: such a value is left out.
-  json_t *row =
-      json_pack("{s:s, s:s, s:s, s:i, s:i, s:f}", "name", folder, "result",
-                result, "constants", done.constants, "host_nodes",
-                done.host_nodes, "gpsimd_calls", 0, "seconds", done.seconds);
-  json_object_set_new(row, "reason", json_string(done.reason));
-  json_object_set_new(row, "worst_error", json_real(done.worst_error));
+  json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f}", "name", folder,
+                          "result", result, "constants", done->constants,
+                          "host_nodes", done->host_nodes, "gpsimd_calls",
+                          done->gpsimd_calls, "seconds", done->seconds);
+  json_object_set_new(row, "reason", json_string(done->reason));
+  json_object_set_new(row, "worst_error", json_real(done->worst_error));
   json_array_append_new(report->cases, row);
   if (args->json) return;
   printf("%-8s%s", result, folder);
-  if (done.result == IBX_CASE_PASS) {
-    printf("  worst error %.2g%s%s", done.worst_error,
-           done.constants[0] ? ", compiled for " : "", done.constants);
-    if (done.host_nodes) printf(", %d on the host", done.host_nodes);
+  if (done->result == IBX_CASE_PASS) {
+    printf("  worst error %.2g%s%s", done->worst_error,
+           done->constants[0] ? ", compiled for " : "", done->constants);
+    if (done->host_nodes) printf(", %d on the host", done->host_nodes);
+    if (done->gpsimd_calls) printf(", %d in the library", done->gpsimd_calls);
     printf("\n");
   } else {
-    printf("\n        %s\n", done.reason);
+    printf("\n        %s\n", done->reason);
   }
+}
+
+static void *run_cases(void *user) {
+  test_suite *suite = user;
+  pthread_mutex_lock(&suite->lock);
+  while (suite->next < suite->count) {
+    size_t at = suite->next++;
+    pthread_mutex_unlock(&suite->lock);
+    ibx_case done = ibx_case_run(suite->folders[at], suite->request,
+                                 &suite->args->tolerance);
+    pthread_mutex_lock(&suite->lock);
+    suite->cases[at] = done;
+    suite->is_done[at] = true;
+    while (suite->reported < suite->count && suite->is_done[suite->reported]) {
+      report_case(suite->folders[suite->reported],
+                  &suite->cases[suite->reported], suite->args, suite->report);
+      suite->reported++;
+    }
+  }
+  pthread_mutex_unlock(&suite->lock);
+  return NULL;
+}
+
+// Runs all cases, on as many threads as there are jobs and cases; the caller is
+// one of them.
+static ibx_status run_suite(test_suite *suite, ibx_error *err) {
+  pthread_t threads[MOST_JOBS];
+  size_t started = 0, jobs = suite->args->jobs;
+  if (jobs > MOST_JOBS) jobs = MOST_JOBS;
+  suite->cases = calloc(suite->count + 1, sizeof *suite->cases);
+  suite->is_done = calloc(suite->count + 1, sizeof *suite->is_done);
+  if (!suite->cases || !suite->is_done)
+    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for %zu cases",
+                    suite->count);
+  while (started + 1 < jobs && started + 1 < suite->count &&
+         pthread_create(&threads[started], NULL, run_cases, suite) == 0) {
+    started++;
+  }
+  run_cases(suite);
+  for (size_t i = 0; i < started; i++)
+    pthread_join(threads[i], NULL);
+  return IBX_OK;
 }
 
 static char *join(const char *folder, const char *name) {
@@ -101,14 +158,20 @@ static bool has_model(const char *folder) {
   return found;
 }
 
-static ibx_status run_folder(const char *folder, int level,
-                             const test_args *args,
-                             const ibx_compile_request *request,
-                             test_report *report, ibx_error *err) {
-  if (has_model(folder)) {
-    run_case(folder, args, request, report);
-    return IBX_OK;
-  }
+static ibx_status add_case(test_suite *suite, const char *folder,
+                           ibx_error *err) {
+  char **grown =
+      realloc(suite->folders, (suite->count + 1) * sizeof *suite->folders);
+  if (grown) suite->folders = grown;
+  char *copy = grown ? strdup(folder) : NULL;
+  if (!copy) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for a folder");
+  suite->folders[suite->count++] = copy;
+  return IBX_OK;
+}
+
+static ibx_status find_cases(test_suite *suite, const char *folder, int level,
+                             ibx_error *err) {
+  if (has_model(folder)) return add_case(suite, folder, err);
   size_t count = 0;
   char **paths = list_folder(folder, &count);
   if (count == SIZE_MAX && level == 0) {
@@ -117,9 +180,8 @@ static ibx_status run_folder(const char *folder, int level,
   if (count == SIZE_MAX) return IBX_OK; // a file
   ibx_status status = IBX_OK;
   for (size_t i = 0; i < count; i++) {
-    if (status == IBX_OK && level < MOST_LEVELS) {
-      status = run_folder(paths[i], level + 1, args, request, report, err);
-    }
+    if (status == IBX_OK && level < MOST_LEVELS)
+      status = find_cases(suite, paths[i], level + 1, err);
     free(paths[i]);
   }
   free(paths);
@@ -194,6 +256,14 @@ static int print_report(const test_args *args, test_report *report) {
 
 // --- the command --------------------------------------------------------------
 
+static void test_suite_fini(test_suite *suite) {
+  for (size_t i = 0; i < suite->count; i++)
+    free(suite->folders[i]);
+  free(suite->folders);
+  free(suite->cases);
+  free(suite->is_done);
+}
+
 static int test_folders(const ibx_option_list *folders, const test_args *args) {
   ibx_error err = {0};
   ibx_compile_request request;
@@ -202,19 +272,25 @@ static int test_folders(const ibx_option_list *folders, const test_args *args) {
     json_decref(report.cases);
     return ibx_driver_fail(&err);
   }
+  test_suite suite = {.args = args,
+                      .request = &request,
+                      .report = &report,
+                      .lock = PTHREAD_MUTEX_INITIALIZER};
   ibx_status status = IBX_OK;
   for (size_t i = 0; i < folders->count && status == IBX_OK; i++) {
-    status = run_folder(folders->items[i], 0, args, &request, &report, &err);
+    status = find_cases(&suite, folders->items[i], 0, &err);
   }
-  if (status == IBX_OK && json_array_size(report.cases) == 0) {
+  if (status == IBX_OK && suite.count == 0) {
     status = IBX_FAIL(&err, NOT_FOUND, "no model.onnx in these folders");
   }
+  if (status == IBX_OK) status = run_suite(&suite, &err);
   if (status == IBX_OK && args->junit) {
     status = write_junit(args->junit, &report, &err);
   }
   int exit_code =
       status == IBX_OK ? print_report(args, &report) : ibx_driver_fail(&err);
   if (exit_code == 0 && report.counts[IBX_CASE_FAIL] > 0) exit_code = 1;
+  test_suite_fini(&suite);
   ibx_compile_request_fini(&request);
   json_decref(report.cases);
   return exit_code;
@@ -222,12 +298,15 @@ static int test_folders(const ibx_option_list *folders, const test_args *args) {
 
 int ibx_cmd_test(int argc, char **argv) {
   test_args args = {.compile = IBX_COMPILE_ARGS_DEFAULT,
+                    .jobs = 1,
                     .tolerance = {.rtol = 1e-3, .atol = 1e-7}};
   const ibx_option rows[] = {
       {"rtol", 0, IBX_OPTION_NUMBER, &args.tolerance.rtol, "X",
        "difference that is allowed, of the expected value (0.001)"},
       {"atol", 0, IBX_OPTION_NUMBER, &args.tolerance.atol, "X",
        "difference that is allowed on top of it (1e-7)"},
+      {"jobs", 'j', IBX_OPTION_UINT, &args.jobs, "N",
+       "cases that run at a time (1)"},
       {"junit", 0, IBX_OPTION_TEXT, &args.junit, "FILE",
        "writes a JUnit report"},
       {"json", 0, IBX_OPTION_FLAG, &args.json, NULL, "prints JSON"},

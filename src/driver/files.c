@@ -229,9 +229,49 @@ void ibx_arrays_fini(ibx_arrays *arrays) {
   *arrays = (ibx_arrays){0};
 }
 
-static const char *file_descr(ibx_dtype dtype) {
-  const char *own = ibx_dtype_get(dtype)->numpy;
-  return own[0] != 0 ? own : ibx_dtype_get(IBX_DTYPE_F32)->numpy;
+static bool is_whole(ibx_dtype dtype) {
+  ibx_dtype_kind kind = ibx_dtype_get(dtype)->kind;
+  return kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
+}
+
+// What stands for a dtype in .npy files.
+static ibx_dtype file_dtype(ibx_dtype dtype) {
+  if (ibx_dtype_get(dtype)->numpy[0] != 0) return dtype;
+  return is_whole(dtype) ? ibx_dtype_carrier(dtype) : IBX_DTYPE_F32;
+}
+
+// Elements without a type, and integers, have the bytes but for what does not
+// count of them.
+static void take_bits(ibx_array *array, ibx_dtype dtype) {
+  array->dtype = dtype;
+  array->is_void = false;
+  if (ibx_dtype_bytes(dtype) != 1) return;
+  for (size_t i = 0; i < array->bytes; i++) {
+    array->data[i] = (uint8_t)(ibx_dtype_wrap(dtype, array->data[i]) & 0xff);
+  }
+}
+
+ibx_status ibx_array_adapt(ibx_array *array, ibx_dtype dtype, ibx_error *err) {
+  bool is_own = ibx_dtype_get(dtype)->numpy[0] != 0;
+  size_t bytes = ibx_dtype_bytes(dtype);
+  if (is_own || array->dtype == dtype || bytes == 0) return IBX_OK;
+  if (array->is_void ? ibx_dtype_bytes(array->dtype) == bytes
+                     : is_whole(dtype) && array->dtype == file_dtype(dtype)) {
+    take_bits(array, dtype);
+    return IBX_OK;
+  }
+  if (array->is_void || array->dtype != IBX_DTYPE_F32) return IBX_OK;
+  ibx_array narrow = {.rank = array->rank, .dtype = dtype};
+  memcpy(narrow.shape, array->shape, sizeof(narrow.shape));
+  IBX_TRY(ibx_array_alloc(&narrow, "an input", err));
+  for (size_t i = 0; i < narrow.bytes / bytes; i++) {
+    float value;
+    memcpy(&value, array->data + i * sizeof(value), sizeof(value));
+    ibx_dtype_store_f32(dtype, &value, narrow.data + i * bytes, 1);
+  }
+  ibx_array_fini(array);
+  *array = narrow;
+  return IBX_OK;
 }
 
 // The header ends where the elements begin, at a multiple of 64 bytes.
@@ -247,7 +287,8 @@ static bool write_header(ibx_output *output, const ibx_array *array) {
   if (array->dtype == IBX_DTYPE_STRING) {
     snprintf(descr, sizeof(descr), "<U%zu", longest_text(array));
   } else {
-    snprintf(descr, sizeof(descr), "%s", file_descr(array->dtype));
+    snprintf(descr, sizeof(descr), "%s",
+             ibx_dtype_get(file_dtype(array->dtype))->numpy);
   }
   int size = snprintf(dict, sizeof(dict),
                       "{'descr': '%s', 'fortran_order': False, 'shape': (%s)}",
@@ -267,7 +308,8 @@ static bool write_header(ibx_output *output, const ibx_array *array) {
 
 static bool write_elements(ibx_output *output, const ibx_array *array) {
   if (array->dtype == IBX_DTYPE_STRING) return write_texts(output, array);
-  if (ibx_dtype_get(array->dtype)->numpy[0] != 0) {
+  if (file_dtype(array->dtype) != IBX_DTYPE_F32 ||
+      array->dtype == IBX_DTYPE_F32) {
     return ibx_output_write(output, array->data, array->bytes);
   }
   float values[BLOCK];

@@ -16,6 +16,7 @@ typedef struct ibx_array {
   size_t rank;
   ibx_dtype dtype;
   ibx_host_tensor texts; ///< of dtype STRING the elements; `data` is NULL
+  bool is_void; ///< elements of a type that NumPy lacks; dtype has their bytes
 } ibx_array;
 
 /// Reads a .npy file or a TensorProto, whichever it is; "-" is standard input.
@@ -40,7 +41,8 @@ IBX_NODISCARD ibx_status ibx_arrays_read(const char *path, ibx_arrays *out,
 void ibx_arrays_fini(ibx_arrays *arrays);
 
 /// Writes a .npy file, whole or not at all; "-" is standard output. A dtype
-/// that NumPy does not have (bf16, fp8) is written as fp32. Fails with
+/// that NumPy does not have is written as fp32 (bf16, fp8), or as the integer that
+/// carries it (i4 as i8). Fails with
 /// IO_ERROR, OUT_OF_MEMORY.
 IBX_NODISCARD ibx_status ibx_array_write(const ibx_array *array,
                                          const char *path, ibx_error *err);
@@ -64,6 +66,12 @@ IBX_NODISCARD ibx_status ibx_array_make(const ibx_tensor_decl *tensor,
 
 /// The binding of tensor `index`: of texts by the array's own tensor.
 ibx_binding ibx_array_bind(ibx_array *array, size_t index);
+
+/// Makes an array of a file one of `dtype`, where NumPy does not have that: what
+/// was written without a type, fp32, or the integers that carry it (i8 for i4).
+/// Leaves it as it is where it is none of them.
+IBX_NODISCARD ibx_status ibx_array_adapt(ibx_array *array, ibx_dtype dtype,
+                                         ibx_error *err);
 
 /// Fails with MISMATCH and both types when the array is not what the tensor
 /// takes.

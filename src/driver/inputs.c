@@ -91,6 +91,7 @@ ibx_status ibx_input_make(const ibx_input_source *source,
   }
   if (file != NULL) {
     IBX_TRY(ibx_array_read(file, out, err));
+    IBX_TRY(ibx_array_adapt(out, (ibx_dtype)tensor->dtype, err));
     return ibx_array_check(out, tensor, err);
   }
   IBX_TRY(ibx_array_make(tensor, out, err));

@@ -45,16 +45,36 @@ static bool begins_with(ibx_str text, const char *start) {
   return text.len >= len && memcmp(text.data, start, len) == 0;
 }
 
-static ibx_status read_dtype(const reader *in, ibx_dtype *out) {
+// Elements without a type, of 1 or 2 bytes: NumPy writes those of its extensions
+// so. What they are the reader must know.
+static bool read_void(ibx_str inner, ibx_array *out) {
+  static const struct {
+    const char *descr;
+    ibx_dtype dtype;
+  } VOIDS[] = {{"<V1", IBX_DTYPE_U8},
+               {"|V1", IBX_DTYPE_U8},
+               {"<V2", IBX_DTYPE_U16},
+               {"|V2", IBX_DTYPE_U16}};
+  for (size_t i = 0; i < IBX_COUNT_OF(VOIDS); i++) {
+    if (!begins_with(inner, VOIDS[i].descr)) continue;
+    out->dtype = VOIDS[i].dtype;
+    out->is_void = true;
+    return true;
+  }
+  return false;
+}
+
+static ibx_status read_dtype(const reader *in, ibx_array *out) {
   ibx_str descr = value_of(in->header, "'descr':");
+  ibx_str inner = {.data = descr.data + 1,
+                   .len = descr.len == 0 ? 0 : descr.len - 1};
   for (int i = 1; i < IBX_DTYPE_COUNT; i++) {
     const char *own = ibx_dtype_get((ibx_dtype)i)->numpy;
-    ibx_str inner = {.data = descr.data + 1,
-                     .len = descr.len == 0 ? 0 : descr.len - 1};
     if (own[0] == 0 || !begins_with(inner, own)) continue;
-    *out = (ibx_dtype)i;
+    out->dtype = (ibx_dtype)i;
     return IBX_OK;
   }
+  if (read_void(inner, out)) return IBX_OK;
   return fail(in, "its dtype is not one of ours, little endian");
 }
 
@@ -186,7 +206,7 @@ static ibx_status parse(const reader *in, ibx_span elements, ibx_array *out) {
     IBX_TRY(read_shape(in, out));
     return parse_texts(in, &kind, elements, out);
   }
-  IBX_TRY(read_dtype(in, &out->dtype));
+  IBX_TRY(read_dtype(in, out));
   IBX_TRY(read_shape(in, out));
   uint64_t bytes = ibx_dtype_bytes(out->dtype);
   for (size_t d = 0; d < out->rank; d++) {

@@ -107,6 +107,11 @@ int ibx_review_print_text(const ibx_review *review) {
   if (review->bound_us > 0) {
     printf("; no program can be faster than %.3f us", review->bound_us);
   }
+  if (review->host_segments > 0) {
+    printf("; the device is left for the host %llu time%s",
+           (unsigned long long)review->host_segments,
+           review->host_segments == 1 ? "" : "s");
+  }
   putchar('\n');
   return report_short(review);
 }
@@ -126,8 +131,10 @@ int ibx_review_print_json(const ibx_review *review) {
                   "attribute", or_empty(d->attribute), "message",
                   or_empty(d->message), "remedy", or_empty(d->remedy)));
   }
-  json_t *root = json_pack("{s:s, s:f, s:o}", "model", review->model,
-                           "bound_us", review->bound_us, "diagnostics", list);
+  json_t *root =
+      json_pack("{s:s, s:f, s:I, s:o}", "model", review->model, "bound_us",
+                review->bound_us, "host_segments",
+                (json_int_t)review->host_segments, "diagnostics", list);
   int printed = ibx_driver_print_json(root);
   return printed != 0 ? printed : report_short(review);
 }

@@ -15,7 +15,8 @@ typedef struct ibx_review {
   size_t count;
   size_t error_count, warning_count;
   double bound_us; ///< 0: not known
-  bool is_short;   ///< memory ran out: some are missing
+  uint64_t host_segments;
+  bool is_short; ///< memory ran out: some are missing
 } ibx_review;
 
 /// Copies a diagnostic with its texts.

@@ -209,7 +209,8 @@ static bool check_host_input(ibx_call *call, size_t index, ibx_text_use use) {
   const ibx_type *type = ibx_type_of(call, call->in[index]);
   bool is_text = type->dtype == IBX_DTYPE_STRING;
   if (is_text && use == IBX_TEXT_REFUSED) return refuse_type(call, index);
-  if (!ibx_is_open(type) || (is_text && use == IBX_TEXT_TAKES)) return true;
+  bool takes_open = use == IBX_TEXT_TAKES || use == IBX_TEXT_VIEWS;
+  if (!ibx_is_open(type) || (is_text && takes_open)) return true;
   ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, call->proto->input[index],
                 "end the model at that tensor, and continue with another one",
                 "the input '%s' has extents that only the run tells: they "
@@ -232,7 +233,8 @@ static bool check_types(ibx_call *call) {
 }
 
 static bool moves_texts(const ibx_call *call) {
-  if (ibx_onnx_text_use(call->row) != IBX_TEXT_MOVES) return false;
+  ibx_text_use use = ibx_onnx_text_use(call->row);
+  if (use != IBX_TEXT_MOVES && use != IBX_TEXT_VIEWS) return false;
   for (size_t i = 0; i < call->in_count; i++) {
     if (ibx_has_in(call, i) && ibx_is_text(call, call->in[i])) return true;
   }
@@ -399,9 +401,10 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
   }
 }
 
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph) {
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
+                       ibx_val *out) {
   ibx_body_ports ports = {
-      .out = call->out, .out_count = call->out_count, .may_bundle = true};
+      .out = out, .out_count = call->out_count, .may_bundle = true};
   ibx_import_body(call, graph, ports,
                   ibx_arena_format(call->import->arena, "%s/", call->at.node));
 }

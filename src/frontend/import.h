@@ -157,8 +157,10 @@ typedef struct ibx_body_ports {
 /// nodes. The call has failed when an output could not be imported.
 void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
                      ibx_body_ports ports, const char *prefix);
-/// Imports a branch in the call's frame; its outputs become the call's.
-void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph);
+/// Imports a branch in the call's frame; `out` gets its outputs, as many as the
+/// call has.
+void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
+                       ibx_val *out);
 /// Version of a domain's operator set in force, 0 when it is not imported.
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.
@@ -195,6 +197,8 @@ void ibx_call_refuse(ibx_call *call, const char *attribute, const char *format,
 bool ibx_call_expect(ibx_call *call, bool fine, const char *input,
                      const char *what);
 
+/// Positions in a tensor fit in 32 bits.
+#define IBX_MOST_ELEMENTS INT32_MAX
 /// Whether an importer may make a constant of so many elements: fails with
 /// TOO_LARGE when a damaged extent asks for more than a model has use for.
 bool ibx_call_expect_room(ibx_call *call, int64_t elements);
@@ -227,6 +231,8 @@ int64_t ibx_axis(ibx_call *call, int64_t axis, int64_t rank);
 /// Attributes. A wrong type fails; an absent one gives the default.
 bool ibx_has_attr(ibx_call *call, const char *name);
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
+/// A number that is 0 or 1; others fail.
+bool ibx_attr_flag(ibx_call *call, const char *name, bool absent);
 float ibx_attr_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
@@ -312,6 +318,8 @@ bool ibx_import_text_tensor(ibx_import *import, const Onnx__TensorProto *tensor,
 ibx_val ibx_attr_texts(ibx_call *call, const char *name, ibx_val absent);
 /// A constant of one text, rank 0.
 ibx_val ibx_emit_text(ibx_call *call, const char *text, size_t len);
+/// The same texts, whose extents are known, in another shape.
+ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
 /// Equal and Cast of texts.
 void ibx_import_text_equal(ibx_call *call);
 void ibx_import_text_cast(ibx_call *call, ibx_dtype dtype);
@@ -346,6 +354,14 @@ bool ibx_has_extent(const ibx_call *call, ibx_val value);
 /// extent is known, that part of it.
 ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
                        ibx_val extent);
+/// The same for a value that nothing else has: it is changed, and returned by
+/// nobody. The extent must not be known.
+void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
+                     ibx_val extent);
+/// Reshapes by dimensions of extent 1: dimension d of the result is `from[d]` of
+/// x, or new where that is -1.
+ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
+                       const int8_t *from);
 /// Whether an integer is made of extents, and known but for them.
 bool ibx_is_bounded(const ibx_call *call, ibx_val value);
 /// Notes the constants between which such integers lie.
@@ -361,7 +377,18 @@ ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// most `most`.
 ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
                        int64_t step, int64_t most);
-/// Element `index` as a scalar i64.
+/// The least and the largest that a scalar of that kind can be.
+int64_t ibx_least(ibx_call *call, ibx_val value);
+int64_t ibx_most(ibx_call *call, ibx_val value);
+/// a where the flag, a scalar, is set, else b: tensors of one rank, or bundles
+/// of one length (import_choice.c).
+ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// Says of a call that failed that input `index`, if it were constant, would
+/// help.
+void ibx_ask_constant(ibx_call *call, size_t index, const char *name);
+/// All that is valid in x as one dimension (import_reshape.c).
+ibx_val ibx_emit_row(ibx_call *call, ibx_val x);
+/// Element `index` as a scalar i64, the extent itself where it is one.
 ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index);
 
 /// Integers of an input which is constant but for extents.

@@ -117,11 +117,19 @@ void ibx_import_op_prelu(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_select(call, below, scaled, x));
 }
 
+// A value where it is compared with an attribute, which is f32 whatever the type
+// of the value: a narrower one would move the limit.
+static ibx_val beside_attribute(ibx_call *call, ibx_val x) {
+  bool is_f64 = ibx_dtype_of(call, x) == IBX_DTYPE_F64;
+  return is_f64 ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
+}
+
 void ibx_import_op_thresholded_relu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
-  ibx_val above =
-      ibx_emit_binary(call, IBX_TENSOR_less, ibx_emit_like(call, x, alpha), x);
+  ibx_val wide = beside_attribute(call, x);
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
+                                  ibx_emit_like(call, wide, alpha), wide);
   ibx_out(call, 0, ibx_emit_select(call, above, x, ibx_emit_like(call, x, 0)));
 }
 
@@ -130,7 +138,7 @@ void ibx_import_op_thresholded_relu(ibx_call *call) {
 void ibx_import_op_shrink(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_dtype dtype = ibx_dtype_of(call, x);
-  if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  x = beside_attribute(call, x);
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val bias =
       ibx_emit_like(call, x, (double)ibx_attr_float(call, "bias", 0));

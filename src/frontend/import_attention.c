@@ -184,7 +184,7 @@ static ibx_val add_bias(ibx_call *call, ibx_val a, ibx_val b) {
 static void read_bias(ibx_call *call, attention *a) {
   int64_t left = ibx_attr_int(call, "left_window_size", -1);
   int64_t right = ibx_attr_int(call, "right_window_size", -1);
-  bool causal = ibx_attr_int(call, "is_causal", 0) != 0;
+  bool causal = ibx_attr_flag(call, "is_causal", false);
   a->bias = IBX_NO_VALUE;
   if (ibx_has_in(call, 3)) {
     a->bias = read_mask(call, a);
@@ -313,7 +313,7 @@ static ibx_val read_angles(ibx_call *call, size_t index, ibx_val positions,
 // `positions` may be one offset (a vector of 1) or one for each token.
 static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
   ibx_val x = ibx_in(call, 0);
-  bool interleaved = ibx_attr_int(call, "interleaved", 0) != 0;
+  bool interleaved = ibx_attr_flag(call, "interleaved", false);
   int64_t depth = ibx_attr_int(call, "rotary_embedding_dim", 0);
   int64_t heads = ibx_attr_int(call, "num_heads", 0);
   ibx_ints shape = ibx_shape_of(call, x);

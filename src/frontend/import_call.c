@@ -201,6 +201,16 @@ int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent) {
   return found ? found->i : absent;
 }
 
+bool ibx_attr_flag(ibx_call *call, const char *name, bool absent) {
+  int64_t number = ibx_attr_int(call, name, absent);
+  if (number != 0 && number != 1) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, name,
+                  "set the attribute to 0 or 1",
+                  "'%s' is %" PRId64 ", and 0 or 1 is wanted", name, number);
+  }
+  return number != 0;
+}
+
 float ibx_attr_float(ibx_call *call, const char *name, float absent) {
   const Onnx__AttributeProto *found =
       typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);

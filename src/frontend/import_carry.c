@@ -136,11 +136,15 @@ int64_t ibx_reshaped_dim(ibx_ints from, int64_t d, ibx_ints to,
                          int64_t *out_factor) {
   int64_t before = span(from, 0, d);
   int64_t whole = from.at[d];
+  int64_t found = -1, count = 0;
   *out_factor = 1;
-  if (d < to.len && span(to, 0, d) == before && to.at[d] == whole) return d;
   for (int64_t j = 0; j < to.len; j++) {
-    if (span(to, 0, j) == before && to.at[j] == whole) return j;
+    if (span(to, 0, j) != before || to.at[j] != whole) continue;
+    found = j;
+    count++;
   }
+  if (count == 1) return found;
+  if (count > 1) return -1; // of extent 1, any of which it may be
   for (int64_t j = 0; j < to.len; j++) {
     if (span(to, 0, j) != before || to.at[j] % whole != 0) continue;
     for (int64_t end = d + 1; end <= from.len; end++) {
@@ -159,8 +163,6 @@ static bool carry_reshape(carry *c) {
     int64_t factor;
     if (extent == IBX_NO_VALUE) continue;
     int64_t to = ibx_reshaped_dim(from, d, c->params.shape, &factor);
-    // One that vanishes has the extent 1.
-    if (to < 0 && from.at[d] == 1) continue;
     if (to < 0) return refuse(c);
     for (int64_t e = d + 1; factor != 1 && e < from.len; e++) {
       int64_t inner = span(from, d, e);
@@ -309,7 +311,8 @@ static bool is_reduced(const carry *c, int64_t dim) {
   return false;
 }
 
-// A mean is the sum by the number of valid elements.
+// A mean is the sum by the number of valid elements, 0 where there are none, as
+// ONNX Runtime has it.
 static ibx_val carry_reduce(carry *c) {
   bool is_mean = false;
   ibx_val valid = number(c, 1);
@@ -328,6 +331,7 @@ static ibx_val carry_reduce(carry *c) {
   if (!is_mean) return finish(c);
   c->op = IBX_TENSOR_reduce_sum;
   ibx_val sum = finish(c);
+  valid = binary(c, IBX_TENSOR_max, valid, number(c, 1));
   ibx_dtype dtype = ibx_dtype_of(c->call, sum);
   return binary(c, IBX_TENSOR_div, sum, ibx_emit_cast(c->call, valid, dtype));
 }
@@ -426,7 +430,11 @@ static ibx_val finish(carry *c) {
       ibx_emit_static(c->call, c->op, &c->params, c->operand, c->count);
   for (int64_t d = 0; d < IBX_MAX_RANK && !c->call->failed; d++) {
     if (c->real[d] == IBX_NO_VALUE) continue;
-    result = ibx_set_extent(c->call, result, d, c->real[d]);
+    if (ibx_force(c->call->import, c->real[d])) {
+      result = ibx_set_extent(c->call, result, d, c->real[d]);
+    } else {
+      ibx_note_extent(c->call, result, d, c->real[d]);
+    }
   }
   return result;
 }
@@ -502,6 +510,35 @@ static ibx_val emit_bound(carry *c, bool high) {
   return ibx_emit_static(c->call, c->op, &c->params, bounds, c->count);
 }
 
+static bool same_value(ibx_call *call, ibx_val a, ibx_val b) {
+  if (a == b) return true;
+  const ibx_tensor *x = ibx_force(call->import, a);
+  const ibx_tensor *y = x ? ibx_force(call->import, b) : NULL;
+  return y && x->type.rank == 0 && y->type.rank == 0 &&
+         x->type.dtype == y->type.dtype &&
+         ibx_tensor_int(x, 0) == ibx_tensor_int(y, 0);
+}
+
+// Numbers that were made of extents before: only who sees that two extents are
+// the same one knows that tensors have the same shape.
+static ibx_val find_made(const carry *c) {
+  const ibx_graph *graph = &c->call->import->graph;
+  for (size_t n = graph->node_count; n-- > 0;) {
+    const ibx_node *node = &graph->nodes[n];
+    if (node->op != c->op || node->operand_count != c->count) continue;
+    if (!ibx_is_bounded(c->call, node->result) ||
+        ibx_rank(c->call, node->result) != 0 ||
+        memcmp(&node->params, &c->params, sizeof(c->params)) != 0) {
+      continue;
+    }
+    bool same = true;
+    for (size_t i = 0; same && i < c->count; i++)
+      same = same_value(c->call, node->operand[i], c->operand[i]);
+    if (same) return node->result;
+  }
+  return IBX_NO_VALUE;
+}
+
 ibx_val ibx_emit_carried(ibx_call *call, ibx_tensor_op op,
                          const ibx_params *params, const ibx_val *operands,
                          size_t count) {
@@ -512,6 +549,8 @@ ibx_val ibx_emit_carried(ibx_call *call, ibx_tensor_op op,
     c.real[d] = IBX_NO_VALUE;
   ibx_val low = IBX_NO_VALUE, high = IBX_NO_VALUE, result;
   if (is_bounded_call(&c)) {
+    result = find_made(&c);
+    if (result != IBX_NO_VALUE) return result;
     low = emit_bound(&c, false);
     high = emit_bound(&c, true);
   }

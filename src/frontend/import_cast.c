@@ -123,7 +123,7 @@ static void cast_to(ibx_call *call, ibx_dtype dtype) {
     ibx_import_text_cast(call, dtype);
     return;
   }
-  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
+  bool saturates = ibx_attr_flag(call, "saturate", true);
   const char *mode = ibx_attr_text(call, "round_mode", "up");
   ibx_out(call, 0,
           ibx_emit_cast_as(call, ibx_in(call, 0), dtype, saturates, mode));

@@ -50,6 +50,14 @@ static ibx_val constant_of_numbers(ibx_call *call,
 }
 
 void ibx_import_op_constant(ibx_call *call) {
+  if (call->proto->n_attribute > 1) {
+    ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE,
+                  ibx_onnx_text(call->proto->attribute[1]->name),
+                  "keep the attribute that holds the value",
+                  "a Constant has one value, this one has %zu attributes",
+                  call->proto->n_attribute);
+    return;
+  }
   const Onnx__AttributeProto *tensor = ibx_attr(call, "value");
   const Onnx__AttributeProto *ints = ibx_attr(call, "value_ints");
   const Onnx__AttributeProto *floats = ibx_attr(call, "value_floats");
@@ -208,22 +216,4 @@ void ibx_import_op_eye_like(ibx_call *call) {
                          ibx_emit_longs(call, (ibx_ints){0}, &k));
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
   ibx_out(call, 0, ibx_emit_cast(call, same, dtype));
-}
-
-void ibx_import_op_if(ibx_call *call) {
-  const Onnx__GraphProto *yes = ibx_attr_graph(call, "then_branch");
-  const Onnx__GraphProto *no = ibx_attr_graph(call, "else_branch");
-  double condition = ibx_const_number(call, 0, "cond");
-  const Onnx__GraphProto *taken = condition != 0 ? yes : no;
-  if (call->failed) return;
-  if (!taken) {
-    ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "then_branch",
-                  "add both branches", "If needs both branches");
-    return;
-  }
-  if (!ibx_call_expect(call, taken->n_output == call->out_count, "then_branch",
-                       "has another number of outputs than the node")) {
-    return;
-  }
-  ibx_import_branch(call, taken);
 }

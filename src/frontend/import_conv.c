@@ -288,26 +288,33 @@ void ibx_import_op_col2im(ibx_call *call) {
 // --- pools -------------------------------------------------------------------
 
 // With ceil_mode the last window may reach past the padding, as long as it
-// starts inside of the tensor or the padding before it. Returns how many
-// elements that adds at the end of each dimension.
-static ibx_ints ceil_extra(ibx_call *call, ibx_val x, const ibx_window *w) {
+// starts inside of the tensor or the padding before it. Stores how many
+// elements that adds at the end of each dimension. A window that is alone, and
+// may be larger than the tensor, is cut instead: what is added never counts.
+static ibx_ints ceil_extra(ibx_call *call, ibx_val x, ibx_window *w) {
   ibx_ints extra = ibx_fill_ints(w->kernel.len, 0);
   for (uint8_t i = 0; i < w->kernel.len; i++) {
-    int64_t reach = (w->kernel.at[i] - 1) * w->dilations.at[i] + 1;
-    int64_t stride = w->strides.at[i], extent = ibx_dim(call, x, i + 2);
-    int64_t room = extent + w->low.at[i] + w->high.at[i] - reach;
-    if (room < 0) continue; // the kernel does not fit; infer says so
+    int64_t dilation = w->dilations.at[i], stride = w->strides.at[i];
+    int64_t reach = (w->kernel.at[i] - 1) * dilation + 1;
+    int64_t extent = ibx_dim(call, x, i + 2);
+    int64_t all = extent + w->low.at[i] + w->high.at[i], room = all - reach;
+    if (room <= -stride) continue; // the kernel does not fit; infer says so
     int64_t count = (room + stride - 1) / stride + 1;
     if ((count - 1) * stride >= extent + w->low.at[i]) count--;
     int64_t more = (count - 1) * stride - room;
-    extra.at[i] = more > 0 ? more : 0;
+    if (more <= 0) continue;
+    extra.at[i] = more;
+    if (count > 1 || all < 1) continue;
+    extra.at[i] = 0;
+    w->kernel.at[i] = (all - 1) / dilation + 1;
+    w->strides.at[i] = all; // one window still
   }
   return extra;
 }
 
 static bool read_pool(ibx_call *call, ibx_window *w, ibx_ints *extra) {
   ibx_val x = ibx_in(call, 0);
-  bool ceils = ibx_attr_int(call, "ceil_mode", 0) != 0;
+  bool ceils = ibx_attr_flag(call, "ceil_mode", false);
   if (!ibx_window_read(call, x, NULL, w)) return false;
   if (w->same) same_pads(call, x, w->same_lower, w);
   *extra = ceils ? ceil_extra(call, x, w) : ibx_fill_ints(w->kernel.len, 0);
@@ -425,7 +432,7 @@ void ibx_import_op_max_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   ibx_val x = ibx_in(call, 0);
-  bool by_columns = ibx_attr_int(call, "storage_order", 0) != 0;
+  bool by_columns = ibx_attr_flag(call, "storage_order", false);
   if (!read_pool(call, &w, &extra)) return;
   w.high = add_ints(w.high, extra);
   ibx_params params = pool_params(&w);
@@ -468,7 +475,7 @@ ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window w,
 void ibx_import_op_average_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
-  bool counts_pads = ibx_attr_int(call, "count_include_pad", 0) != 0;
+  bool counts_pads = ibx_attr_flag(call, "count_include_pad", false);
   if (!read_pool(call, &w, &extra)) return;
   ibx_out(call, 0,
           ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra, counts_pads));

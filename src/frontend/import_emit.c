@@ -100,10 +100,12 @@ ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape) {
   ibx_ints own = ibx_shape_of(call, x);
   if (own.len < shape.len) {
     ibx_ints padded = ibx_fill_ints(shape.len, 1);
+    int8_t from[IBX_MAX_RANK] = {-1, -1, -1, -1, -1, -1, -1, -1};
     for (uint8_t i = 0; i < own.len; i++) {
       padded.at[shape.len - own.len + i] = own.at[i];
+      from[shape.len - own.len + i] = (int8_t)i;
     }
-    x = ibx_emit_reshape(call, x, padded);
+    x = ibx_emit_units(call, x, padded, from);
   }
   if (same_ints(ibx_shape_of(call, x), shape)) return x;
   ibx_params params = {.shape = shape};
@@ -113,7 +115,7 @@ ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape) {
 ibx_val ibx_second_in(ibx_call *call) {
   ibx_val second = ibx_in(call, 1);
   if (call->version > 6) return second;
-  bool broadcasts = ibx_attr_int(call, "broadcast", 0) != 0;
+  bool broadcasts = ibx_attr_flag(call, "broadcast", false);
   int64_t rank = ibx_rank(call, ibx_in(call, 0));
   ibx_ints shape = ibx_shape_of(call, second);
   int64_t axis = ibx_attr_int(call, "axis", rank - (int64_t)shape.len);
@@ -165,13 +167,23 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
 }
 
 // A number in the storage of a dtype; integers exactly.
+// The bits of a whole number, saturated to 64 of them: bounds may be infinite.
+static uint64_t whole_number(ibx_dtype dtype, double number) {
+  if (dtype == IBX_DTYPE_U64 && number >= 0x1p63) {
+    return number >= 0x1p64 ? UINT64_MAX : (uint64_t)number;
+  }
+  if (number >= 0x1p63) return INT64_MAX;
+  if (number <= -0x1p63) return (uint64_t)INT64_MIN;
+  return (uint64_t)(int64_t)number;
+}
+
 static void store_number(ibx_dtype dtype, double number, void *data) {
   if (ibx_is_float(dtype)) {
     ibx_dtype_store_f64(dtype, &number, data, 1);
   } else if (dtype == IBX_DTYPE_BOOL) {
     *(uint8_t *)data = number != 0;
   } else {
-    uint64_t whole = ibx_dtype_wrap(dtype, (uint64_t)(int64_t)number);
+    uint64_t whole = ibx_dtype_wrap(dtype, whole_number(dtype, number));
     memcpy(data, &whole, ibx_dtype_bytes(dtype)); // little endian
   }
 }
@@ -242,8 +254,13 @@ ibx_val ibx_emit_slice(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
 ibx_val ibx_emit_along(ibx_call *call, ibx_val vector, int64_t axis,
                        int64_t rank) {
   ibx_ints shape = ibx_fill_ints((size_t)rank, 1);
-  if (axis < shape.len) shape.at[axis] = ibx_dim(call, vector, 0);
-  return ibx_emit_reshape(call, vector, shape);
+  int8_t from[IBX_MAX_RANK] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  if (axis < shape.len) {
+    shape.at[axis] = ibx_dim(call, vector, 0);
+    from[axis] = 0;
+  }
+  if (same_ints(ibx_shape_of(call, vector), shape)) return vector;
+  return ibx_emit_units(call, vector, shape, from);
 }
 
 // Many parts are joined in a tree: no element is copied more often than the

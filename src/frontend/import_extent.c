@@ -62,24 +62,53 @@ bool ibx_is_bounded(const ibx_call *call, ibx_val value) {
   return notes && notes->low != IBX_NO_VALUE;
 }
 
+void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
+                     ibx_val extent) {
+  if (call->failed || ibx_extent(call, value, dim) == extent) return;
+  make(call->import, value)->real[dim] = extent;
+}
+
+// The value under another number, for notes of its own.
+static ibx_val alias(ibx_call *call, ibx_val value) {
+  ibx_params params = {.shape = ibx_shape_of(call, value)};
+  ibx_val copy = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &value, 1);
+  const ibx_extents *notes = find(call->import, value);
+  if (notes && !call->failed) *make(call->import, copy) = *notes;
+  return copy;
+}
+
 ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
                        ibx_val extent) {
-  if (call->failed) return value;
+  if (call->failed || ibx_extent(call, value, dim) == extent) return value;
   const ibx_tensor *known =
       extent == IBX_NO_VALUE ? NULL : ibx_force(call->import, extent);
-  if (known) {
-    int64_t count = ibx_tensor_int(known, 0);
-    bool fits = count >= 0 && count <= ibx_dim(call, value, dim);
-    if (!ibx_call_expect(call, fits, "extent", "is not one of the dimension")) {
-      return value;
-    }
-    return ibx_emit_slice(call, value, dim, 0, count, 1);
+  ibx_val copy = alias(call, value);
+  ibx_note_extent(call, copy, dim, known ? IBX_NO_VALUE : extent);
+  if (!known || call->failed) return copy;
+  int64_t count = ibx_tensor_int(known, 0);
+  bool fits = count >= 0 && count <= ibx_dim(call, value, dim);
+  if (!ibx_call_expect(call, fits, "extent", "is not one of the dimension")) {
+    return value;
   }
-  if (extent == IBX_NO_VALUE && !find(call->import, value)) return value;
-  // Elements that are known are valid wherever they lie.
-  if (ibx_elements(ibx_type_of(call, value)) == 0) return value;
-  make(call->import, value)->real[dim] = extent;
-  return value;
+  return ibx_emit_slice(call, copy, dim, 0, count, 1);
+}
+
+ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
+                       const int8_t *from) {
+  ibx_params params = {.shape = shape};
+  ibx_val y = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &x, 1);
+  for (uint8_t d = 0; d < shape.len && !call->failed; d++) {
+    if (from[d] < 0) continue;
+    ibx_note_extent(call, y, d, ibx_extent(call, x, from[d]));
+  }
+  const ibx_extents *notes = find(call->import, x);
+  if (!call->failed && notes && notes->low != IBX_NO_VALUE) {
+    ibx_set_bounds(
+        call, y,
+        ibx_emit_static(call, IBX_TENSOR_reshape, &params, &notes->low, 1),
+        ibx_emit_static(call, IBX_TENSOR_reshape, &params, &notes->high, 1));
+  }
+  return y;
 }
 
 void ibx_set_bounds(ibx_call *call, ibx_val value, ibx_val low, ibx_val high) {
@@ -114,23 +143,6 @@ ibx_val ibx_emit_count(ibx_call *call, ibx_val flags) {
   return count;
 }
 
-ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
-                       int64_t step, int64_t most) {
-  ibx_val left = extent;
-  if (start != 0) {
-    left =
-        ibx_emit_binary(call, IBX_TENSOR_sub, left, ibx_emit_long(call, start));
-  }
-  left = ibx_emit_binary(call, IBX_TENSOR_max, left, ibx_emit_long(call, 0));
-  if (step != 1) {
-    left = ibx_emit_binary(call, IBX_TENSOR_add, left,
-                           ibx_emit_long(call, step - 1));
-    left =
-        ibx_emit_binary(call, IBX_TENSOR_div, left, ibx_emit_long(call, step));
-  }
-  return ibx_emit_binary(call, IBX_TENSOR_min, left, ibx_emit_long(call, most));
-}
-
 // --- masks -----------------------------------------------------------------------
 
 // A mask serves every value with that extent.
@@ -162,8 +174,11 @@ ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill) {
   ibx_ints shape = ibx_shape_of(call, x);
   ibx_val operands[] = {ibx_emit_broadcast(call, mask, shape), x,
                         ibx_emit_broadcast(call, fill, shape)};
-  ibx_val masked = ibx_emit_op(call, IBX_TENSOR_select, NULL, operands, 3);
-  return ibx_set_extent(call, masked, dim, IBX_NO_VALUE);
+  ibx_val masked = ibx_emit_static(call, IBX_TENSOR_select, NULL, operands, 3);
+  for (int64_t d = 0; d < shape.len && !call->failed; d++) {
+    if (d != dim) ibx_note_extent(call, masked, d, ibx_extent(call, x, d));
+  }
+  return masked;
 }
 
 ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill) {
@@ -186,12 +201,116 @@ const ibx_tensor *ibx_bound_in(ibx_call *call, size_t index, const char *name,
   return *out_low ? high : NULL;
 }
 
+static const ibx_node *maker(const ibx_call *call, ibx_val value) {
+  const ibx_graph *graph = &call->import->graph;
+  uint32_t node = graph->values[value].node;
+  return node == IBX_NO_VALUE ? NULL : &graph->nodes[node];
+}
+
+// The operand of a concat in which an element stands.
+static ibx_val find_part(const ibx_call *call, const ibx_node *node,
+                         int64_t *index) {
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    int64_t extent = ibx_elements(ibx_type_of(call, node->operand[i]));
+    if (*index < extent) return node->operand[i];
+    *index -= extent;
+  }
+  return IBX_NO_VALUE;
+}
+
+// The operand from which a gather takes an element.
+static ibx_val find_picked(const ibx_call *call, const ibx_node *node,
+                           int64_t *index) {
+  const ibx_tensor *indices = ibx_force(call->import, node->operand[1]);
+  if (!indices || ibx_rank(call, node->operand[0]) != 1) return IBX_NO_VALUE;
+  int64_t at = ibx_tensor_int(indices, (size_t)*index);
+  *index = at < 0 ? at + ibx_dim(call, node->operand[0], 0) : at;
+  return node->operand[0];
+}
+
+// One step back from an element of integers to where it came from.
+static ibx_val step_back(const ibx_call *call, ibx_val value, int64_t *index) {
+  const ibx_node *node = maker(call, value);
+  if (!node || ibx_has_extent(call, value)) return IBX_NO_VALUE;
+  switch (node->op) {
+  case IBX_TENSOR_reshape: return node->operand[0];
+  case IBX_TENSOR_cast:
+    return ibx_is_float(ibx_dtype_of(call, node->operand[0]))
+               ? IBX_NO_VALUE
+               : node->operand[0];
+  case IBX_TENSOR_slice:
+    if (node->params.starts.len != 1) return IBX_NO_VALUE;
+    *index = node->params.starts.at[0] + *index * node->params.steps.at[0];
+    return node->operand[0];
+  case IBX_TENSOR_broadcast:
+    if (ibx_elements(ibx_type_of(call, node->operand[0])) != 1) {
+      return IBX_NO_VALUE;
+    }
+    *index = 0;
+    return node->operand[0];
+  case IBX_TENSOR_concat:
+    return ibx_rank(call, value) == 1 ? find_part(call, node, index)
+                                      : IBX_NO_VALUE;
+  case IBX_TENSOR_gather: return find_picked(call, node, index);
+  default: return IBX_NO_VALUE;
+  }
+}
+
 ibx_val ibx_emit_element(ibx_call *call, ibx_val value, int64_t index) {
+  ibx_val before = value, scalar = IBX_NO_VALUE;
+  int64_t at = index;
+  while (before != IBX_NO_VALUE && ibx_is_bounded(call, before)) {
+    const ibx_type *type = ibx_type_of(call, before);
+    // Of several of one element the first that was made.
+    if (type->rank == 0 && type->dtype == IBX_DTYPE_I64) scalar = before;
+    before = step_back(call, before, &at);
+  }
+  if (scalar != IBX_NO_VALUE) return scalar;
   int64_t count = ibx_elements(ibx_type_of(call, value));
   value = ibx_emit_reshape(call, value, IBX_INTS(count));
   value = ibx_emit_slice(call, value, 0, index, 1, 1);
   value = ibx_emit_reshape(call, value, (ibx_ints){0});
   return ibx_emit_cast(call, value, IBX_DTYPE_I64);
+}
+
+// One end of what a scalar can be; `absent` where nothing is known.
+static int64_t end_of(ibx_call *call, ibx_val value, bool high,
+                      int64_t absent) {
+  const ibx_extents *notes = find(call->import, value);
+  if (notes && notes->low != IBX_NO_VALUE) {
+    value = high ? notes->high : notes->low;
+  }
+  const ibx_tensor *tensor = ibx_force(call->import, value);
+  return tensor && ibx_elements(&tensor->type) == 1 ? ibx_tensor_int(tensor, 0)
+                                                    : absent;
+}
+
+int64_t ibx_least(ibx_call *call, ibx_val value) {
+  return end_of(call, value, false, INT64_MIN);
+}
+
+int64_t ibx_most(ibx_call *call, ibx_val value) {
+  return end_of(call, value, true, INT64_MAX);
+}
+
+ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
+                       int64_t step, int64_t most) {
+  ibx_val left = extent;
+  bool below = ibx_most(call, extent) > most;
+  bool negative = ibx_least(call, extent) < start;
+  if (start == 0 && step == 1 && !below && !negative) return extent;
+  if (start != 0) {
+    left =
+        ibx_emit_binary(call, IBX_TENSOR_sub, left, ibx_emit_long(call, start));
+  }
+  left = ibx_emit_binary(call, IBX_TENSOR_max, left, ibx_emit_long(call, 0));
+  if (step != 1) {
+    left = ibx_emit_binary(call, IBX_TENSOR_add, left,
+                           ibx_emit_long(call, step - 1));
+    left =
+        ibx_emit_binary(call, IBX_TENSOR_div, left, ibx_emit_long(call, step));
+  }
+  return ibx_emit_binary(call, IBX_TENSOR_min, left, ibx_emit_long(call, most));
 }
 
 bool ibx_bounded_dims(ibx_call *call, size_t index, const char *name,
@@ -230,6 +349,8 @@ static const char *const AWARE[] = {"Abs",
                                     "Asinh",
                                     "Atan",
                                     "Atanh",
+                                    "AveragePool",
+                                    "BatchNormalization",
                                     "BitShift",
                                     "BitwiseAnd",
                                     "BitwiseNot",
@@ -243,6 +364,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Compress",
                                     "Concat",
                                     "ConstantOfShape",
+                                    "Conv",
                                     "Cos",
                                     "Cosh",
                                     "CumSum",
@@ -258,20 +380,26 @@ static const char *const AWARE[] = {"Abs",
                                     "Gather",
                                     "Gelu",
                                     "Gemm",
+                                    "GlobalAveragePool",
+                                    "GlobalMaxPool",
                                     "Greater",
                                     "GreaterOrEqual",
                                     "HardSigmoid",
                                     "HardSwish",
                                     "Identity",
+                                    "If",
                                     "IsInf",
                                     "IsNaN",
+                                    "LayerNormalization",
                                     "LeakyRelu",
                                     "Less",
                                     "LessOrEqual",
                                     "Log",
                                     "LogSoftmax",
+                                    "Loop",
                                     "MatMul",
                                     "Max",
+                                    "MaxPool",
                                     "Mean",
                                     "Min",
                                     "Mish",
@@ -287,6 +415,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Or",
                                     "PRelu",
                                     "Pow",
+                                    "RMSNormalization",
                                     "Range",
                                     "Reciprocal",
                                     "ReduceL1",
@@ -302,6 +431,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Relu",
                                     "Reshape",
                                     "Round",
+                                    "ScatterND",
                                     "Selu",
                                     "SequenceConstruct",
                                     "SequenceInsert",
@@ -316,6 +446,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Softmax",
                                     "Softplus",
                                     "Softsign",
+                                    "Split",
                                     "Sqrt",
                                     "Squeeze",
                                     "Sub",
@@ -324,6 +455,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Tan",
                                     "Tanh",
                                     "ThresholdedRelu",
+                                    "Tile",
                                     "TopK",
                                     "Transpose",
                                     "Unsqueeze",

@@ -16,7 +16,12 @@ static ibx_val emit_places(ibx_call *call, ibx_val flags) {
   ibx_params params = {.count = ibx_dim(call, flags, 0),
                        .dtype = IBX_DTYPE_I64};
   ibx_val places = ibx_emit_op(call, IBX_TENSOR_nonzero, &params, &flags, 1);
-  return ibx_set_extent(call, places, 0, ibx_emit_count(call, flags));
+  ibx_val count = ibx_emit_count(call, flags);
+  if (ibx_is_known(call, count)) {
+    return ibx_set_extent(call, places, 0, count);
+  }
+  ibx_note_extent(call, places, 0, count);
+  return places;
 }
 
 // Positions in a shape, as rows of coordinates: [elements, rank].
@@ -56,8 +61,7 @@ void ibx_import_op_nonzero(ibx_call *call) {
   ibx_val places =
       emit_places(call, ibx_emit_reshape(call, flags, IBX_INTS(count)));
   if (shape.len == 1) {
-    int64_t found = ibx_dim(call, places, 0);
-    ibx_out(call, 0, ibx_emit_reshape(call, places, IBX_INTS(1, found)));
+    ibx_out(call, 0, ibx_emit_along(call, places, 1, 2));
     return;
   }
   ibx_val rows =
@@ -224,7 +228,7 @@ static ibx_val from_rows(ibx_call *call, ibx_val rows, ibx_val like,
 
 void ibx_import_op_unique(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps_order = ibx_attr_int(call, "sorted", 1) == 0;
+  bool keeps_order = !ibx_attr_flag(call, "sorted", true);
   int64_t axis = 0;
   if (ibx_has_attr(call, "axis")) {
     axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
@@ -272,6 +276,23 @@ static bool read_shapes(ibx_call *call, detection *d) {
   return ibx_call_expect(call, fits, "scores", "do not fit the boxes");
 }
 
+// A limit that the data decide takes the scores below it down to the least.
+static void read_least(ibx_call *call, detection *d) {
+  ibx_val least = ibx_in(call, 4);
+  if (ibx_is_known(call, least)) {
+    d->least = (float)ibx_const_number(call, 4, "score_threshold");
+    return;
+  }
+  if (!ibx_call_expect(call, ibx_elements(ibx_type_of(call, least)) == 1,
+                       "score_threshold", "needs one element")) {
+    return;
+  }
+  least = ibx_emit_reshape(call, least, (ibx_ints){0});
+  ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less, least, d->scores);
+  ibx_val none = ibx_emit_like(call, d->scores, -(double)INFINITY);
+  d->scores = ibx_emit_select(call, above, d->scores, none);
+}
+
 static bool read_limits(ibx_call *call, detection *d) {
   if (ibx_has_in(call, 2)) {
     d->kept = ibx_const_int(call, 2, "max_output_boxes_per_class");
@@ -280,9 +301,7 @@ static bool read_limits(ibx_call *call, detection *d) {
     d->overlap = (float)ibx_const_number(call, 3, "iou_threshold");
   }
   d->least = -INFINITY;
-  if (ibx_has_in(call, 4)) {
-    d->least = (float)ibx_const_number(call, 4, "score_threshold");
-  }
+  if (ibx_has_in(call, 4)) read_least(call, d);
   if (d->kept > d->count) d->kept = d->count;
   return !call->failed;
 }
@@ -310,7 +329,7 @@ static ibx_val choose(ibx_call *call, const detection *d) {
 
 void ibx_import_op_non_max_suppression(ibx_call *call) {
   detection d = {0};
-  bool from_center = ibx_attr_int(call, "center_point_box", 0) != 0;
+  bool from_center = ibx_attr_flag(call, "center_point_box", false);
   if (!read_shapes(call, &d) || !read_limits(call, &d)) return;
   if (d.kept <= 0 || d.batch == 0 || d.classes == 0) {
     ibx_out(call, 0, ibx_emit_longs(call, IBX_INTS(0, 3), NULL));
@@ -339,7 +358,6 @@ void ibx_import_op_non_max_suppression(ibx_call *call) {
   ibx_val rows =
       ibx_emit_gather(call, ibx_emit_slice(call, table, 1, 0, 2, 1), places, 0);
   ibx_val box = ibx_emit_gather(call, chosen, places, 0);
-  int64_t found = ibx_dim(call, box, 0);
-  ibx_val parts[] = {rows, ibx_emit_reshape(call, box, IBX_INTS(found, 1))};
+  ibx_val parts[] = {rows, ibx_emit_along(call, box, 0, 2)};
   ibx_out(call, 0, ibx_emit_concat(call, parts, 2, 1));
 }

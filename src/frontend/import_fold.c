@@ -196,11 +196,11 @@ static ibx_val fold_reshape(ibx_call *call, const ibx_node *node,
 // nobody checks: such a tensor is refused even where it is empty.
 static bool is_countable(const ibx_type *type) {
   ibx_type full = *type;
-  int64_t bytes;
+  int64_t elements;
   for (uint8_t i = 0; i < full.rank; i++) {
     if (full.dims[i] == 0) full.dims[i] = 1;
   }
-  return ibx_type_bytes(&full, &bytes) && bytes < INT64_MAX / 64;
+  return ibx_type_elements(&full, &elements) && elements <= IBX_MOST_ELEMENTS;
 }
 
 ibx_val ibx_fold(ibx_call *call, ibx_val value) {
@@ -209,7 +209,7 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   const ibx_node *node = node_of(import, value);
   if (!is_countable(&import->graph.values[value].type)) {
     ibx_call_fail(call, IBX_DIAG_TOO_LARGE, NULL, "use smaller extents",
-                  "the result has more bytes than can be counted");
+                  "the result has more than %d elements", IBX_MOST_ELEMENTS);
     return node->operand[0];
   }
   if (ibx_elements(&import->graph.values[value].type) == 0) {

@@ -159,9 +159,10 @@ static ibx_val pick(ibx_call *call, ibx_val data, ibx_val indices,
       !starts_count(call, data, axis, &regular, count)) {
     return ibx_emit_gather(call, data, indices, axis);
   }
+  // That these positions are valid, ONNX demands.
+  data = ibx_set_extent(call, data, axis, IBX_NO_VALUE);
   ibx_val part = ibx_emit_slice(call, data, axis, regular.start, count,
                                 count == 1 ? 1 : regular.step);
-  part = ibx_set_extent(call, part, axis, IBX_NO_VALUE);
   ibx_ints result = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i != axis) {
@@ -339,7 +340,7 @@ void ibx_import_op_one_hot(ibx_call *call) {
 
 void ibx_import_op_trilu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool upper = ibx_attr_int(call, "upper", 1) != 0;
+  bool upper = ibx_attr_flag(call, "upper", true);
   ibx_list k = {0};
   if (ibx_has_in(call, 1)) k = ibx_const_ints(call, 1, "k");
   if (!ibx_call_expect(call, ibx_rank(call, x) >= 2, "input",

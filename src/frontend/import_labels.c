@@ -7,6 +7,7 @@
 
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_trees.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -123,9 +124,22 @@ static ibx_val last_match(ibx_call *call, ibx_val equal, int64_t keys) {
                          false);
 }
 
+// Whether constant integers are such that the device, which has 32 bits, holds.
+static bool are_narrow(ibx_call *call, ibx_val value) {
+  const ibx_tensor *tensor = ibx_force(call->import, value);
+  bool is_wide_type = ibx_dtype_bytes(ibx_dtype_of(call, value)) == 8;
+  if (!is_wide_type) return true;
+  size_t count = tensor ? (size_t)ibx_elements(&tensor->type) : 0;
+  for (size_t i = 0; i < count; i++) {
+    int64_t number = ibx_tensor_int(tensor, i);
+    if (number < INT32_MIN || number > INT32_MAX) return false;
+  }
+  return tensor && !ibx_is_float(tensor->type.dtype);
+}
+
 // Integers of 64 bits are compared on the host, where all of them count.
-static bool suits_device(const ibx_call *call, ibx_val x, ibx_val keys,
-                         ibx_val values) {
+static bool suits_device(ibx_call *call, ibx_val x, ibx_val keys,
+                         ibx_val values, ibx_val absent) {
   ibx_dtype dtype = ibx_dtype_of(call, x);
   int64_t work;
   bool is_wide = dtype == IBX_DTYPE_I64 || dtype == IBX_DTYPE_U64 ||
@@ -133,11 +147,26 @@ static bool suits_device(const ibx_call *call, ibx_val x, ibx_val keys,
   return !is_wide && dtype != IBX_DTYPE_STRING &&
          dtype == ibx_dtype_of(call, keys) &&
          ibx_dtype_of(call, values) != IBX_DTYPE_STRING &&
+         are_narrow(call, values) && are_narrow(call, absent) &&
          !ibx_is_open(ibx_type_of(call, x)) &&
          ibx_rank(call, x) < IBX_MAX_RANK && ibx_dim(call, keys, 0) != 0 &&
          ibx_mul_extent(ibx_elements(ibx_type_of(call, x)),
                         ibx_dim(call, keys, 0), &work) &&
          work <= MOST_COMPARISONS;
+}
+
+static ibx_val encode_on_host(ibx_call *call, ibx_val x, ibx_val keys,
+                              ibx_val values, ibx_val absent) {
+  ibx_val operands[] = {x, keys, values, absent}, out;
+  ibx_type type =
+      ibx_make_type(ibx_dtype_of(call, values), ibx_shape_of(call, x));
+  ibx_host_use use = {.call = "label_encode",
+                      .operands = operands,
+                      .results = &type,
+                      .operand_count = 4,
+                      .result_count = 1};
+  ibx_emit_host(call, &use, &out);
+  return out;
 }
 
 static void encode(ibx_call *call, ibx_val keys, ibx_val values,
@@ -161,7 +190,7 @@ static void encode(ibx_call *call, ibx_val keys, ibx_val values,
                   ibx_dtype_get(ibx_dtype_of(call, keys))->name);
     return;
   }
-  if (suits_device(call, x, keys, values)) {
+  if (suits_device(call, x, keys, values, absent)) {
     ibx_val equal = equal_keys(call, x, keys);
     ibx_val place = last_match(call, equal, ibx_dim(call, keys, 0));
     ibx_val table[] = {ibx_emit_reshape(call, absent, IBX_INTS(1)), values};
@@ -170,16 +199,14 @@ static void encode(ibx_call *call, ibx_val keys, ibx_val values,
         ibx_emit_gather(call, ibx_emit_concat(call, table, 2, 0), place, 0));
     return;
   }
-  ibx_val operands[] = {x, keys, values, absent}, out;
-  ibx_type type =
-      ibx_make_type(ibx_dtype_of(call, values), ibx_shape_of(call, x));
-  ibx_host_use use = {.call = "label_encode",
-                      .operands = operands,
-                      .results = &type,
-                      .operand_count = 4,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &out);
-  if (!call->failed) ibx_out(call, 0, out);
+  ibx_out(call, 0, encode_on_host(call, x, keys, values, absent));
+}
+
+ibx_val ibx_emit_named(ibx_call *call, ibx_val number, ibx_val names) {
+  if (are_narrow(call, names)) return ibx_emit_gather(call, names, number, 0);
+  ibx_val keys = ibx_emit_iota(call, ibx_dim(call, names, 0));
+  return encode_on_host(call, number, keys, names,
+                        ibx_emit_slice(call, names, 0, 0, 1, 1));
 }
 
 void ibx_import_op_label_encoder(ibx_call *call) {

@@ -52,8 +52,8 @@ void ibx_import_op_gemm(ibx_call *call) {
   bool fits = ibx_rank(call, a) == 2 && ibx_rank(call, b) == 2;
   double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
   double beta = (double)ibx_attr_float(call, "beta", 1.0f);
-  bool turn_a = ibx_attr_int(call, "transA", 0) != 0;
-  bool turn_b = ibx_attr_int(call, "transB", 0) != 0;
+  bool turn_a = ibx_attr_flag(call, "transA", false);
+  bool turn_b = ibx_attr_flag(call, "transB", false);
   if (call->version < 7) ibx_attr_ignore(call, "broadcast");
   if (!ibx_call_expect(call, fits, "A", "Gemm needs two matrices")) return;
   if (turn_a) a = ibx_emit_swap(call, a, 0, 1);
@@ -71,10 +71,10 @@ void ibx_import_op_fused_matmul(ibx_call *call) {
   ibx_val a = ibx_in(call, 0), b = ibx_in(call, 1);
   int64_t left = ibx_rank(call, a), right = ibx_rank(call, b);
   double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
-  bool turn_a = ibx_attr_int(call, "transA", 0) != 0;
-  bool turn_b = ibx_attr_int(call, "transB", 0) != 0;
-  if (ibx_attr_int(call, "transBatchA", 0) != 0 ||
-      ibx_attr_int(call, "transBatchB", 0) != 0) {
+  bool turn_a = ibx_attr_flag(call, "transA", false);
+  bool turn_b = ibx_attr_flag(call, "transB", false);
+  if (ibx_attr_flag(call, "transBatchA", false) ||
+      ibx_attr_flag(call, "transBatchB", false)) {
     ibx_call_refuse(call, "transBatchA", "transposed batch dimensions");
     return;
   }

@@ -64,7 +64,7 @@ void ibx_import_op_batch_normalization(ibx_call *call) {
     ibx_call_refuse(call, "is_test", "is_test = 0");
   }
   bool trains =
-      call->version >= 14 && ibx_attr_int(call, "training_mode", 0) != 0;
+      call->version >= 14 && ibx_attr_flag(call, "training_mode", false);
   if (ibx_attr_int(call, "spatial", 1) == 0) {
     ibx_call_refuse(call, "spatial", "spatial = 0");
   }

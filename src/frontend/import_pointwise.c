@@ -216,7 +216,7 @@ void ibx_import_op_pow(ibx_call *call) {
 }
 
 void ibx_import_op_mod(ibx_call *call) {
-  bool fmod = ibx_attr_int(call, "fmod", 0) != 0;
+  bool fmod = ibx_attr_flag(call, "fmod", false);
   if (!fmod && call->version < 28 &&
       ibx_is_float(ibx_dtype_of(call, ibx_in(call, 0)))) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "fmod",
@@ -309,8 +309,8 @@ void ibx_import_op_identity(ibx_call *call) {
 
 void ibx_import_op_is_inf(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool up = ibx_attr_int(call, "detect_positive", 1) != 0;
-  bool down = ibx_attr_int(call, "detect_negative", 1) != 0;
+  bool up = ibx_attr_flag(call, "detect_positive", true);
+  bool down = ibx_attr_flag(call, "detect_negative", true);
   ibx_val none = ibx_emit_binary(call, IBX_TENSOR_less, x, x);
   ibx_val big = ibx_emit_like(call, x, (double)INFINITY);
   ibx_val small = ibx_emit_like(call, x, -(double)INFINITY);

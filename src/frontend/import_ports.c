@@ -134,7 +134,7 @@ static bool resolve_shape(ibx_declared *p) {
 }
 
 static bool check_extents(const ibx_declared *p) {
-  int64_t bytes = 0;
+  int64_t elements = 0;
   for (uint8_t i = 0; i < p->type.rank; i++) {
     if (p->type.dims[i] >= 0) continue;
     ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE,
@@ -142,10 +142,12 @@ static bool check_extents(const ibx_declared *p) {
                  "dimension %u has extent %" PRId64, i, p->type.dims[i]);
     return false;
   }
-  if (ibx_type_bytes(&p->type, &bytes) && bytes < INT64_MAX / 64) return true;
+  if (ibx_type_elements(&p->type, &elements) && elements <= IBX_MOST_ELEMENTS) {
+    return true;
+  }
   ibx_diag_add(p->import->sink, IBX_DIAG_BAD_SHAPE, ibx_declared_at(p, "input"),
                "correct the shape in the model",
-               "the input has more bytes than can be counted");
+               "the input has more than %d elements", IBX_MOST_ELEMENTS);
   return false;
 }
 

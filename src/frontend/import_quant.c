@@ -126,7 +126,7 @@ void ibx_import_op_quantize_linear(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), zero = ibx_in(call, 2);
   ibx_dtype dtype = quantised_dtype(call, zero);
   ibx_attr_ignore(call, "precision");
-  bool saturates = ibx_attr_int(call, "saturate", 1) != 0;
+  bool saturates = ibx_attr_flag(call, "saturate", true);
   if (call->failed) return;
   quantisation q = read_factors(call, x, ibx_in(call, 1), zero);
   q.saturates = saturates;

@@ -370,7 +370,7 @@ static bool read_recurrent(ibx_call *call, recurrent *r) {
   r->hidden = ibx_dim(call, ibx_in(call, 2), 2);
   r->lengths = IBX_NO_VALUE;
   if (call->version >= 14) {
-    r->batch_first = ibx_attr_int(call, "layout", 0) != 0;
+    r->batch_first = ibx_attr_flag(call, "layout", false);
   }
   int64_t hidden = ibx_attr_int(call, "hidden_size", r->hidden);
   if (call->version < 7) ibx_attr_ignore(call, "output_sequence");
@@ -452,7 +452,7 @@ void ibx_import_op_rnn(ibx_call *call) {
 
 void ibx_import_op_gru(ibx_call *call) {
   recurrent r = {.gates = 3, .activations = 2, .step = step_gru};
-  bool last = ibx_attr_int(call, "linear_before_reset", 0) != 0;
+  bool last = ibx_attr_flag(call, "linear_before_reset", false);
   import_recurrent(call, &r, (cell){.resets_last = last});
 }
 
@@ -462,6 +462,6 @@ void ibx_import_op_lstm(ibx_call *call) {
                  .initial_c = 6,
                  .peepholes = 7,
                  .step = step_lstm};
-  bool couples = ibx_attr_int(call, "input_forget", 0) != 0;
+  bool couples = ibx_attr_flag(call, "input_forget", false);
   import_recurrent(call, &r, (cell){.couples = couples});
 }

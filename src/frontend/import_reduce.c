@@ -41,11 +41,11 @@ typedef struct reduction {
 static reduction read_reduction(ibx_call *call) {
   reduction r = {.x = ibx_in(call, 0)};
   int64_t rank = ibx_rank(call, r.x);
-  bool empty_is_none = ibx_attr_int(call, "noop_with_empty_axes", 0) != 0;
+  bool empty_is_none = ibx_attr_flag(call, "noop_with_empty_axes", false);
   ibx_ints axes = {0};
   ibx_attr_ints(call, "axes", &axes);
   if (ibx_has_in(call, 1)) axes = ibx_const_dims(call, 1, "axes");
-  r.keepdims = ibx_attr_int(call, "keepdims", 1) != 0;
+  r.keepdims = ibx_attr_flag(call, "keepdims", true);
   r.noop = axes.len == 0 && empty_is_none;
   r.axes = axes.len == 0 ? all_axes(rank) : sort_axes(call, axes, rank);
   if (r.noop) r.axes.len = 0;
@@ -66,8 +66,27 @@ static ibx_val reduce(ibx_call *call, const reduction *r, ibx_tensor_op op,
   }
 
 REDUCTION(sum)
-REDUCTION(mean)
 REDUCTION(prod)
+
+// A mean of integers is the sum divided as integers are, without the fraction.
+void ibx_import_op_reduce_mean(ibx_call *call) {
+  reduction r = read_reduction(call);
+  if (ibx_is_float(ibx_dtype_of(call, r.x))) {
+    ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_mean, r.x));
+    return;
+  }
+  ibx_val count = ibx_emit_long(call, 1);
+  for (uint8_t i = 0; i < r.axes.len; i++) {
+    count = ibx_emit_binary(call, IBX_TENSOR_mul, count,
+                            ibx_extent_or_dim(call, r.x, r.axes.at[i]));
+  }
+  count = ibx_emit_binary(call, IBX_TENSOR_max, count, ibx_emit_long(call, 1));
+  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, r.x);
+  ibx_dtype dtype = ibx_dtype_of(call, sum);
+  ibx_out(call, 0,
+          ibx_emit_binary(call, IBX_TENSOR_div, sum,
+                          ibx_emit_cast(call, count, dtype)));
+}
 
 // Opset 20 takes bools, for which max is or and min is and.
 static void reduce_limit(ibx_call *call, ibx_tensor_op op) {
@@ -160,7 +179,7 @@ void ibx_import_op_reduce_log_sum_exp(ibx_call *call) {
 static ibx_val arg_max(ibx_call *call, ibx_val x) {
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
-  bool last = ibx_attr_int(call, "select_last_index", 0) != 0;
+  bool last = ibx_attr_flag(call, "select_last_index", false);
   int64_t extent = ibx_dim(call, x, axis);
   if (call->failed) return x;
   if (last && ibx_extent(call, x, axis) != IBX_NO_VALUE) {
@@ -169,7 +188,7 @@ static ibx_val arg_max(ibx_call *call, ibx_val x) {
   }
   if (last) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
   ibx_params params = {.axis = axis,
-                       .keepdims = ibx_attr_int(call, "keepdims", 1) != 0};
+                       .keepdims = ibx_attr_flag(call, "keepdims", true)};
   ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
   if (!last) return index;
   int64_t end = extent - 1;
@@ -185,7 +204,7 @@ static void top(ibx_call *call, int64_t k, ibx_val real) {
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_params params = {.axis = axis,
                        .count = k,
-                       .largest = ibx_attr_int(call, "largest", 1) != 0,
+                       .largest = ibx_attr_flag(call, "largest", true),
                        .dtype = IBX_DTYPE_I64};
   ibx_attr_ignore(call, "sorted");
   if (call->failed ||
@@ -233,8 +252,8 @@ void ibx_import_op_arg_min(ibx_call *call) {
 void ibx_import_op_cumsum(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   double axis = ibx_const_number(call, 1, "axis");
-  ibx_params params = {.exclusive = ibx_attr_int(call, "exclusive", 0) != 0,
-                       .reverse = ibx_attr_int(call, "reverse", 0) != 0};
+  ibx_params params = {.exclusive = ibx_attr_flag(call, "exclusive", false),
+                       .reverse = ibx_attr_flag(call, "reverse", false)};
   params.axis = ibx_axis(call, (int64_t)axis, ibx_rank(call, x));
   if (call->failed) return;
   ibx_out(call, 0, ibx_emit_op(call, IBX_TENSOR_cumsum, &params, &x, 1));
@@ -273,8 +292,8 @@ static ibx_val shift_products(ibx_call *call, ibx_val x, int64_t axis,
 void ibx_import_op_cumprod(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t axis = ibx_const_int(call, 1, "axis");
-  bool exclusive = ibx_attr_int(call, "exclusive", 0) != 0;
-  bool reverse = ibx_attr_int(call, "reverse", 0) != 0;
+  bool exclusive = ibx_attr_flag(call, "exclusive", false);
+  bool reverse = ibx_attr_flag(call, "reverse", false);
   axis = ibx_axis(call, axis, ibx_rank(call, x));
   int64_t extent = ibx_dim(call, x, axis);
   if (call->failed || extent == 0) {

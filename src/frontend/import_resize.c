@@ -83,7 +83,7 @@ static double source_of(const resize *r, resize_axis a, int64_t x) {
   case ALIGN_CORNERS:
     return size == 1 ? 0 : at * (double)(a.in - 1) / (size - 1);
   case ASYMMETRIC: return at / a.scale;
-  case PYTORCH_HALF_PIXEL: return size == 1 ? -0.5 : (at + 0.5) / a.scale - 0.5;
+  case PYTORCH_HALF_PIXEL: return size == 1 ? 0 : (at + 0.5) / a.scale - 0.5;
   case TF_HALF_PIXEL_NEAREST: return (at + 0.5) / a.scale;
   case HALF_PIXEL_SYMMETRIC: {
     double offset = (double)a.in / 2 * (1 - (double)a.out / size);
@@ -395,8 +395,8 @@ void ibx_import_op_resize(ibx_call *call) {
   ibx_ints which;
   if (!read_modes(call, &r, false)) return;
   r.cubic_a = (double)ibx_attr_float(call, "cubic_coeff_a", -0.75f);
-  r.exclude_outside = ibx_attr_int(call, "exclude_outside", 0) != 0;
-  r.antialias = ibx_attr_int(call, "antialias", 0) != 0;
+  r.exclude_outside = ibx_attr_flag(call, "exclude_outside", false);
+  r.antialias = ibx_attr_flag(call, "antialias", false);
   r.extrapolation = (double)ibx_attr_float(call, "extrapolation_value", 0);
   bool has_axes = ibx_attr_ints(call, "axes", &which);
   const char *policy =

@@ -217,7 +217,7 @@ static bool read_sampler(ibx_call *call, ibx_sampler *s) {
   static const size_t taps[] = {1, 2, 4};
   const char *const *modes = call->version < 20 ? modes_16 : modes_20;
   size_t mode, pad;
-  s->align = ibx_attr_int(call, "align_corners", 0) != 0;
+  s->align = ibx_attr_flag(call, "align_corners", false);
   if (!pick_name(call, "mode", modes[IBX_SAMPLE_LINEAR], modes, 3, &mode) ||
       !pick_name(call, "padding_mode", "zeros", pads, 3, &pad)) {
     return false;
@@ -312,7 +312,7 @@ static ibx_val emit_positions(ibx_call *call, ibx_ints extents, int64_t points,
 void ibx_import_op_affine_grid(ibx_call *call) {
   ibx_val theta = ibx_in(call, 0);
   ibx_ints size = ibx_const_dims(call, 1, "size");
-  bool align = ibx_attr_int(call, "align_corners", 0) != 0;
+  bool align = ibx_attr_flag(call, "align_corners", false);
   ibx_ints own = ibx_shape_of(call, theta);
   if (call->failed) return;
   bool fits = (size.len == 4 || size.len == 5) && own.len == 3 &&

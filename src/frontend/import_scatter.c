@@ -156,39 +156,80 @@ static bool constant_nd_targets(ibx_call *call, const ibx_ints *shape,
   return !call->failed;
 }
 
-void ibx_import_op_scatter_nd(ibx_call *call) {
-  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1),
-          updates = ibx_in(call, 2);
+// Rows at indices that are computed, of which only the first may count. ONNX has
+// as many updates as indices; their bounds may differ.
+static ibx_val scatter_nd_run(ibx_call *call, const ibx_scatter *how,
+                              ibx_val data, int64_t depth) {
+  ibx_val indices = ibx_in(call, 1), updates = ibx_in(call, 2), done;
   ibx_ints shape = ibx_shape_of(call, data);
-  int64_t depth = ibx_dim(call, indices, -1);
-  ibx_scatter how;
-  bool fits = read_reduction(call, &how) && ibx_rank(call, indices) >= 1 &&
-              depth >= 1 && depth <= shape.len;
-  if (call->failed ||
-      !ibx_call_expect(call, fits, "indices", "does not fit the data")) {
-    return;
+  if (ibx_emit_mask_scatter(call, how, data, indices, updates, &done)) {
+    return done;
   }
   int64_t width = 1, rows = 1;
   for (int64_t i = 0; i < shape.len; i++)
     *(i < depth ? &rows : &width) *= shape.at[i];
-  int64_t count = ibx_elements(ibx_type_of(call, indices)) / depth, *targets;
-  fits = ibx_elements(ibx_type_of(call, updates)) == count * width;
-  if (!ibx_call_expect(call, fits, "updates", "does not fit the indices")) {
-    return;
-  }
-  if (ibx_force(call->import, indices)) {
-    if (!constant_nd_targets(call, &shape, depth, &targets)) return;
-    ibx_out(
-        call, 0,
-        scatter_rows(call, &how, data, updates, width, targets, (size_t)count));
-    return;
-  }
   ibx_val index = ibx_emit_nd_index(call, indices, shape, 0, depth);
-  data = ibx_emit_reshape(call, data, IBX_INTS(1, rows, width));
-  updates = ibx_emit_reshape(call, updates, IBX_INTS(1, count, width));
+  index = ibx_emit_all_masked(call, index, ibx_emit_long(call, -1));
+  updates = ibx_emit_all_masked(call, updates, ibx_emit_like(call, updates, 0));
+  int64_t count = ibx_elements(ibx_type_of(call, index));
+  int64_t there = ibx_elements(ibx_type_of(call, updates)) / width;
+  int64_t both = count < there ? count : there;
   index = ibx_emit_reshape(call, index, IBX_INTS(1, count));
-  data = ibx_emit_scatter(call, &how, data, index, updates);
-  ibx_out(call, 0, ibx_emit_reshape(call, data, shape));
+  updates = ibx_emit_reshape(call, updates, IBX_INTS(1, there, width));
+  data = ibx_emit_reshape(call, data, IBX_INTS(1, rows, width));
+  data = ibx_emit_scatter(call, how, data,
+                          ibx_emit_slice(call, index, 1, 0, both, 1),
+                          ibx_emit_slice(call, updates, 1, 0, both, 1));
+  return ibx_emit_reshape(call, data, shape);
+}
+
+static bool check_nd(ibx_call *call, ibx_val data, int64_t depth) {
+  ibx_val indices = ibx_in(call, 1), updates = ibx_in(call, 2);
+  int64_t last = ibx_rank(call, indices) - 1, rank = ibx_rank(call, data);
+  bool fits = last >= 0 && depth >= 1 && depth <= rank;
+  if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) {
+    return false;
+  }
+  if (ibx_has_extent(call, data)) {
+    ibx_refuse_extent(call, "data");
+  } else if (ibx_extent(call, indices, last) != IBX_NO_VALUE) {
+    ibx_refuse_extent(call, "indices");
+  } else if (ibx_has_extent(call, updates) &&
+             ibx_force(call->import, indices)) {
+    ibx_refuse_extent(call, "updates");
+  }
+  if (call->failed) return false;
+  int64_t width = 1;
+  for (int64_t i = depth; i < rank; i++)
+    width *= ibx_dim(call, data, i);
+  int64_t count = ibx_elements(ibx_type_of(call, indices)) / depth;
+  fits = ibx_elements(ibx_type_of(call, updates)) == count * width ||
+         ibx_has_extent(call, indices) || ibx_has_extent(call, updates);
+  return ibx_call_expect(call, fits, "updates", "does not fit the indices");
+}
+
+void ibx_import_op_scatter_nd(ibx_call *call) {
+  ibx_val data = ibx_in(call, 0), indices = ibx_in(call, 1),
+          updates = ibx_in(call, 2);
+  ibx_ints shape = ibx_shape_of(call, data);
+  int64_t depth = ibx_dim(call, indices, -1), width = 1;
+  ibx_scatter how;
+  int64_t *targets;
+  if (!read_reduction(call, &how) || !check_nd(call, data, depth)) return;
+  if (ibx_elements(ibx_type_of(call, updates)) == 0) {
+    ibx_out(call, 0, data);
+    return;
+  }
+  if (!ibx_force(call->import, indices)) {
+    ibx_out(call, 0, scatter_nd_run(call, &how, data, depth));
+    return;
+  }
+  for (int64_t i = depth; i < shape.len; i++)
+    width *= shape.at[i];
+  size_t count = (size_t)(ibx_elements(ibx_type_of(call, indices)) / depth);
+  if (!constant_nd_targets(call, &shape, depth, &targets)) return;
+  ibx_out(call, 0,
+          scatter_rows(call, &how, data, updates, width, targets, count));
 }
 
 // --- ScatterElements ----------------------------------------------------------

@@ -20,4 +20,9 @@ typedef struct ibx_scatter {
 ibx_val ibx_emit_scatter(ibx_call *call, const ibx_scatter *how, ibx_val data,
                          ibx_val indices, ibx_val updates);
 
+/// The same for indices that are the transposed result of NonZero of a mask on
+/// the first dimensions of the data: false, and nothing is done, for others.
+bool ibx_emit_mask_scatter(ibx_call *call, const ibx_scatter *how, ibx_val data,
+                           ibx_val indices, ibx_val updates, ibx_val *out);
+
 #endif

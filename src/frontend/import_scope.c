@@ -124,9 +124,21 @@ static void add_name(names *list, const char *name) {
 
 static void add_captured(names *list, const Onnx__GraphProto *graph);
 
+// The one operator that names a tensor of its graph in an attribute.
+static void add_gradient_target(names *list, const Onnx__NodeProto *node) {
+  if (strcmp(ibx_onnx_text(node->op_type), "Gradient") != 0) return;
+  for (size_t a = 0; a < node->n_attribute; a++) {
+    const Onnx__AttributeProto *attribute = node->attribute[a];
+    if (strcmp(ibx_onnx_text(attribute->name), "y") != 0) continue;
+    add_name(list, ibx_arena_text(list->arena, (const char *)attribute->s.data,
+                                  attribute->s.len));
+  }
+}
+
 static void add_node_reads(names *list, const Onnx__NodeProto *node) {
   for (size_t i = 0; i < node->n_input; i++)
     add_name(list, node->input[i]);
+  add_gradient_target(list, node);
   for (size_t a = 0; a < node->n_attribute; a++) {
     const Onnx__AttributeProto *attribute = node->attribute[a];
     if (attribute->g) add_captured(list, attribute->g);

@@ -158,7 +158,7 @@ static ibx_val widen(ibx_call *call, ibx_val x, int64_t axis) {
 
 void ibx_import_op_concat_from_sequence(ibx_call *call) {
   ibx_bundle sequence = sequence_in(call, 0, "input_sequence");
-  bool is_new = ibx_attr_int(call, "new_axis", 0) != 0;
+  bool is_new = ibx_attr_flag(call, "new_axis", false);
   if (!ibx_has_attr(call, "axis")) {
     ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "axis", "add the axis",
                   "ConcatFromSequence needs an axis");
@@ -239,7 +239,7 @@ static ibx_val drop_axis(ibx_call *call, ibx_val x, int64_t axis) {
 
 void ibx_import_op_split_to_sequence(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  bool keeps = ibx_attr_int(call, "keepdims", 1) != 0;
+  bool keeps = ibx_attr_flag(call, "keepdims", true);
   int64_t axis =
       ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
   if (call->failed) return;

@@ -87,8 +87,8 @@ static bool read_fourier(ibx_call *call, fourier *f, ibx_ints shape,
                          int64_t axis) {
   enum { MOST_LENGTH = 1 << 20 };
   int64_t extent = shape.at[axis];
-  f->inverse = ibx_attr_int(call, "inverse", 0) != 0;
-  f->onesided = ibx_attr_int(call, "onesided", 0) != 0;
+  f->inverse = ibx_attr_flag(call, "inverse", false);
+  f->onesided = ibx_attr_flag(call, "onesided", false);
   f->parts_in = shape.at[shape.len - 1];
   f->length = f->inverse && f->onesided ? 2 * (extent - 1) : extent;
   if (ibx_has_in(call, 1)) {
@@ -174,7 +174,7 @@ static int64_t read_frame_length(ibx_call *call, int64_t extent) {
 void ibx_import_op_stft(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_ints shape = ibx_shape_of(call, x);
-  fourier f = {.onesided = ibx_attr_int(call, "onesided", 1) != 0,
+  fourier f = {.onesided = ibx_attr_flag(call, "onesided", true),
                .parts_out = 2};
   if (!ibx_call_expect(call,
                        shape.len == 3 && (shape.at[2] == 1 || shape.at[2] == 2),
@@ -232,7 +232,7 @@ static ibx_dtype read_dtype(ibx_call *call) {
 // a + b cos(angle) + c cos(2 angle); a period is as long as the window, or one
 // element shorter where both ends are equal.
 static void import_window(ibx_call *call, double a, double b, double c) {
-  bool periodic = ibx_attr_int(call, "periodic", 1) != 0;
+  bool periodic = ibx_attr_flag(call, "periodic", true);
   ibx_dtype dtype = read_dtype(call);
   int64_t size = ibx_const_int(call, 0, "size");
   if (call->failed || !ibx_call_expect_room(call, size)) return;

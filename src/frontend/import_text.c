@@ -149,7 +149,7 @@ static int64_t attr_choice(ibx_call *call, const char *name,
 void ibx_import_op_string_normalizer(ibx_call *call) {
   static const char *const actions[] = {"NONE", "LOWER", "UPPER", NULL};
   int64_t ints[] = {attr_choice(call, "case_change_action", actions, "NONE"),
-                    ibx_attr_int(call, "is_case_sensitive", 0) != 0};
+                    ibx_attr_flag(call, "is_case_sensitive", false)};
   ibx_attr_ignore(call, "locale");
   ibx_val x = ibx_in(call, 0);
   ibx_val operands[] = {x, ibx_attr_texts(call, "stopwords", IBX_NO_VALUE)};
@@ -165,6 +165,46 @@ void ibx_import_op_string_normalizer(ibx_call *call) {
     shape.at[shape.len - 1] = extent == 0 ? 1 : extent;
   }
   host_one(call, "text_normalize", operands, 2, ints, 2,
+           ibx_make_type(IBX_DTYPE_STRING, shape));
+}
+
+// --- tokens ------------------------------------------------------------------
+
+// The expressions as one that matches where one of them does.
+static const char *join_patterns(ibx_call *call,
+                                 const Onnx__AttributeProto *list) {
+  const char *joined = "";
+  for (size_t i = 0; i < list->n_strings; i++) {
+    joined = ibx_arena_format(&call->import->scratch, "%s%s(?:%.*s)", joined,
+                              i == 0 ? "" : "|", (int)list->strings[i].len,
+                              (const char *)list->strings[i].data);
+  }
+  return joined;
+}
+
+void ibx_import_op_tokenizer(ibx_call *call) {
+  enum { MATCHES, BETWEEN, CHARACTERS };
+  const Onnx__AttributeProto *separators = ibx_attr(call, "separators");
+  const char *pattern = ibx_attr_text(call, "tokenexp", "");
+  const char *pad = ibx_attr_text(call, "pad_value", "");
+  int64_t ints[] = {MATCHES, ibx_attr_flag(call, "mark", false),
+                    ibx_attr_int(call, "mincharnum", 1)};
+  if (separators && separators->n_strings != 0) {
+    bool is_empty =
+        separators->n_strings == 1 && separators->strings[0].len == 0;
+    ints[0] = is_empty ? CHARACTERS : BETWEEN;
+    pattern = join_patterns(call, separators);
+  }
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints shape = ibx_shape_of(call, x);
+  if (!ibx_call_expect(call, shape.len < IBX_MAX_RANK, "X",
+                       "has 8 dimensions, the result would have 9")) {
+    return;
+  }
+  shape.at[shape.len++] = IBX_OPEN_EXTENT;
+  ibx_val operands[] = {x, ibx_emit_text(call, pattern, strlen(pattern)),
+                        ibx_emit_text(call, pad, strlen(pad))};
+  host_one(call, "text_tokens", operands, 3, ints, 3,
            ibx_make_type(IBX_DTYPE_STRING, shape));
 }
 
@@ -189,6 +229,55 @@ static ibx_val number_part(ibx_call *call, parts *p, ibx_val value) {
   return ibx_emit_constant(call, ibx_make_type(IBX_DTYPE_I64, shape), at);
 }
 
+ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape) {
+  ibx_val operands[] = {x, ibx_emit_longs(call, IBX_INTS(shape.len), shape.at)};
+  ibx_val out = x;
+  ibx_type type = ibx_make_type(IBX_DTYPE_STRING, shape);
+  ibx_host_use use = {.call = "reshape",
+                      .operands = operands,
+                      .results = &type,
+                      .operand_count = 2,
+                      .result_count = 1};
+  ibx_emit_host(call, &use, &out);
+  return out;
+}
+
+// The product of some extents; open where one of them is.
+static int64_t product(ibx_ints shape, int64_t first, int64_t last) {
+  int64_t value = 1;
+  for (int64_t i = first; i < last; i++) {
+    if (shape.at[i] == IBX_OPEN_EXTENT) return IBX_OPEN_EXTENT;
+    if (!ibx_mul_extent(value, shape.at[i], &value)) return 0;
+  }
+  return value;
+}
+
+// Texts whose extents only the run tells go to another shape, of which it tells
+// one: as Flatten or Reshape says.
+static void view_open(ibx_call *call) {
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints shape = ibx_shape_of(call, x), wanted = {0};
+  if (call->row->import == ibx_import_op_flatten) {
+    int64_t axis = ibx_attr_int(call, "axis", 1);
+    axis = axis == shape.len ? axis : ibx_axis(call, axis, shape.len);
+    wanted = IBX_INTS(product(shape, 0, axis), product(shape, axis, shape.len));
+  } else {
+    bool keeps_zero = ibx_attr_flag(call, "allowzero", false);
+    wanted = ibx_const_dims(call, 1, "shape");
+    for (uint8_t i = 0; i < wanted.len && !keeps_zero; i++) {
+      if (wanted.at[i] == 0 && i < shape.len) wanted.at[i] = shape.at[i];
+    }
+  }
+  size_t open = 0;
+  for (uint8_t i = 0; i < wanted.len; i++)
+    open += wanted.at[i] == IBX_OPEN_EXTENT;
+  if (open > 1) {
+    ibx_call_refuse(call, NULL,
+                    "a shape in which the run tells more than one extent");
+  }
+  if (!call->failed) ibx_out(call, 0, ibx_emit_text_reshape(call, x, wanted));
+}
+
 // The numbers become texts.
 static void take_texts(ibx_call *call, const parts *p, size_t index) {
   ibx_val numbers = call->out[index];
@@ -205,6 +294,11 @@ static void take_texts(ibx_call *call, const parts *p, size_t index) {
 }
 
 void ibx_import_moved_texts(ibx_call *call) {
+  if (ibx_is_text(call, ibx_in(call, 0)) &&
+      ibx_is_open(ibx_type_of(call, ibx_in(call, 0)))) {
+    view_open(call);
+    return;
+  }
   parts p = {.values = IBX_ARENA_ARRAY(&call->import->scratch,
                                        call->in_count + 1, ibx_val)};
   for (size_t i = 0; i < call->in_count && !call->failed; i++) {

@@ -11,146 +11,16 @@
 
 // --- shapes ------------------------------------------------------------------
 
-// Replaces 0 (keep) and -1 (what is left).
-static bool complete_shape(ibx_call *call, ibx_val x, ibx_ints *shape,
-                           bool keeps_zero) {
-  int64_t known = 1, total = ibx_elements(ibx_type_of(call, x));
-  int open = -1;
-  for (uint8_t i = 0; i < shape->len; i++) {
-    if (shape->at[i] == 0 && !keeps_zero) shape->at[i] = ibx_dim(call, x, i);
-    if (shape->at[i] == -1 && open < 0) {
-      open = i;
-      continue;
-    }
-    bool fits =
-        shape->at[i] >= 0 && ibx_mul_extent(known, shape->at[i], &known);
-    if (!ibx_call_expect(call, fits, "shape", "has an impossible extent")) {
-      return false;
-    }
-  }
-  if (open >= 0) shape->at[open] = known == 0 ? 0 : total / known;
-  int64_t filled = open >= 0 && known != 0 ? known * shape->at[open] : known;
-  if (filled == total) return true;
-  ibx_call_fail(call, IBX_DIAG_OPERAND_SHAPE, "shape",
-                "correct the shape where the model is made",
-                "%" PRId64 " elements cannot have a shape of %" PRId64, total,
-                filled);
-  return false;
-}
-
-static int64_t span(ibx_ints shape, int64_t first) {
-  int64_t product = 1;
-  for (int64_t d = first; d < shape.len; d++)
-    product *= shape.at[d];
-  return product;
-}
-
-// A shape in which extents depend on the data: which may, as the node gives them.
-typedef struct open_shape {
-  ibx_ints shape; // the most that they can be
-  bool may[IBX_MAX_RANK];
-  ibx_val real[IBX_MAX_RANK];
-} open_shape;
-
-// Whether every extent of x stays where the shape leaves it open.
-static bool stays_open(ibx_call *call, ibx_val x, const open_shape *o) {
-  ibx_ints from = ibx_shape_of(call, x);
-  for (int64_t d = 0; d < from.len; d++) {
-    int64_t factor;
-    if (ibx_extent(call, x, d) == IBX_NO_VALUE) continue;
-    int64_t to = ibx_reshaped_dim(from, d, o->shape, &factor);
-    if (to < 0 || !o->may[to]) return false;
-  }
-  return true;
-}
-
-// The one dimension that is marked; -1 where there are none or several.
-static int64_t only_one(const bool *marked, size_t count) {
-  int64_t found = -1;
-  for (size_t i = 0; i < count; i++) {
-    if (!marked[i]) continue;
-    if (found >= 0) return -1;
-    found = (int64_t)i;
-  }
-  return found;
-}
-
-// One extent becomes another one: as many elements lie behind the dimensions
-// before both.
-static ibx_val move_extent(ibx_call *call, ibx_val x, const open_shape *o) {
-  ibx_ints from = ibx_shape_of(call, x);
-  bool open[IBX_MAX_RANK] = {false};
-  for (int64_t d = 0; d < from.len; d++)
-    open[d] = ibx_extent(call, x, d) != IBX_NO_VALUE;
-  int64_t d = only_one(open, from.len), to = only_one(o->may, o->shape.len);
-  if (d < 0 || to < 0 || span(from, d) != span(o->shape, to)) {
-    ibx_refuse_extent(call, "shape");
-    return x;
-  }
-  ibx_val extent = ibx_extent(call, x, d);
-  extent = ibx_emit_binary(call, IBX_TENSOR_mul, extent,
-                           ibx_emit_long(call, span(from, d + 1)));
-  extent = ibx_emit_binary(call, IBX_TENSOR_div, extent,
-                           ibx_emit_long(call, span(o->shape, to + 1)));
-  if (o->real[to] != IBX_NO_VALUE) extent = o->real[to];
-  ibx_params params = {.shape = o->shape};
-  x = ibx_emit_static(call, IBX_TENSOR_reshape, &params, &x, 1);
-  return ibx_set_extent(call, x, to, extent);
-}
-
-static ibx_val reshape_open(ibx_call *call, ibx_val x, const ibx_bounded *dims,
-                            ibx_ints shape) {
-  open_shape o = {.shape = shape};
-  for (uint8_t i = 0; i < shape.len; i++) {
-    bool copied =
-        dims->most.at[i] == 0 && ibx_extent(call, x, i) != IBX_NO_VALUE;
-    o.real[i] = dims->real[i];
-    o.may[i] = dims->most.at[i] == -1 || copied || o.real[i] != IBX_NO_VALUE;
-  }
-  if (ibx_elements(ibx_type_of(call, x)) == 0) {
-    return ibx_emit_reshape(call, x, shape);
-  }
-  if (!ibx_has_extent(call, x) && dims->any) {
-    ibx_refuse_extent(call, "shape");
-    return x;
-  }
-  return stays_open(call, x, &o) ? ibx_emit_reshape(call, x, shape)
-                                 : move_extent(call, x, &o);
-}
-
-void ibx_import_op_reshape(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0);
-  bool keeps_zero = ibx_attr_int(call, "allowzero", 0) != 0;
-  ibx_bounded dims;
-  if (!ibx_bounded_dims(call, 1, "shape", &dims)) return;
-  ibx_ints shape = dims.most;
-  if (!complete_shape(call, x, &shape, keeps_zero)) return;
-  if (dims.any || ibx_has_extent(call, x)) {
-    x = reshape_open(call, x, &dims, shape);
-    if (!call->failed) ibx_out(call, 0, x);
-    return;
-  }
-  ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
-}
-
-void ibx_import_op_flatten(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0);
-  int64_t rank = ibx_rank(call, x), axis = ibx_attr_int(call, "axis", 1);
-  axis = axis == rank ? rank : ibx_axis(call, axis, rank);
-  int64_t rows = 1, columns = 1;
-  for (int64_t i = 0; i < axis; i++)
-    rows *= ibx_dim(call, x, i);
-  for (int64_t i = axis; i < rank; i++)
-    columns *= ibx_dim(call, x, i);
-  ibx_out(call, 0, ibx_emit_reshape(call, x, IBX_INTS(rows, columns)));
-}
-
 static void squeeze(ibx_call *call, const ibx_ints *axes) {
   ibx_val x = ibx_in(call, 0);
   ibx_ints shape = ibx_shape_of(call, x), left = {0};
   bool drop[IBX_MAX_RANK] = {false};
   for (uint8_t i = 0; i < shape.len; i++)
     drop[i] = !axes && shape.at[i] == 1;
+  for (uint8_t i = 0; !axes && i < shape.len; i++) {
+    // Whether it vanishes, the data decide.
+    if (ibx_extent(call, x, i) != IBX_NO_VALUE) ibx_refuse_extent(call, "axes");
+  }
   for (uint8_t i = 0; axes && i < axes->len; i++) {
     int64_t axis = ibx_axis(call, axes->at[i], shape.len);
     if (call->failed) return;
@@ -160,10 +30,14 @@ static void squeeze(ibx_call *call, const ibx_ints *axes) {
     }
     drop[axis] = true;
   }
+  int8_t from[IBX_MAX_RANK] = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
-    if (!drop[i]) left.at[left.len++] = shape.at[i];
+    if (drop[i]) continue;
+    from[left.len] = (int8_t)i;
+    left.at[left.len++] = shape.at[i];
   }
-  ibx_out(call, 0, ibx_emit_reshape(call, x, left));
+  ibx_out(call, 0,
+          left.len == shape.len ? x : ibx_emit_units(call, x, left, from));
 }
 
 void ibx_import_op_squeeze_1(ibx_call *call) {
@@ -198,10 +72,12 @@ static void unsqueeze(ibx_call *call, ibx_ints axes) {
                   "the result has %" PRId64 " dimensions", rank);
     return;
   }
-  for (int64_t i = 0, from = 0; i < rank; i++) {
-    shape.at[i] = is_new[i] ? 1 : ibx_dim(call, x, from++);
+  int8_t from[IBX_MAX_RANK] = {0}, next = 0;
+  for (int64_t i = 0; i < rank; i++) {
+    from[i] = is_new[i] ? -1 : next++;
+    shape.at[i] = is_new[i] ? 1 : ibx_dim(call, x, from[i]);
   }
-  ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
+  ibx_out(call, 0, axes.len == 0 ? x : ibx_emit_units(call, x, shape, from));
 }
 
 void ibx_import_op_unsqueeze_1(ibx_call *call) {
@@ -292,10 +168,12 @@ static ibx_val real_end(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
   ibx_val extent = ibx_extent(call, x, axis);
   if (computed != IBX_NO_VALUE) {
     if (start < 0) ibx_refuse_extent(call, "starts");
+    bool inside = ibx_most(call, computed) <= ibx_dim(call, x, axis);
+    if (computed == extent || (inside && extent == IBX_NO_VALUE)) {
+      return computed;
+    }
     return ibx_emit_binary(call, IBX_TENSOR_min, computed,
-                           extent != IBX_NO_VALUE
-                               ? extent
-                               : ibx_emit_long(call, ibx_dim(call, x, axis)));
+                           ibx_extent_or_dim(call, x, axis));
   }
   if (extent == IBX_NO_VALUE) return IBX_NO_VALUE;
   if (start < 0) ibx_refuse_extent(call, "starts");
@@ -377,6 +255,10 @@ void ibx_import_op_slice(ibx_call *call) {
 static void split_by(ibx_call *call, int64_t axis, const int64_t *sizes,
                      size_t count) {
   ibx_val x = ibx_in(call, 0);
+  if (ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    ibx_refuse_extent(call, "input");
+    return;
+  }
   int64_t start = 0, extent = ibx_dim(call, x, axis);
   bool fits = count == call->out_count;
   for (size_t i = 0; fits && i < count; i++) {

@@ -32,9 +32,9 @@ enum {
   SUMS = BIT(F32) | BIT(BF16) | BIT(F16) | BIT(F64) | BIT(I32) | BIT(U32) |
          BIT(I64) | BIT(U64),
   QUANTIZED = INTS | SMALL,
-  TEXT = 0,             // texts only, see IBX_ONNX_TEXT
-  NOTHING = ALL,        // for operators without inputs
-  BUNDLES = BIT(NONE),  // sequences and optionals
+  TEXT = 0,            // texts only, see IBX_ONNX_TEXT
+  NOTHING = ALL,       // for operators without inputs
+  BUNDLES = BIT(NONE), // sequences and optionals
   VALUES = ALL | BUNDLES
 };
 static_assert(IBX_DTYPE_COUNT <= 31,

@@ -33,6 +33,7 @@ typedef struct ibx_onnx_op {
 typedef enum ibx_text_use {
   IBX_TEXT_REFUSED,
   IBX_TEXT_MOVES,  ///< moves elements only: the importer gets their numbers
+  IBX_TEXT_VIEWS,  ///< the same, as a whole: extents may be open
   IBX_TEXT_TAKES,  ///< its importer knows texts
   IBX_TEXT_SHAPES, ///< looks at extents only
 } ibx_text_use;

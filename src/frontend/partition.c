@@ -358,7 +358,12 @@ static void make_segment(partition *p, int32_t turn) {
 
 // --- host steps --------------------------------------------------------------
 
+// Once for each node.
 static void refuse_host(const partition *p, const ibx_host_node *host) {
+  for (const ibx_host_node *other = p->import->host_nodes; other < host;
+       other++) {
+    if (other->source == host->source) return;
+  }
   const ibx_node_decl *source = &p->import->tables->sources[host->source];
   ibx_diag_add(p->import->sink, IBX_DIAG_NEEDS_HOST,
                (ibx_diag_at){.node = source->name, .op = source->op},

@@ -6,9 +6,13 @@
 
 #include <string.h>
 
+enum { FIRST_ROOM = 256 };
+
 static void *move(ibx_arena *arena, const void *array, size_t count,
                   size_t room, size_t size) {
-  void *copy = ibx_arena_array(arena, room, size);
+  uint64_t bytes;
+  if (!ibx_mul_size(room, size, &bytes)) bytes = SIZE_MAX; // ends the process
+  void *copy = ibx_arena_alloc_raw(arena, (size_t)bytes);
   if (count) memcpy(copy, array, count * size);
   return copy;
 }
@@ -16,7 +20,7 @@ static void *move(ibx_arena *arena, const void *array, size_t count,
 static void *grow(ibx_arena *arena, void *array, size_t count, size_t *room,
                   size_t size) {
   if (count < *room) return array;
-  *room = *room ? *room * 2 : 256;
+  *room = *room ? *room * 2 : FIRST_ROOM;
   return move(arena, array, count, *room, size);
 }
 
@@ -34,8 +38,11 @@ void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op) {
 }
 
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops) {
-  if (ops <= func->op_room) return;
-  func->op_room = ops;
+  size_t room = func->op_room ? func->op_room : FIRST_ROOM;
+  while (room < ops)
+    room *= 2;
+  if (room == func->op_room) return;
+  func->op_room = room;
   func->ops =
-      move(func->arena, func->ops, func->op_count, ops, sizeof *func->ops);
+      move(func->arena, func->ops, func->op_count, room, sizeof *func->ops);
 }

@@ -36,7 +36,7 @@ typedef struct ibx_tile_func {
 /// Appends and returns the index.
 uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
 void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op);
-/// Makes room for as many operations, so that the array need not grow.
+/// Makes the room that adding as many operations would have made.
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops);
 
 #endif

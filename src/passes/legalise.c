@@ -273,8 +273,10 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
   const ibx_range *ranges = ibx_ranges(graph, ctx->arena);
   const bool *rounded = ibx_rounded_values(graph, ctx->scratch);
   bool cast_operands = ctx->options.auto_cast == IBX_AUTO_CAST_MATMUL;
+  ibx_arena work = {0}; // of one node
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     ibx_node node = graph->nodes[n];
+    ibx_arena_rewind(&work);
     rewrite.source = node.source;
     ibx_op_klass klass = ibx_tensor_op_get(node.op)->klass;
     bool fp32 = graph->values[node.result].type.dtype == IBX_DTYPE_F32;
@@ -283,7 +285,7 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
     } else if (node.op == IBX_TENSOR_layer_norm ||
                node.op == IBX_TENSOR_rms_norm) {
       legalise_norm(&rewrite, &node);
-    } else if (ibx_legalise_integer(&rewrite, &node, ranges) ||
+    } else if (ibx_legalise_integer(&rewrite, &node, ranges, &work) ||
                ibx_legalise_quotient(&rewrite, &node, rounded) ||
                ibx_legalise_wide(&rewrite, &node, ranges)) {
       continue;
@@ -305,5 +307,6 @@ ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
       ibx_rewrite_copy(&rewrite, &node);
     }
   }
+  ibx_arena_reset(&work);
   return ibx_rewrite_end(&rewrite, graph);
 }

@@ -3,8 +3,8 @@
 // Integers on a machine that computes in fp32 and saturates. Comes in a node and
 // the ranges of its operands; goes out the same node where fp32 is exact, else
 // operations that wrap. Products become floating ones: exact, as long as no sum
-// passes 2^24, so the contracted dimension is cut into parts of which that holds,
-// and the parts are added as integers.
+// passes 2^24, so the contracted dimension is cut into parts of which that holds
+// (legalise_sums.c), and the parts are added as integers.
 
 #include "passes/legalise.h"
 
@@ -96,28 +96,45 @@ static bool legalise_cast(ibx_rewrite *rewrite, const ibx_node *node,
 typedef struct cut {
   uint8_t axis[2]; ///< of each operand
   int64_t extent;
-  double terms;  ///< products for each index of it
   bool is_whole; ///< it cannot be cut
 } cut;
 
 static cut cut_of(const ibx_rewrite *rewrite, const ibx_node *node) {
   const ibx_type *a = &rewrite->old->values[node->operand[0]].type;
   const ibx_type *b = &rewrite->old->values[node->operand[1]].type;
-  cut c = {.terms = 1};
+  cut c = {.is_whole = false};
   if (node->op == IBX_TENSOR_matmul) {
     c.axis[0] = a->rank - 1;
     c.axis[1] = b->rank - 2;
-    c.extent = a->dims[c.axis[0]];
-    return c;
+  } else {
+    c.axis[0] = 1;
+    c.axis[1] = node->op == IBX_TENSOR_conv ? 1 : 0;
+    c.is_whole = node->params.groups > 1;
   }
-  bool is_conv = node->op == IBX_TENSOR_conv;
-  c.axis[0] = 1;
-  c.axis[1] = is_conv ? 1 : 0;
-  c.is_whole = node->params.groups > 1;
-  c.extent = is_conv ? b->dims[1] : b->dims[0] / node->params.groups;
-  for (uint8_t d = 2; d < b->rank; d++)
-    c.terms *= (double)b->dims[d];
+  c.extent = b->dims[c.axis[1]];
+  if (node->op == IBX_TENSOR_conv_transpose) c.extent /= node->params.groups;
   return c;
+}
+
+/// Where the parts end, each of which is exact.
+typedef struct parts {
+  int64_t end[MOST_PARTS];
+  size_t count;
+} parts;
+
+// False where no cut makes the sums exact.
+static bool find_parts(const ibx_rewrite *rewrite, const ibx_node *node,
+                       const cut *c, const ibx_range *ranges, ibx_arena *work,
+                       parts *out) {
+  ibx_sums sums = ibx_sums_of(rewrite->old, node, c->axis[1], ranges, work);
+  int64_t start = 0;
+  bool ok = true;
+  for (out->count = 0; ok && start < c->extent; out->count++) {
+    int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER, work);
+    ok = end > start && out->count < MOST_PARTS;
+    if (ok) out->end[out->count] = start = end;
+  }
+  return ok && (out->count <= 1 || !c->is_whole);
 }
 
 // A part of an operand, in fp32.
@@ -141,35 +158,31 @@ static uint32_t part_of(ibx_rewrite *rewrite, uint32_t value, uint8_t axis,
 }
 
 static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
-                             const ibx_range *ranges) {
+                             const ibx_range *ranges, ibx_arena *work) {
   cut c = cut_of(rewrite, node);
-  double each = ibx_range_magnitude(ranges[node->operand[0]]) *
-                ibx_range_magnitude(ranges[node->operand[1]]) * c.terms;
-  double most = each > 0 ? floor(IBX_EXACT_INTEGER / each) : INFINITY;
-  int64_t size = most < (double)c.extent ? (int64_t)most : c.extent;
-  bool is_cut = size < c.extent;
-  bool is_many = size < 1 || (c.extent + size - 1) / size > MOST_PARTS;
-  if (is_many && node->op == IBX_TENSOR_matmul) {
-    uint32_t product = ibx_wide_matmul(rewrite, rewrite->map[node->operand[0]],
-                                       rewrite->map[node->operand[1]]);
-    rewrite->map[node->result] = product;
+  parts found;
+  if (!find_parts(rewrite, node, &c, ranges, work, &found)) {
+    // What cannot be made exact is left to be refused.
+    if (node->op != IBX_TENSOR_matmul) return false;
+    rewrite->map[node->result] =
+        ibx_wide_matmul(rewrite, rewrite->map[node->operand[0]],
+                        rewrite->map[node->operand[1]]);
     return true;
   }
-  // What cannot be made exact is left to be refused.
-  if (is_many || (is_cut && c.is_whole)) return false;
   ibx_dtype wide =
       rewrite->graph.values[rewrite->map[node->operand[0]]].type.dtype;
   ibx_params whole = {.dtype = wide};
   uint32_t sum = IBX_NO_VALUE;
-  for (int64_t start = 0; start < c.extent; start += size) {
-    int64_t count = c.extent - start < size ? c.extent - start : size;
+  int64_t start = 0;
+  for (size_t k = 0; k < found.count; start = found.end[k++]) {
+    int64_t count = found.end[k] - start;
     uint32_t operands[2];
     for (size_t i = 0; i < 2; i++) {
       uint32_t value = rewrite->map[node->operand[i]];
       // With groups the two extents differ; then there is one part.
       int64_t all = rewrite->graph.values[value].type.dims[c.axis[i]];
-      operands[i] =
-          part_of(rewrite, value, c.axis[i], start, is_cut ? count : all);
+      operands[i] = part_of(rewrite, value, c.axis[i], start,
+                            found.count > 1 ? count : all);
     }
     uint32_t part =
         ibx_rewrite_add(rewrite, node->op, &node->params, operands, 2);
@@ -184,11 +197,11 @@ static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
 }
 
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
-                          const ibx_range *ranges) {
+                          const ibx_range *ranges, ibx_arena *work) {
   if (!is_whole(dtype_of(rewrite, node->result))) return false;
   switch (ibx_tensor_op_get(node->op)->klass) {
   case IBX_KLASS_BINARY: return legalise_pair(rewrite, node, ranges);
-  case IBX_KLASS_CONTRACT: return legalise_product(rewrite, node, ranges);
+  case IBX_KLASS_CONTRACT: return legalise_product(rewrite, node, ranges, work);
   default: break;
   }
   return node->op == IBX_TENSOR_cast && legalise_cast(rewrite, node, ranges);

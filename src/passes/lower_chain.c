@@ -12,6 +12,7 @@
 // What the machine lacks (floor, remainders, division) is composed here.
 
 #include "passes/lower.h"
+#include "passes/range.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,7 +24,8 @@ typedef enum micro_kind {
   MICRO_ROUND,  // cur = nearest whole number
   MICRO_SAVE,   // saved[slot] = cur
   MICRO_SAVED,  // cur = cur op saved[slot], or saved op cur
-  MICRO_LOAD    // cur = view
+  MICRO_LOAD,   // cur = view
+  MICRO_NARROW  // cur = cur in dtype `op`
 } micro_kind;
 
 struct ibx_micro {
@@ -100,12 +102,17 @@ static bool is_integer(ibx_dtype dtype) {
   return info->kind == IBX_DTYPE_KIND_SINT || info->kind == IBX_DTYPE_KIND_UINT;
 }
 
-static void add_cast(micro_list *list, ibx_dtype from, ibx_dtype to) {
+static void add_cast(const ibx_graph *graph, uint32_t value, ibx_dtype to,
+                     micro_list *list) {
+  ibx_dtype from = graph->values[value].type.dtype;
   if (to == IBX_DTYPE_BOOL && from != IBX_DTYPE_BOOL) {
     add_alu(list, IBX_ALU_NOT_EQUAL, 0.0f);
-  } else if (is_integer(to) &&
-             ibx_dtype_get(from)->kind == IBX_DTYPE_KIND_FLOAT) {
+  } else if (is_integer(to) && !ibx_is_whole(graph, value)) {
     add_trunc(list);
+  } else if (ibx_dtype_bytes(to) == 1 && from != to) {
+    // Who casts to 8 bits wants what they lose, whatever follows.
+    list->at[list->count++] =
+        (ibx_micro){.kind = MICRO_NARROW, .op = (uint8_t)to};
   }
 }
 
@@ -228,7 +235,7 @@ static bool unary_micros(const ibx_graph *graph, const ibx_node *node,
     if (p->beta != 0.0f) add_alu(list, IBX_ALU_ADD, p->beta);
     return true;
   case IBX_TENSOR_cast:
-    add_cast(list, graph->values[node->operand[0]].type.dtype, p->dtype);
+    add_cast(graph, node->operand[0], p->dtype, list);
     return true;
   default: return false;
   }
@@ -662,6 +669,7 @@ static bool apply_special(tile_state *state, const ibx_micro *micro) {
   ibx_space space = state->lower->func->buffers[state->cur.buffer].place.space;
   switch (micro->kind) {
   case MICRO_ROUND: return flush_to_temp(state, &copy, IBX_DTYPE_I32);
+  case MICRO_NARROW: return flush_to_temp(state, &copy, (ibx_dtype)micro->op);
   case MICRO_SAVE:
     // Two operands of one instruction may not both be in PSUM.
     if (space == IBX_SPACE_PSUM &&
@@ -682,7 +690,7 @@ static bool apply_special(tile_state *state, const ibx_micro *micro) {
 
 static bool is_special(const ibx_micro *micro) {
   return micro->kind == MICRO_ROUND || micro->kind == MICRO_SAVE ||
-         micro->kind == MICRO_LOAD;
+         micro->kind == MICRO_LOAD || micro->kind == MICRO_NARROW;
 }
 
 // The dtype of a value between two instructions.
@@ -690,9 +698,22 @@ static ibx_dtype between(const ibx_micro *micro) {
   return is_narrow(micro->dtype) ? micro->dtype : IBX_DTYPE_F32;
 }
 
-bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *chain,
+// The last store narrows by itself, where it is to the same dtype.
+static ibx_chain without_last_narrow(const ibx_chain *whole, ibx_dtype dtype) {
+  ibx_chain chain = *whole;
+  while (chain.micro_count > 0 &&
+         chain.micros[chain.micro_count - 1].kind == MICRO_NARROW &&
+         chain.micros[chain.micro_count - 1].op == dtype) {
+    chain.micro_count--;
+  }
+  return chain;
+}
+
+bool ibx_chain_apply(ibx_lower *lower, const ibx_chain *whole,
                      const ibx_view *dst, const ibx_view *src,
                      const int64_t *starts) {
+  const ibx_chain trimmed = without_last_narrow(whole, dst->dtype);
+  const ibx_chain *chain = &trimmed;
   tile_state state = {.lower = lower,
                       .chain = chain,
                       .starts = starts,

@@ -8,10 +8,17 @@
 
 #include <string.h>
 
+enum { MOST_ON_CHIP = 65536 };
+
+// Large constants stay in HBM: they would lie on one partition.
 static bool any_view(ibx_lower *lower, uint32_t value, ibx_view *out) {
   ibx_layout none = {.count = 0};
-  return ibx_lower_view(lower, value, out) ||
-         ibx_lower_in_layout(lower, value, &none, out);
+  int64_t bytes = 0;
+  if (ibx_lower_view(lower, value, out)) return true;
+  ibx_type_bytes(&lower->graph->values[value].type, &bytes);
+  return bytes > MOST_ON_CHIP && ibx_lower_is_constant(lower, value)
+             ? ibx_lower_table(lower, value, out)
+             : ibx_lower_in_layout(lower, value, &none, out);
 }
 
 // ---- select

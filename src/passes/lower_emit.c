@@ -18,7 +18,11 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
   va_start(args, format);
   vsnprintf(text, sizeof(text), format, args);
   va_end(args);
-  ibx_node_decl *source = &lower->ctx->tables->sources[lower->source];
+  static const ibx_node_decl port = {.name = "output", .op = "output"};
+  const ibx_node_decl *source =
+      lower->source == IBX_NO_NODE
+          ? &port
+          : &lower->ctx->tables->sources[lower->source];
   ibx_error_set(lower->err, status, __FILE__, __LINE__, "node %s (%s): %s",
                 source->name, source->op, text);
   return false;

@@ -572,10 +572,23 @@ static bool move_by_copy(ibx_lower *lower, const ibx_view *dst,
   return ibx_move_by_dma(lower, &row, src) && ibx_move_by_dma(lower, dst, &row);
 }
 
+// Engines move at most 32 bits: the first words, then the second ones.
+static bool move_words(ibx_lower *lower, const ibx_view *dst,
+                       const ibx_view *src) {
+  for (unsigned word = 0; word < 2; word++) {
+    ibx_view to = ibx_view_words(dst, word), from = ibx_view_words(src, word);
+    if (!ibx_lower_move(lower, &to, &from)) return false;
+  }
+  return true;
+}
+
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
                     const ibx_view *src) {
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
+  if (on_chip && ibx_dtype_bytes(src->dtype) == 8) {
+    return move_words(lower, dst, src);
+  }
   if (on_chip &&
       (ibx_move_by_engine(lower, dst, src) ||
        ibx_move_by_transpose(lower, dst, src) ||

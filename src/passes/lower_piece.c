@@ -94,9 +94,18 @@ static bool steps_fit(const ibx_axis *axis, size_t count) {
 }
 
 // Splits axis `size` so that the inner part is at most `limit`: exact divisors
-// only, so that all pieces are alike; the caller loops over the outer part.
+// only, so that all pieces are alike; the caller loops over the outer part. Of
+// each pair of divisors one is at most the root.
 static int64_t largest_divisor(int64_t size, int64_t limit) {
-  for (int64_t d = limit < size ? limit : size; d > 1; d--) {
+  if (size <= limit) return size;
+  if (limit < 1) return 1;
+  int64_t outer = (size + limit - 1) / limit, root = 1;
+  for (; outer <= size / outer; outer++) {
+    if (size % outer == 0) return size / outer;
+  }
+  while (root < limit && root + 1 <= size / (root + 1))
+    root++;
+  for (int64_t d = root; d > 1; d--) {
     if (size % d == 0) return d;
   }
   return 1;

@@ -6,17 +6,6 @@
 
 #include "passes/lower.h"
 
-// 64-bit integers are walked as pairs of words, of which the low one counts.
-static ibx_view low_words(ibx_view view, ibx_dtype dtype) {
-  for (uint8_t d = 0; d < view.rank; d++) {
-    for (uint8_t a = 0; a < view.dim[d].count; a++)
-      view.dim[d].atom[a].step *= 2;
-  }
-  view.offset *= 2;
-  view.dtype = dtype;
-  return view;
-}
-
 static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
                             ibx_buffer_kind kind) {
   int64_t bytes = 0;
@@ -53,7 +42,9 @@ static ibx_view port_view(const ibx_lower *lower, const ibx_port *port,
   ibx_view view = ibx_view_linear(&port->type, buffer);
   if (has_low_words(lower, port)) {
     bool is_signed = port->type.dtype == IBX_DTYPE_I64;
-    return low_words(view, is_signed ? IBX_DTYPE_I32 : IBX_DTYPE_U32);
+    view = ibx_view_words(&view, 0);
+    view.dtype = is_signed ? IBX_DTYPE_I32 : IBX_DTYPE_U32;
+    return view;
   }
   if (port->value == IBX_NO_VALUE) return view;
   // What carries the type of the port is walked as it.
@@ -99,9 +90,13 @@ static bool store_signs(ibx_lower *lower, const ibx_view *low,
 static bool lower_output(ibx_lower *lower, const ibx_port *port,
                          uint16_t buffer) {
   ibx_view view, target = port_view(lower, port, buffer);
+  // A constant goes from the weights to the port, unless it is to be widened.
+  ibx_layout none = {.count = 0};
   if (!ibx_lower_view(lower, port->value, &view)) {
-    ibx_layout none = {.count = 0};
-    if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
+    bool found = has_low_words(lower, port)
+                     ? ibx_lower_in_layout(lower, port->value, &none, &view)
+                     : ibx_lower_table(lower, port->value, &view);
+    if (!found) return false;
   }
   if (view.buffer == buffer && port->state < 0) return true; // made there
   bool wide = has_low_words(lower, port);
@@ -109,7 +104,6 @@ static bool lower_output(ibx_lower *lower, const ibx_port *port,
       lower->func->buffers[view.buffer].place.space == IBX_SPACE_SBUF;
   if (wide && (!on_chip || view.dtype != target.dtype)) {
     ibx_view whole;
-    ibx_layout none = {.count = 0};
     if (!on_chip) {
       if (!ibx_lower_in_layout(lower, port->value, &none, &view)) return false;
     }
@@ -146,7 +140,8 @@ bool ibx_lower_outputs(ibx_lower *lower) {
     uint16_t buffer = ibx_lower_output_buffer(lower, i);
     func->outputs[i] = port_decl(port, buffer);
     uint32_t node = graph->values[port->value].node;
-    if (node != IBX_NO_VALUE) lower->source = graph->nodes[node].source;
+    lower->source =
+        node == IBX_NO_VALUE ? IBX_NO_NODE : graph->nodes[node].source;
     if (!lower_output(lower, port, buffer)) return false;
   }
   return true;

@@ -396,6 +396,8 @@ ibx_status ibx_pass_plan_layout(ibx_pass_ctx *ctx, ibx_graph *graph) {
       p.known[node->result] = true;
     } else {
       choose(&p, node);
+      // What is put together in HBM lies on no partitions: who reads it chooses.
+      if (ibx_lower_is_parts(node)) p.known[node->result] = false;
     }
   }
   return IBX_OK;

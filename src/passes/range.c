@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ranges of integers, operation by operation in program order. Comes in a graph;
-// goes out what its integers can be at most. Holds: where an operation is not
-// known here its result has the range of its dtype.
+// Ranges of integers, operation by operation in program order, and which floating
+// values are whole. Comes in a graph; goes out what its integers can be at most.
+// Holds: where an operation is not known here its result has the range of its
+// dtype.
 
 #include "passes/range.h"
 
@@ -189,4 +190,82 @@ ibx_range *ibx_ranges(const ibx_graph *graph, ibx_arena *arena) {
     }
   }
   return ranges;
+}
+
+// ---- Whole numbers in floating types. Rounding keeps them whole, since every
+// type holds all integers up to where its steps are larger than 1.
+
+enum { WHOLE_DEPTH = 8 }; // operations that are looked through
+
+static bool is_whole_number(float x) { return x == rintf(x); }
+
+static bool is_whole_constant(const ibx_weight *weight) {
+  int64_t elements = 0;
+  float x;
+  if (!ibx_type_elements(&weight->type, &elements) || elements != 1)
+    return false;
+  ibx_dtype_load_f32(weight->type.dtype, weight->data, &x, 1);
+  return is_whole_number(x);
+}
+
+static bool is_whole(const ibx_graph *graph, uint32_t value, int depth);
+
+static bool are_whole(const ibx_graph *graph, const ibx_node *node,
+                      uint32_t from, uint32_t end, int depth) {
+  for (uint32_t i = from; i < end; i++) {
+    if (!is_whole(graph, node->operand[i], depth - 1)) return false;
+  }
+  return true;
+}
+
+static bool is_whole(const ibx_graph *graph, uint32_t value, int depth) {
+  ibx_dtype dtype = graph->values[value].type.dtype;
+  uint32_t maker = graph->values[value].node;
+  if (!isinf(of_dtype(dtype).high)) return true; // an integer
+  if (depth == 0 || maker == IBX_NO_VALUE) return false;
+  const ibx_node *node = &graph->nodes[maker];
+  const ibx_params *p = &node->params;
+  switch (node->op) {
+  case IBX_TENSOR_constant:
+    return is_whole_constant(&graph->tables->weights[p->weight]);
+  case IBX_TENSOR_round:
+  case IBX_TENSOR_floor:
+  case IBX_TENSOR_ceil:
+  case IBX_TENSOR_sign: return true;
+  case IBX_TENSOR_clip:
+  case IBX_TENSOR_affine:
+    if (!is_whole_number(p->alpha) || !is_whole_number(p->beta)) return false;
+    return are_whole(graph, node, 0, 1, depth);
+  case IBX_TENSOR_pad:
+    return is_whole_number(p->value) && are_whole(graph, node, 0, 1, depth);
+  case IBX_TENSOR_gather: return are_whole(graph, node, 0, 1, depth);
+  case IBX_TENSOR_select: return are_whole(graph, node, 1, 3, depth);
+  case IBX_TENSOR_cast:
+  case IBX_TENSOR_neg:
+  case IBX_TENSOR_abs:
+  case IBX_TENSOR_relu:
+  case IBX_TENSOR_reshape:
+  case IBX_TENSOR_transpose:
+  case IBX_TENSOR_slice:
+  case IBX_TENSOR_broadcast:
+  case IBX_TENSOR_concat:
+  case IBX_TENSOR_add:
+  case IBX_TENSOR_sub:
+  case IBX_TENSOR_mul:
+  case IBX_TENSOR_max:
+  case IBX_TENSOR_min:
+  case IBX_TENSOR_reduce_sum:
+  case IBX_TENSOR_reduce_max:
+  case IBX_TENSOR_reduce_min:
+  case IBX_TENSOR_max_pool:
+  case IBX_TENSOR_matmul:
+  case IBX_TENSOR_conv:
+  case IBX_TENSOR_conv_transpose:
+    return are_whole(graph, node, 0, node->operand_count, depth);
+  default: return false;
+  }
+}
+
+bool ibx_is_whole(const ibx_graph *graph, uint32_t value) {
+  return is_whole(graph, value, WHOLE_DEPTH);
 }

@@ -23,6 +23,10 @@ ibx_range *ibx_ranges(const ibx_graph *graph, ibx_arena *arena);
 /// Range of a sum, difference or product of two, before it wraps.
 ibx_range ibx_range_of_pair(ibx_tensor_op op, ibx_range a, ibx_range b);
 
+/// Whether every element of a value is a whole number (or infinite, or no
+/// number), as far as the operations before it tell.
+bool ibx_is_whole(const ibx_graph *graph, uint32_t value);
+
 /// The largest magnitude in a range.
 double ibx_range_magnitude(ibx_range range);
 

@@ -5,6 +5,7 @@
 
 #include "passes/rewrite.h"
 
+#include <math.h>
 #include <string.h>
 
 ibx_rewrite ibx_rewrite_begin(ibx_pass_ctx *ctx, const ibx_graph *old,
@@ -119,6 +120,21 @@ const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value) {
 // Larger constants are weights; looking through them would cost time for nothing.
 enum { UNIFORM_ELEMENTS = 4096 };
 
+// Whether the element is that number: fp32 does not hold all integers.
+static bool is_exact(ibx_dtype dtype, const uint8_t *data, double number) {
+  int32_t word;
+  uint32_t unsigned_word;
+  switch (dtype) {
+  case IBX_DTYPE_I32:
+    memcpy(&word, data, sizeof word);
+    return (double)word == number;
+  case IBX_DTYPE_U32:
+    memcpy(&unsigned_word, data, sizeof unsigned_word);
+    return (double)unsigned_word == number;
+  default: return ibx_dtype_bytes(dtype) < 8 || fabs(number) <= 1 << 24;
+  }
+}
+
 bool ibx_weight_uniform(const ibx_weight *weight, float *out) {
   int64_t elements;
   if (!ibx_type_elements(&weight->type, &elements)) return false;
@@ -129,7 +145,7 @@ bool ibx_weight_uniform(const ibx_weight *weight, float *out) {
     if (memcmp(data, data + (size_t)i * bytes, bytes) != 0) return false;
   }
   ibx_dtype_load_f32(weight->type.dtype, data, out, 1);
-  return true;
+  return is_exact(weight->type.dtype, data, (double)*out);
 }
 
 bool ibx_graph_uniform(const ibx_graph *graph, uint32_t value, float *out) {

@@ -4,7 +4,8 @@
 // out a set of values that are better kept in HBM. Lowering is then done again:
 // a marked value is stored when it is made and loaded by each of its users.
 // Values that a user reaches far away and that are large go first, since each
-// costs its bytes once to store and once to load.
+// costs its bytes once to store and once to load. All places that are too full
+// are looked at, the fullest first.
 
 #include "passes/spill.h"
 
@@ -78,7 +79,7 @@ static uint32_t fullest(const ibx_lower *lower, const span *spans,
 }
 
 static int compare_bytes(const void *a, const void *b) {
-  const span *x = *(const span *const *)a, *y = *(const span *const *)b;
+  const span *x = *(span *const *)a, *y = *(span *const *)b;
   if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
   return x->value < y->value ? -1 : x->value > y->value;
 }
@@ -100,28 +101,46 @@ static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
   return false;
 }
 
-size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch,
-                        bool *spill) {
-  span *spans = spans_of(lower, scratch);
-  uint64_t live, limit = lower->machine->sbuf_bytes;
-  uint32_t at = fullest(lower, spans, scratch, &live);
-  limit = limit * USABLE_PERCENT / 100;
-  if (live <= limit) return 0;
-  const span **order =
-      IBX_ARENA_ARRAY(scratch, lower->func->buffer_count, const span *);
+// Marks values that live across operation `at` and are not used there until
+// what is left fits; their spans are empty from now on.
+static size_t mark_across(const ibx_lower *lower, span *spans, uint32_t at,
+                          uint64_t live, uint64_t limit, ibx_arena *scratch,
+                          bool *spill) {
+  span **order = IBX_ARENA_ARRAY(scratch, lower->func->buffer_count, span *);
   size_t count = 0, marked = 0;
   for (size_t b = 0; b < lower->func->buffer_count; b++) {
-    const span *s = &spans[b];
+    span *s = &spans[b];
     bool across = s->first < at && s->last > at && s->first != UINT32_MAX;
     if (!across || s->streamed || s->value == IBX_NO_VALUE) continue;
     if (spill[s->value] || is_used_near(lower, (uint16_t)b, at)) continue;
     order[count++] = s;
   }
   qsort(order, count, sizeof(*order), compare_bytes);
-  for (size_t i = 0; i < count && live > limit; i++) {
-    spill[order[i]->value] = true;
-    live -= order[i]->bytes;
-    marked++;
+  for (; marked < count && live > limit; marked++) {
+    spill[order[marked]->value] = true;
+    live -= order[marked]->bytes;
+    order[marked]->first = UINT32_MAX;
+  }
+  return marked;
+}
+
+// Peaks that are lowered in one attempt; an attempt costs more than this.
+enum { PEAKS = 64 };
+
+size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch,
+                        bool *spill) {
+  span *spans = spans_of(lower, scratch);
+  uint64_t limit = lower->machine->sbuf_bytes;
+  size_t marked = 0;
+  limit = limit * USABLE_PERCENT / 100;
+  for (int peak = 0; peak < PEAKS; peak++) {
+    uint64_t live;
+    uint32_t at = fullest(lower, spans, scratch, &live);
+    size_t more = live <= limit ? 0
+                                : mark_across(lower, spans, at, live, limit,
+                                              scratch, spill);
+    if (more == 0) break;
+    marked += more;
   }
   return marked;
 }

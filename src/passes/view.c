@@ -33,6 +33,17 @@ ibx_view ibx_view_linear(const ibx_type *type, uint16_t buffer) {
   return view;
 }
 
+ibx_view ibx_view_words(const ibx_view *view, unsigned word) {
+  ibx_view words = *view;
+  for (uint8_t d = 0; d < words.rank; d++) {
+    for (uint8_t a = 0; a < words.dim[d].count; a++)
+      words.dim[d].atom[a].step *= 2;
+  }
+  words.offset = 2 * words.offset + word;
+  words.dtype = IBX_DTYPE_I32;
+  return words;
+}
+
 // Puts an atom in front of the others. False when there is no room.
 static bool push_outer(ibx_dim *dim, ibx_atom atom) {
   if (dim->count == IBX_ATOMS) return false;

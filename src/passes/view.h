@@ -43,6 +43,9 @@ typedef struct ibx_view {
 /// A row-major view of `type` in one buffer without partitions (HBM).
 ibx_view ibx_view_linear(const ibx_type *type, uint16_t buffer);
 
+/// The first (`word` 0) or second words of elements of 64 bits, as I32.
+ibx_view ibx_view_words(const ibx_view *view, unsigned word);
+
 /// Which dimensions of a tensor lie on the partitions: flattened in the given
 /// order, cut in tiles of `limit` partitions. The others, then the tiles, lie behind each other
 /// in the free dimension, row-major.

@@ -40,19 +40,22 @@ class Row:
     exporters: tuple = ("dynamo", "script")
     opset: int = 17  # of the older exporter
     image_tokens: int = 0
+    dims: str = ""  # names of the inputs' dimensions that stay open
 
     def __post_init__(self):
         self.name = self.name or self.model_type
 
 
 def row(model_type, network, inputs="", *, name="", exporters="dynamo script",
-        opset=17, image_tokens=0, **config):
+        opset=17, image_tokens=0, dims="", **config):
     return Row(model_type, network, inputs, config, name,
-               tuple(exporters.split()), opset, image_tokens)
+               tuple(exporters.split()), opset, image_tokens, dims)
 
 
 # Inputs and shapes that several rows share.
 MASKED = "input_ids attention_mask"
+WORDS = "input_ids=2x11 attention_mask=2x11"  # in two sentences
+OPEN = "batch words"
 PAIR = "input_ids attention_mask decoder_input_ids"
 BOTH = "input_ids attention_mask pixel_values"
 PAGE = "input_ids bbox attention_mask token_type_ids"
@@ -136,7 +139,7 @@ ROWS = [
     row("tapas", "TapasModel", MASKED, exporters="dynamo"),
     row("xlnet", "XLNetModel", max_position_embeddings=...),
     row("xmod", "XmodModel", MASKED, languages=["a", "b"],
-        default_language="a", exporters="dynamo"),
+        default_language="a"),
     row("yoso", "YosoModel", MASKED, use_expectation=True),
     row("eurobert", "EuroBertForMaskedLM", MASKED),
     row("bros", "BrosModel", "input_ids bbox=1x12x8:floats attention_mask",
@@ -206,7 +209,6 @@ ROWS = [
     row("olmoe", "OlmoeForCausalLM", MASKED),
     row("phimoe", "PhimoeForCausalLM", MASKED),
     row("granitemoe", "GraniteMoeForCausalLM", MASKED),
-    row("deepseek_v2", "DeepseekV2ForCausalLM", MASKED, **LATENT),
     row("deepseek_v3", "DeepseekV3ForCausalLM", MASKED, **LATENT),
     row("gpt_oss", "GptOssForCausalLM", MASKED),
     row("ernie4_5_moe", "Ernie4_5_MoeForCausalLM", MASKED, exporters="dynamo"),
@@ -229,7 +231,8 @@ ROWS = [
     row("rwkv", "RwkvForCausalLM", attention_hidden_size=32),
     row("recurrent_gemma", "RecurrentGemmaForCausalLM", MASKED, lru_width=32,
         attention_window_size=8),
-    row("qwen3_next", "Qwen3NextForCausalLM", MASKED, linear_key_head_dim=8,
+    row("qwen3_next", "Qwen3NextForCausalLM", MASKED, num_hidden_layers=1,
+        linear_key_head_dim=8,
         linear_value_head_dim=8, linear_num_key_heads=2,
         linear_num_value_heads=4, exporters="dynamo"),
     row("lfm2", "Lfm2ForCausalLM", MASKED),
@@ -293,7 +296,8 @@ ROWS = [
         hidden_sizes=[16, 20, 24], patch_size=2,
         neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 32]),
     row("mobilevitv2", "MobileViTV2ForImageClassification",
-        EDGE64, width_multiplier=0.25, patch_size=2),
+        EDGE64, width_multiplier=0.25,
+        patch_size=2, exporters="dynamo"),
     row("efficientnet", "EfficientNetForImageClassification", EDGE64,
         hidden_dim=640, **BLOCKS),
     row("poolformer", "PoolFormerForImageClassification", EDGE64, **STAGES),
@@ -335,7 +339,7 @@ ROWS = [
     row("conditional_detr", "ConditionalDetrForObjectDetection", EDGE64,
         backbone_config=RESNET),
     row("deformable_detr", "DeformableDetrForObjectDetection", EDGE64,
-        exporters="dynamo",
+        exporters="dynamo", encoder_layers=1,
         backbone_config=RESNET),
     row("table-transformer", "TableTransformerForObjectDetection", EDGE64,
         backbone_config=RESNET),
@@ -350,6 +354,7 @@ ROWS = [
         decoder_in_channels=[32, 32, 32], encoder_ffn_dim=48,
         decoder_ffn_dim=48),
     row("mask2former", "Mask2FormerForUniversalSegmentation", EDGE64,
+        exporters="dynamo",
         backbone_config=dict(embed_dim=16, depths=[1, 1, 1, 1],
                              num_heads=[2, 2, 4, 4], window_size=4,
                              patch_size=4,
@@ -385,7 +390,6 @@ ROWS = [
         fusion_hidden_sizes=[24, 16, 12, 8]),
     row("swin2sr", "Swin2SRForImageSuperResolution", embed_dim=16,
         depths=[1, 1], num_heads=[2, 2], window_size=4, patch_size=1),
-    row("superpoint", "SuperPointForKeypointDetection", exporters="dynamo"),
     row("sam", "SamModel", "pixel_values input_points=1x1x2x2:floats",
         vision_config=dict(output_channels=32, window_size=2,
                            global_attn_indexes=[1], mlp_dim=48,
@@ -435,21 +439,14 @@ ROWS = [
         upsample_kernel_sizes=[8, 4], resblock_kernel_sizes=[3, 5],
         resblock_dilation_sizes=[[1, 3], [1, 3]]),
     row("parakeet_ctc", "ParakeetForCTC", "input_features=1x32x16"),
-    row("univnet", "UnivNetModel", 
-        "input_features=1x12x16 noise_sequence=1x12x8",
+    row("univnet", "UnivNetModel",
+        "input_features=1x12x16 noise_sequence=1x12x8", exporters="dynamo",
         model_in_channels=8, model_hidden_channels=8,
         kernel_predictor_hidden_channels=8),
-    row("mimi", "MimiModel", "input_values=1x1x480", num_filters=4,
-        codebook_size=16, codebook_dim=8, vector_quantization_hidden_dimension=8,
-        upsampling_ratios=[4, 2], num_quantizers=3,
-        num_semantic_quantizers=1, upsample_groups=32, exporters="dynamo"),
 
     # Several kinds of input.
     row("clip", "CLIPModel", BOTH),
     row("siglip", "SiglipModel", BOTH),
-    row("siglip2_vision_model", "Siglip2VisionModel",
-        "pixel_values=1x16x192 pixel_attention_mask=1x16 "
-        "spatial_shapes=1x2:four", num_patches=16),
     row("altclip", "AltCLIPModel", BOTH),
     row("chinese_clip", "ChineseCLIPModel", BOTH),
     row("clipseg", "CLIPSegForImageSegmentation",
@@ -465,7 +462,6 @@ ROWS = [
     row("align", "AlignModel", BOTH,
         projection_dim=16, vision_config=dict(hidden_dim=24, **BLOCKS)),
     row("flava", "FlavaModel", BOTH),
-    row("vilt", "ViltModel", BOTH, exporters="dynamo"),
     row("visual_bert", "VisualBertModel",
         "input_ids attention_mask visual_embeds=1x4x24",
         visual_embedding_dim=24),
@@ -506,4 +502,28 @@ ROWS = [
     row("patchtsmixer", "PatchTSMixerForPrediction", "past_values=1x32x2", exporters="dynamo",
         context_length=32, num_input_channels=2, prediction_length=4,
         patch_length=4, patch_stride=4),
+
+    # Dimensions that stay open until Imbrex compiles.
+    row("bert", "BertForMaskedLM", WORDS, name="bert_open", dims=OPEN),
+    row("gpt2", "GPT2LMHeadModel", WORDS, name="gpt2_open", dims=OPEN),
+    row("llama", "LlamaForCausalLM", WORDS, name="llama_open", dims=OPEN),
+    row("gemma2", "Gemma2ForCausalLM", WORDS, name="gemma2_open", dims=OPEN),
+    row("mixtral", "MixtralForCausalLM", WORDS, name="mixtral_open",
+        dims=OPEN),
+    row("t5", "T5ForConditionalGeneration", WORDS + " decoder_input_ids=2x7",
+        name="t5_open", dims=OPEN),
+    row("bart", "BartForConditionalGeneration",
+        WORDS + " decoder_input_ids=2x7", name="bart_open", dims=OPEN),
+    row("vit", "ViTForImageClassification", "pixel_values=2x3x32x32",
+        name="vit_open", dims="batch"),
+    row("resnet", "ResNetForImageClassification", "pixel_values=2x3x64x96",
+        name="resnet_open", dims="batch - high wide", embedding_size=16,
+        **STAGES),
+    row("segformer", "SegformerForSemanticSegmentation",
+        "pixel_values=2x3x64x96", name="segformer_open",
+        dims="batch - high wide", decoder_hidden_size=32, **PYRAMID),
+    row("swin", "SwinForImageClassification", "pixel_values=2x3x32x32",
+        name="swin_open", dims="batch", **WINDOWS),
+    row("wav2vec2", "Wav2Vec2ForCTC", "input_values=2x1600",
+        name="wav2vec2_open", dims="batch samples", **SOUND),
 ]

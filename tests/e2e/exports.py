@@ -231,6 +231,19 @@ def wrap(network, names):
 # --- exports ------------------------------------------------------------------
 
 
+def open_dims(row, exporter, names):
+    """Options that leave the row's dimensions open: those of each input, by
+    name, '-' for one that stays. A decoder's have names of their own."""
+    axes = {name: {index: ("decoder_" if "decoder" in name else "") + dim
+                   for index, dim in enumerate(row.dims.split()) if dim != "-"}
+            for name in names}
+    if not row.dims:
+        return {}
+    if exporter == "script":
+        return {"dynamic_axes": axes}
+    return {"dynamic_shapes": (tuple(axes.values()),)}
+
+
 def export(row, exporter, path):
     """Writes the model. Returns the arrays of its inputs."""
     import torch
@@ -245,6 +258,7 @@ def export(row, exporter, path):
     options = {"dynamo": True, "external_data": False, "verbose": False}
     if exporter == "script":
         options = {"dynamo": False, "opset_version": row.opset}
+    options.update(open_dims(row, exporter, inputs))
     with torch.no_grad():
         torch.onnx.export(wrap(network, list(inputs)), tuple(inputs.values()),
                           str(path), input_names=list(inputs),
@@ -278,11 +292,15 @@ def make(row, exporter, folder, stamp):
     # An input that no node needs may be gone from the graph.
     given = dict(zip([text.partition("=")[0] for text in row.inputs.split()],
                      made)) if row.inputs else None
-    names = [i.name for i in session.get_inputs()]
+    ports = session.get_inputs()
+    names = [port.name for port in ports]
     given = given or dict(zip(names, made))
     values = [given[name] for name in names]
+    dims = {dim: size for port, value in zip(ports, values)
+            for dim, size in zip(port.shape, value.shape)
+            if isinstance(dim, str)}
     outputs = session.run(None, dict(zip(names, values)))
-    meta = {"made_by": stamp,
+    meta = {"made_by": stamp, "dims": dims,
             "inputs": describe("input", names, values, part),
             "outputs": describe("output",
                                 [o.name for o in session.get_outputs()],
@@ -297,9 +315,13 @@ def fingerprint(row):
     """Changes with anything that an export depends on."""
     digest = hashlib.sha256(repr((row, TINY, SEED)).encode())
     for function in (tiny_config, randomise, make_network, default_dims,
-                     make_ids, make_input, make_inputs, flatten, wrap, export):
+                     make_ids, make_input, make_inputs, flatten, wrap,
+                     open_dims, export):
         digest.update(inspect.getsource(function).encode())
-    digest.update((HERE.parent / "support/requirements.txt").read_bytes())
+    packages = HERE.parent / "support/requirements.txt"
+    for line in packages.read_text().splitlines():
+        if line.startswith(("torch=", "onnx", "transformers=")):
+            digest.update(line.encode())
     return digest.hexdigest()
 
 
@@ -360,6 +382,8 @@ def compare(imbrex, folder, meta):
                 "--output-dir", scratch]
         for row in meta["inputs"]:
             line += ["--input", f"{row['name']}={folder / row['file']}"]
+        for name, size in meta["dims"].items():
+            line += ["--dim", f"{name}={size}"]
         done = subprocess.run(line, capture_output=True, text=True, check=False,
                               timeout=MOST_SECONDS)
         if done.returncode:

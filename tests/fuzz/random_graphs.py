@@ -33,8 +33,8 @@ OK = 0
 
 
 def ways(seed, infinite=False):
-    """How a graph is compiled and run: targets, levels, orders differ. The array
-    of ibx2 multiplies what it transposes, so inputs must be finite there."""
+    """How a graph is compiled and run: targets, levels, orders differ. The
+    array of ibx2 multiplies what it transposes: inputs must be finite there."""
     rng = np.random.default_rng([seed, 1])
     return {"target": int(rng.choice([1, 1, 1, 1 if infinite else 0, 2])),
             "level": int(rng.choice([2, 2, 2, 1, 0])),
@@ -80,7 +80,8 @@ class Run:
         try:
             reply = self.server.ask(
                 what, part.model().SerializeToString(),
-                [v.array for v in part.inputs()], **ways(seed, part.graph.infinite))
+                [v.array for v in part.inputs()],
+                **ways(seed, part.graph.infinite))
         except server.Crash as crash:
             return Finding("crash", str(crash))
         return judge_reply(reply, part.outputs)
@@ -111,7 +112,8 @@ class Run:
         shape = re.sub(r"\d+", "N", finding.text)[:150] \
             if finding.kind == "refused" else ""
         self.groups[f"{finding.kind}: {ops} {shape}"] += 1
-        how = " ".join(f"{k}={v}" for k, v in ways(seed, part.graph.infinite).items())
+        how = " ".join(f"{k}={v}" for k, v in
+                       ways(seed, part.graph.infinite).items())
         text = f"seed {seed} ({how}): {finding.kind}: {ops}: " \
                f"{finding.text}{kernels}"
         print(text, flush=True)
@@ -178,8 +180,13 @@ class Run:
             "the reference kernels" if want is None else "ONNX Runtime")] += 1
         if got.status != OK:
             return None if own.status != OK else f"runs not: {got.message}"
-        want = own.outputs if want is None else want
+        by_kernels = want is None
+        want = own.outputs if by_kernels else want
         for i, (a, b) in enumerate(zip(got.outputs, want)):
+            # The kernels know the most that an extent may be.
+            if by_kernels and a.shape != b.shape and a.ndim == b.ndim and \
+                    all(x <= y for x, y in zip(a.shape, b.shape)):
+                continue
             text = compare.gross(b, a)
             if text:
                 return f"output {i} {text}"
@@ -224,10 +231,14 @@ def main():
     options = parser.parse_args()
     start = time.monotonic()
     run = Run(options)
-    for seed in range(options.seed, options.seed + options.count):
-        run.graph(seed)
-    for seed in range(options.seed, options.seed + options.twins):
-        run.twin(seed)
+    for done in range(options.count):
+        run.graph(options.seed + done)
+        if (done + 1) % 1000 == 0:
+            print(f"{done + 1} graphs: {dict(run.counts)}", flush=True)
+    for done in range(options.twins):
+        run.twin(options.seed + done)
+        if (done + 1) % 1000 == 0:
+            print(f"{done + 1} twins: {dict(run.counts)}", flush=True)
     run.server.end()
     return run.report(time.monotonic() - start)
 

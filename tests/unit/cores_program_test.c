@@ -314,8 +314,11 @@ static void a_session_splits_what_it_is_given(void **state) {
       x[r][i] = (float)(r + 1) * 0.5f;
     }
   }
-  const ibx_binding inputs[] = {{"w", 0, w, sizeof w}, {"x", 0, x, sizeof x}};
-  const ibx_binding outputs[] = {{"y", 0, y, sizeof y}};
+  const ibx_binding inputs[] = {
+      {.name = "w", .data = w, .size_bytes = sizeof w},
+      {.name = "x", .data = x, .size_bytes = sizeof x}};
+  const ibx_binding outputs[] = {
+      {.name = "y", .data = y, .size_bytes = sizeof y}};
   const ibx_run run = {inputs, outputs, 2, 1};
   for (unsigned i = 0; i < 3; i++) {
     assert_int_equal(ibx_session_run(session, &run, NULL), IBX_OK);

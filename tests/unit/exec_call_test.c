@@ -18,6 +18,19 @@ static const ibx_dtype values[] = {
     IBX_DTYPE_I32, IBX_DTYPE_U32, IBX_DTYPE_F16,  IBX_DTYPE_I8,
     IBX_DTYPE_U8,  IBX_DTYPE_I16, IBX_DTYPE_BOOL, IBX_DTYPE_F8E5M2};
 
+// Those and all others of one value.
+static const ibx_dtype single[] = {
+    IBX_DTYPE_F32,        IBX_DTYPE_I64,        IBX_DTYPE_U64,
+    IBX_DTYPE_BF16,       IBX_DTYPE_I32,        IBX_DTYPE_U32,
+    IBX_DTYPE_F16,        IBX_DTYPE_I8,         IBX_DTYPE_U8,
+    IBX_DTYPE_BOOL,       IBX_DTYPE_F8E5M2,     IBX_DTYPE_F8E4M3FN,
+    IBX_DTYPE_F8E4M3FNUZ, IBX_DTYPE_F8E5M2FNUZ, IBX_DTYPE_F6E2M3FN,
+    IBX_DTYPE_F6E3M2FN,   IBX_DTYPE_F4E2M1FN,   IBX_DTYPE_F8E8M0,
+    IBX_DTYPE_I4,         IBX_DTYPE_U4,         IBX_DTYPE_I2,
+    IBX_DTYPE_U2,         IBX_DTYPE_F64};
+static const ibx_dtype floats[] = {IBX_DTYPE_F32, IBX_DTYPE_F64, IBX_DTYPE_BF16,
+                                   IBX_DTYPE_F16, IBX_DTYPE_F8E5M2};
+
 static ibx_dtype pick(bench *b, const ibx_dtype *list, size_t count) {
   return list[bench_below(b, (uint32_t)count)];
 }
@@ -36,6 +49,11 @@ static ibx_insn make(ibx_opcode opcode, ibx_call_number call) {
 
 // The number of an element; NaN is a NaN.
 static long double number(const uint8_t *at, ibx_dtype dtype) {
+  double wide;
+  if (dtype == IBX_DTYPE_F64) {
+    memcpy(&wide, at, sizeof wide);
+    return (long double)wide;
+  }
   if (is_float(dtype)) return (long double)bench_float(at, dtype);
   int64_t value = bench_integer(at, dtype);
   return dtype == IBX_DTYPE_U64 ? (long double)(uint64_t)value
@@ -50,17 +68,23 @@ static int compare(long double x, long double y) {
 
 // Numbers of which many are equal, some extreme, and NaN and both zeros.
 static void put_any(bench *b, uint8_t *at, ibx_dtype dtype) {
-  static const float floats[] = {0.0f, -0.0f, 1.5f, -2.0f, NAN, INFINITY};
+  double wide = ((double)bench_below(b, 9) - 4) / 2;
+  if (dtype == IBX_DTYPE_F64) {
+    memcpy(at, &wide, sizeof wide);
+    return;
+  }
+  static const float odd[] = {0.0f, -0.0f, 1.5f, -2.0f, NAN, INFINITY};
   static const int64_t whole[] = {0, -1, 1, INT64_MIN, INT64_MAX, 1 << 20};
   bool extreme = bench_below(b, 4) == 0;
   if (is_float(dtype)) {
     float value = (float)bench_below(b, 9) - 4;
-    bench_put_float(at, dtype, extreme ? floats[bench_below(b, 6)] : value);
+    bench_put_float(at, dtype, extreme ? odd[bench_below(b, 6)] : value);
   } else {
     int64_t value = (int64_t)bench_below(b, 9) - 4;
     if (dtype == IBX_DTYPE_BOOL) value = bench_below(b, 2);
     if (extreme && dtype != IBX_DTYPE_BOOL) value = whole[bench_below(b, 6)];
-    bench_put_integer(at, dtype, value);
+    bench_put_integer(at, dtype,
+                      (int64_t)ibx_dtype_wrap(dtype, (uint64_t)value));
   }
 }
 
@@ -156,6 +180,61 @@ static void integer_kernels_wrap_and_never_trap(void **state) {
   bench_destroy(b);
 }
 
+static double real_arithmetic(uint8_t call, double a, double c) {
+  double rest = fmod(a, c);
+  switch ((ibx_call_number)call) {
+  case IBX_CALL_ADD: return a + c;
+  case IBX_CALL_SUBTRACT: return a - c;
+  case IBX_CALL_MULTIPLY: return a * c;
+  case IBX_CALL_DIVIDE: return a / c;
+  case IBX_CALL_REMAINDER: return rest;
+  default: break;
+  }
+  if (rest == 0) return copysign(0.0, c);
+  return (rest < 0) == (c < 0) ? rest : rest + c;
+}
+
+// Operands of few bits, so that every result but a quotient is exact, and a
+// quotient in double far from where two roundings differ.
+static void float_kernels_round_once(void **state) {
+  (void)state;
+  bench *b = bench_create(IBX_TARGET_ibx3, 13);
+  for (int done = 0; done < 6 * TRIES;) {
+    ibx_insn insn =
+        make(IBX_OP_gpsimd_call2, (ibx_call_number)(IBX_CALL_ADD + done % 6));
+    ibx_dtype dtype = PICK(b, floats);
+    bench_space(b, &insn, MOST);
+    maybe_in_hbm(b, &insn);
+    if (!place(b, &insn, 0, dtype, 0) || !place(b, &insn, 1, dtype, 0) ||
+        !place(b, &insn, 2, dtype, 0)) {
+      continue;
+    }
+    expect_legal(b, &insn);
+    bench_load(b, G, insn);
+    fill(b, &insn, 1);
+    fill(b, &insn, 2);
+    bench_run(b);
+    for (uint32_t p = 0; p < insn.partitions; p++) {
+      for (uint32_t n = 0; n < bench_elements(&insn); n++) {
+        double x = (double)number(
+            bench_element(b, BENCH_BEFORE, &insn, 1, p, n), dtype);
+        double y = (double)number(
+            bench_element(b, BENCH_BEFORE, &insn, 2, p, n), dtype);
+        double result = real_arithmetic(insn.op[0], x, y);
+        uint8_t *at = bench_element(b, BENCH_AFTER, &insn, 0, p, n);
+        if (dtype == IBX_DTYPE_F64) {
+          memcpy(at, &result, sizeof result);
+        } else {
+          bench_put_float(at, dtype, (float)result);
+        }
+      }
+    }
+    bench_expect(b);
+    done++;
+  }
+  bench_destroy(b);
+}
+
 static void comparing_kernels_order_every_type(void **state) {
   (void)state;
   bench *b = bench_create(IBX_TARGET_ibx3, 2);
@@ -233,8 +312,21 @@ static void select_takes_either_bit_for_bit(void **state) {
 static void limits_of(ibx_dtype dtype, long double *low, long double *high) {
   unsigned bits = ibx_dtype_get(dtype)->bits;
   bool has_sign = ibx_dtype_get(dtype)->kind == IBX_DTYPE_KIND_SINT;
+  // Below a byte the low bits of 32 remain.
+  if (ibx_dtype_get(dtype)->width < 8) {
+    has_sign = true;
+    bits = 32;
+  }
   *low = has_sign ? -ldexpl(1, (int)bits - 1) : 0;
   *high = ldexpl(1, (int)bits - has_sign) - 1;
+}
+
+// In fp32 first it would be halfway between two numbers of 3 bits of mantissa.
+static const double past_tie = 1.0625 + 0x1p-40;
+
+static bool has_three_bits(ibx_dtype dtype) {
+  return dtype == IBX_DTYPE_F8E4M3FN || dtype == IBX_DTYPE_F8E4M3FNUZ ||
+         dtype == IBX_DTYPE_F6E2M3FN;
 }
 
 static void convert_one(const uint8_t *src, ibx_dtype from, uint8_t *dst,
@@ -244,26 +336,32 @@ static void convert_one(const uint8_t *src, ibx_dtype from, uint8_t *dst,
     memcpy(dst, src, ibx_dtype_bytes(to));
   } else if (to == IBX_DTYPE_BOOL) {
     *dst = value != 0;
+  } else if (to == IBX_DTYPE_F64) {
+    double real = (double)value;
+    memcpy(dst, &real, sizeof real);
+  } else if (has_three_bits(to) && value == (long double)past_tie) {
+    bench_put_float(dst, to, 1.125f);
   } else if (is_float(to)) {
     bench_put_float(dst, to, (float)value);
   } else if (!is_float(from)) {
-    bench_put_integer(dst, to, bench_integer(src, from));
+    uint64_t bits = (uint64_t)bench_integer(src, from);
+    bench_put_integer(dst, to, (int64_t)ibx_dtype_wrap(to, bits));
   } else {
     limits_of(to, &low, &high);
     value = value != value ? 0 : truncl(value);
     value = value < low ? low : value > high ? high : value;
     uint64_t bits = value < 0 ? (uint64_t)(int64_t)value : (uint64_t)value;
-    bench_put_integer(dst, to, (int64_t)bits);
+    bench_put_integer(dst, to, (int64_t)ibx_dtype_wrap(to, bits));
   }
 }
 
 static void convert_knows_every_pair_of_types(void **state) {
   (void)state;
   bench *b = bench_create(IBX_TARGET_ibx3, 4);
-  size_t count = IBX_COUNT_OF(values);
-  for (size_t done = 0; done < 2 * count * count;) {
+  size_t count = IBX_COUNT_OF(single);
+  for (size_t done = 0; done < count * count;) {
     ibx_insn insn = make(IBX_OP_gpsimd_call1, IBX_CALL_CONVERT);
-    ibx_dtype from = values[done % count], to = values[done / count % count];
+    ibx_dtype from = single[done % count], to = single[done / count % count];
     bench_space(b, &insn, MOST);
     maybe_in_hbm(b, &insn);
     if (!place(b, &insn, 0, to, 0) || !place(b, &insn, 1, from, 0)) continue;
@@ -272,6 +370,7 @@ static void convert_knows_every_pair_of_types(void **state) {
     fill(b, &insn, 1);
     uint8_t *first = bench_element(b, BENCH_NOW, &insn, 1, 0, 0);
     if (from == IBX_DTYPE_F32) bench_put_float(first, from, -1.75e19f);
+    if (from == IBX_DTYPE_F64) memcpy(first, &past_tie, sizeof past_tie);
     bench_run(b);
     for (uint32_t p = 0; p < insn.partitions; p++) {
       for (uint32_t n = 0; n < bench_elements(&insn); n++) {
@@ -662,6 +761,7 @@ static void what_the_caller_lends_is_not_written(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(integer_kernels_wrap_and_never_trap),
+      cmocka_unit_test(float_kernels_round_once),
       cmocka_unit_test(comparing_kernels_order_every_type),
       cmocka_unit_test(select_takes_either_bit_for_bit),
       cmocka_unit_test(convert_knows_every_pair_of_types),

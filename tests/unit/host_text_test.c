@@ -377,7 +377,72 @@ static void patterns_that_re2_does_not_have_are_refused(void **state) {
     end(&c);
   }
 }
+
+static void texts_are_cut_into_tokens(void **state) {
+  (void)state;
+  static const struct {
+    const char *texts, *pattern;
+    int64_t ints[3]; ///< kind, marks, fewest characters
+    const char *wanted;
+  } rows[] = {
+      {"a bc|def", "[a-z]+", {0, 0, 1}, "a|bc|def|#"},
+      {"a bc|def", "[a-z]+", {0, 0, 2}, "bc|def"},
+      {"ab", "a|ab", {0, 0, 1}, "ab"}, // the longest
+      {"a,b;c|d", "(?:,)|(?:;)", {1, 0, 1}, "a|b|c|d|#|#"},
+      {",a,", ",", {1, 0, 1}, "a"},
+      {"\xc3\xa4"
+       "b|c",
+       "",
+       {2, 0, 1},
+       "\xc3\xa4|b|c|#"},
+      {"a|", "a", {0, 1, 1}, "\x02|a|\x03|\x02|\x03|#"},
+      {"-|-", "a", {0, 0, 1}, ""},
+      {"xay", "b*", {0, 0, 1}, ""}, // matches nothing, and ends
+  };
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    call c;
+    const uint64_t one = 1;
+    const char *const pattern[] = {rows[i].pattern};
+    begin(&c);
+    give(&c, rows[i].texts);
+    give(&c, "-");
+    assert_int_equal(
+        ibx_host_tensor_set_texts(&c.in[1], &one, 1, pattern, NULL), IBX_OK);
+    give(&c, "#");
+    if (run(&c, "text_tokens", rows[i].ints, 3) != IBX_OK) {
+      fail_msg("%zu: %s", i, c.err.message);
+    }
+    assert_int_equal(c.out[0].rank, 2);
+    expect_texts(&c.out[0], rows[i].wanted);
+    end(&c);
+  }
+}
 #endif
+
+static void tensors_are_reshaped(void **state) {
+  (void)state;
+  static const struct {
+    int64_t shape[2];
+    ibx_status status;
+    uint64_t rows;
+  } rows[] = {{{2, 3}, IBX_OK, 2},         {{-1, 2}, IBX_OK, 3},
+              {{6, -1}, IBX_OK, 6},        {{4, -1}, IBX_MISMATCH, 0},
+              {{-1, -1}, IBX_MISMATCH, 0}, {{0, -1}, IBX_MISMATCH, 0},
+              {{2, 2}, IBX_MISMATCH, 0},   {{-2, 3}, IBX_MISMATCH, 0}};
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
+    call c;
+    begin(&c);
+    give(&c, "a|b|c|d|e|f");
+    give_data(&c, IBX_DTYPE_I64, 2, rows[i].shape);
+    assert_int_equal(run(&c, "reshape", NULL, 0), rows[i].status);
+    if (rows[i].status == IBX_OK) {
+      assert_int_equal(c.out[0].rank, 2);
+      assert_int_equal(c.out[0].shape[0], rows[i].rows);
+      expect_texts(&c.out[0], "a|b|c|d|e|f");
+    }
+    end(&c);
+  }
+}
 
 // --- lookups -----------------------------------------------------------------
 
@@ -574,7 +639,9 @@ int main(void) {
 #ifdef IBX_TEST_PCRE2
       cmocka_unit_test(patterns_match_all_of_a_text),
       cmocka_unit_test(patterns_that_re2_does_not_have_are_refused),
+      cmocka_unit_test(texts_are_cut_into_tokens),
 #endif
+      cmocka_unit_test(tensors_are_reshaped),
       cmocka_unit_test(labels_are_found_and_the_last_key_counts),
       cmocka_unit_test(n_grams_are_counted),
       cmocka_unit_test(n_grams_that_contradict_each_other_are_refused),

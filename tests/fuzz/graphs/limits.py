@@ -5,6 +5,8 @@ import re
 
 LIMITS = {
     "operands larger than SBUF": r"SBUF",
+    "extents that the data decide": r"depends? on the data|data decide",
+    "Unique of rows of more than 64": r"rows without elements, or of more",
     "f64": r"of f64, which no engine computes",
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from .build import DOMAINS, DTYPES, Graph, Unfit
+from .patterns import PATTERNS
 from .reference import Judge
 from .rules import RULES, Form
 
@@ -27,6 +28,7 @@ ReverseSequence Shape Size Slice SpaceToDepth Split Squeeze Sub Tile Transpose
 Unsqueeze Where Xor
 """.split())
 SHARE_INFINITE = 0.04
+SHARE_PATTERNS = 0.12
 MOST_TRIES = 6  # for each node that is wanted
 KINDS = {f"tensor({k})": n for k, n in {
     "float": "f32", "bfloat16": "bf16", "float16": "f16", "double": "f64",
@@ -100,11 +102,14 @@ def from_case(g, form):
                   **case.attrs)
 
 
-def add_node(g, forms):
+def add_node(g, forms, patterns=False):
+    """Adds one, or those of a pattern. False where what was drawn is unfit."""
     form = g.choice(forms)
     before = len(g.values), len(g.nodes), len(g.captured)
     try:
-        if form.op in RULES:
+        if patterns and g.chance(SHARE_PATTERNS):
+            g.choice(PATTERNS)(g)
+        elif form.op in RULES:
             RULES[form.op](g, form.op, form)
         else:
             from_case(g, form)
@@ -146,7 +151,7 @@ def make_graph(seed, table, only=None):
     for _ in range(MOST_TRIES * count):
         if len(g.nodes) >= count:
             break
-        add_node(g, forms)
+        add_node(g, forms, not g.infinite and only is None)
     while len(g.nodes) < 1:
         add_node(g, forms)
     return g, pick_outputs(g)

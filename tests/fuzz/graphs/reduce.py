@@ -7,7 +7,7 @@ from .build import Graph
 
 
 def cut_out(g, outputs, cuts):
-    """The part of `g` that `outputs` need, where values of `cuts` are inputs."""
+    """The part of `g` that `outputs` need; values of `cuts` are inputs."""
     needed, nodes, values = set(outputs), [], []
     for node in reversed(g.nodes):
         made = [v for v in node.outputs if v is not None]

@@ -293,7 +293,7 @@ def where(g, op, form):
     return g.one(op, condition, x, y)
 
 
-# --- reductions and what goes along an axis -------------------------------------
+# --- reductions and what goes along an axis ----------------------------------
 
 
 REDUCES = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
@@ -358,7 +358,7 @@ def top_k(g, op, form):
     return g.node(op, [x, g.ints([count])], 2, **attrs)[0]
 
 
-# --- shapes and places ----------------------------------------------------------
+# --- shapes and places -------------------------------------------------------
 
 
 @rule("Transpose")
@@ -760,7 +760,7 @@ def resize(g, op, form):
     return g.one(op, x, None, None, g.ints(sizes), **attrs)
 
 
-# --- products --------------------------------------------------------------------
+# --- products ----------------------------------------------------------------
 
 
 @rule("MatMul", "FusedMatMul")
@@ -827,7 +827,7 @@ def matmul_integer(g, op, form):
     return g.one(op, *operands)
 
 
-# --- windows ------------------------------------------------------------------
+# --- windows -----------------------------------------------------------------
 
 
 def window(g, spatial, kernel=None):
@@ -958,7 +958,7 @@ def conv_integer(g, op, form):
     return g.one(op, *operands, **attrs)
 
 
-# --- normalisation ----------------------------------------------------------------
+# --- normalisation -----------------------------------------------------------
 
 
 @rule("LayerNormalization", "RMSNormalization",
@@ -1041,7 +1041,7 @@ def mean_variance(g, op, form):
     return g.one(op, x, axes=axes)
 
 
-# --- quantisation -------------------------------------------------------------
+# --- quantisation ------------------------------------------------------------
 
 
 QUANTISED = ("u8", "i8")
@@ -1123,7 +1123,7 @@ def qlinear_conv(g, op, form):
     return g.one(op, *operands, **attrs)
 
 
-# --- graphs in nodes -----------------------------------------------------------
+# --- graphs in nodes ---------------------------------------------------------
 
 
 def child_of(g):
@@ -1214,7 +1214,7 @@ def scan(g, op, form):
                   scan_output_directions=g.choice([None, [1]]))[0]
 
 
-# --- others ---------------------------------------------------------------------
+# --- others ------------------------------------------------------------------
 
 
 @rule("Binarizer")
@@ -1234,3 +1234,38 @@ def features(g, op, form):
 def swiglu(g, op, form):
     a = g.some(form.dtype(g))
     return g.one(op, a, g.some(a.dtype, shape=a.shape))
+
+
+# --- shapes that depend on data ----------------------------------------------
+
+
+@rule("NonZero")
+def non_zero(g, op, form):
+    x = g.some(form.dtype(g), least_rank=1)
+    return g.one(op, x)
+
+
+@rule("Compress")
+def compress(g, op, form):
+    x = g.some(form.dtype(g), least_rank=1, least=1)
+    axis = g.axis(x) if g.chance(0.7) else None
+    extent = x.array.size if axis is None else x.shape[axis]
+    return g.one(op, x, g.fresh("bool", [g.integer(1, extent)]), axis=axis)
+
+
+@rule("Unique")
+def unique(g, op, form):
+    x = g.some(form.dtype(g, ("f32", "i64", "i8")), least_rank=1, least=1)
+    return g.node(op, [x], g.integer(1, 4), axis=None if g.chance(0.6) else
+                  g.axis(x), sorted=g.choice([None, 1]))[0]
+
+
+@rule("RotaryEmbedding")
+def rotary(g, op, form):
+    g.need(form.domain == "")
+    batch, heads, length, size = g.integer(1, 2), g.integer(1, 3), \
+        g.integer(1, 5), g.choice([2, 4, 8])
+    x = g.some(form.dtype(g), shape=[batch, heads, length, size])
+    caches = [g.some(x.dtype, shape=[batch, length, size // 2])
+              for _ in range(2)]
+    return g.one(op, x, *caches, interleaved=g.choice([None, 0, 1]))

@@ -158,6 +158,32 @@ static void broadcasts_keep_words(void **state) {
   }
 }
 
+// A number for all elements is an immediate only where fp32 holds it.
+static void numbers_keep_every_bit(void **state) {
+  (void)state;
+  static graph_run run;
+  static int32_t numbers[] = {1735007746, -16777217, 16777216, 5};
+  for (uint64_t seed = 0; seed < 2 * IBX_COUNT_OF(numbers); seed++) {
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_type type = matrix(&run, IBX_DTYPE_I32), one = {.rank = 2};
+    one.dims[0] = one.dims[1] = 1;
+    one.dtype = IBX_DTYPE_I32;
+    ibx_params full = {.shape = {.at = {type.dims[0], type.dims[1]}, .len = 2}};
+    uint32_t number = graph_run_constant(&run, one, &numbers[seed / 2]);
+    uint32_t x = graph_run_input(&run, type, -9, 9);
+    uint32_t all =
+        graph_run_node(&run, IBX_TENSOR_broadcast, &full, &number, 1, MOST);
+    uint32_t pair[] = {x, all};
+    uint32_t flags =
+        graph_run_node(&run, IBX_TENSOR_less, &(ibx_params){0}, pair, 2, MOST);
+    uint32_t operands[] = {flags, seed % 2 ? x : all, seed % 2 ? all : x};
+    uint32_t value = graph_run_node(&run, IBX_TENSOR_select, &(ibx_params){0},
+                                    operands, 3, MOST);
+    expect_exact(&run, value, "select");
+    graph_run_fini(&run);
+  }
+}
+
 static void narrow_casts_keep_the_low_bits(void **state) {
   (void)state;
   static graph_run run;
@@ -232,13 +258,115 @@ static void convolutions_of_bytes_are_exact(void **state) {
   }
 }
 
+static size_t count_products(const graph_run *run) {
+  size_t count = 0;
+  for (size_t n = 0; n < run->unit.graph.node_count; n++) {
+    const ibx_node *node = &run->unit.graph.nodes[n];
+    count += ibx_tensor_op_get(node->op)->klass == IBX_KLASS_CONTRACT;
+  }
+  return count;
+}
+
+static uint32_t widened(graph_run *run, uint32_t value) {
+  ibx_params wide = {.dtype = IBX_DTYPE_I32};
+  return graph_run_node(run, IBX_TENSOR_cast, &wide, &value, 1, MOST);
+}
+
+// Bytes by constant weights less their zero point, which are computed when the
+// model is compiled: where they are small, long sums are exact in one product.
+static void known_weights_bound_their_sums(void **state) {
+  (void)state;
+  static const struct {
+    ibx_tensor_op op;
+    int64_t groups, x[4], w[4];
+    uint8_t rank;
+    int64_t least; // products where weights are large; 0: that is refused
+  } CASES[] = {
+      {IBX_TENSOR_conv, 1, {1, 150, 6, 7}, {9, 150, 3, 3}, 4, 2},
+      {IBX_TENSOR_conv, 2, {1, 150, 6, 7}, {8, 75, 3, 3}, 4, 0},
+      {IBX_TENSOR_conv_transpose, 1, {1, 150, 6, 7}, {150, 9, 3, 3}, 4, 2},
+      {IBX_TENSOR_conv_transpose, 2, {1, 150, 6, 7}, {150, 4, 3, 3}, 4, 0},
+      {IBX_TENSOR_matmul, 1, {9, 1500}, {1500, 7}, 2, 2},
+  };
+  static graph_run run;
+  for (uint64_t seed = 0; seed < 2 * IBX_COUNT_OF(CASES); seed++) {
+    size_t c = seed / 2;
+    bool is_large = seed % 2 == 0;
+    if (is_large && CASES[c].least == 0) continue;
+    graph_run_init(&run, (ibx_target)(IBX_TARGET_ibx2 + seed % 3), seed);
+    ibx_type x = {.rank = CASES[c].rank, .dtype = IBX_DTYPE_U8}, w = x;
+    memcpy(x.dims, CASES[c].x, sizeof CASES[c].x);
+    memcpy(w.dims, CASES[c].w, sizeof CASES[c].w);
+    int64_t low = is_large ? 0 : 150, high = is_large ? 20 : 156;
+    uint32_t weights = widened(
+        &run,
+        graph_run_constant(&run, w, graph_run_random(&run, &w, low, high)));
+    ibx_type number = {.dtype = IBX_DTYPE_I32};
+    int32_t *zero = graph_run_random(&run, &number, 153, 153);
+    ibx_params like = {.shape = {.len = w.rank}};
+    memcpy(like.shape.at, w.dims, sizeof CASES[c].w);
+    uint32_t point = graph_run_constant(&run, number, zero);
+    ibx_params ones = {.shape = {.at = {1, 1, 1, 1}, .len = w.rank}};
+    point = graph_run_node(&run, IBX_TENSOR_reshape, &ones, &point, 1, MOST);
+    point = graph_run_node(&run, IBX_TENSOR_broadcast, &like, &point, 1, MOST);
+    uint32_t pair[] = {weights, point};
+    uint32_t operands[] = {
+        widened(&run, graph_run_input(&run, x, 200, 255)),
+        graph_run_node(&run, IBX_TENSOR_sub, &(ibx_params){0}, pair, 2, MOST)};
+    ibx_params params = {.strides = {{1, 1}, 2},
+                         .dilations = {{1, 1}, 2},
+                         .low = {{1, 1}, 2},
+                         .high = {{1, 1}, 2},
+                         .groups = CASES[c].groups};
+    if (CASES[c].op == IBX_TENSOR_conv_transpose) {
+      int64_t channels = w.dims[1] * CASES[c].groups;
+      params.shape = (ibx_ints){{1, channels, x.dims[2], x.dims[3]}, 4};
+    }
+    uint32_t value =
+        graph_run_node(&run, CASES[c].op, &params, operands, 2, MOST);
+    expect_exact(&run, value, ibx_tensor_op_get(CASES[c].op)->name);
+    if (is_large) {
+      assert_true((int64_t)count_products(&run) >= CASES[c].least);
+    } else {
+      // Groups may be done one by one.
+      assert_true((int64_t)count_products(&run) <= CASES[c].groups);
+    }
+    graph_run_fini(&run);
+  }
+}
+
+// A value that is whole already needs no fraction cut off.
+static size_t ops_of_cast(float scale) {
+  static graph_run run;
+  ibx_params real = {.dtype = IBX_DTYPE_F32}, whole = {.dtype = IBX_DTYPE_I32},
+             scaled = {.alpha = scale};
+  graph_run_init(&run, IBX_TARGET_ibx3, 3);
+  ibx_type type = {.dims = {64, 100}, .rank = 2, .dtype = IBX_DTYPE_I32};
+  uint32_t value = graph_run_input(&run, type, -99, 99);
+  value = graph_run_node(&run, IBX_TENSOR_cast, &real, &value, 1, MOST);
+  value = graph_run_node(&run, IBX_TENSOR_affine, &scaled, &value, 1, MOST);
+  value = graph_run_node(&run, IBX_TENSOR_cast, &whole, &value, 1, MOST);
+  expect_exact(&run, value, "cast");
+  size_t count = run.unit.tiles.op_count;
+  graph_run_fini(&run);
+  return count;
+}
+
+static void whole_numbers_are_not_cut_off(void **state) {
+  (void)state;
+  assert_true(ops_of_cast(3.0f) + 4 < ops_of_cast(0.5f));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(known_weights_bound_their_sums),
+      cmocka_unit_test(whole_numbers_are_not_cut_off),
       cmocka_unit_test(pairs_wrap_as_their_dtype_does),
       cmocka_unit_test(comparisons_see_every_bit),
       cmocka_unit_test(single_operands_are_exact),
       cmocka_unit_test(products_of_words_wrap),
       cmocka_unit_test(broadcasts_keep_words),
+      cmocka_unit_test(numbers_keep_every_bit),
       cmocka_unit_test(narrow_casts_keep_the_low_bits),
       cmocka_unit_test(products_of_bytes_are_exact),
       cmocka_unit_test(convolutions_of_bytes_are_exact),

@@ -237,6 +237,24 @@ static void add_integer(graph_run *run) {
   if (x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
 }
 
+// To a type that no engine has, and back: a number that it holds.
+static void add_small(graph_run *run) {
+  static const ibx_dtype TYPES[] = {
+      IBX_DTYPE_F8E4M3FN, IBX_DTYPE_F8E4M3FNUZ, IBX_DTYPE_F8E5M2FNUZ,
+      IBX_DTYPE_F6E2M3FN, IBX_DTYPE_F6E3M2FN,   IBX_DTYPE_F4E2M1FN,
+      IBX_DTYPE_F8E8M0,   IBX_DTYPE_I4,         IBX_DTYPE_U4,
+      IBX_DTYPE_I2,       IBX_DTYPE_U2,         IBX_DTYPE_F64};
+  ibx_params small = {.dtype =
+                          TYPES[graph_run_below(run, IBX_COUNT_OF(TYPES))]};
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run);
+  if (!run->exact[x]) return;
+  uint32_t y = node(run, IBX_TENSOR_cast, &small, x);
+  if (y == IBX_NO_VALUE) return;
+  y = node(run, IBX_TENSOR_cast, &real, y);
+  if (y != IBX_NO_VALUE) run->exact[y] = true;
+}
+
 static uint32_t swap_last(graph_run *run, uint32_t x) {
   uint8_t rank = type_of(run, x)->rank;
   ibx_params params = {.perm = {.len = rank}};
@@ -396,6 +414,44 @@ static void add_top(graph_run *run) {
   }
   ibx_params real = {.dtype = IBX_DTYPE_F32};
   uint32_t y = node(run, IBX_TENSOR_top_index, &params, x);
+  if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
+}
+
+// Positions, which are exact only where the zeros are.
+static void add_nonzero(graph_run *run) {
+  uint32_t x = pick(run);
+  ibx_type type = *type_of(run, x);
+  if (type.rank == 0 || !run->exact[x]) return;
+  ibx_params params = {.axis = graph_run_below(run, type.rank),
+                       .dtype = IBX_DTYPE_I64};
+  params.count = graph_run_between(run, 1, type.dims[params.axis]);
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
+  ibx_params flag = {.dtype = IBX_DTYPE_BOOL};
+  if (graph_run_below(run, 2)) {
+    // Of floats next to none is 0.
+    uint32_t y = node(run, IBX_TENSOR_relu, &params, x);
+    if (y != IBX_NO_VALUE) x = y;
+  }
+  if (graph_run_below(run, 3) == 0) x = node(run, IBX_TENSOR_cast, &flag, x);
+  if (x == IBX_NO_VALUE) return;
+  uint32_t y = node(run, IBX_TENSOR_nonzero, &params, x);
+  if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
+}
+
+// Boxes with corners near each other, so that some overlap.
+static void add_suppress(graph_run *run) {
+  ibx_type scores = random_type(run, IBX_DTYPE_F32, 1, 3, 30);
+  if (run->graph.input_count > 2 || run->graph.node_count != 0) return;
+  ibx_type boxes = scores;
+  uint8_t last = (uint8_t)(scores.rank - 1);
+  int64_t extent = scores.dims[last];
+  boxes.dims[last] = 4 * extent;
+  uint32_t s = graph_run_input(run, scores, 0, 8);
+  uint32_t b = graph_run_input(run, boxes, 0, 6);
+  ibx_params params = {.alpha = 0.25f, .beta = 2.0f};
+  params.count = graph_run_between(run, 1, extent);
+  uint32_t y = node2(run, IBX_TENSOR_suppress, &params, b, s);
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
   if (y != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, y);
 }
 
@@ -587,10 +643,11 @@ static void add_gather(graph_run *run) {
 
 typedef void (*adder)(graph_run *run);
 static const adder ADDERS[] = {
-    add_unary,  add_unary,  add_binary,  add_binary, add_binary, add_bounded,
-    add_jump,   add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
-    add_norm,   add_reduce, add_view,    add_view,   add_view,   add_concat,
-    add_select, add_gather, add_integer, add_top,    add_cumsum};
+    add_unary,    add_unary,  add_binary,  add_binary, add_binary, add_bounded,
+    add_jump,     add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
+    add_norm,     add_reduce, add_view,    add_view,   add_view,   add_concat,
+    add_select,   add_gather, add_integer, add_top,    add_cumsum, add_nonzero,
+    add_suppress, add_small};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
