@@ -14,8 +14,9 @@
 // integers that have none.
 //
 // Needs:    static shapes.
-// Provides: f64 in moves, `encode`, `decode` and the INTEGER class only; of the other types that no
-//           engine has, codes of these two only. Ports keep ONNX's types.
+// Provides: f64 in moves, `encode`, `decode` and the INTEGER class only; of the
+//           other types that no engine has, codes of these two only. Ports keep
+//           ONNX's types.
 
 #include "passes/legalise_types.h"
 

@@ -2,9 +2,9 @@
 //
 // Operations on integers that fp32 does not compute: bits on Vector, arithmetic
 // on GpSimd, the rest by its library, which takes floats too. Comes in a node of
-// the INTEGER class, or wrap, encode or decode; goes out the view of its result, made by one instruction for each piece.
-// Holds: the operands of the former have the dtype of the result, so nothing is
-// converted on the way.
+// the INTEGER class, or wrap, encode or decode; goes out the view of its result,
+// made by one instruction for each piece. Holds: the operands of the former have
+// the dtype of the result, so nothing is converted on the way.
 
 #include "passes/lower.h"
 
