@@ -231,10 +231,6 @@ ROWS = [
     row("rwkv", "RwkvForCausalLM", attention_hidden_size=32),
     row("recurrent_gemma", "RecurrentGemmaForCausalLM", MASKED, lru_width=32,
         attention_window_size=8),
-    row("qwen3_next", "Qwen3NextForCausalLM", MASKED, num_hidden_layers=1,
-        linear_key_head_dim=8,
-        linear_value_head_dim=8, linear_num_key_heads=2,
-        linear_num_value_heads=4, exporters="dynamo"),
     row("lfm2", "Lfm2ForCausalLM", MASKED),
 
     # Encoders with decoders.
@@ -485,10 +481,6 @@ ROWS = [
         "input_ids=1x24 attention_mask=1x24:ones pixel_values",
         image_tokens=16, image_token_id=5, projection_dim=32,
         vision_config=dict(projection_dim=32)),
-    row("gemma3", "Gemma3ForConditionalGeneration",
-        "input_ids=1x24 attention_mask=1x24:ones pixel_values "
-        "token_type_ids=1x24:zeros", image_tokens=4, image_token_id=5,
-        mm_tokens_per_image=4, exporters="dynamo"),
     row("trocr", "TrOCRForCausalLM",
         "input_ids attention_mask encoder_hidden_states=1x9x32",
         cross_attention_hidden_size=32, ),
