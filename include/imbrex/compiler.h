@@ -123,6 +123,11 @@ typedef struct ibx_compile_options {
   const ibx_state_pair *states;
   size_t dim_count, input_shape_count, input_value_count, input_length_count,
       state_count;
+  /// Tensors of the main graph that are the program's outputs in place of the
+  /// model's: inputs, initialisers or results of nodes, each once. NULL: the
+  /// model's own.
+  const char *const *outputs;
+  size_t output_count;
 
   ibx_emit emit;
   const char *passes; ///< "a,b": run these instead of the pipeline, or NULL

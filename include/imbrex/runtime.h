@@ -40,6 +40,15 @@ IBX_API IBX_NODISCARD ibx_status ibx_device_open(const char *uri,
                                                  const ibx_allocator *allocator,
                                                  ibx_device **out_device,
                                                  ibx_error *err);
+/// Makes a device of a table and a handle that the caller has opened himself;
+/// ibx_device_close() ends the handle, too, by the table's `close`. The table
+/// outlives the device. Fails with UNSUPPORTED (a table with holes or of another
+/// version), OUT_OF_MEMORY; the handle stays the caller's then.
+IBX_API IBX_NODISCARD ibx_status ibx_device_wrap(const ibx_device_table *table,
+                                                 void *handle,
+                                                 const ibx_allocator *allocator,
+                                                 ibx_device **out_device,
+                                                 ibx_error *err);
 /// Accepts NULL. Sessions and buffers of the device must be gone.
 IBX_API void ibx_device_close(ibx_device *device);
 IBX_API ibx_device_info ibx_device_query(const ibx_device *device);

@@ -157,15 +157,38 @@ static ibx_status open_uri(ibx_device *device, const char *uri,
   return ibx_device_status(device, status, err);
 }
 
-ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,
-                           ibx_device **out_device, ibx_error *err) {
+static ibx_status create(const ibx_allocator *allocator, ibx_device **out,
+                         ibx_error *err) {
   static const ibx_allocator default_allocator = {.alloc = default_alloc,
                                                   .free = default_free};
-  *out_device = NULL;
   if (allocator == NULL) allocator = &default_allocator;
-  ibx_device *device = allocator->alloc(allocator->user, sizeof(*device));
-  if (device == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
-  *device = (ibx_device){.allocator = *allocator};
+  *out = allocator->alloc(allocator->user, sizeof(**out));
+  if (*out == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  **out = (ibx_device){.allocator = *allocator};
+  return IBX_OK;
+}
+
+ibx_status ibx_device_wrap(const ibx_device_table *table, void *handle,
+                           const ibx_allocator *allocator,
+                           ibx_device **out_device, ibx_error *err) {
+  *out_device = NULL;
+  ibx_device *device = NULL;
+  IBX_TRY(create(allocator, &device, err));
+  ibx_status status = take_table(device, table, "of the caller", err);
+  if (status != IBX_OK) {
+    ibx_device_close(device);
+    return status;
+  }
+  device->handle = handle;
+  *out_device = device;
+  return IBX_OK;
+}
+
+ibx_status ibx_device_open(const char *uri, const ibx_allocator *allocator,
+                           ibx_device **out_device, ibx_error *err) {
+  *out_device = NULL;
+  ibx_device *device = NULL;
+  IBX_TRY(create(allocator, &device, err));
   ibx_status status = open_uri(device, uri, err);
   if (status != IBX_OK) {
     ibx_device_close(device);

@@ -123,6 +123,8 @@ static ibx_status import(compilation *c, const char *name,
       .input_length_count = options->input_length_count,
       .states = options->states,
       .state_count = options->state_count,
+      .outputs = options->outputs,
+      .output_count = options->output_count,
       .no_host = options->no_host};
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
@@ -508,6 +510,7 @@ ibx_status ibx_compiler_check_file(ibx_compiler *compiler, const char *path,
                                    ibx_error *err) {
   compilation c = {.compiler = compiler,
                    .name = base_name(path),
+                   .packs = {.unread = true},
                    .check_only = true,
                    .err = err};
   return run(&c, path, (ibx_span){0});

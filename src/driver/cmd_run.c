@@ -2,12 +2,10 @@
 //
 // imbrex run: loads a program, or compiles a model, runs it once on a device,
 // prints a line for each output and writes them as .npy files where a folder is
-// given. Inputs that are left out are made up from --seed: floats are near
-// normal with mean 0 and deviation 1, integers and bools are 0 or 1, which
-// every index accepts.
+// given. Inputs that are left out are made up from --seed.
 
 #include "driver/driver.h"
-#include "driver/files.h"
+#include "driver/inputs.h"
 #include "imbrex/runtime.h"
 
 #include <jansson.h>
@@ -20,9 +18,8 @@
 
 typedef struct arguments {
   ibx_compile_args compile;
-  ibx_option_list inputs;
+  ibx_input_source inputs;
   const char *output_dir, *device, *entry;
-  uint64_t seed;
   bool json;
 } arguments;
 
@@ -35,66 +32,6 @@ typedef struct tensors {
   size_t bound; ///< inputs that are bound
 } tensors;
 
-// --input NAME=FILE: the last one for the input at `index`, or NULL.
-static const char *find_file(const arguments *args, const char *name) {
-  size_t len = strlen(name);
-  for (size_t i = args->inputs.count; i-- > 0;) {
-    const char *item = args->inputs.items[i];
-    // Names may hold '='; a file name that begins with one is no use.
-    if (strncmp(item, name, len) == 0 && item[len] == '=') {
-      return item + len + 1;
-    }
-  }
-  return NULL;
-}
-
-// Every --input must name an input of the entry.
-static ibx_status check_names(const arguments *args, const ibx_entry *entry,
-                              ibx_error *err) {
-  for (size_t i = 0; i < args->inputs.count; i++) {
-    const char *item = args->inputs.items[i];
-    bool known = false;
-    for (size_t j = 0; j < entry->input_count; j++) {
-      size_t len = strlen(entry->inputs[j].name);
-      known = known || (strncmp(item, entry->inputs[j].name, len) == 0 &&
-                        item[len] == '=');
-    }
-    if (known) continue;
-    return IBX_FAIL(err, INVALID_ARGUMENT,
-                    "--input %s: no input has that name; %s has '%s'%s", item,
-                    entry->name,
-                    entry->input_count == 0 ? "" : entry->inputs[0].name,
-                    entry->input_count > 1 ? " and others" : "");
-  }
-  return IBX_OK;
-}
-
-static uint32_t next_random(uint64_t *state) {
-  *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-  return (uint32_t)(*state >> 32);
-}
-
-// The sum of twelve uniform numbers has deviation 1 and needs no library
-// function, which would differ between machines.
-static float near_normal(uint64_t *state) {
-  float sum = -6.0f;
-  for (int i = 0; i < 12; i++) {
-    sum += (float)(next_random(state) >> 8) * 0x1p-24f;
-  }
-  return sum;
-}
-
-static void fill(ibx_array *array, uint64_t seed) {
-  uint64_t state = seed;
-  size_t bytes = ibx_dtype_bytes(array->dtype);
-  bool is_float = ibx_dtype_get(array->dtype)->kind == IBX_DTYPE_KIND_FLOAT;
-  for (size_t at = 0; at < array->bytes; at += bytes) {
-    float value =
-        is_float ? near_normal(&state) : (float)(next_random(&state) >> 31);
-    ibx_dtype_store_f32(array->dtype, &value, array->data + at, 1);
-  }
-}
-
 static bool is_state(const ibx_entry *entry, const ibx_tensor_decl *tensor) {
   return entry->steps == NULL &&
          entry->buffers[tensor->buffer].kind == IBX_BUFFER_STATE;
@@ -105,16 +42,11 @@ static ibx_status prepare_input(const arguments *args, tensors *t, size_t index,
                                 ibx_error *err) {
   const ibx_tensor_decl *tensor = &t->entry->inputs[index];
   ibx_array *array = &t->inputs[index];
-  const char *file = find_file(args, tensor->name);
-  if (file == NULL && is_state(t->entry, tensor)) return IBX_OK;
-  if (file != NULL) {
-    IBX_TRY(ibx_array_read(file, array, err));
-    IBX_TRY(ibx_array_adapt(array, (ibx_dtype)tensor->dtype, err));
-    IBX_TRY(ibx_array_check(array, tensor, err));
-  } else {
-    IBX_TRY(ibx_array_make(tensor, array, err));
-    fill(array, args->seed + index);
+  if (is_state(t->entry, tensor) &&
+      !ibx_input_is_given(&args->inputs, tensor->name)) {
+    return IBX_OK;
   }
+  IBX_TRY(ibx_input_make(&args->inputs, tensor, index, array, err));
   t->input_bindings[t->bound++] = ibx_array_bind(array, index);
   return IBX_OK;
 }
@@ -133,7 +65,7 @@ static ibx_status tensors_init(tensors *t, const arguments *args,
       !t->open) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
   }
-  IBX_TRY(check_names(args, entry, err));
+  IBX_TRY(ibx_inputs_check(&args->inputs, entry, err));
   for (size_t i = 0; i < entry->input_count; i++) {
     IBX_TRY(prepare_input(args, t, i, err));
   }
@@ -365,21 +297,13 @@ static int run_file(void *user, const char *path) {
   return exit_code;
 }
 
-static const char *default_device(void) {
-  const char *device = getenv("IMBREX_DEVICE");
-  return device != NULL && device[0] != 0 ? device : "sim:";
-}
-
 int ibx_cmd_run(int argc, char **argv) {
   arguments args = {.compile = IBX_COMPILE_ARGS_DEFAULT,
-                    .device = default_device()};
+                    .device = ibx_driver_device()};
   const ibx_option rows[] = {
-      {"input", 0, IBX_OPTION_LIST, &args.inputs, "NAME=FILE",
-       "an input, as .npy or ONNX .pb"},
+      IBX_INPUT_ROWS(args.inputs.files, args.inputs.seed),
       {"output-dir", 0, IBX_OPTION_TEXT, &args.output_dir, "DIR",
        "writes every output there as NAME.npy"},
-      {"seed", 0, IBX_OPTION_UINT, &args.seed, "N",
-       "for inputs left out: near-normal floats, integers 0 or 1 (0)"},
       {"device", 0, IBX_OPTION_TEXT, &args.device, "URI",
        "where it runs: sim:, sim:?order=random&seed=N, driver:LIB (sim:)"},
       IBX_ENTRY_ROW(args.entry),

@@ -133,6 +133,9 @@ IBX_NODISCARD ibx_status ibx_driver_find_entry(const ibx_program *program,
                                                const ibx_entry **out,
                                                ibx_error *err);
 
+/// The device where no option names one: IMBREX_DEVICE, or the simulator.
+const char *ibx_driver_device(void);
+
 /// Prints a diagnostic to standard error: "error: NODE (Op): message; remedy".
 void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *diagnostic);
 

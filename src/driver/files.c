@@ -63,6 +63,18 @@ ibx_status ibx_array_make(const ibx_tensor_decl *tensor, ibx_array *out,
   return ibx_array_alloc(out, tensor->name, err);
 }
 
+ibx_status ibx_array_copy(const ibx_array *from, ibx_array *out,
+                          ibx_error *err) {
+  *out = (ibx_array){.rank = from->rank, .dtype = from->dtype};
+  memcpy(out->shape, from->shape, sizeof(out->shape));
+  if (from->dtype == IBX_DTYPE_STRING) {
+    return ibx_host_tensor_copy(&out->texts, &from->texts, err);
+  }
+  IBX_TRY(ibx_array_alloc(out, "a copy", err));
+  if (out->bytes != 0) memcpy(out->data, from->data, out->bytes);
+  return IBX_OK;
+}
+
 bool ibx_array_is_open(const ibx_tensor_decl *tensor) {
   bool is_open = tensor->dtype == IBX_DTYPE_STRING;
   for (size_t d = 0; d < tensor->rank; d++)

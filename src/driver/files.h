@@ -54,6 +54,11 @@ void ibx_array_take(ibx_array *array, ibx_host_tensor *tensor);
 /// only a run tells.
 bool ibx_array_is_open(const ibx_tensor_decl *tensor);
 
+/// Copies type and elements. On failure there is nothing to free. Fails with
+/// OUT_OF_MEMORY.
+IBX_NODISCARD ibx_status ibx_array_copy(const ibx_array *from, ibx_array *out,
+                                        ibx_error *err);
+
 /// Allocates zeroed elements of a tensor's type; texts are empty, and an extent
 /// that only a run tells is 0. Fails with OUT_OF_MEMORY.
 IBX_NODISCARD ibx_status ibx_array_make(const ibx_tensor_decl *tensor,

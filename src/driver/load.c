@@ -6,6 +6,7 @@
 #include "driver/driver.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static ibx_status read_all(FILE *file, ibx_blob *out, ibx_error *err) {
@@ -120,4 +121,9 @@ void ibx_loaded_fini(ibx_loaded *loaded) {
   ibx_program_close(loaded->program);
   ibx_blob_fini(&loaded->blob);
   *loaded = (ibx_loaded){0};
+}
+
+const char *ibx_driver_device(void) {
+  const char *device = getenv("IMBREX_DEVICE");
+  return device != NULL && device[0] != 0 ? device : "sim:";
 }

@@ -49,6 +49,34 @@ static void check_opsets(ibx_import *import) {
                "the model does not say which operator sets it uses");
 }
 
+// What the options name in place of the model's outputs, as the model declares
+// it, or without a type.
+static size_t choose_outputs(ibx_import *import, const Onnx__GraphProto *graph,
+                             const Onnx__ValueInfoProto ***out_list) {
+  const ibx_frontend_options *options = import->options;
+  size_t count = options->outputs ? options->output_count : graph->n_output;
+  const Onnx__ValueInfoProto **list =
+      IBX_ARENA_ARRAY(&import->scratch, count, const Onnx__ValueInfoProto *);
+  for (size_t i = 0; i < count; i++) {
+    if (!options->outputs) {
+      list[i] = graph->output[i];
+      continue;
+    }
+    Onnx__ValueInfoProto *info =
+        IBX_ARENA_NEW(&import->scratch, Onnx__ValueInfoProto);
+    onnx__value_info_proto__init(info);
+    info->name = ibx_arena_text(&import->scratch, options->outputs[i],
+                                strlen(options->outputs[i]));
+    list[i] = info;
+    for (size_t o = 0; o < graph->n_output; o++) {
+      const char *name = ibx_onnx_text(graph->output[o]->name);
+      if (strcmp(name, info->name) == 0) list[i] = graph->output[o];
+    }
+  }
+  *out_list = list;
+  return count;
+}
+
 static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
   const Onnx__ModelProto *model = import->model->proto;
   ibx_scope scope;
@@ -59,15 +87,15 @@ static void import_graph(ibx_import *import, const Onnx__GraphProto *graph) {
                      .prefix = ""};
   ibx_import_initializers(import, &frame, graph);
   ibx_import_inputs(import, &frame, graph);
-  const char **outputs =
-      IBX_ARENA_ARRAY(&import->scratch, graph->n_output, const char *);
-  for (size_t i = 0; i < graph->n_output; i++) {
-    outputs[i] = ibx_onnx_text(graph->output[i]->name);
+  const Onnx__ValueInfoProto **list;
+  size_t count = choose_outputs(import, graph, &list);
+  const char **outputs = IBX_ARENA_ARRAY(&import->scratch, count, const char *);
+  for (size_t i = 0; i < count; i++) {
+    outputs[i] = ibx_onnx_text(list[i]->name);
   }
-  ibx_import_nodes(import, &frame, graph->node, graph->n_node, outputs,
-                   graph->n_output);
-  for (size_t i = 0; i < graph->n_output; i++) {
-    ibx_import_output(import, &frame, graph->output[i], i);
+  ibx_import_nodes(import, &frame, graph->node, graph->n_node, outputs, count);
+  for (size_t i = 0; i < count; i++) {
+    ibx_import_output(import, &frame, list[i], i);
   }
   ibx_import_output_extents(import);
 }

@@ -48,6 +48,8 @@ typedef struct ibx_frontend_options {
   const ibx_state_pair *states;
   size_t dim_count, input_shape_count, input_value_count, input_length_count,
       state_count;
+  const char *const *outputs; ///< see ibx_compile_options
+  size_t output_count;
   bool no_host; ///< what needs the host is refused
 } ibx_frontend_options;
 

@@ -377,8 +377,15 @@ ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// most `most`.
 ibx_val ibx_emit_steps(ibx_call *call, ibx_val extent, int64_t start,
                        int64_t step, int64_t most);
-/// The least that a scalar of that kind can be.
+/// The least and the largest that a scalar of that kind can be.
 int64_t ibx_least(ibx_call *call, ibx_val value);
+int64_t ibx_most(ibx_call *call, ibx_val value);
+/// a where the flag, a scalar, is set, else b: tensors of one rank, or bundles
+/// of one length (import_choice.c).
+ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// Says of a call that failed that input `index`, if it were constant, would
+/// help.
+void ibx_ask_constant(ibx_call *call, size_t index, const char *name);
 /// All that is valid in x as one dimension (import_reshape.c).
 ibx_val ibx_emit_row(ibx_call *call, ibx_val x);
 /// Element `index` as a scalar i64, the extent itself where it is one.

@@ -16,7 +16,12 @@ static ibx_val emit_places(ibx_call *call, ibx_val flags) {
   ibx_params params = {.count = ibx_dim(call, flags, 0),
                        .dtype = IBX_DTYPE_I64};
   ibx_val places = ibx_emit_op(call, IBX_TENSOR_nonzero, &params, &flags, 1);
-  return ibx_set_extent(call, places, 0, ibx_emit_count(call, flags));
+  ibx_val count = ibx_emit_count(call, flags);
+  if (ibx_is_known(call, count)) {
+    return ibx_set_extent(call, places, 0, count);
+  }
+  ibx_note_extent(call, places, 0, count);
+  return places;
 }
 
 // Positions in a shape, as rows of coordinates: [elements, rank].

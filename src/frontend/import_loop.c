@@ -82,11 +82,17 @@ static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
                   "slices of 8 dimensions cannot be joined");
     return x;
   }
+  int8_t from[IBX_MAX_RANK] = {0};
   for (uint8_t i = 0; i <= shape.len; i++) {
-    if (i == axis) wide.at[wide.len++] = 1;
-    if (i < shape.len) wide.at[wide.len++] = shape.at[i];
+    if (i == axis) {
+      from[wide.len] = -1;
+      wide.at[wide.len++] = 1;
+    }
+    if (i == shape.len) continue;
+    from[wide.len] = (int8_t)i;
+    wide.at[wide.len++] = shape.at[i];
   }
-  return ibx_emit_reshape(call, x, wide);
+  return ibx_emit_units(call, x, wide, from);
 }
 
 static ibx_val join(ibx_call *call, ibx_val *parts, size_t count,
@@ -128,24 +134,88 @@ static bool has_inputs(ibx_call *call, size_t from) {
 
 // --- Loop --------------------------------------------------------------------
 
-// Whether another trip follows. The condition may be absent: then it is true.
-static bool goes_on(const loop *l, ibx_val condition) {
-  ibx_call *call = l->call;
-  if (condition == IBX_NO_VALUE) return true;
-  if (l->trips == 0) return ibx_const_number(call, 1, "cond") != 0;
-  const ibx_tensor *known = ibx_force(call->import, condition);
-  if (known && ibx_elements(&known->type) == 1) {
-    return ibx_tensor_int(known, 0) != 0;
-  }
-  ibx_call_refuse(call, "cond", "a loop whose end depends on the data");
-  return false;
+// How far a loop goes.
+typedef struct course {
+  int64_t most;      // trips
+  ibx_val trips;     // where the data decide it: how many, at most
+  ibx_val condition; // of the next trip, or IBX_NO_VALUE: true
+  ibx_val active;    // whether this trip counts, or IBX_NO_VALUE: it does
+  ibx_val counted;   // trips that did, where some may not
+} course;
+
+static ibx_val both(ibx_call *call, ibx_val a, ibx_val b) {
+  if (a == IBX_NO_VALUE || b == IBX_NO_VALUE) return a == IBX_NO_VALUE ? b : a;
+  return ibx_emit_binary(call, IBX_TENSOR_and, a, b);
 }
 
-static int64_t read_trips(ibx_call *call) {
-  if (!ibx_has_in(call, 0)) return INT64_MAX;
-  ibx_list list = ibx_const_ints(call, 0, "M");
-  if (!ibx_call_expect(call, list.len == 1, "M", "needs one element")) return 0;
-  return list.at[0];
+// Whether another trip follows, or may. The condition may be absent: then it is
+// true.
+static bool goes_on(loop *l, course *c) {
+  ibx_call *call = l->call;
+  if ((int64_t)l->trips >= c->most || call->failed) return false;
+  ibx_val open = IBX_NO_VALUE;
+  if (c->condition != IBX_NO_VALUE) {
+    const ibx_tensor *known = ibx_force(call->import, c->condition);
+    bool is_one = ibx_elements(ibx_type_of(call, c->condition)) == 1;
+    if (!ibx_call_expect(call, is_one, "cond", "needs one element")) {
+      return false;
+    }
+    if (known && ibx_tensor_int(known, 0) == 0) return false;
+    if (!known) open = ibx_emit_reshape(call, c->condition, (ibx_ints){0});
+  }
+  if (c->trips != IBX_NO_VALUE) {
+    ibx_val number = ibx_emit_long(call, (int64_t)l->trips);
+    open = both(call, open,
+                ibx_emit_binary(call, IBX_TENSOR_less, number, c->trips));
+  }
+  c->active = both(call, c->active, open);
+  if (c->active != IBX_NO_VALUE && c->most > MOST_TRIPS) {
+    ibx_call_refuse(call, "M",
+                    "a loop whose end depends on the data, of more than %d "
+                    "trips",
+                    MOST_TRIPS);
+  } else if (l->trips == MOST_TRIPS) {
+    ibx_call_refuse(call, "M", "a loop of more than %d trips", MOST_TRIPS);
+  }
+  return !call->failed;
+}
+
+static course read_course(ibx_call *call) {
+  course c = {.most = INT64_MAX,
+              .trips = IBX_NO_VALUE,
+              .condition = ibx_in(call, 1),
+              .active = IBX_NO_VALUE,
+              .counted = IBX_NO_VALUE};
+  if (!ibx_has_in(call, 0)) return c;
+  ibx_bounded most;
+  if (!ibx_bounded_dims(call, 0, "M", &most) ||
+      !ibx_call_expect(call, most.most.len == 1, "M", "needs one element")) {
+    return c;
+  }
+  c.most = most.most.at[0];
+  c.trips = most.real[0];
+  return c;
+}
+
+// Takes over what a trip gave, where it counts.
+static void end_trip(loop *l, course *c, size_t carried) {
+  ibx_call *call = l->call;
+  for (size_t i = 0; i < carried; i++) {
+    ibx_val given = l->out[i + 1];
+    l->in[i + 2] = c->active == IBX_NO_VALUE
+                       ? given
+                       : ibx_emit_choice(call, c->active, given, l->in[i + 2]);
+  }
+  c->condition = l->out[0];
+  if (c->active == IBX_NO_VALUE) return;
+  if (c->counted == IBX_NO_VALUE) {
+    c->counted = ibx_emit_long(call, (int64_t)l->trips - 1);
+  }
+  ibx_val one = ibx_emit_cast(call, c->active, IBX_DTYPE_I64);
+  ibx_val sum = ibx_emit_binary(call, IBX_TENSOR_add, c->counted, one);
+  ibx_set_bounds(call, sum, ibx_emit_long(call, 0),
+                 ibx_emit_long(call, (int64_t)l->trips));
+  c->counted = sum;
 }
 
 // The slices of a loop without trips: none, of what its body would give. The
@@ -175,24 +245,21 @@ void ibx_import_op_loop(ibx_call *call) {
   for (size_t i = 0; i < 2; i++) {
     if (!ibx_expect_tensor(call, ibx_in(call, i), i ? "cond" : "M")) return;
   }
-  int64_t most = read_trips(call);
-  ibx_val condition = ibx_in(call, 1);
+  course c = read_course(call);
   for (size_t i = 0; i < carried; i++)
     l.in[i + 2] = ibx_in(call, i + 2);
-  while ((int64_t)l.trips < most && goes_on(&l, condition) && !call->failed) {
-    if (l.trips == MOST_TRIPS) {
-      ibx_call_refuse(call, "M", "a loop of more than %d trips", MOST_TRIPS);
-      return;
-    }
+  while (goes_on(&l, &c)) {
     int64_t number = (int64_t)l.trips;
     l.in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
     l.in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
     run_trip(&l, trip_name(call, l.trips));
-    if (call->failed || !expect_tensors(&l, carried + 1)) return;
-    condition = l.out[0];
-    for (size_t i = 0; i < carried; i++)
-      l.in[i + 2] = l.out[i + 1];
+    if (!call->failed && expect_tensors(&l, carried + 1)) {
+      end_trip(&l, &c, carried);
+    }
   }
+  // A constant end would need no choice.
+  bool may_help = c.active != IBX_NO_VALUE && ibx_has_in(call, 1);
+  if (call->failed && may_help) ibx_ask_constant(call, 1, "cond");
   if (call->failed) return;
   for (size_t i = 0; i < carried; i++)
     ibx_out(call, i, l.in[i + 2]);
@@ -200,8 +267,13 @@ void ibx_import_op_loop(ibx_call *call) {
     out_nothing(&l, carried);
     return;
   }
-  for (size_t i = carried; i < call->out_count; i++)
-    ibx_out(call, i, join_trips(&l, i + 1, 0, false));
+  for (size_t i = carried; i < call->out_count && !call->failed; i++) {
+    ibx_val joined = join_trips(&l, i + 1, 0, false);
+    if (c.counted != IBX_NO_VALUE && !call->failed) {
+      joined = ibx_set_extent(call, joined, 0, c.counted);
+    }
+    ibx_out(call, i, joined);
+  }
 }
 
 // --- Scan --------------------------------------------------------------------

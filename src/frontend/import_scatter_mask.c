@@ -85,6 +85,8 @@ static bool find_flags(ibx_call *call, ibx_val indices, ibx_ints shape,
     return false;
   }
   const ibx_node *places = find_places(call, gather->operand[1]);
+  while (places && places->op == IBX_TENSOR_reshape)
+    places = node_of(call, places->operand[0]);
   if (!places || places->op != IBX_TENSOR_nonzero) return false;
   if (!is_coordinates(call, gather->operand[0], shape)) return false;
   *out = places->operand[0];

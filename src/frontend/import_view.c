@@ -168,10 +168,12 @@ static ibx_val real_end(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
   ibx_val extent = ibx_extent(call, x, axis);
   if (computed != IBX_NO_VALUE) {
     if (start < 0) ibx_refuse_extent(call, "starts");
+    bool inside = ibx_most(call, computed) <= ibx_dim(call, x, axis);
+    if (computed == extent || (inside && extent == IBX_NO_VALUE)) {
+      return computed;
+    }
     return ibx_emit_binary(call, IBX_TENSOR_min, computed,
-                           extent != IBX_NO_VALUE
-                               ? extent
-                               : ibx_emit_long(call, ibx_dim(call, x, axis)));
+                           ibx_extent_or_dim(call, x, axis));
   }
   if (extent == IBX_NO_VALUE) return IBX_NO_VALUE;
   if (start < 0) ibx_refuse_extent(call, "starts");
@@ -253,6 +255,10 @@ void ibx_import_op_slice(ibx_call *call) {
 static void split_by(ibx_call *call, int64_t axis, const int64_t *sizes,
                      size_t count) {
   ibx_val x = ibx_in(call, 0);
+  if (ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    ibx_refuse_extent(call, "input");
+    return;
+  }
   int64_t start = 0, extent = ibx_dim(call, x, axis);
   bool fits = count == call->out_count;
   for (size_t i = 0; fits && i < count; i++) {

@@ -10,7 +10,9 @@ enum { FIRST_ROOM = 256 };
 
 static void *move(ibx_arena *arena, const void *array, size_t count,
                   size_t room, size_t size) {
-  void *copy = ibx_arena_array(arena, room, size);
+  uint64_t bytes;
+  if (!ibx_mul_size(room, size, &bytes)) bytes = SIZE_MAX; // ends the process
+  void *copy = ibx_arena_alloc_raw(arena, (size_t)bytes);
   if (count) memcpy(copy, array, count * size);
   return copy;
 }

@@ -105,7 +105,9 @@ static bool can_cut(const ibx_graph *graph, const ibx_node *node, uint8_t dim) {
   case IBX_TENSOR_matmul:
   case IBX_TENSOR_pad:
   case IBX_TENSOR_select:
-  case IBX_TENSOR_wrap: return true;
+  case IBX_TENSOR_wrap:
+  case IBX_TENSOR_encode:
+  case IBX_TENSOR_decode: return true;
   default: break;
   }
   ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;

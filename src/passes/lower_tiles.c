@@ -450,6 +450,14 @@ static bool has_infinities(const ibx_graph *graph, const ibx_machine *machine) {
   return false;
 }
 
+// Views that are written before they are read: most are of no use, and a view is
+// more than a kilobyte.
+static ibx_view *unmade_views(ibx_arena *arena, size_t count) {
+  uint64_t bytes;
+  if (!ibx_mul_size(count, sizeof(ibx_view), &bytes)) bytes = SIZE_MAX;
+  return ibx_arena_alloc_raw(arena, (size_t)bytes);
+}
+
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
                              const ibx_graph *graph, const bool *spill,
                              bool has_inf, ibx_tile_func *func) {
@@ -463,10 +471,10 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
       .func = func,
       .arena = arena,
       .spill = spill,
-      .views = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .views = unmade_views(arena, values),
       .starts = IBX_ARENA_ARRAY(arena, graph->node_count + 1, ibx_start),
       .uses = ibx_graph_uses(graph, arena),
-      .parts = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .parts = unmade_views(arena, values),
       .has_parts = IBX_ARENA_ARRAY(arena, values, bool),
       .ports = no_buffers(arena, graph->output_count),
       .homes = IBX_ARENA_ARRAY(arena, values, ibx_view),

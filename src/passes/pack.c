@@ -233,6 +233,7 @@ static void grow_digests(ibx_packs *packs, ibx_arena *arena) {
 
 static uint64_t source_digest(ibx_packs *packs, ibx_arena *arena,
                               const ibx_pack_source *from) {
+  if (packs->unread) return (uint64_t)(uintptr_t)from->data;
   if (packs->digest_count * 2 >= packs->digest_room) grow_digests(packs, arena);
   ibx_pack_digest *row = find_digest(packs, from);
   if (!row->data) {

@@ -43,6 +43,7 @@ typedef struct ibx_packs {
   uint64_t bytes;           ///< of the whole section
   ibx_pack_digest *digests; ///< a hash table
   size_t digest_count, digest_room;
+  bool unread; ///< nobody wants the bytes: only one source equals itself
 } ibx_packs;
 
 /// Adds a row: elements of `from` in the order that `to` says, partition after

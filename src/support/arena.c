@@ -99,7 +99,7 @@ void ibx_arena_join(ibx_arena *arena, ibx_arena *from) {
   }
 }
 
-void *ibx_arena_alloc(ibx_arena *arena, size_t size) {
+void *ibx_arena_alloc_raw(ibx_arena *arena, size_t size) {
   if (size > SIZE_MAX - ALIGNMENT) out_of_memory();
   size = (size + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
   ibx_arena_block *block = arena->last;
@@ -109,7 +109,11 @@ void *ibx_arena_alloc(ibx_arena *arena, size_t size) {
   }
   void *memory = (uint8_t *)block->data + block->used;
   block->used += size;
-  return memset(memory, 0, size);
+  return memory;
+}
+
+void *ibx_arena_alloc(ibx_arena *arena, size_t size) {
+  return memset(ibx_arena_alloc_raw(arena, size), 0, size);
 }
 
 void *ibx_arena_array(ibx_arena *arena, size_t count, size_t size) {

@@ -30,6 +30,9 @@ void ibx_arena_join(ibx_arena *arena, ibx_arena *from);
 /// address.
 void *ibx_arena_alloc(ibx_arena *arena, size_t size);
 
+/// The same, of any contents.
+void *ibx_arena_alloc_raw(ibx_arena *arena, size_t size);
+
 /// Returns zeroed room for `count` elements of `size` bytes, checked.
 void *ibx_arena_array(ibx_arena *arena, size_t count, size_t size);
 

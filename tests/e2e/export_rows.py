@@ -231,7 +231,8 @@ ROWS = [
     row("rwkv", "RwkvForCausalLM", attention_hidden_size=32),
     row("recurrent_gemma", "RecurrentGemmaForCausalLM", MASKED, lru_width=32,
         attention_window_size=8),
-    row("qwen3_next", "Qwen3NextForCausalLM", MASKED, linear_key_head_dim=8,
+    row("qwen3_next", "Qwen3NextForCausalLM", MASKED, num_hidden_layers=1,
+        linear_key_head_dim=8,
         linear_value_head_dim=8, linear_num_key_heads=2,
         linear_num_value_heads=4, exporters="dynamo"),
     row("lfm2", "Lfm2ForCausalLM", MASKED),
@@ -389,7 +390,6 @@ ROWS = [
         fusion_hidden_sizes=[24, 16, 12, 8]),
     row("swin2sr", "Swin2SRForImageSuperResolution", embed_dim=16,
         depths=[1, 1], num_heads=[2, 2], window_size=4, patch_size=1),
-    row("superpoint", "SuperPointForKeypointDetection", exporters="dynamo"),
     row("sam", "SamModel", "pixel_values input_points=1x1x2x2:floats",
         vision_config=dict(output_channels=32, window_size=2,
                            global_attn_indexes=[1], mlp_dim=48,
@@ -447,10 +447,6 @@ ROWS = [
     # Several kinds of input.
     row("clip", "CLIPModel", BOTH),
     row("siglip", "SiglipModel", BOTH),
-    row("siglip2_vision_model", "Siglip2VisionModel",
-        "pixel_values=1x16x192 pixel_attention_mask=1x16 "
-        "spatial_shapes=1x2:four", num_patches=16,
-        exporters="dynamo"),
     row("altclip", "AltCLIPModel", BOTH),
     row("chinese_clip", "ChineseCLIPModel", BOTH),
     row("clipseg", "CLIPSegForImageSegmentation",

@@ -128,7 +128,7 @@ def add_input(b, name, array):
 
 
 def compress(b):
-    shape = extents(b.rng, int(b.rng.integers(1, 4)))
+    shape = extents(b.rng, int(b.rng.integers(1, 5)))
     axis = b.pick(None, int(b.rng.integers(len(shape))))
     length = int(np.prod(shape)) if axis is None else shape[axis]
     length = int(b.rng.integers(max(1, length - 1), length + 1))
@@ -303,6 +303,48 @@ def product(b, v):
     return b.emit("MatMul", [v.name, b.constant(weight)])
 
 
+def only_first_open(v):
+    return v.array.dtype == np.float32 and not any(v.open[1:])
+
+
+def normal(b, v):
+    if v.array.dtype != np.float32 or v.open[-1] or v.array.shape[-1] == 0:
+        return None
+    scale = b.constant(np.linspace(1, 2, v.array.shape[-1], dtype=np.float32))
+    return b.emit("LayerNormalization", [v.name, scale], axis=-1)
+
+
+def windows(b, v):
+    """A batch that is open, of images that are not."""
+    if v.rank < 3 or not only_first_open(v) or 0 in v.array.shape[1:]:
+        return None
+    kernel = [1] * (v.rank - 3) + [min(2, v.array.shape[-1])]
+    op = b.pick("MaxPool", "AveragePool", "Conv", "GlobalAveragePool",
+                "BatchNormalization")
+    channels = v.array.shape[1]
+    if op == "Conv":
+        weight = b.rng.integers(-2, 3, [2, channels] + kernel)
+        return b.emit(op, [v.name, b.constant(weight.astype(np.float32))])
+    if op == "BatchNormalization":
+        line = b.constant(np.linspace(1, 2, channels, dtype=np.float32))
+        return b.emit(op, [v.name] + 4 * [line])
+    return b.emit(op, [v.name],
+                  **({} if op[0] == "G" else {"kernel_shape": kernel}))
+
+
+def parts(b, v):
+    axis = int(b.rng.integers(v.rank))
+    if v.open[axis] or v.array.shape[axis] < 2:
+        return None
+    sizes = b.constant(np.array([1, v.array.shape[axis] - 1]))
+    return b.emit("Split", [v.name, sizes], outputs=2, axis=axis)
+
+
+def tile(b, v):
+    repeats = [1 if is_open else b.pick(1, 2) for is_open in v.open]
+    return b.emit("Tile", [v.name, b.constant(np.array(repeats))])
+
+
 def running(b, v):
     if v.array.dtype not in (np.float32, np.int64):
         return None
@@ -365,11 +407,58 @@ def take(b, v):
     return b.emit("Gather", [v.name, b.constant(index)], axis=axis)
 
 
-FOLLOWERS = (unary, with_number, with_itself, select, transpose, flatten,
+def graph(b, name, nodes, inputs, outputs):
+    import onnx
+
+    def info(name):
+        return onnx.ValueInfoProto(name=name)
+
+    return b.helper.make_graph(nodes, name, inputs, [info(n) for n in outputs])
+
+
+def branch(b, v):
+    """Either of two graphs, by how much was found."""
+    size = b.emit("Size", [v.name])[0]
+    flag = b.emit("Greater", [size, b.constant(np.array(b.pick(0, 3)))])[0]
+    graphs = []
+    for side in ("then", "else"):
+        name, made = b.fresh(), b.fresh()
+        op = b.pick("Identity", "Concat", "Slice")
+        names = {"Identity": [v.name], "Concat": [v.name, v.name],
+                 "Slice": [v.name, b.constant(np.array([0])),
+                           b.constant(np.array([1]))]}[op]
+        attrs = {"axis": 0} if op == "Concat" else {}
+        nodes = [b.helper.make_node(op, names, [name], **attrs),
+                 b.helper.make_node("Identity", [name], [made])]
+        graphs.append(graph(b, side, nodes, [], [made]))
+    return b.emit("If", [flag], then_branch=graphs[0], else_branch=graphs[1])
+
+
+def loop(b, v):
+    """As many trips as were found, or fewer: until a sum is reached."""
+    helper, names = b.helper, [b.fresh() for _ in range(7)]
+    i, c, acc, real, total, go, out = names
+    most = b.emit("Size", [v.name])[0]
+    if v.array.size > 40:
+        return None
+    limit = b.constant(np.array(b.pick(2.0, 7.0, 1e6), np.float32))
+    body = graph(b, "body", [
+        helper.make_node("Cast", [i], [real], to=1),
+        helper.make_node("Add", [acc, real], [total]),
+        helper.make_node("Less", [total, limit], [go]),
+        helper.make_node("Mul", [total, real], [out])],
+        [helper.make_tensor_value_info(i, 7, []),
+         helper.make_tensor_value_info(c, 9, []),
+         helper.make_tensor_value_info(acc, 1, [])], [go, total, out])
+    start = b.constant(np.array(1.0, np.float32))
+    return b.emit("Loop", [most, "", start], outputs=2, body=body)
+
+
+FOLLOWERS = (branch, loop, normal, windows, parts, tile, unary, with_number, with_itself, select, transpose, flatten,
              keep_first, there_and_back, unsqueeze, reduce, softmax, top, arg,
              concat, cut, product, running, ask_shape, count_up, fill, expand,
              compress_again, nonzero_again, take)
-NEEDS_RANK = {transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
+NEEDS_RANK = {normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
               reduce: 1, softmax: 1, top: 1, arg: 1, concat: 1, cut: 1,
               running: 1, compress_again: 1, take: 1, fill: 1, expand: 1}
 

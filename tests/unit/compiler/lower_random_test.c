@@ -237,6 +237,24 @@ static void add_integer(graph_run *run) {
   if (x != IBX_NO_VALUE) node(run, IBX_TENSOR_cast, &real, x);
 }
 
+// To a type that no engine has, and back: a number that it holds.
+static void add_small(graph_run *run) {
+  static const ibx_dtype TYPES[] = {
+      IBX_DTYPE_F8E4M3FN, IBX_DTYPE_F8E4M3FNUZ, IBX_DTYPE_F8E5M2FNUZ,
+      IBX_DTYPE_F6E2M3FN, IBX_DTYPE_F6E3M2FN,   IBX_DTYPE_F4E2M1FN,
+      IBX_DTYPE_F8E8M0,   IBX_DTYPE_I4,         IBX_DTYPE_U4,
+      IBX_DTYPE_I2,       IBX_DTYPE_U2,         IBX_DTYPE_F64};
+  ibx_params small = {.dtype =
+                          TYPES[graph_run_below(run, IBX_COUNT_OF(TYPES))]};
+  ibx_params real = {.dtype = IBX_DTYPE_F32};
+  uint32_t x = pick(run);
+  if (!run->exact[x]) return;
+  uint32_t y = node(run, IBX_TENSOR_cast, &small, x);
+  if (y == IBX_NO_VALUE) return;
+  y = node(run, IBX_TENSOR_cast, &real, y);
+  if (y != IBX_NO_VALUE) run->exact[y] = true;
+}
+
 static uint32_t swap_last(graph_run *run, uint32_t x) {
   uint8_t rank = type_of(run, x)->rank;
   ibx_params params = {.perm = {.len = rank}};
@@ -625,11 +643,11 @@ static void add_gather(graph_run *run) {
 
 typedef void (*adder)(graph_run *run);
 static const adder ADDERS[] = {
-    add_unary,   add_unary, add_binary, add_binary,  add_binary,
-    add_bounded, add_jump,  add_matmul, add_matmul,  add_conv,
-    add_pool,    add_norm,  add_norm,   add_reduce,  add_view,
-    add_view,    add_view,  add_concat, add_select,  add_gather,
-    add_integer, add_top,   add_cumsum, add_nonzero, add_suppress};
+    add_unary,    add_unary,  add_binary,  add_binary, add_binary, add_bounded,
+    add_jump,     add_matmul, add_matmul,  add_conv,   add_pool,   add_norm,
+    add_norm,     add_reduce, add_view,    add_view,   add_view,   add_concat,
+    add_select,   add_gather, add_integer, add_top,    add_cumsum, add_nonzero,
+    add_suppress, add_small};
 
 // Every value that nobody reads, and some others.
 static void add_outputs(graph_run *run) {
