@@ -25,7 +25,9 @@ NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3,
 ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
 CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0, "Gelu": 0,
-           "BiasGelu": 0, "FastGelu": 0, "Mish": 0}
+           "BiasGelu": 0, "FastGelu": 0, "Mish": 0, "Log": 0, "LogSoftmax": 0,
+           "ReduceLogSum": 0, "ReduceLogSumExp": 0, "Softplus": 0,
+           "SoftmaxCrossEntropyLoss": 0}
 # These have jumps: an operand on one of them is not taken.
 JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
          "ThresholdedRelu", "Mod"}
