@@ -70,8 +70,8 @@ static ibx_status reduce(const arguments *args, const ibx_comparison *c,
 }
 
 static void print_reduced(const arguments *args, const ibx_reduced *reduced) {
-  printf("%s: %zu node%s, which give%s '%s', found by %zu comparisons; it "
-         "fails by\n  imbrex compare %s",
+  printf("%s: %zu node%s, which give%s '%s', found by %zu comparisons; with "
+         "the options of this run it fails by\n  imbrex compare %s",
          args->reduce, reduced->nodes, reduced->nodes == 1 ? "" : "s",
          reduced->nodes == 1 ? "s" : "", reduced->target, reduced->attempts,
          args->reduce);
