@@ -462,15 +462,42 @@ static ibx_status keep_constant(comparing *c, const char *name,
   return keep_value(c->out, name, &array, true, c->err);
 }
 
-// Takes out what no instruction makes: constants, and values that have a row
-// under another name or are inputs.
+// What the graph of all values tells of them.
+typedef struct facts {
+  const ibx_graph *graph;
+  const bool *is_variable; ///< of each value: it depends on an input
+  const char **names;      ///< of each value: its last name so far, or NULL
+} facts;
+
+// Looks at one tensor of a tap, which is worth a row unless it is a constant or a
+// further name of a value.
+static ibx_status note_tensor(comparing *c, const facts *f, tap *t,
+                              const ibx_port_decl *port, uint32_t value,
+                              bool *is_needed) {
+  int64_t bytes = 0;
+  const ibx_weight *weight = ibx_graph_constant(f->graph, value);
+  bool is_tensor = port->kind == IBX_PORT_TENSOR;
+  if (ibx_type_bytes(&f->graph->values[value].type, &bytes)) {
+    t->bytes += (uint64_t)bytes;
+  }
+  t->is_constant &= !f->is_variable[value];
+  if (weight) return is_tensor ? keep_constant(c, t->name, weight) : IBX_OK;
+  *is_needed |= !f->names[value];
+  if (!is_tensor) return IBX_OK;
+  if (f->names[value]) t->same_as = f->names[value];
+  f->names[value] = t->name;
+  return IBX_OK;
+}
+
+// Chooses what some instruction makes.
 static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
   const ibx_graph *graph = &r->graph;
   ibx_arena *arena = &c->out->arena;
-  bool *is_variable = find_variable(graph, arena);
-  const char **names = IBX_ARENA_ARRAY(arena, graph->value_count, const char *);
+  facts f = {.graph = graph,
+             .is_variable = find_variable(graph, arena),
+             .names = IBX_ARENA_ARRAY(arena, graph->value_count, const char *)};
   for (size_t i = 0; i < graph->input_count; i++)
-    names[graph->inputs[i].value] = keep_text(c->out, graph->inputs[i].name);
+    f.names[graph->inputs[i].value] = keep_text(c->out, graph->inputs[i].name);
   for (size_t i = 0; i < r->facts.output_port_count; i++) {
     const ibx_port_decl *port = &r->facts.output_ports[i];
     tap *t = find_tap(c, port->name);
@@ -479,19 +506,7 @@ static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
     t->is_constant = true;
     for (uint32_t k = 0; k < port->count; k++) {
       uint32_t value = graph->outputs[port->first + k].value;
-      const ibx_weight *weight = ibx_graph_constant(graph, value);
-      int64_t bytes = 0;
-      if (weight && port->kind == IBX_PORT_TENSOR) {
-        IBX_TRY(keep_constant(c, port->name, weight));
-      }
-      if (ibx_type_bytes(&graph->values[value].type, &bytes)) {
-        t->bytes += (uint64_t)bytes;
-      }
-      is_needed |= !weight && !names[value];
-      t->is_constant &= !is_variable[value];
-      if (port->kind != IBX_PORT_TENSOR || weight) continue;
-      if (names[value]) t->same_as = names[value];
-      names[value] = t->name;
+      IBX_TRY(note_tensor(c, &f, t, port, value, &is_needed));
     }
     if (is_needed) c->chosen[c->chosen_count++] = t;
   }
