@@ -198,7 +198,7 @@ static ibx_status check_dtype(const ibx_check_ctx *ctx, size_t slot) {
     if (dtype == IBX_DTYPE_NONE) return IBX_OK;
     return IBX_CHECK_FAIL(ctx, "dtype %u on %s, which takes none", dtype, name);
   }
-  if (!info || dtype == IBX_DTYPE_NONE) {
+  if (!info || info->bits == 0) { // also NONE, and texts
     return IBX_CHECK_FAIL(ctx, "%s has dtype %u, which is not an element type",
                           name, dtype);
   }

@@ -63,7 +63,7 @@ static void on_text(void *user, const char *text, size_t len) {
 static void on_pass(void *user, const ibx_pass_stats *pass) {
   compile_job *job = user;
   if (job->is_table) {
-    fprintf(stderr, "  %-14s %8.3f s %9" PRIu64 " -> %" PRIu64 " ops\n",
+    fprintf(stderr, "  %-16s %8.3f s %9" PRIu64 " -> %" PRIu64 " ops\n",
             pass->name, pass->seconds, pass->ops_before, pass->ops_after);
   }
   json_array_append_new(job->passes,
@@ -108,7 +108,7 @@ static char *default_output(const char *model, const compile_args *args) {
 
 static void print_stats(const ibx_compile_stats *stats, double seconds) {
   fprintf(stderr,
-          "  %-14s %8.3f s, %.1f MiB at most\n"
+          "  %-16s %8.3f s, %.1f MiB at most\n"
           "  %" PRIu64 " nodes, %" PRIu64 " on the host, %" PRIu64
           " groups, %" PRIu64 " bytes of program without weights\n",
           "all", seconds, (double)peak_rss_bytes() / (1 << 20), stats->nodes,

@@ -13,6 +13,7 @@
 #include "passes/view.h"
 
 typedef struct ibx_lower_cache ibx_lower_cache;
+typedef struct ibx_micro ibx_micro;
 
 /// The first operation that was made for a group, which ends at `node`, or for
 /// a view. IBX_NO_VALUE: for the outputs.
@@ -37,8 +38,10 @@ typedef struct ibx_lower {
   bool *has_parts;        ///< of each value: its home is decided
   uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER
   ibx_lower_cache *cache; ///< values in other layouts, packed constants
-  bool has_infinities;    ///< a constant of the graph has one, or a NaN
-  uint32_t source;        ///< of the node that is being lowered
+  ibx_micro *micros;      ///< room of ibx_chain_make(), for the longest chain
+  size_t micro_room;
+  bool has_infinities; ///< a constant of the graph has one, or a NaN
+  uint32_t source;     ///< of the node that is being lowered
   ibx_status status;
   ibx_error *err;
 } ibx_lower;
@@ -262,8 +265,6 @@ const char *ibx_layout_text(const ibx_layout *layout, ibx_arena *arena);
 ibx_layout ibx_lower_layout(const ibx_lower *lower, const ibx_node *node);
 
 // ---- Chains of pointwise operations on a tile (lower_chain.c)
-
-typedef struct ibx_micro ibx_micro;
 
 /// Pointwise operations in a row, ready to be applied to tiles: the nodes of a
 /// group behind its anchor, or pointwise nodes on their own.

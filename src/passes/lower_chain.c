@@ -384,11 +384,20 @@ static bool binary_micros(ibx_lower *lower, const ibx_node *node,
                         ibx_tensor_op_get(node->op)->name);
 }
 
+// A list for a chain of `count` nodes, in the same room each time: a micro
+// operation is more than a kilobyte, and few nodes take as many as they may.
+static micro_list micros_for(ibx_lower *lower, size_t count) {
+  size_t most = (count + 1) * MICROS_PER_NODE;
+  if (lower->micro_room < most) {
+    lower->micros = IBX_ARENA_ARRAY(lower->arena, most, ibx_micro);
+    lower->micro_room = most;
+  }
+  return (micro_list){.at = lower->micros};
+}
+
 bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
                     const ibx_view *whole) {
-  micro_list list = {.at = IBX_ARENA_ARRAY(lower->arena,
-                                           (chain->count + 1) * MICROS_PER_NODE,
-                                           ibx_micro)};
+  micro_list list = micros_for(lower, chain->count);
   const chain_place place = {.whole = whole, .tiled = chain->tiled};
   for (size_t i = 0; i < chain->count; i++) {
     const ibx_node *node = &lower->graph->nodes[chain->nodes[i]];
@@ -411,7 +420,9 @@ bool ibx_chain_make(ibx_lower *lower, ibx_chain *chain, uint32_t value,
       list.at[list.count - 1].dtype = dtype;
     }
   }
-  chain->micros = list.at;
+  ibx_micro *made = IBX_ARENA_ARRAY(lower->arena, list.count + 1, ibx_micro);
+  memcpy(made, list.at, list.count * sizeof(ibx_micro));
+  chain->micros = made;
   chain->micro_count = list.count;
   chain->whole = *whole;
   return true;

@@ -59,6 +59,7 @@ class Model(NamedTuple):
     carry: dict = {}
     task: Callable = None
     limit: float = LIMIT
+    check_seconds: float = CHECK_SECONDS
     short: bool = True
 
 
@@ -337,7 +338,8 @@ MODELS = {
     "edges_512_large": Model(LINES, "package/ONNX/mlsd_512x512_large.onnx",
                              room_feeds(512)),
     "cutout_fp16": cutout(1024, "medium"),
-    "cutout_uint8": cutout(1024, "small", limit=None),
+    # 260,000 instructions, which are made anew until all of it fits.
+    "cutout_uint8": cutout(1024, "small", limit=None, check_seconds=5),
 }
 
 
@@ -374,8 +376,6 @@ def compile_model(imbrex, path, model, target, scratch):
     if checked.returncode:
         raise Failed(f"check exits with {checked.returncode}, compile with 0: "
                      f"{checked.stdout.strip()[-500:]}")
-    if check_used > CHECK_SECONDS:
-        raise Failed(f"check takes {check_used:.2f} s of the processor")
     return program, check_used, used
 
 
@@ -424,6 +424,8 @@ def run_model(imbrex, model, target, work, scratch):
     feeds = model.feeds(work)
     program, check, compiled = compile_model(imbrex, path, model, target,
                                              scratch)
+    if check > model.check_seconds:
+        raise Failed(f"check takes {check:.2f} s of the processor")
     session = ort.InferenceSession(str(path),
                                    providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]

@@ -88,14 +88,15 @@ class Run:
 
     def graph(self, seed):
         g, outputs = make_graph(seed, self.table, self.options.only)
-        self.used.update(n.op for n in g.nodes)
+        ops = [n.op for n in g.nodes]
+        self.used.update(ops)
         self.judged = g.judge.counts
         finding = self.check(make_part(g, outputs, []), seed)
         if finding is None:
             self.counts["pass"] += 1
-        elif finding.kind == "refused" and limits.reason(finding.text):
+        elif finding.kind == "refused" and limits.reason(finding.text, ops):
             self.counts["refused, a limit"] += 1
-            self.groups[f"limit: {limits.reason(finding.text)}"] += 1
+            self.groups[f"limit: {limits.reason(finding.text, ops)}"] += 1
         else:
             self.counts[finding.kind] += 1
             part = reduce(g, outputs, lambda p: finding.same(

@@ -7,12 +7,20 @@ LIMITS = {
     "operands larger than SBUF": r"SBUF",
     "extents that the data decide": r"depends? on the data|data decide",
     "Unique of rows of more than 64": r"rows without elements, or of more",
+    "BitwiseNot of u64": r"the other bits of u64",
     "f64": r"of f64, which no engine computes",
 }
 
 
-def reason(text):
-    """The limit that a refusal names, or None."""
+# Behind these an extent is known as the most that it can be: whether two of
+# them are equal, the data tell alone.
+OPEN = {"Compress", "NonZero", "Unique"}
+
+
+def reason(text, ops):
+    """The limit that a refusal names, or None. `ops`: operators of the graph."""
+    if OPEN & set(ops) and "IBX3009" in text:
+        return "extents that the data decide"
     for name, pattern in LIMITS.items():
         if re.search(pattern, text):
             return name
