@@ -70,8 +70,8 @@ static ibx_status reduce(const arguments *args, const ibx_comparison *c,
 }
 
 static void print_reduced(const arguments *args, const ibx_reduced *reduced) {
-  printf("%s: %zu node%s, which give%s '%s', found by %zu comparisons; it "
-         "fails by\n  imbrex compare %s",
+  printf("%s: %zu node%s, which give%s '%s', found by %zu comparisons; with "
+         "the options of this run it fails by\n  imbrex compare %s",
          args->reduce, reduced->nodes, reduced->nodes == 1 ? "" : "s",
          reduced->nodes == 1 ? "s" : "", reduced->target, reduced->attempts,
          args->reduce);
@@ -218,6 +218,13 @@ static counts count_rows(const ibx_comparison *c) {
   return n;
 }
 
+static bool is_equal(const ibx_comparison *c) {
+  for (size_t i = 0; i < c->row_count; i++) {
+    if (badness(&c->rows[i]) > 0) return false;
+  }
+  return true;
+}
+
 static ibx_status print_text(const arguments *args, const ibx_comparison *c,
                              ibx_error *err) {
   counts n = count_rows(c);
@@ -230,7 +237,9 @@ static ibx_status print_text(const arguments *args, const ibx_comparison *c,
     printf("; %zu differ as their operands do", n.inherited);
   }
   if (n.skipped != 0) printf("; %zu could not be compared", n.skipped);
-  printf(args->all ? "; all of them:\n" : "; the worst:\n");
+  printf(args->all     ? "; all of them:\n"
+         : is_equal(c) ? ", to the last bit\n"
+                       : "; the worst:\n");
   IBX_TRY(print_rows(args, c, err));
   if (first) print_first(first);
   return IBX_OK;

@@ -9,8 +9,8 @@
 
 #include "driver/driver.h"
 #include "driver/judge.h"
+#include "driver/probe.h"
 #include "driver/progress.h"
-#include "driver/reference.h"
 #include "support/map.h"
 
 #include <math.h>
@@ -43,27 +43,6 @@ typedef struct comparing {
   ibx_progress progress;
   ibx_error *err;
 } comparing;
-
-/// One program and what runs it.
-typedef struct side {
-  ibx_device *device;
-  ibx_session *session;
-  ibx_array *arrays; ///< inputs, then outputs
-  ibx_host_tensor *open;
-  ibx_binding *bindings;
-} side;
-
-typedef struct probe {
-  comparing *c;
-  ibx_compile_options options;
-  bool is_whole;
-  ibx_blob blob;
-  ibx_program *program;
-  const ibx_entry *entry;
-  ibx_reference reference;
-  side machine, kernels;
-  bool inputs_at_fault; ///< the reference could not be computed
-} probe;
 
 // --- results -------------------------------------------------------------------
 
@@ -124,108 +103,7 @@ void ibx_comparison_fini(ibx_comparison *comparison) {
   *comparison = (ibx_comparison){0};
 }
 
-// --- one side of a probe -------------------------------------------------------
-
-static ibx_status make_arrays(probe *p, side *s, ibx_error *err) {
-  const ibx_entry *entry = p->entry;
-  size_t inputs = entry->input_count, outputs = entry->output_count;
-  s->arrays = calloc(inputs + outputs + 1, sizeof *s->arrays);
-  s->bindings = calloc(inputs + outputs + 1, sizeof *s->bindings);
-  s->open = calloc(outputs + 1, sizeof *s->open);
-  if (!s->arrays || !s->bindings || !s->open) {
-    return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the tensors");
-  }
-  for (size_t i = 0; i < inputs; i++) {
-    IBX_TRY(ibx_input_make(&p->c->setup->inputs, &entry->inputs[i], i,
-                           &s->arrays[i], err));
-    s->bindings[i] = ibx_array_bind(&s->arrays[i], i);
-  }
-  for (size_t i = 0; i < outputs; i++) {
-    ibx_array *array = &s->arrays[inputs + i];
-    IBX_TRY(ibx_array_make(&entry->outputs[i], array, err));
-    s->bindings[inputs + i] = ibx_array_bind(array, i);
-    if (ibx_array_is_open(&entry->outputs[i])) {
-      s->bindings[inputs + i].tensor = &s->open[i];
-    }
-  }
-  return IBX_OK;
-}
-
-static ibx_status run_side(probe *p, side *s, ibx_error *err) {
-  const ibx_entry *entry = p->entry;
-  IBX_TRY(make_arrays(p, s, err));
-  IBX_TRY(ibx_session_create(s->device, p->program, NULL, &s->session, err));
-  const ibx_run run = {.inputs = s->bindings,
-                       .outputs = s->bindings + entry->input_count,
-                       .input_count = entry->input_count,
-                       .output_count = entry->output_count};
-  IBX_TRY(ibx_session_run(s->session, &run, err));
-  ibx_array *outputs = s->arrays + entry->input_count;
-  IBX_TRY(ibx_arrays_cut(entry, &run, outputs, err));
-  for (size_t i = 0; i < entry->output_count; i++) {
-    if (!ibx_array_is_open(&entry->outputs[i])) continue;
-    ibx_array_take(&outputs[i], &s->open[i]);
-  }
-  return IBX_OK;
-}
-
-static void side_fini(const probe *p, side *s) {
-  size_t inputs = p->entry ? p->entry->input_count : 0;
-  size_t outputs = p->entry ? p->entry->output_count : 0;
-  ibx_session_destroy(s->session);
-  ibx_device_close(s->device);
-  for (size_t i = 0; s->arrays && i < inputs + outputs; i++)
-    ibx_array_fini(&s->arrays[i]);
-  for (size_t i = 0; s->open && i < outputs; i++)
-    ibx_host_tensor_fini(&s->open[i]);
-  free(s->arrays);
-  free(s->open);
-  free(s->bindings);
-}
-
-// --- a probe -------------------------------------------------------------------
-
-static ibx_status compile(probe *p, ibx_error *err) {
-  const ibx_compare_setup *setup = p->c->setup;
-  ibx_compiler *compiler = NULL;
-  IBX_TRY(ibx_compiler_create(&p->options, &compiler, err));
-  ibx_status status = setup->path
-                          ? ibx_compile_file(compiler, setup->path,
-                                             ibx_blob_write, &p->blob, err)
-                          : ibx_compile_memory(compiler, setup->memory, "-",
-                                               ibx_blob_write, &p->blob, err);
-  ibx_compiler_destroy(compiler);
-  IBX_TRY(status);
-  IBX_TRY(ibx_program_open_memory(ibx_blob_get(&p->blob), &p->program, err));
-  p->entry = ibx_program_find_entry(p->program, NULL);
-  if (p->entry) return ibx_inputs_check(&setup->inputs, p->entry, err);
-  return IBX_FAIL(err, INTERNAL, "the program has no entry");
-}
-
-static void be_silent(void *user, const ibx_diagnostic *diagnostic) {
-  (void)user;
-  (void)diagnostic;
-}
-
-static ibx_status run_probe(probe *p, ibx_error *err) {
-  IBX_TRY(compile(p, err));
-  p->options.on_diagnostic = be_silent; // the compiler told all
-  IBX_TRY(ibx_reference_init(p->c->model, &p->options, &p->reference, err));
-  IBX_TRY(ibx_reference_open(&p->reference, &p->kernels.device, err));
-  p->inputs_at_fault = true;
-  IBX_TRY(run_side(p, &p->kernels, err));
-  p->inputs_at_fault = false;
-  IBX_TRY(ibx_device_open(p->c->setup->device, NULL, &p->machine.device, err));
-  return run_side(p, &p->machine, err);
-}
-
-static void probe_fini(probe *p) {
-  side_fini(p, &p->machine);
-  side_fini(p, &p->kernels);
-  ibx_reference_fini(&p->reference);
-  ibx_program_close(p->program);
-  ibx_blob_fini(&p->blob);
-}
+// --- rows ----------------------------------------------------------------------
 
 static tap *find_tap(const comparing *c, const char *name) {
   uint32_t index;
@@ -283,9 +161,8 @@ static bool same_shape(const ibx_array *a, const ibx_array *b) {
   return same;
 }
 
-static ibx_status add_tensor(probe *p, size_t output, const tap *maker,
-                             ibx_error *err) {
-  comparing *c = p->c;
+static ibx_status add_tensor(comparing *c, const ibx_probe *p, size_t output,
+                             const tap *maker, ibx_error *err) {
   size_t at = p->entry->input_count + output;
   const ibx_array *got = &p->machine.arrays[at], *want = &p->kernels.arrays[at];
   const char *name = p->entry->outputs[output].name;
@@ -311,12 +188,13 @@ static ibx_status add_tensor(probe *p, size_t output, const tap *maker,
 }
 
 // Every tensor of the ports; extents have decided the shapes already.
-static ibx_status add_tensors(probe *p, ibx_error *err) {
+static ibx_status add_tensors(comparing *c, const ibx_probe *p,
+                              ibx_error *err) {
   for (size_t i = 0; i < ibx_entry_port_count(p->entry, true); i++) {
     ibx_port_decl port = ibx_entry_port(p->entry, true, i);
-    const tap *maker = find_tap(p->c, port.name);
+    const tap *maker = find_tap(c, port.name);
     for (uint32_t t = 0; t < port.count; t++)
-      IBX_TRY(add_tensor(p, port.first + t, maker, err));
+      IBX_TRY(add_tensor(c, p, port.first + t, maker, err));
   }
   return IBX_OK;
 }
@@ -337,8 +215,8 @@ static ibx_status keep_given(comparing *c, const ibx_input_value *given,
   return keep_value(c->out, given->name, &array, true, err);
 }
 
-static ibx_status keep_inputs(probe *p, ibx_error *err) {
-  comparing *c = p->c;
+static ibx_status keep_inputs(comparing *c, const ibx_probe *p,
+                              ibx_error *err) {
   if (!p->is_whole) return IBX_OK;
   for (size_t i = 0; i < p->options.input_value_count; i++)
     IBX_TRY(keep_given(c, &p->options.input_values[i], err));
@@ -350,7 +228,7 @@ static ibx_status keep_inputs(probe *p, ibx_error *err) {
 }
 
 // What stops a program may be one of its outputs alone.
-static bool may_be_one(const probe *p, ibx_status status) {
+static bool may_be_one(const ibx_probe *p, ibx_status status) {
   return !p->inputs_at_fault &&
          (status == IBX_UNSUPPORTED || status == IBX_OUT_OF_CAPACITY ||
           status == IBX_UNPROVEN || status == IBX_DEVICE_ERROR);
@@ -374,7 +252,8 @@ static ibx_status divide(comparing *c, size_t first, size_t count,
 
 static ibx_status compare_taps(comparing *c, size_t first, size_t count) {
   ibx_error why = {0};
-  probe p = {.c = c, .options = *c->setup->options};
+  ibx_probe p = {
+      .setup = c->setup, .model = c->model, .options = *c->setup->options};
   const char **names = calloc(count, sizeof *names);
   if (!names) return IBX_FAIL(c->err, OUT_OF_MEMORY, "no memory for names");
   for (size_t i = 0; i < count; i++)
@@ -382,11 +261,11 @@ static ibx_status compare_taps(comparing *c, size_t first, size_t count) {
   p.options.outputs = names;
   p.options.output_count = count;
   p.options.state_count = 0; // a state is an input here, and a value
-  p.options.on_diagnostic = be_silent;
-  ibx_status status = run_probe(&p, &why);
+  p.options.on_diagnostic = ibx_say_nothing;
+  ibx_status status = ibx_probe_run(&p, &why);
   bool divides = status != IBX_OK && may_be_one(&p, status);
-  if (status == IBX_OK) status = add_tensors(&p, &why);
-  probe_fini(&p);
+  if (status == IBX_OK) status = add_tensors(c, &p, &why);
+  ibx_probe_fini(&p);
   free(names);
   if (divides) return divide(c, first, count, status, &why);
   if (status != IBX_OK && c->err) *c->err = why;
@@ -462,15 +341,42 @@ static ibx_status keep_constant(comparing *c, const char *name,
   return keep_value(c->out, name, &array, true, c->err);
 }
 
-// Takes out what no instruction makes: constants, and values that have a row
-// under another name or are inputs.
+// What the graph of all values tells of them.
+typedef struct facts {
+  const ibx_graph *graph;
+  const bool *is_variable; ///< of each value: it depends on an input
+  const char **names;      ///< of each value: its last name so far, or NULL
+} facts;
+
+// Looks at one tensor of a tap, which is worth a row unless it is a constant or a
+// further name of a value.
+static ibx_status note_tensor(comparing *c, const facts *f, tap *t,
+                              const ibx_port_decl *port, uint32_t value,
+                              bool *is_needed) {
+  int64_t bytes = 0;
+  const ibx_weight *weight = ibx_graph_constant(f->graph, value);
+  bool is_tensor = port->kind == IBX_PORT_TENSOR;
+  if (ibx_type_bytes(&f->graph->values[value].type, &bytes)) {
+    t->bytes += (uint64_t)bytes;
+  }
+  t->is_constant &= !f->is_variable[value];
+  if (weight) return is_tensor ? keep_constant(c, t->name, weight) : IBX_OK;
+  *is_needed |= !f->names[value];
+  if (!is_tensor) return IBX_OK;
+  if (f->names[value]) t->same_as = f->names[value];
+  f->names[value] = t->name;
+  return IBX_OK;
+}
+
+// Chooses what some instruction makes.
 static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
   const ibx_graph *graph = &r->graph;
   ibx_arena *arena = &c->out->arena;
-  bool *is_variable = find_variable(graph, arena);
-  const char **names = IBX_ARENA_ARRAY(arena, graph->value_count, const char *);
+  facts f = {.graph = graph,
+             .is_variable = find_variable(graph, arena),
+             .names = IBX_ARENA_ARRAY(arena, graph->value_count, const char *)};
   for (size_t i = 0; i < graph->input_count; i++)
-    names[graph->inputs[i].value] = keep_text(c->out, graph->inputs[i].name);
+    f.names[graph->inputs[i].value] = keep_text(c->out, graph->inputs[i].name);
   for (size_t i = 0; i < r->facts.output_port_count; i++) {
     const ibx_port_decl *port = &r->facts.output_ports[i];
     tap *t = find_tap(c, port->name);
@@ -479,19 +385,7 @@ static ibx_status choose_taps(comparing *c, const ibx_reference *r) {
     t->is_constant = true;
     for (uint32_t k = 0; k < port->count; k++) {
       uint32_t value = graph->outputs[port->first + k].value;
-      const ibx_weight *weight = ibx_graph_constant(graph, value);
-      int64_t bytes = 0;
-      if (weight && port->kind == IBX_PORT_TENSOR) {
-        IBX_TRY(keep_constant(c, port->name, weight));
-      }
-      if (ibx_type_bytes(&graph->values[value].type, &bytes)) {
-        t->bytes += (uint64_t)bytes;
-      }
-      is_needed |= !weight && !names[value];
-      t->is_constant &= !is_variable[value];
-      if (port->kind != IBX_PORT_TENSOR || weight) continue;
-      if (names[value]) t->same_as = names[value];
-      names[value] = t->name;
+      IBX_TRY(note_tensor(c, &f, t, port, value, &is_needed));
     }
     if (is_needed) c->chosen[c->chosen_count++] = t;
   }
@@ -529,7 +423,7 @@ static ibx_status prepare_taps(comparing *c) {
   options.outputs = names;
   options.output_count = c->tap_count;
   options.state_count = 0;
-  options.on_diagnostic = be_silent;
+  options.on_diagnostic = ibx_say_nothing;
   ibx_reference r;
   IBX_TRY(ibx_reference_init(c->model, &options, &r, c->err));
   ibx_status status = IBX_OK;
@@ -548,13 +442,13 @@ static ibx_status prepare_taps(comparing *c) {
 
 // The program as `imbrex compile` makes it runs first, for what is wrong with the
 // model itself is told there; its rows come last, when all values are known.
-static ibx_status compare_all(comparing *c, probe *whole) {
-  IBX_TRY(run_probe(whole, c->err));
-  IBX_TRY(keep_inputs(whole, c->err));
+static ibx_status compare_all(comparing *c, ibx_probe *whole) {
+  IBX_TRY(ibx_probe_run(whole, c->err));
+  IBX_TRY(keep_inputs(c, whole, c->err));
   IBX_TRY(prepare_taps(c));
   IBX_TRY(compare_batches(c));
   IBX_TRY(keep_same(c));
-  return add_tensors(whole, c->err);
+  return add_tensors(c, whole, c->err);
 }
 
 static ibx_status compare_model(comparing *c) {
@@ -566,9 +460,12 @@ static ibx_status compare_model(comparing *c) {
           ? ibx_model_open_file(setup->path, &c->sink, &c->model, c->err)
           : ibx_model_open_memory(setup->memory, &c->sink, &c->model, c->err));
   list_taps(c);
-  probe whole = {.c = c, .is_whole = true, .options = *setup->options};
+  ibx_probe whole = {.setup = setup,
+                     .model = c->model,
+                     .is_whole = true,
+                     .options = *setup->options};
   ibx_status status = compare_all(c, &whole);
-  probe_fini(&whole);
+  ibx_probe_fini(&whole);
   if (status != IBX_OK) return status;
   if (!setup->judges_nothing) ibx_judge(setup, c->out);
   return IBX_OK;

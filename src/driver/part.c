@@ -6,6 +6,8 @@
 
 #include "driver/part.h"
 
+#include "driver/probe.h"
+
 #include <string.h>
 
 void ibx_parts_init(ibx_parts *parts, const ibx_comparison *from,
@@ -113,16 +115,11 @@ ibx_part ibx_part_make(const ibx_parts *parts, const bool *kept,
   return p;
 }
 
-static void be_silent(void *user, const ibx_diagnostic *diagnostic) {
-  (void)user;
-  (void)diagnostic;
-}
-
 ibx_compile_options ibx_part_options(const ibx_compile_options *whole) {
   ibx_compile_options options = *whole;
   options.dim_count = options.input_shape_count = 0;
   options.input_value_count = options.input_length_count = 0;
   options.state_count = 0;
-  options.on_diagnostic = be_silent;
+  options.on_diagnostic = ibx_say_nothing;
   return options;
 }

@@ -22,10 +22,9 @@ typedef struct ibx_reduced {
 } ibx_reduced;
 
 /// Finds the smallest part that fails at `first`, or at what `first` depends on;
-/// `first` is a bad row of `comparison`,
-/// which was made by `setup`. The part fails ibx_compare()
-/// with the same setup and its inputs. Fails with NOT_FOUND where no part does:
-/// not even all that the value depends on.
+/// `first` is a bad row of `comparison`, which was made by `setup`. The part fails
+/// ibx_compare() with the same setup and its inputs. Fails with NOT_FOUND where
+/// no part does: not even all that the value depends on.
 IBX_NODISCARD ibx_status ibx_reduce_model(const ibx_compare_setup *setup,
                                           const ibx_comparison *comparison,
                                           const ibx_compared *first,
