@@ -462,6 +462,28 @@ static void tables_may_be_shorter_or_longer(void **state) {
   model_destroy(m);
 }
 
+static unsigned closed;
+
+static void count_close(void *handle) { closed += *(unsigned *)handle; }
+
+static void tables_of_the_caller_are_devices(void **state) {
+  ibx_device_table table = *ibx_sim_device_table();
+  ibx_device *device = NULL;
+  ibx_error err = {0};
+  unsigned handle = 1;
+  (void)state;
+  table.close = count_close;
+  assert_int_equal(ibx_device_wrap(&table, &handle, NULL, &device, &err),
+                   IBX_OK);
+  ibx_device_close(device);
+  assert_int_equal(closed, 1);
+  table.load = NULL; // a hole: the handle stays open
+  assert_int_equal(ibx_device_wrap(&table, &handle, NULL, &device, &err),
+                   IBX_UNSUPPORTED);
+  assert_null(device);
+  assert_int_equal(closed, 1);
+}
+
 static void buffers_own_or_borrow(void **state) {
   (void)state;
   model *m = model_create("sim:");
@@ -554,6 +576,7 @@ int main(void) {
       cmocka_unit_test(sessions_want_the_right_target),
       cmocka_unit_test(driver_libraries_are_devices),
       cmocka_unit_test(tables_may_be_shorter_or_longer),
+      cmocka_unit_test(tables_of_the_caller_are_devices),
       cmocka_unit_test(buffers_own_or_borrow),
       cmocka_unit_test(every_allocation_may_fail),
   };
