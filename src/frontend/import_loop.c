@@ -234,6 +234,7 @@ static void out_nothing(loop *l, size_t carried) {
   run_trip(l, trip_name(call, 0));
   for (size_t i = carried; i < call->out_count && !call->failed; i++) {
     ibx_val one = join_trips(l, i + 1, 0, false);
+    if (call->failed) return;
     ibx_out(call, i, ibx_emit_slice(call, one, 0, 0, 0, 1));
   }
 }
