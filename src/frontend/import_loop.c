@@ -97,8 +97,14 @@ static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
 
 static ibx_val join(ibx_call *call, ibx_val *parts, size_t count,
                     int64_t axis) {
-  for (size_t i = 0; i < count; i++)
+  for (size_t i = 0; i < count; i++) {
+    bool is_tensor = parts[i] != IBX_NO_VALUE && !ibx_is_bundle(parts[i]);
+    if (!ibx_call_expect(call, is_tensor, "body",
+                         "joins slices that are no tensors")) {
+      return parts[i];
+    }
     parts[i] = add_axis(call, parts[i], axis);
+  }
   return call->failed ? parts[0] : ibx_emit_concat(call, parts, count, axis);
 }
 
@@ -228,6 +234,7 @@ static void out_nothing(loop *l, size_t carried) {
   run_trip(l, trip_name(call, 0));
   for (size_t i = carried; i < call->out_count && !call->failed; i++) {
     ibx_val one = join_trips(l, i + 1, 0, false);
+    if (call->failed) return;
     ibx_out(call, i, ibx_emit_slice(call, one, 0, 0, 0, 1));
   }
 }
