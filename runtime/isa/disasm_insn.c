@@ -141,7 +141,8 @@ static void add_operand(ibx_text *t, const ibx_naming *names,
   add_address(t, operand);
   const ibx_dtype_info *dtype = ibx_dtype_get((ibx_dtype)operand->dtype);
   if (operand->dtype != IBX_DTYPE_NONE) {
-    if (dtype) {
+    // Texts are no type of a machine; a number that is no type reads back.
+    if (dtype && operand->dtype < IBX_DTYPE_COUNT) {
       ibx_text_add(t, ":%s", dtype->name);
     } else {
       ibx_text_add(t, ":%u", operand->dtype);
