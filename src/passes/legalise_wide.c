@@ -261,9 +261,22 @@ bool ibx_is_wide(const ibx_rewrite *rewrite, const ibx_node *node,
   return wide;
 }
 
+// Whether rounding to fp32 keeps a comparison: one side has only numbers below
+// 2^24, which it has all of, and what is larger stays larger.
+static bool survives_rounding(const ibx_node *node, const ibx_range *ranges) {
+  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_COMPARE) return false;
+  for (uint32_t i = 0; i < 2; i++) {
+    const ibx_range *range = &ranges[node->operand[i]];
+    if (range->low > -IBX_EXACT_INTEGER && range->high < IBX_EXACT_INTEGER)
+      return true;
+  }
+  return false;
+}
+
 bool ibx_legalise_wide(ibx_rewrite *rewrite, const ibx_node *node,
                        const ibx_range *ranges) {
-  if (node->operand_count == 0 || !ibx_is_wide(rewrite, node, ranges)) {
+  if (node->operand_count == 0 || !ibx_is_wide(rewrite, node, ranges) ||
+      survives_rounding(node, ranges)) {
     return false;
   }
   uint32_t x = rewrite->map[node->operand[0]],
