@@ -265,32 +265,16 @@ static ibx_sync_item *add_item(ibx_sync *s, ibx_engine engine,
   return &list->items[list->count - 1];
 }
 
-// Adds who waited before for the semaphores that the item waits for. Only what
-// its engine knows without these semaphores counts.
-static void need_past_waits(const ibx_sync *s, ibx_engine engine,
-                            ibx_sync_needs *needs, uint32_t *out_past) {
-  for (uint32_t i = needs->group; i != 0; i = s->groups[i - 1].next_wanted) {
-    const ibx_sync_group *group = &s->groups[i - 1];
-    int e = group->freed_engine;
-    uint32_t position = group->freed_position;
-    if (e == (int)engine || position <= s->clock[engine][e]) continue;
-    need_item(needs, e, position);
-    if (position > out_past[e]) out_past[e] = position;
-  }
-}
-
 // Leaves the needs that neither the item's engine, nor a DMA it waits for, nor
-// another need implies. A DMA implies nothing of what must be known before it is
-// waited for.
+// another need implies.
 static void reduce(const ibx_sync *s, ibx_engine engine,
                    ibx_sync_needs *needs) {
-  uint32_t clock[IBX_ENGINE_COUNT], past[IBX_ENGINE_COUNT] = {0};
+  uint32_t clock[IBX_ENGINE_COUNT];
   ibx_sync_needs groups_only = {.group = needs->group};
   know(s, engine, &groups_only, clock);
-  need_past_waits(s, engine, needs, past);
   needs->position[engine] = 0;
   for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
-    if (needs->position[e] <= clock[e]) needs->position[e] = past[e];
+    if (needs->position[e] <= clock[e]) needs->position[e] = 0;
   }
   uint32_t left[IBX_ENGINE_COUNT];
   memcpy(left, needs->position, sizeof(left));
