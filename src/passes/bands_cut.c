@@ -13,6 +13,7 @@
 // are views.
 
 #include "passes/bands.h"
+#include "passes/lower_window.h"
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -28,10 +29,6 @@ typedef struct band {
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t floor_div(int64_t a, int64_t b) {
-  return a >= 0 ? a / b : -((-a + b - 1) / b);
-}
 
 static int64_t span_of(const ibx_params *params, int64_t taps, int i) {
   int64_t dilation = params->dilations.len > i ? params->dilations.at[i] : 1;
@@ -60,7 +57,7 @@ static bool transposed_rows(ibx_params *params, int64_t taps, int64_t extent,
   int i = b->dim - 2;
   int64_t stride = params->strides.at[i], low = params->low.at[i];
   int64_t reach = span_of(params, taps, i) - 1;
-  int64_t first = floor_div(b->start + low - reach + stride - 1, stride);
+  int64_t first = ibx_floor_div(b->start + low - reach + stride - 1, stride);
   first = at_most(first, (b->start + low) / stride);
   rows->start = at_most(at_least(first, 0), extent - 1);
   rows->end = at_most((b->end - 1 + low) / stride + 1, extent);

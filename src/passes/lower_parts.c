@@ -6,14 +6,10 @@
 // itself is made in its place in the larger one; an output is made in its port.
 
 #include "passes/lower.h"
+#include "passes/rewrite.h"
 
 bool ibx_lower_is_parts(const ibx_node *node) {
   return node->op == IBX_TENSOR_concat && node->decided.place != NULL;
-}
-
-static const ibx_node *maker(const ibx_lower *lower, uint32_t value) {
-  uint32_t node = lower->graph->values[value].node;
-  return node == IBX_NO_VALUE ? NULL : &lower->graph->nodes[node];
 }
 
 // The first concatenation in HBM that reads a value, or NULL.
@@ -114,7 +110,7 @@ static bool is_stored(ibx_lower *lower, const ibx_node *node, uint32_t i) {
   if (!lower->lowered[value]) return false; // a constant
   if (reader(lower, value) != node || operand_of(node, value) != i)
     return false;
-  const ibx_node *own = maker(lower, value);
+  const ibx_node *own = ibx_graph_maker(lower->graph, value);
   if (!own) return false; // an input
   return !ibx_lower_is_parts(own) ||
          port_of(lower, value) == lower->graph->output_count;
@@ -123,7 +119,8 @@ static bool is_stored(ibx_lower *lower, const ibx_node *node, uint32_t i) {
 bool ibx_lower_store_part(ibx_lower *lower, uint32_t value) {
   const ibx_node *node = reader(lower, value);
   ibx_view whole;
-  if (!node || ibx_lower_is_parts(maker(lower, value))) return true;
+  if (!node || ibx_lower_is_parts(ibx_graph_maker(lower->graph, value)))
+    return true;
   return home_of(lower, node->result, &whole) &&
          store(lower, node, operand_of(node, value), &whole);
 }

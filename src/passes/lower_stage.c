@@ -15,6 +15,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+// ---- Parts
+
+// Calls `each` for every part of a view, of the extents in `part`.
+typedef bool (*part_fn)(ibx_lower *lower, const void *plan,
+                        const int64_t *starts, const int64_t *sizes);
+
+typedef struct part_walk {
+  ibx_lower *lower;
+  const ibx_view *view;
+  const int64_t *part;
+  part_fn each;
+  const void *plan; // for `each`
+  int64_t starts[IBX_MAX_RANK], sizes[IBX_MAX_RANK];
+} part_walk;
+
+static bool walk_parts(part_walk *w, uint8_t dim) {
+  if (dim == w->view->rank)
+    return w->each(w->lower, w->plan, w->starts, w->sizes);
+  int64_t extent = w->view->dim[dim].size;
+  for (int64_t at = 0; at < extent; at += w->part[dim]) {
+    int64_t left = extent - at;
+    w->starts[dim] = at;
+    w->sizes[dim] = left < w->part[dim] ? left : w->part[dim];
+    if (!walk_parts(w, (uint8_t)(dim + 1))) return false;
+  }
+  return true;
+}
+
 // ---- Between HBM and partitions
 
 enum { STAGE_ELEMENTS = 4096 };
@@ -84,8 +112,9 @@ static bool stage_pays(const ibx_machine *machine, const stage_plan *plan) {
   return staged < scattered;
 }
 
-static bool stage_part(ibx_lower *lower, const stage_plan *plan,
+static bool stage_part(ibx_lower *lower, const void *user,
                        const int64_t *starts, const int64_t *sizes) {
+  const stage_plan *plan = user;
   ibx_view far, near, stage;
   ibx_type type = {.rank = plan->far->rank};
   ibx_layout layout = {.dims = {plan->row}, .count = 1};
@@ -107,20 +136,6 @@ static bool stage_part(ibx_lower *lower, const stage_plan *plan,
           ibx_move_by_transpose(lower, &stage, &near) ||
           ibx_move_by_dma(lower, &stage, &near)) &&
          ibx_move_by_dma(lower, &far, &stage);
-}
-
-static bool stage_parts(ibx_lower *lower, const stage_plan *plan, uint8_t dim,
-                        int64_t *starts, int64_t *sizes) {
-  if (dim == plan->far->rank) return stage_part(lower, plan, starts, sizes);
-  int64_t extent = plan->far->dim[dim].size;
-  for (int64_t at = 0; at < extent; at += plan->part[dim]) {
-    int64_t left = extent - at;
-    starts[dim] = at;
-    sizes[dim] = left < plan->part[dim] ? left : plan->part[dim];
-    if (!stage_parts(lower, plan, (uint8_t)(dim + 1), starts, sizes))
-      return false;
-  }
-  return true;
 }
 
 // Whether the first part can be transposed between stage and the other side.
@@ -150,11 +165,15 @@ static bool stage_partitions(ibx_lower *lower, const ibx_view *dst,
       !stage_fits(&plan)) {
     return false;
   }
-  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
+  part_walk walk = {.lower = lower,
+                    .view = plan.far,
+                    .part = plan.part,
+                    .each = stage_part,
+                    .plan = &plan};
   plan.is_trial = true;
-  if (!stage_parts(lower, &plan, 0, starts, sizes)) return false;
+  if (!walk_parts(&walk, 0)) return false;
   plan.is_trial = false;
-  return stage_parts(lower, &plan, 0, starts, sizes);
+  return walk_parts(&walk, 0);
 }
 
 // ---- From HBM to HBM
@@ -256,8 +275,9 @@ static ibx_view once(const ibx_view *view) {
   return result;
 }
 
-static bool reorder_part(ibx_lower *lower, const reorder_plan *plan,
+static bool reorder_part(ibx_lower *lower, const void *user,
                          const int64_t *starts, const int64_t *sizes) {
+  const reorder_plan *plan = user;
   ibx_view dst, src, loaded, ordered;
   if (!ibx_view_slice(plan->dst, starts, sizes, NULL, &dst) ||
       !ibx_view_slice(plan->src, starts, sizes, NULL, &src)) {
@@ -269,20 +289,6 @@ static bool reorder_part(ibx_lower *lower, const reorder_plan *plan,
          rows_like(lower, &dst, plan->row, &ordered) &&
          ibx_move_by_engine(lower, &ordered, &loaded) &&
          ibx_move_by_dma(lower, &dst, &ordered);
-}
-
-static bool reorder_parts(ibx_lower *lower, const reorder_plan *plan,
-                          uint8_t dim, int64_t *starts, int64_t *sizes) {
-  if (dim == plan->dst->rank) return reorder_part(lower, plan, starts, sizes);
-  int64_t extent = plan->dst->dim[dim].size;
-  for (int64_t at = 0; at < extent; at += plan->part[dim]) {
-    int64_t left = extent - at;
-    starts[dim] = at;
-    sizes[dim] = left < plan->part[dim] ? left : plan->part[dim];
-    if (!reorder_parts(lower, plan, (uint8_t)(dim + 1), starts, sizes))
-      return false;
-  }
-  return true;
 }
 
 // One side of a rectangle: a dimension for each axis.
@@ -347,9 +353,12 @@ static bool reorder_rect(void *user, const ibx_rect *rect) {
   reordering *r = user;
   ibx_view dst, src;
   reorder_plan plan;
-  int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  if (plan_rect(r, rect, &dst, &src, &plan))
-    return reorder_parts(r->lower, &plan, 0, starts, sizes);
+  part_walk walk = {.lower = r->lower,
+                    .view = &dst,
+                    .part = plan.part,
+                    .each = reorder_part,
+                    .plan = &plan};
+  if (plan_rect(r, rect, &dst, &src, &plan)) return walk_parts(&walk, 0);
   return ibx_move_rect_by_dma(r->lower, r->dst, r->src, rect);
 }
 

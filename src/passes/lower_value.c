@@ -84,11 +84,6 @@ static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
   memcpy(row->key, key->dim, sizeof(row->key));
 }
 
-static const ibx_node *maker(const ibx_lower *lower, uint32_t value) {
-  uint32_t node = lower->graph->values[value].node;
-  return node == IBX_NO_VALUE ? NULL : &lower->graph->nodes[node];
-}
-
 bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
                           ibx_view *out) {
   const ibx_params *params = &node->params;
@@ -116,7 +111,7 @@ bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
 // The elements of a constant value in the mapped model, through any views.
 static bool constant_view(const ibx_lower *lower, uint32_t value, ibx_view *out,
                           const ibx_weight **weight) {
-  const ibx_node *node = maker(lower, value);
+  const ibx_node *node = ibx_graph_maker(lower->graph, value);
   if (!node) return false;
   if (node->op == IBX_TENSOR_constant) {
     *weight = &lower->graph->tables->weights[node->params.weight];

@@ -25,7 +25,7 @@ ibx_window ibx_window_get(const ibx_params *params, const ibx_type *x,
       .low = params->low.len > i ? params->low.at[i] : 0};
 }
 
-static int64_t floor_div(int64_t a, int64_t b) {
+int64_t ibx_floor_div(int64_t a, int64_t b) {
   return a >= 0 ? a / b : -((-a + b - 1) / b);
 }
 
@@ -39,9 +39,9 @@ ibx_range ibx_range_cut(ibx_range a, ibx_range b) {
 ibx_range ibx_window_reach(const ibx_window *window, int64_t tap) {
   // Output o reads at o * stride + shift.
   int64_t shift = tap * window->dilation - window->low;
-  ibx_range inside = {.first = -floor_div(shift, window->stride),
-                      .end = floor_div(window->in - 1 - shift, window->stride) +
-                             1};
+  ibx_range inside = {
+      .first = -ibx_floor_div(shift, window->stride),
+      .end = ibx_floor_div(window->in - 1 - shift, window->stride) + 1};
   return ibx_range_cut((ibx_range){.end = window->out}, inside);
 }
 

@@ -19,6 +19,9 @@ typedef struct ibx_window {
   int64_t low; ///< elements added in front
 } ibx_window;
 
+/// a / b, rounded down; b is positive.
+int64_t ibx_floor_div(int64_t a, int64_t b);
+
 typedef struct ibx_range {
   int64_t first, end;
 } ibx_range;
