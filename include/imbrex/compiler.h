@@ -149,7 +149,7 @@ typedef struct ibx_compile_stats {
   uint64_t nodes;         ///< of the ONNX graph, functions inlined
   uint64_t host_nodes;    ///< of them on the host
   uint64_t host_segments; ///< most of an entry: how often it leaves the device
-  uint64_t gpsimd_calls;
+  uint64_t gpsimd_calls;  ///< most nodes of an entry that call the library
   uint64_t fused_groups;
   uint64_t program_bytes; ///< all but weights
   ibx_bounds bounds;      ///< of the entry that is bound to take longest

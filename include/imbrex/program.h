@@ -194,6 +194,11 @@ typedef struct ibx_program_data {
   uint64_t code_bytes; ///< instructions, tables, strings: all but weights
 } ibx_program_data;
 
+/// Nodes of an entry, its segments included, that call the library of GpSimd,
+/// each once.
+IBX_API size_t ibx_entry_library_nodes(const ibx_program_data *program,
+                                       const ibx_entry *entry);
+
 typedef struct ibx_program ibx_program;
 
 /// Receives a program file piece by piece; returns false on a write error.

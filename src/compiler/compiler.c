@@ -110,22 +110,8 @@ static ibx_status import(compilation *c, const char *name,
                          const ibx_dim_value *values, ibx_graph *graph,
                          const ibx_partition **partition,
                          ibx_import_stats *out_stats) {
-  const ibx_compile_options *options = &c->compiler->options;
-  ibx_frontend_options frontend = {
-      .entry = name,
-      .dims = values,
-      .dim_count = options->dim_count,
-      .input_shapes = options->input_shapes,
-      .input_shape_count = options->input_shape_count,
-      .input_values = options->input_values,
-      .input_value_count = options->input_value_count,
-      .input_lengths = options->input_lengths,
-      .input_length_count = options->input_length_count,
-      .states = options->states,
-      .state_count = options->state_count,
-      .outputs = options->outputs,
-      .output_count = options->output_count,
-      .no_host = options->no_host};
+  ibx_frontend_options frontend =
+      ibx_frontend_options_of(&c->compiler->options, name, values);
   ibx_status status =
       ibx_frontend_import(c->model, &frontend, &c->sink, &c->arena, &c->tables,
                           graph, partition, out_stats, c->err);
@@ -417,6 +403,9 @@ static ibx_status write_program(compilation *c) {
   for (size_t e = 0; e < c->entry_count; e++) {
     ibx_proof proof;
     IBX_TRY(ibx_prove_entry(&program, &c->entries[e], &proof, c->err));
+    size_t calls = ibx_entry_library_nodes(&program, &c->entries[e]);
+    if (calls > c->compiler->stats.gpsimd_calls)
+      c->compiler->stats.gpsimd_calls = calls;
   }
   counting sink = {.write = c->write, .user = c->write_user};
   ibx_status status;

@@ -487,33 +487,15 @@ static bool has_set(const test_case *c) {
          access(path, F_OK) == 0;
 }
 
-// Nodes that call the library in the streams of one entry, each once.
-static int count_library(const ibx_entry *entry) {
-  const ibx_stream *stream = &entry->streams[IBX_ENGINE_GPSIMD];
-  int count = 0;
-  for (size_t i = 0; i < stream->count; i++) {
-    bool is_new = ibx_insn_is_call(stream->insns[i].opcode);
-    for (size_t j = 0; j < i && is_new && stream->nodes; j++) {
-      is_new = !ibx_insn_is_call(stream->insns[j].opcode) ||
-               stream->nodes[j] != stream->nodes[i];
-    }
-    count += is_new;
-  }
-  return count;
-}
-
 // Nodes on the host and in the library, each once.
 static void count_calls(test_case *c, const ibx_program *program) {
   const ibx_entry *entry = ibx_program_find_entry(program, NULL);
   const ibx_steps *steps = entry->steps;
-  c->out->gpsimd_calls = count_library(entry);
+  c->out->gpsimd_calls =
+      (int)ibx_entry_library_nodes(ibx_program_get(program), entry);
   for (size_t i = 0; steps && i < steps->step_count; i++) {
     const ibx_step *step = &steps->steps[i];
-    if (!step->call) {
-      const ibx_program_data *data = ibx_program_get(program);
-      c->out->gpsimd_calls += count_library(&data->entries[step->segment]);
-      continue;
-    }
+    if (!step->call) continue;
     bool is_new = true;
     for (size_t j = 0; j < i && is_new; j++)
       is_new = !steps->steps[j].call || steps->steps[j].node != step->node;

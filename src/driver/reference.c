@@ -30,20 +30,8 @@ ibx_status ibx_reference_init(ibx_model *model,
     dims[i] = (ibx_dim_value){.name = options->dims[i].name,
                               .value = options->dims[i].values[0]};
   }
-  const ibx_frontend_options frontend = {
-      .dims = dims,
-      .dim_count = options->dim_count,
-      .input_shapes = options->input_shapes,
-      .input_shape_count = options->input_shape_count,
-      .input_values = options->input_values,
-      .input_value_count = options->input_value_count,
-      .input_lengths = options->input_lengths,
-      .input_length_count = options->input_length_count,
-      .states = options->states,
-      .state_count = options->state_count,
-      .outputs = options->outputs,
-      .output_count = options->output_count,
-      .no_host = options->no_host};
+  const ibx_frontend_options frontend =
+      ibx_frontend_options_of(options, NULL, dims);
   ibx_status status = ibx_frontend_import(
       model, &frontend, &out->sink, &out->arena, &out->tables, &out->graph,
       &out->partition, &out->facts, err);

@@ -290,6 +290,26 @@ static ibx_status run(ibx_import *import, const ibx_partition **out_partition,
   return IBX_OK;
 }
 
+ibx_frontend_options ibx_frontend_options_of(const ibx_compile_options *options,
+                                             const char *entry,
+                                             const ibx_dim_value *dims) {
+  return (ibx_frontend_options){.entry = entry,
+                                .dims = dims,
+                                .dim_count = options->dim_count,
+                                .input_shapes = options->input_shapes,
+                                .input_shape_count = options->input_shape_count,
+                                .input_values = options->input_values,
+                                .input_value_count = options->input_value_count,
+                                .input_lengths = options->input_lengths,
+                                .input_length_count =
+                                    options->input_length_count,
+                                .states = options->states,
+                                .state_count = options->state_count,
+                                .outputs = options->outputs,
+                                .output_count = options->output_count,
+                                .no_host = options->no_host};
+}
+
 ibx_status ibx_frontend_import(ibx_model *model,
                                const ibx_frontend_options *options,
                                ibx_diag_sink *sink, ibx_arena *arena,

@@ -63,6 +63,12 @@ typedef struct ibx_partition {
   size_t segment_count;
 } ibx_partition;
 
+/// What an import takes of the options of a compilation; `dims` has a value for
+/// each of its dimensions.
+ibx_frontend_options ibx_frontend_options_of(const ibx_compile_options *options,
+                                             const char *entry,
+                                             const ibx_dim_value *dims);
+
 /// Facts of an import that the graph does not show any more.
 typedef struct ibx_import_stats {
   uint64_t nodes;      ///< ONNX nodes that were imported, functions inlined
