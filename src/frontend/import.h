@@ -307,6 +307,10 @@ typedef struct ibx_host_use {
 /// Adds the call, or computes it at once where its operands are constants.
 /// Stores the results in `out`; after a failure they are operand 0.
 void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out);
+/// The same for a call without integers that gives one value.
+ibx_val ibx_emit_host_value(ibx_call *call, const char *name,
+                            const ibx_val *operands, size_t operand_count,
+                            ibx_type type);
 
 /// A constant of texts, which the arena copies.
 ibx_val ibx_import_texts(ibx_import *import, const ibx_host_tensor *texts);
@@ -453,6 +457,8 @@ ibx_val ibx_emit_like(ibx_call *call, ibx_val like, double number);
 ibx_val ibx_emit_iota(ibx_call *call, int64_t len);
 /// A constant of integers of dtype i64.
 ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at);
+/// A constant of numbers, rounded to dtype f32.
+ibx_val ibx_emit_floats(ibx_call *call, ibx_ints shape, const double *at);
 
 ibx_val ibx_emit_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
 ibx_val ibx_emit_transpose(ibx_call *call, ibx_val x, ibx_ints perm);

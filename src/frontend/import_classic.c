@@ -50,16 +50,6 @@ double *ibx_attr_numbers(ibx_call *call, const char *list, const char *tensor,
   return at;
 }
 
-// The floats of an attribute as a constant of that shape.
-static ibx_val constant_of(ibx_call *call, const double *from, ibx_ints shape) {
-  ibx_type type = ibx_make_type(IBX_DTYPE_F32, shape);
-  size_t count = (size_t)ibx_elements(&type);
-  float *at = ibx_arena_array(call->import->arena, count, sizeof *at);
-  for (size_t i = 0; i < count; i++)
-    at[i] = (float)from[i];
-  return ibx_emit_constant(call, type, at);
-}
-
 ibx_val ibx_rows_in(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t rank = ibx_rank(call, x);
@@ -168,15 +158,8 @@ ibx_val ibx_emit_labels(ibx_call *call, const char *texts, const char *ints,
   const int64_t *at = ibx_attr_longs(call, ints, &len);
   if (text && text->n_strings != 0) {
     ibx_val operands[] = {number, ibx_attr_texts(call, texts, IBX_NO_VALUE)};
-    ibx_val out;
     ibx_type type = ibx_make_type(IBX_DTYPE_STRING, ibx_shape_of(call, number));
-    ibx_host_use use = {.call = "take",
-                        .operands = operands,
-                        .results = &type,
-                        .operand_count = 2,
-                        .result_count = 1};
-    ibx_emit_host(call, &use, &out);
-    return out;
+    return ibx_emit_host_value(call, "take", operands, 2, type);
   }
   int64_t *labels = ibx_arena_array(call->import->arena, len, sizeof *labels);
   bool is_counting = true;
@@ -210,11 +193,11 @@ static ibx_val linear(ibx_call *call, ibx_val x, int64_t targets) {
                        "intercept for each target or none")) {
     return x;
   }
-  ibx_val w = constant_of(call, weights, IBX_INTS(targets, features));
+  ibx_val w = ibx_emit_floats(call, IBX_INTS(targets, features), weights);
   ibx_val y = ibx_emit_matmul(call, x, ibx_emit_swap(call, w, 0, 1));
   if (base_count == 0) return y;
   return ibx_emit_binary(call, IBX_TENSOR_add, y,
-                         constant_of(call, base, IBX_INTS(targets)));
+                         ibx_emit_floats(call, IBX_INTS(targets), base));
 }
 
 void ibx_import_op_linear_regressor(ibx_call *call) {
@@ -267,7 +250,7 @@ static ibx_val along_features(ibx_call *call, const char *name, ibx_val x,
                        "needs one number, or one for each feature")) {
     return x;
   }
-  return constant_of(call, at, IBX_INTS((int64_t)len));
+  return ibx_emit_floats(call, IBX_INTS((int64_t)len), at);
 }
 
 void ibx_import_op_scaler(ibx_call *call) {
@@ -361,16 +344,9 @@ void ibx_import_op_feature_vectorizer(ibx_call *call) {
 static ibx_val equal_texts(ibx_call *call, ibx_val x, ibx_ints wide) {
   ibx_val operands[] = {ibx_emit_text_reshape(call, x, wide),
                         ibx_attr_texts(call, "cats_strings", IBX_NO_VALUE)};
-  ibx_val out;
   wide.at[wide.len - 1] = ibx_dim(call, operands[1], 0);
-  ibx_type type = ibx_make_type(IBX_DTYPE_BOOL, wide);
-  ibx_host_use use = {.call = "text_equal",
-                      .operands = operands,
-                      .results = &type,
-                      .operand_count = 2,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &out);
-  return out;
+  return ibx_emit_host_value(call, "text_equal", operands, 2,
+                             ibx_make_type(IBX_DTYPE_BOOL, wide));
 }
 
 // A value that is no category gives zeros, also where `zeros` is 0 and another

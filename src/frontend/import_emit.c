@@ -207,6 +207,15 @@ ibx_val ibx_emit_longs(ibx_call *call, ibx_ints shape, const int64_t *at) {
   return ibx_emit_constant(call, type, data);
 }
 
+ibx_val ibx_emit_floats(ibx_call *call, ibx_ints shape, const double *at) {
+  ibx_type type = ibx_make_type(IBX_DTYPE_F32, shape);
+  size_t count = (size_t)ibx_elements(&type);
+  float *data = IBX_ARENA_ARRAY(call->import->arena, count, float);
+  for (size_t i = 0; i < count; i++)
+    data[i] = (float)at[i];
+  return ibx_emit_constant(call, type, data);
+}
+
 ibx_val ibx_emit_iota(ibx_call *call, int64_t len) {
   if (!ibx_call_expect_room(call, len)) {
     return ibx_emit_scalar(call, IBX_DTYPE_I64, 0);

@@ -273,3 +273,16 @@ void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out) {
     node->results[i] = before;
   }
 }
+
+ibx_val ibx_emit_host_value(ibx_call *call, const char *name,
+                            const ibx_val *operands, size_t operand_count,
+                            ibx_type type) {
+  ibx_val out;
+  ibx_host_use use = {.call = name,
+                      .operands = operands,
+                      .results = &type,
+                      .operand_count = operand_count,
+                      .result_count = 1};
+  ibx_emit_host(call, &use, &out);
+  return out;
+}

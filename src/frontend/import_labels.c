@@ -157,16 +157,10 @@ static bool suits_device(ibx_call *call, ibx_val x, ibx_val keys,
 
 static ibx_val encode_on_host(ibx_call *call, ibx_val x, ibx_val keys,
                               ibx_val values, ibx_val absent) {
-  ibx_val operands[] = {x, keys, values, absent}, out;
+  ibx_val operands[] = {x, keys, values, absent};
   ibx_type type =
       ibx_make_type(ibx_dtype_of(call, values), ibx_shape_of(call, x));
-  ibx_host_use use = {.call = "label_encode",
-                      .operands = operands,
-                      .results = &type,
-                      .operand_count = 4,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &out);
-  return out;
+  return ibx_emit_host_value(call, "label_encode", operands, 4, type);
 }
 
 static void encode(ibx_call *call, ibx_val keys, ibx_val values,

@@ -22,15 +22,6 @@ typedef struct machine {
   double gamma, offset, degree;
 } machine;
 
-static ibx_val floats_of(ibx_call *call, const double *from, ibx_ints shape) {
-  ibx_type type = ibx_make_type(IBX_DTYPE_F32, shape);
-  size_t count = (size_t)ibx_elements(&type);
-  float *at = ibx_arena_array(call->import->arena, count, sizeof *at);
-  for (size_t i = 0; i < count; i++)
-    at[i] = (float)from[i];
-  return ibx_emit_constant(call, type, at);
-}
-
 static bool read_machine(machine *m) {
   ibx_call *call = m->call;
   size_t len;
@@ -83,7 +74,7 @@ static ibx_val squared_distance(const machine *m, ibx_val vectors) {
 static ibx_val kernels(const machine *m) {
   ibx_call *call = m->call;
   ibx_val vectors =
-      floats_of(call, m->vectors, IBX_INTS(m->vector_count, m->features));
+      ibx_emit_floats(call, IBX_INTS(m->vector_count, m->features), m->vectors);
   if (strcmp(m->kind, "RBF") == 0) {
     ibx_val distance = squared_distance(m, vectors);
     return ibx_emit_unary(call, IBX_TENSOR_exp,
@@ -117,7 +108,7 @@ void ibx_import_op_svm_regressor(ibx_call *call) {
                        "where there are none")) {
     return;
   }
-  ibx_val w = floats_of(call, m.coefficients, IBX_INTS(terms, 1));
+  ibx_val w = ibx_emit_floats(call, IBX_INTS(terms, 1), m.coefficients);
   ibx_val sum = ibx_emit_matmul(call, supports > 0 ? kernels(&m) : m.x, w);
   sum = ibx_emit_affine(call, sum, 1, m.rho[0]);
   if (one_class) {
@@ -198,8 +189,8 @@ static ibx_val vote(const machine *m, const pairs *p, ibx_val scores) {
   ibx_val lost = ibx_emit_affine(call, won, -1, 1);
   ibx_val votes = ibx_emit_binary(
       call, IBX_TENSOR_add,
-      ibx_emit_matmul(call, won, floats_of(call, wins, shape)),
-      ibx_emit_matmul(call, lost, floats_of(call, losses, shape)));
+      ibx_emit_matmul(call, won, ibx_emit_floats(call, shape, wins)),
+      ibx_emit_matmul(call, lost, ibx_emit_floats(call, shape, losses)));
   return ibx_emit_best(call, votes);
 }
 
@@ -222,11 +213,11 @@ void ibx_import_op_svm_classifier(ibx_call *call) {
       !check_pairs(&m, &p, size_count)) {
     return;
   }
-  ibx_val w =
-      floats_of(call, pair_weights(&m, &p), IBX_INTS(m.vector_count, p.count));
-  ibx_val scores = ibx_emit_binary(call, IBX_TENSOR_add,
-                                   ibx_emit_matmul(call, kernels(&m), w),
-                                   floats_of(call, m.rho, IBX_INTS(p.count)));
+  ibx_val w = ibx_emit_floats(call, IBX_INTS(m.vector_count, p.count),
+                              pair_weights(&m, &p));
+  ibx_val scores = ibx_emit_binary(
+      call, IBX_TENSOR_add, ibx_emit_matmul(call, kernels(&m), w),
+      ibx_emit_floats(call, IBX_INTS(p.count), m.rho));
   ibx_val number = vote(&m, &p, scores);
   if (p.classes == 2) { // one score behind its opposite, as ONNX Runtime has it
     ibx_val both[] = {ibx_emit_affine(call, scores, -1, 0), scores};

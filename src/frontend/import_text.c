@@ -82,20 +82,13 @@ void ibx_import_op_regex_full_match(ibx_call *call) {
   const char *pattern = ibx_attr_text(call, "pattern", "");
   ibx_val x = ibx_in(call, 0);
   ibx_val operands[] = {x, ibx_emit_text(call, pattern, strlen(pattern))};
-  ibx_val none = IBX_NO_VALUE, checked;
   // A pattern that the host refuses is refused here, before any text comes.
   uint64_t zero = 0;
   ibx_host_tensor nothing = {.dtype = IBX_DTYPE_STRING, .rank = 1};
   nothing.offsets = &zero;
-  none = ibx_import_texts(call->import, &nothing);
-  ibx_type type = ibx_make_type(IBX_DTYPE_BOOL, IBX_INTS(0));
-  ibx_val trial[] = {none, operands[1]};
-  ibx_host_use use = {.call = "text_match",
-                      .operands = trial,
-                      .results = &type,
-                      .operand_count = 2,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &checked);
+  ibx_val trial[] = {ibx_import_texts(call->import, &nothing), operands[1]};
+  ibx_emit_host_value(call, "text_match", trial, 2,
+                      ibx_make_type(IBX_DTYPE_BOOL, IBX_INTS(0)));
   host_one(call, "text_match", operands, 2, NULL, 0,
            ibx_make_type(IBX_DTYPE_BOOL, ibx_shape_of(call, x)));
 }
@@ -231,15 +224,8 @@ static ibx_val number_part(ibx_call *call, parts *p, ibx_val value) {
 
 ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape) {
   ibx_val operands[] = {x, ibx_emit_longs(call, IBX_INTS(shape.len), shape.at)};
-  ibx_val out = x;
-  ibx_type type = ibx_make_type(IBX_DTYPE_STRING, shape);
-  ibx_host_use use = {.call = "reshape",
-                      .operands = operands,
-                      .results = &type,
-                      .operand_count = 2,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &out);
-  return out;
+  return ibx_emit_host_value(call, "reshape", operands, 2,
+                             ibx_make_type(IBX_DTYPE_STRING, shape));
 }
 
 // The product of some extents; open where one of them is.
@@ -281,15 +267,10 @@ static void view_open(ibx_call *call) {
 // The numbers become texts.
 static void take_texts(ibx_call *call, const parts *p, size_t index) {
   ibx_val numbers = call->out[index];
-  ibx_val taken;
   ibx_type type = ibx_make_type(IBX_DTYPE_STRING, ibx_shape_of(call, numbers));
   p->values[0] = numbers;
-  ibx_host_use use = {.call = "take",
-                      .operands = p->values,
-                      .results = &type,
-                      .operand_count = p->count + 1,
-                      .result_count = 1};
-  ibx_emit_host(call, &use, &taken);
+  ibx_val taken =
+      ibx_emit_host_value(call, "take", p->values, p->count + 1, type);
   if (!call->failed) call->out[index] = taken;
 }
 
