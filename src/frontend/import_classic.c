@@ -226,7 +226,9 @@ void ibx_import_op_linear_classifier(ibx_call *call) {
     number = ibx_emit_reshape(call, ibx_emit_cast(call, above, IBX_DTYPE_I64),
                               IBX_INTS(ibx_dim(call, scores, 0)));
     // One score stands for the second class, the other one is what is left.
-    scores = ibx_emit_post_transform(call, scores, post);
+    // There is nothing that SOFTMAX could compare it with.
+    bool is_single = post == LOGISTIC || post == PROBIT;
+    scores = ibx_emit_post_transform(call, scores, is_single ? post : NONE);
     ibx_val both[] = {ibx_emit_affine(call, scores, -1, 1), scores};
     scores = ibx_emit_concat(call, both, 2, 1);
   } else {

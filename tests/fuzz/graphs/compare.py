@@ -10,12 +10,15 @@ reference.py.
 
 import numpy as np
 
-from .build import FLOAT8, FLOATS
+from .build import FLOATS, SMALL_FLOATS
 
 # Of the element, and of the largest element of the tensor.
 TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
              "bf16": (2.5e-2, 8e-3), "f8e4m3fn": (0.13, 0.01),
-             "f8e5m2": (0.26, 0.02)}
+             "f8e5m2": (0.26, 0.02), "f8e4m3fnuz": (0.13, 0.01),
+             "f8e5m2fnuz": (0.26, 0.02), "f8e8m0": (0, 0),
+             "f6e2m3fn": (0.13, 0.02), "f6e3m2fn": (0.26, 0.02),
+             "f4e2m1fn": (0, 0)}
 TIMES_NOISE = 6
 
 
@@ -42,7 +45,7 @@ def difference(value, got):
                f"{want.dtype}{list(want.shape)}"
     have, wide = got.reshape(-1), want.reshape(-1)
     wrong = have != wide
-    if value.dtype in FLOATS + FLOAT8:
+    if value.dtype in FLOATS + SMALL_FLOATS:
         have, wide = have.astype(np.float64), wide.astype(np.float64)
         odd = ~np.isfinite(wide)
         both_nan = np.isnan(have) & np.isnan(wide)

@@ -12,16 +12,16 @@ import collections
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from . import build
-from .build import CHAINS, DTYPES, FLOAT8, FLOATS, INTS, NAME_OF, Unfit
+from . import build, plain
+from .build import CHAINS, DTYPES, FLOATS, INTS, NAME_OF, SMALL_FLOATS, \
+    SMALL_INTS, Sequence, Unfit, arrays_of, over, type_of
 
 onnxruntime.set_default_logger_severity(4)
 
 # Relative noise of an operand and of a result.
-NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3,
-         "f8e4m3fn": 0, "f8e5m2": 0}
+NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3}
 ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
 CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0, "Gelu": 0,
@@ -34,20 +34,26 @@ JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
 # Floats move, are compared or change in the sign: nothing is rounded, or there
 # is one way to round.
 EXACT = set("""
-Abs ArrayFeatureExtractor And ArgMax ArgMin Binarizer BitCast BitShift
+Abs ArrayFeatureExtractor And ArgMax ArgMin Bernoulli Binarizer BitCast BitShift
 BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil CenterCropPad
-Clip Concat Constant ConstantOfShape DepthToSpace Equal Expand EyeLike Flatten
-Floor Gather GatherElements GatherND Greater GreaterOrEqual GlobalMaxPool
-Hardmax Identity If IsInf IsNaN Less LessOrEqual Max MaxPool MaxUnpool Min Neg
-Not OneHot Or Pad ReduceMax ReduceMin Relu Reshape ReverseSequence Round
-Scatter Shape Sign Size Slice SpaceToDepth Split Squeeze TensorScatter Tile
-TopK Transpose Trilu Unsqueeze Where Xor
+Clip Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Equal
+Expand EyeLike FeatureVectorizer Flatten Floor Gather GatherElements GatherND
+Greater GreaterOrEqual GlobalMaxPool Hardmax Identity If Imputer IsInf IsNaN
+LabelEncoder Less LessOrEqual Max MaxPool MaxUnpool Min Multinomial Neg
+NonMaxSuppression RandomNormal RandomNormalLike RandomUniform RandomUniformLike
+Not OneHot OneHotEncoder Optional OptionalGetElement OptionalHasElement Or Pad
+ReduceMax ReduceMin Relu Reshape ReverseSequence Round Scatter SequenceAt
+SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
+Shape Sign Size Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter
+Tile TopK Transpose Trilu Unsqueeze Where Xor
 """.split())
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",
          "u32": "i64", "u64": "i64", "f64": "f32", "bool": "i32"}
 LARGEST = {"f32": 1e12, "f64": 1e12, "f16": 6e4, "bf16": 1e12,
-           "f8e4m3fn": 448, "f8e5m2": 57344}
+           "f8e4m3fn": 448, "f8e5m2": 57344, "f8e4m3fnuz": 240,
+           "f8e5m2fnuz": 57344, "f8e8m0": 1e12, "f6e2m3fn": 7.5,
+           "f6e3m2fn": 28, "f4e2m1fn": 6}
 # Integers overflow in these, which the standard leaves open.
 SUMS = set("""
 Abs Add CumProd CumSum Einsum Gemm MatMul Mul Neg Pow ReduceL1 ReduceL2
@@ -56,47 +62,61 @@ Sub Sum Mean
 """.split())
 
 
-def type_of(dtype, shape):
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype),
-                                         shape)
-
-
 def hidden(dtype):
     """Types that NumPy hands to ONNX Runtime as f32."""
-    return NAME_OF[dtype] == "bf16" or NAME_OF[dtype] in FLOAT8
+    return NAME_OF[dtype] == "bf16" or NAME_OF[dtype] in SMALL_FLOATS or \
+        NAME_OF[dtype] in SMALL_INTS
+
+
+def is_hidden(thing):
+    return isinstance(thing, np.ndarray) and hidden(thing.dtype)
 
 
 def node_model(proto, arrays, types, opset):
     """A model of one node. Inputs and outputs of hidden types are f32."""
     nodes, inputs, outputs = [], [], []
     for name, array in arrays.items():
-        dtype = array.dtype
-        if hidden(dtype):
-            nodes.append(helper.make_node(
-                "Cast", [f"{name}_wide"], [name],
-                to=helper.np_dtype_to_tensor_dtype(dtype)))
-            name, dtype = f"{name}_wide", np.dtype(np.float32)
-        inputs.append(helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(dtype), array.shape))
+        kind = type_of(array)
+        if is_hidden(array):
+            nodes.append(helper.make_node("Cast", [f"{name}_wide"], [name],
+                                          to=kind.tensor_type.elem_type))
+            name = f"{name}_wide"
+            kind.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        inputs.append(helper.make_value_info(name, kind))
     nodes.append(proto)
     for name in proto.output:
         if not name:
             continue
-        dtype = types[name]
-        if hidden(dtype):
-            nodes.append(helper.make_node("Cast", [name], [f"{name}_wide"],
-                                          to=onnx.TensorProto.FLOAT))
-            name, dtype = f"{name}_wide", np.dtype(np.float32)
-        outputs.append(helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(dtype), None))
+        kind = types[name]
+        if isinstance(kind, np.dtype):
+            if hidden(kind):
+                nodes.append(helper.make_node("Cast", [name], [f"{name}_wide"],
+                                              to=onnx.TensorProto.FLOAT))
+                name, kind = f"{name}_wide", np.dtype(np.float32)
+            kind = helper.make_tensor_type_proto(
+                helper.np_dtype_to_tensor_dtype(kind), None)
+        outputs.append(onnx.ValueInfoProto(name=name, type=kind))
     return build.make_model(helper.make_graph(nodes, "node", inputs, outputs),
                             opset)
 
 
 def feed(arrays):
-    return {f"{n}_wide" if hidden(a.dtype) else n:
-            a.astype(np.float32) if hidden(a.dtype) else a
+    return {f"{n}_wide" if is_hidden(a) else n:
+            a.astype(np.float32) if is_hidden(a) else a
             for n, a in arrays.items()}
+
+
+def typed(found, kind):
+    """What was computed, of the type that was inferred, if one was."""
+    if kind is None or isinstance(kind, np.dtype):
+        array = np.asarray(found)
+        return array if kind is None else array.astype(kind, copy=False)
+    if not kind.HasField("sequence_type") or not isinstance(found, list):
+        raise Unfit("no tensor or sequence")
+    dtype = helper.tensor_dtype_to_np_dtype(
+        kind.sequence_type.elem_type.tensor_type.elem_type)
+    return Sequence(dtype, [np.asarray(a).astype(dtype, copy=False)
+                            for a in found])
 
 
 class Runtime:
@@ -116,8 +136,7 @@ class Runtime:
 
     def run(self, arrays):
         found = self.session.run(None, feed(arrays))
-        return [np.asarray(a).astype(t, copy=False)
-                for a, t in zip(found, self.types)]
+        return [typed(a, t) for a, t in zip(found, self.types)]
 
 
 class Widened:
@@ -125,25 +144,43 @@ class Widened:
 
     def __init__(self, proto, arrays, types, opset):
         self.types = [types[n] for n in proto.output if n]
+        # Models of ai.onnx.ml compute with fp32, whatever comes in.
+        self.wider = dict.fromkeys(WIDER | {"i64": ""}, "f32") \
+            if proto.domain == "ai.onnx.ml" else WIDER
         wide = self.widen(arrays)
         if wide is None:
             raise Unfit
+        if proto.domain == "ai.onnx.ml":
+            proto = wide_attributes(proto)
         inferred = infer(proto, wide, opset)
         self.inner = Runtime(proto, wide, inferred, opset)
 
-    @staticmethod
-    def widen(arrays):
-        names = {NAME_OF[a.dtype] for a in arrays.values()}
-        if not names - {"i64", "bool"}:
+    def widen(self, arrays):
+        if not all(isinstance(a, np.ndarray) for a in arrays.values()):
             return None
-        return {n: a.astype(DTYPES[WIDER[NAME_OF[a.dtype]]])
-                if NAME_OF[a.dtype] in WIDER and NAME_OF[a.dtype] != "bool"
+        names = {NAME_OF[a.dtype] for a in arrays.values()}
+        if not names & set(self.wider) - {"bool"}:
+            return None
+        return {n: a.astype(DTYPES[self.wider[NAME_OF[a.dtype]]])
+                if NAME_OF[a.dtype] in self.wider and a.dtype != bool
                 else a for n, a in arrays.items()}
 
     def run(self, arrays):
         with np.errstate(all="ignore"):
             return [a.astype(t) for a, t in
                     zip(self.inner.run(self.widen(arrays)), self.types)]
+
+
+def wide_attributes(proto):
+    wide = onnx.NodeProto()
+    wide.CopyFrom(proto)
+    for attribute in wide.attribute:
+        array = numpy_helper.to_array(attribute.t) \
+            if attribute.HasField("t") else np.zeros(0)
+        if array.dtype in (np.float16, DTYPES["bf16"]):
+            attribute.t.CopyFrom(numpy_helper.from_array(
+                array.astype(np.float32)))
+    return wide
 
 
 class Evaluator:
@@ -153,42 +190,63 @@ class Evaluator:
         from onnx.reference import ReferenceEvaluator
 
         self.types = [types[n] for n in proto.output if n]
-        inputs = [helper.make_tensor_value_info(
-            n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-            for n, a in arrays.items()]
         outputs = [onnx.ValueInfoProto(name=n) for n in proto.output if n]
         self.run_model = ReferenceEvaluator(build.make_model(
-            helper.make_graph([proto], "node", inputs, outputs), opset))
+            helper.make_graph([proto], "node", infos(arrays), outputs), opset))
 
     def run(self, arrays):
         with np.errstate(all="ignore"):
             found = self.run_model.run(None, arrays)
-        for array, dtype in zip(found, self.types):
-            if np.asarray(array).dtype != dtype:
+        for array, kind in zip(found, self.types):
+            dtype = np.asarray(array).dtype
+            # NumPy makes f64 of much that the operator does not.
+            if isinstance(kind, np.dtype) and dtype != kind and \
+                    (dtype, kind) != (np.float64, np.float32):
                 raise Unfit
-        return [np.asarray(a) for a in found]
+        return [typed(a, t) for a, t in zip(found, self.types)]
+
+
+def infos(arrays):
+    return [helper.make_value_info(n, type_of(a)) for n, a in arrays.items()]
 
 
 def infer(proto, arrays, opset):
-    """Types of the results by name."""
-    inputs = [helper.make_tensor_value_info(
-        n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in arrays.items()]
+    """Types of the results by name: of tensors as dtypes."""
     outputs = [onnx.ValueInfoProto(name=n) for n in proto.output if n]
     model = build.make_model(
-        helper.make_graph([proto], "node", inputs, outputs), opset)
+        helper.make_graph([proto], "node", infos(arrays), outputs), opset)
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     types = {}
     for value in list(graph.output) + list(graph.value_info):
         if value.type.tensor_type.elem_type:
             types[value.name] = np.dtype(helper.tensor_dtype_to_np_dtype(
                 value.type.tensor_type.elem_type))
+        elif value.type.HasField("sequence_type"):
+            types[value.name] = value.type
     return types
 
 
 def is_contrib(node):
     return node.domain == "com.microsoft" or \
         node.op == "SimplifiedLayerNormalization"
+
+
+def the_type(node, index, opset):
+    """Of an output that has one type by its schema, else None."""
+    schema = onnx.defs.get_schema(
+        node.op, build.version_of(node.domain, opset), node.domain)
+    found = schema.outputs[min(index, len(schema.outputs) - 1)].types
+    return DTYPES["f32"] if found == {"tensor(float)"} else None
+
+
+def ways_of(node):
+    # Where trees vote for each of two classes, ONNX Runtime gives labels that
+    # the model does not have.
+    # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
+    if node.op == "Bernoulli" or node.op == "TreeEnsembleClassifier" and \
+            len(set(node.attrs["class_ids"])) > 1:
+        return Evaluator, Runtime, Widened
+    return Runtime, Widened, Evaluator
 
 
 class Judge:
@@ -205,23 +263,28 @@ class Judge:
                 raise Unfit(f"{node.op}: {error}") from error
             types = {}
         first = next(iter(arrays.values())).dtype if arrays else None
-        if is_contrib(node):
-            types = {n: types.get(n, first) for n in names}
-        if any(n not in types for n in names):
-            raise Unfit(f"{node.op}: no type")
-        return types
+        return {n: types.get(n, first if is_contrib(node) else
+                             the_type(node, i, opset))
+                for i, n in enumerate(names)}
 
-    def start(self, node, proto, arrays, opset):
-        types = self.types(node, proto, arrays, opset)
-        for kind in (Runtime, Widened, Evaluator):
-            if kind is Runtime and any(NAME_OF[a.dtype] == "bf16"
-                                       for a in arrays.values()) and \
+    def start(self, graph, node, proto, arrays):
+        if node.op in plain.OPERATORS:
+            way = plain.Plain(node)
+            return way, way.run(arrays)
+        if node.op == "Gradient":
+            way = plain.Gradient(graph, node)
+            return way, way.run(arrays)
+        types = self.types(node, proto, arrays, graph.opset)
+        for kind in ways_of(node):
+            if kind is Runtime and any(a.dtype == DTYPES["bf16"]
+                                       for t in arrays.values()
+                                       for a in arrays_of(t)) and \
                     node.op not in EXACT:
                 continue
             if kind is not Runtime and node.op in ("If", "Loop", "Scan"):
                 continue
             try:
-                way = kind(proto, arrays, types, opset)
+                way = kind(proto, arrays, types, graph.opset)
                 found = way.run(arrays)
             except Exception:
                 continue
@@ -236,7 +299,7 @@ class Judge:
         proto = node.proto()
         node.outputs = []
         arrays = {v.name: v.array for v in node.operands()}
-        way, found = self.start(node, proto, arrays, graph.opset)
+        way, found = self.start(graph, node, proto, arrays)
         check_size(found)
         if node.op in SUMS and found[0].dtype.kind in "iu":
             self.check_overflow(node, proto, arrays, found, graph.opset)
@@ -257,14 +320,15 @@ class Judge:
         exact = node.op in EXACT
         fed = {v.name: v.noisy[chain] for v in node.operands()}
         if not exact:
-            fed = {n: put_off(graph.rng, a) for n, a in fed.items()}
+            fed = {n: over(lambda a: put_off(graph.rng, a), t)
+                   for n, t in fed.items()}
         same = all(fed[n] is arrays[n] for n in fed)
         try:
             made = found if same else way.run(fed)
         except Exception as error:
             raise Unfit("does not bear noise") from error
-        return made if exact else [put_off(graph.rng, a, node.op)
-                                   for a in made]
+        return made if exact else [
+            over(lambda a: put_off(graph.rng, a, node.op), t) for t in made]
 
     def check_overflow(self, node, proto, arrays, found, opset):
         """The same in f64 must give the same integers."""
@@ -301,15 +365,20 @@ def put_off(rng, array, op=None):
             .astype(array.dtype)
 
 
+def flat(things):
+    return [a for t in things for a in arrays_of(t)]
+
+
 def check_size(found):
-    for array in found:
+    for array in flat(found):
         if array.size > 5 * build.MOST_ELEMENTS or array.ndim > 6:
             raise Unfit("large")
 
 
 def check_steady(found, chains, infinite, jumps):
     """No result turns on the noise, or leaves what its type holds well."""
-    for at, array in enumerate(found):
+    chains = [flat(c) for c in chains]
+    for at, array in enumerate(flat(found)):
         name = NAME_OF.get(array.dtype)
         if name is None:
             raise Unfit(f"type {array.dtype}")
@@ -318,7 +387,7 @@ def check_steady(found, chains, infinite, jumps):
         if most and array.size and (array.max() >= most or
                                     array.min() < -most):
             raise Unfit("64 bits")
-        if name not in FLOATS + FLOAT8:
+        if name not in FLOATS + SMALL_FLOATS:
             if any(not np.array_equal(array, c[at]) for c in chains):
                 raise Unfit("turns on noise")
             continue
@@ -337,7 +406,7 @@ def check_steady(found, chains, infinite, jumps):
                 raise Unfit("turns infinite")
             most = 0.02 if name in ("f32", "f64") else 0.2
             if jumps:
-                most = min(8 * NOISE[name], 0.3 / max(scale, 1))
+                most = min(8 * NOISE.get(name, 0), 0.3 / max(scale, 1))
             if np.abs(wide[finite] - other[finite]).max(initial=0) > \
                     most * scale:
                 raise Unfit("unsteady")
