@@ -14,7 +14,7 @@ LIMITS = {
 
 # Behind these an extent is known as the most that it can be: whether two of
 # them are equal, the data tell alone.
-OPEN = {"Compress", "NonZero", "Unique"}
+OPEN = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 
 
 def reason(text, ops):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import rules_bundle, rules_ml, rules_training  # noqa: F401
+from . import rules_bundle, rules_ml, rules_training, \
+    rules_types  # noqa: F401
 from .build import DTYPES, Graph, Unfit, version_of
 from .patterns import PATTERNS
 from .reference import Judge

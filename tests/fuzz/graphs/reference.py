@@ -233,8 +233,11 @@ def is_contrib(node):
 
 def the_type(node, index, opset):
     """Of an output that has one type by its schema, else None."""
-    schema = onnx.defs.get_schema(
-        node.op, build.version_of(node.domain, opset), node.domain)
+    try:
+        schema = onnx.defs.get_schema(
+            node.op, build.version_of(node.domain, opset), node.domain)
+    except onnx.defs.SchemaError as error:  # not yet
+        raise Unfit(f"{node.op}: no schema") from error
     found = schema.outputs[min(index, len(schema.outputs) - 1)].types
     return DTYPES["f32"] if found == {"tensor(float)"} else None
 
@@ -242,10 +245,17 @@ def the_type(node, index, opset):
 def ways_of(node):
     # Where trees vote for each of two classes, ONNX Runtime gives labels that
     # the model does not have.
-    # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
-    if node.op == "Bernoulli" or node.op == "TreeEnsembleClassifier" and \
+    if node.op == "TreeEnsembleClassifier" and \
             len(set(node.attrs["class_ids"])) > 1:
         return Evaluator, Runtime, Widened
+    # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
+    if node.op == "Bernoulli":
+        return (Evaluator,)
+    # It rounds floats to the nearest of these, and cuts them off for others.
+    to = node.inputs[1].array.dtype if node.op == "CastLike" else \
+        helper.tensor_dtype_to_np_dtype(node.attrs.get("to", 1))
+    if node.op in ("Cast", "CastLike") and NAME_OF[to] in SMALL_INTS:
+        return (Evaluator,)
     return Runtime, Widened, Evaluator
 
 
@@ -361,8 +371,8 @@ def put_off(rng, array, op=None):
         share = ABSOLUTE
         if op in CANCELS:
             share, largest = max(CANCELS[op], ABSOLUTE), max(largest, 1)
-        return (wide * (1 + scale * sign) + sign * share * scale * largest) \
-            .astype(array.dtype)
+        off = wide * (1 + scale * sign) + sign * share * scale * largest
+        return np.asarray(off).astype(array.dtype)  # also of rank 0
 
 
 def flat(things):

@@ -113,7 +113,7 @@ def drawn(g, op, form):
 @rule("Bernoulli")
 def bernoulli(g, op, form):
     kind = form.dtype(g)
-    x = g.add((g.rng.random(g.shape()) < 0.5).astype(DTYPES[kind]))
+    x = g.add((g.rng.random(g.shape(g.integer(1, 4))) < 0.5).astype(DTYPES[kind]))
     to = g.choice([None, "f32", "i64", "bool", "u8", "f16"])
     return g.one(op, x, dtype=to and onnx_dtype(DTYPES[to]))
 
