@@ -20,7 +20,8 @@ NAMES = {"f32": "FLOAT", "bf16": "BFLOAT16", "f16": "FLOAT16", "f64": "DOUBLE",
          "f6e3m2fn": "FLOAT6E3M2", "f4e2m1fn": "FLOAT4E2M1",
          "i2": "INT2", "u2": "UINT2", "i4": "INT4", "u4": "UINT4", "i8": "INT8",
          "u8": "UINT8", "i16": "INT16", "u16": "UINT16", "i32": "INT32",
-         "u32": "UINT32", "i64": "INT64", "u64": "UINT64", "bool": "BOOL"}
+         "u32": "UINT32", "i64": "INT64", "u64": "UINT64", "bool": "BOOL",
+         "text": "STRING"}
 DTYPES = {name: np.dtype(helper.tensor_dtype_to_np_dtype(
     onnx.TensorProto.DataType.Value(proto))) for name, proto in NAMES.items()}
 NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
@@ -31,6 +32,7 @@ SMALL_FLOATS = ("f8e4m3fn", "f8e5m2", "f8e4m3fnuz", "f8e5m2fnuz", "f8e8m0",
 SMALL_INTS = {"i2": (-2, 1), "u2": (0, 3), "i4": (-8, 7), "u4": (0, 15)}
 INTS = ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
 CHAINS = 3  # of noise
+WORDS = ["a", "abc", "Abc", "x y", "b", "12", "cab", "a bc d", "", "ab"]
 
 # Extents: what walks partitions, banks and blocks has its edges at these.
 EXTENTS = [1] * 14 + [2] * 12 + [3] * 12 + [4] * 8 + [5] * 8 + [7] * 5 + \
@@ -121,6 +123,8 @@ class Value:
         return self.kind in ("initializer", "constant")
 
     def within(self, low, high):
+        if self.dtype == "text":
+            return False
         numbers = self.array.astype(np.float64)
         return bool(np.all((numbers >= low) & (numbers <= high)))
 
@@ -155,6 +159,8 @@ def seed_array(rng, dtype, shape, low=None, high=None):
     kind = DTYPES[dtype]
     if dtype == "bool":
         return rng.random(shape) < 0.5
+    if dtype == "text":
+        return np.asarray(rng.choice(np.array(WORDS, object), shape), object)
     if dtype in SMALL_INTS:
         least, most = SMALL_INTS[dtype]
         low = least if low is None else max(int(np.ceil(low)), least)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import rules_bundle, rules_ml, rules_training, \
+from . import rules_bundle, rules_ml, rules_text, rules_training, \
     rules_types  # noqa: F401
 from .build import DTYPES, Graph, Unfit, version_of
 from .patterns import PATTERNS
@@ -40,7 +40,8 @@ KINDS = {f"tensor({k})": n for k, n in {
     "float4e2m1": "f4e2m1fn", "int2": "i2", "uint2": "u2", "int4": "i4",
     "uint4": "u4", "int8": "i8",
     "uint8": "u8", "int16": "i16", "uint16": "u16", "int32": "i32",
-    "uint32": "u32", "int64": "i64", "uint64": "u64", "bool": "bool"}.items()}
+    "uint32": "u32", "int64": "i64", "uint64": "u64", "bool": "bool",
+    "string": "text"}.items()}
 
 
 class Table:
@@ -71,6 +72,7 @@ class Table:
                             row["name"] in random_operators.OPERATORS):
             return None
         dtypes = set(row["dtypes"][rows[-1]])
+        dtypes |= {"text"} if "texts" in row["types"] else set()
         since = row["since"][rows[-1]]
         try:
             schema = onnx.defs.get_schema(row["name"], version, domain)

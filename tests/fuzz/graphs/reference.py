@@ -200,8 +200,8 @@ class Evaluator:
         for array, kind in zip(found, self.types):
             dtype = np.asarray(array).dtype
             # NumPy makes f64 of much that the operator does not.
-            if isinstance(kind, np.dtype) and dtype != kind and \
-                    (dtype, kind) != (np.float64, np.float32):
+            if isinstance(kind, np.dtype) and dtype not in (kind, np.float64) \
+                    and kind != object:
                 raise Unfit
         return [typed(a, t) for a, t in zip(found, self.types)]
 

@@ -250,7 +250,7 @@ def bit_shift(g, op, form):
 @rule("Where")
 def where(g, op, form):
     condition = g.some("bool")
-    dtype = g.choice(["f32"] * 5 + ["f16", "i64", "i32", "u8", "bool"])
+    dtype = g.choice(["f32"] * 5 + ["f16", "i64", "i32", "u8", "bool", "text"])
     x = g.partner(condition, dtype=dtype)
     shape = np.broadcast_shapes(condition.shape, x.shape)
     y = g.fresh(dtype, [d if g.chance(0.8) else 1 for d in shape]) \
@@ -647,7 +647,7 @@ def scatter_elements(g, op, form):
     shape = [g.integer(1, min(d, 8)) for d in x.shape]
     g.need(np.prod(shape) < 2000)
     how = g.choice([None, "none", "add", "mul", "max", "min"])
-    if form.since < 16 or x.dtype in ("bool",) or \
+    if form.since < 16 or x.dtype in ("bool", "text") or \
             (form.since < 18 and how in ("max", "min")):
         how = None
     extent = x.shape[axis]
@@ -677,7 +677,7 @@ def scatter_nd(g, op, form):
     updates = g.some(x.dtype, shape=[count] + x.shape[depth:])
     how = g.choice([None, "add", "mul", "max", "min"])
     if form.since < 16 or (form.since < 18 and how in ("max", "min")) or \
-            x.dtype == "bool":
+            x.dtype in ("bool", "text"):
         how = None
     return g.one(op, x, g.known(at.astype(np.int64)), updates, reduction=how)
 

@@ -7,6 +7,7 @@ import onnx
 
 from .build import DTYPES, FLOATS
 from .rules import rule
+from .rules_text import encode_texts, one_hot_texts
 
 AFTER = [None, "NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"]
 
@@ -73,8 +74,10 @@ def feature_vectorizer(g, op, form):
 
 @rule("OneHotEncoder")
 def one_hot_encoder(g, op, form):
-    x = g.fresh(form.dtype(g), g.shape(g.integer(1, 2), most=300, least=1), -3,
-                4)
+    kind = form.dtype(g)
+    if kind == "text":
+        return one_hot_texts(g, op, form)
+    x = g.fresh(kind, g.shape(g.integer(1, 2), most=300, least=1), -3, 4)
     if x.dtype in FLOATS:
         x = g.add(np.round(x.array))
     return g.one(op, x, domain=form.domain, zeros=g.choice([None, 1]),
@@ -83,7 +86,9 @@ def one_hot_encoder(g, op, form):
 
 @rule("LabelEncoder")
 def label_encoder(g, op, form):
-    g.need(form.since >= 2)
+    if form.since < 2 or g.chance(0.3):
+        g.need(form.since >= 2)
+        return encode_texts(g, op, form)
     kind = form.dtype(g, ("f32", "i64"))
     to = g.choice(["f32", "i64"])
     keys = [int(k) for k in g.rng.permutation(12)[:g.integer(1, 9)] - 4]

@@ -5,6 +5,7 @@ import numpy as np
 
 from .build import DTYPES, FLOATS, INTS, SMALL_FLOATS, SMALL_INTS, onnx_dtype
 from .rules import QUANTISED, rule, scale_of, zero_point
+from .rules_text import parse_texts
 
 # The version of Cast, and of what quantises, from which on there is a type.
 SINCE = {"bf16": 13, "f8e4m3fn": 19, "f8e5m2": 19, "f8e4m3fnuz": 19,
@@ -12,6 +13,9 @@ SINCE = {"bf16": 13, "f8e4m3fn": 19, "f8e5m2": 19, "f8e4m3fnuz": 19,
          "i2": 25, "u2": 25, "f6e2m3fn": 28, "f6e3m2fn": 28}
 LARGEST = {"f8e4m3fn": 448, "f8e5m2": 57344, "f8e4m3fnuz": 240,
            "f8e5m2fnuz": 57344, "f6e2m3fn": 7.5, "f6e3m2fn": 28, "f4e2m1fn": 6}
+
+
+NUMBERS = [n for n in DTYPES if n != "text"]
 
 
 def convertible(x, to):
@@ -26,7 +30,7 @@ def convertible(x, to):
     if to in INTS:
         return x.dtype == "bool" or x.within(0 if to[0] == "u" else -100,
                                              200 if to[0] == "u" else 100)
-    return to != "f64"
+    return x.dtype != "text" and to != "f64"
 
 
 def operand(g, form, to):
@@ -43,7 +47,9 @@ def operand(g, form, to):
 
 @rule("Cast")
 def cast(g, op, form):
-    to = g.choice([n for n in DTYPES if form.since >= SINCE.get(n, 0)] +
+    if "text" in form.dtypes and g.chance(0.05):
+        return parse_texts(g, op, form)
+    to = g.choice([n for n in NUMBERS if form.since >= SINCE.get(n, 0)] +
                   ["f32"] * 6 + [n for n in SMALL_INTS
                                  if form.since >= SINCE[n]] * 2)
     x = operand(g, form, to)
@@ -58,7 +64,7 @@ def cast(g, op, form):
 
 @rule("CastLike")
 def cast_like(g, op, form):
-    like = g.some([n for n in DTYPES if form.since >= SINCE.get(n, 0)])
+    like = g.some([n for n in NUMBERS if form.since >= SINCE.get(n, 0)])
     return g.one(op, operand(g, form, like.dtype), like)
 
 
