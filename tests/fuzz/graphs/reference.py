@@ -248,6 +248,12 @@ def ways_of(node):
     if node.op == "TreeEnsembleClassifier" and \
             len(set(node.attrs["class_ids"])) > 1:
         return Evaluator, Runtime, Widened
+    # It leaves texts out where it moves them in blocks, finds no part in an
+    # empty one, and takes weights by the column of an n-gram.
+    if node.domain == "" and node.op != "StringNormalizer" and \
+            any(v.dtype == "text" for v in node.operands()) or \
+            node.op == "TfIdfVectorizer":
+        return Evaluator, Runtime
     # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
     if node.op == "Bernoulli":
         return (Evaluator,)

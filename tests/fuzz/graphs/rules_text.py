@@ -28,7 +28,7 @@ def normalizer(g, op, form):
     shape = g.choice([[g.integer(1, 9)], [1, g.integer(1, 9)]])
     return g.one(op, texts(g, shape=shape),
                  case_change_action=g.choice([None, "NONE", "LOWER", "UPPER"]),
-                 is_case_sensitive=g.choice([None, 0, 1]),
+                 is_case_sensitive=g.choice([None, 0, 1]), locale="C",
                  stopwords=word_list(g, g.integer(1, 3))
                  if g.chance(0.6) else None)
 
