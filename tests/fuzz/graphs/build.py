@@ -99,6 +99,7 @@ class Value:
     kind: str  # input, initializer, constant, node or inner
     uses: int = 0
     fixed: bool = False  # another node counts on how it is computed
+    private: bool = False  # no other rule shall take it
 
     @property
     def is_tensor(self):
@@ -261,7 +262,7 @@ class Graph:
         return self.known(np.asarray(numbers, dtype))
 
     def visible(self):
-        found = list(self.values)
+        found = [v for v in self.values if not v.private]
         if self.outer:
             found += self.outer.visible()
         return found

@@ -319,9 +319,12 @@ class Judge:
         check_size(found)
         if node.op in SUMS and found[0].dtype.kind in "iu":
             self.check_overflow(node, proto, arrays, found, graph.opset)
-        chains = []
-        for k in range(CHAINS):
-            chains.append(self.noisy(graph, node, way, arrays, found, k))
+        # The second chain goes where the first does not: nothing that turns on
+        # a single sign is missed.
+        seed = int(graph.rng.integers(2 ** 62))
+        chains = [self.noisy(Noise(seed + k * (k > 1), -1 if k == 1 else 1),
+                             node, way, arrays, found, k)
+                  for k in range(CHAINS)]
         check_steady(found, chains, graph.infinite, node.op in JUMPS)
         return self.spread(names, found), [self.spread(names, c)
                                            for c in chains]
@@ -332,11 +335,11 @@ class Judge:
         return [next(rest) if n else None for n in names]
 
     @staticmethod
-    def noisy(graph, node, way, arrays, found, chain):
+    def noisy(noise, node, way, arrays, found, chain):
         exact = node.op in EXACT
         fed = {v.name: v.noisy[chain] for v in node.operands()}
         if not exact:
-            fed = {n: over(lambda a: put_off(graph.rng, a), t)
+            fed = {n: over(lambda a: put_off(noise, a), t)
                    for n, t in fed.items()}
         same = all(fed[n] is arrays[n] for n in fed)
         try:
@@ -344,7 +347,7 @@ class Judge:
         except Exception as error:
             raise Unfit("does not bear noise") from error
         return made if exact else [
-            over(lambda a: put_off(graph.rng, a, node.op), t) for t in made]
+            over(lambda a: put_off(noise, a, node.op), t) for t in made]
 
     def check_overflow(self, node, proto, arrays, found, opset):
         """The same in f64 must give the same integers."""
@@ -366,11 +369,19 @@ class Judge:
             raise Unfit("overflow")
 
 
-def put_off(rng, array, op=None):
+class Noise:
+    def __init__(self, seed, side):
+        self.rng, self.side = np.random.default_rng(seed), side
+
+    def signs(self, shape):
+        return self.side * (self.rng.integers(0, 2, shape) * 2.0 - 1)
+
+
+def put_off(noise, array, op=None):
     scale = NOISE.get(NAME_OF[array.dtype], 0)
     if scale == 0 or array.size == 0:
         return array
-    sign = rng.integers(0, 2, array.shape) * 2.0 - 1
+    sign = noise.signs(array.shape)
     wide = array.astype(np.float64)
     with np.errstate(all="ignore"):
         largest = np.abs(wide[np.isfinite(wide)]).max(initial=0)

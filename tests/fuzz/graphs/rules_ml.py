@@ -59,6 +59,7 @@ def imputer(g, op, form):
         old = float("nan")
         at = g.rng.random(x.shape) < 0.2
         x = g.add(np.where(at, np.nan, x.array).astype(x.array.dtype))
+        x.private = True
     return g.one(op, x, domain=form.domain, replaced_value_float=float(old),
                  imputed_value_floats=numbers(g, count))
 
