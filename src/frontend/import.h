@@ -443,6 +443,9 @@ ibx_val ibx_emit_unary(ibx_call *call, ibx_tensor_op op, ibx_val x);
 ibx_val ibx_emit_binary(ibx_call *call, ibx_tensor_op op, ibx_val a, ibx_val b);
 ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
                         ibx_val no);
+/// x, but 16-bit floats as fp32: their squares and sums may overflow where the
+/// result does not.
+ibx_val ibx_emit_wide(ibx_call *call, ibx_val x);
 /// x * alpha + beta, in any floating type.
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);

@@ -496,8 +496,8 @@ void ibx_import_op_lp_pool(ibx_call *call) {
   ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
   w.high = add_ints(w.high, extra);
   x = ibx_emit_avg_pool(call, x, w, ibx_fill_ints(extra.len, 0), true);
-  ibx_out(call, 0,
-          ibx_emit_norm_root(call, ibx_emit_affine(call, x, count, 0), p));
+  x = ibx_emit_norm_root(call, ibx_emit_affine(call, x, count, 0), p);
+  ibx_out(call, 0, ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0))));
 }
 
 void ibx_import_op_global_lp_pool(ibx_call *call) {
@@ -510,7 +510,8 @@ void ibx_import_op_global_lp_pool(ibx_call *call) {
   for (int64_t i = 2; i < ibx_rank(call, x); i++)
     axes.at[axes.len++] = i;
   x = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, x, axes, true);
-  ibx_out(call, 0, ibx_emit_norm_root(call, x, p));
+  x = ibx_emit_norm_root(call, x, p);
+  ibx_out(call, 0, ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0))));
 }
 
 static void global_pool(ibx_call *call, ibx_tensor_op op) {

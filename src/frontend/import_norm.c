@@ -246,6 +246,8 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
                     "must ascend");
   }
   if (call->failed) return;
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val mean = ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, x, axes, true);
   ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, mean);
   ibx_val variance = ibx_emit_reduce(
@@ -253,10 +255,12 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
       ibx_emit_binary(call, IBX_TENSOR_mul, low, low), axes, true);
   ibx_val deviation = ibx_emit_unary(call, IBX_TENSOR_sqrt, variance);
   deviation = ibx_emit_affine(call, deviation, 1, 1e-9);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, low, deviation));
+  x = ibx_emit_binary(call, IBX_TENSOR_div, low, deviation);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p) {
+  x = ibx_emit_wide(call, x);
   if (p == 2) return ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
   if (p == 1) return x;
@@ -283,10 +287,12 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
       ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
                       ibx_emit_norm_terms(call, x, p), IBX_INTS(axis), true);
   sum = ibx_emit_norm_root(call, sum, p);
-  ibx_val zero = ibx_emit_like(call, x, 0);
+  ibx_val zero = ibx_emit_like(call, sum, 0);
   ibx_val empty = ibx_emit_binary(call, IBX_TENSOR_equal, sum, zero);
-  sum = ibx_emit_select(call, empty, ibx_emit_like(call, x, 1), sum);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, x, sum));
+  sum = ibx_emit_select(call, empty, ibx_emit_like(call, sum, 1), sum);
+  ibx_val unit =
+      ibx_emit_binary(call, IBX_TENSOR_div, ibx_emit_wide(call, x), sum);
+  ibx_out(call, 0, ibx_emit_cast(call, unit, ibx_dtype_of(call, x)));
 }
 
 // x / (bias + alpha * mean of squares of near channels)^beta, where channels
@@ -307,6 +313,8 @@ void ibx_import_op_lrn(ibx_call *call) {
   int64_t plane = shape.at[0] * shape.at[1];
   ibx_ints flat =
       IBX_INTS(shape.at[0], 1, shape.at[1], plane == 0 ? 0 : total / plane);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),
                        .strides = IBX_INTS(1, 1),
@@ -318,7 +326,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   mean = ibx_emit_affine(call, mean, alpha, bias);
   ibx_val power = ibx_emit_binary(call, IBX_TENSOR_pow, mean,
                                   ibx_emit_like(call, mean, beta));
-  ibx_out(call, 0,
-          ibx_emit_binary(call, IBX_TENSOR_div, x,
-                          ibx_emit_reshape(call, power, shape)));
+  x = ibx_emit_binary(call, IBX_TENSOR_div, x,
+                      ibx_emit_reshape(call, power, shape));
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
