@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import rules_bundle, rules_ml, rules_text, rules_training, \
+from . import rules_bundle, rules_host, rules_ml, rules_training, \
     rules_types  # noqa: F401
 from .build import DTYPES, Graph, Unfit, version_of
 from .patterns import PATTERNS

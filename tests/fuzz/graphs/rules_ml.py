@@ -7,7 +7,7 @@ import onnx
 
 from .build import DTYPES, FLOATS
 from .rules import rule
-from .rules_text import encode_texts, one_hot_texts
+from .rules_host import encode_texts, one_hot_texts
 
 AFTER = [None, "NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"]
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from .build import DTYPES, FLOATS, INTS, SMALL_FLOATS, SMALL_INTS, onnx_dtype
 from .rules import QUANTISED, rule, scale_of, zero_point
-from .rules_text import parse_texts
+from .rules_host import parse_texts
 
 # The version of Cast, and of what quantises, from which on there is a type.
 SINCE = {"bf16": 13, "f8e4m3fn": 19, "f8e5m2": 19, "f8e4m3fnuz": 19,

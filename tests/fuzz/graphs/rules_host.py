@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for what the host computes with texts. What only moves them has the
-rules that numbers have."""
+"""Rules for what the host computes: texts, images. What only moves texts has
+the rules that numbers have."""
+
+import io
 
 import numpy as np
+import PIL.Image
 
 from .build import WORDS
 from .rules import rule
@@ -123,3 +126,17 @@ def tokenizer(g, op, form):
     return g.one(op, x, domain=form.domain, mark=g.choice([0, 1]),
                  mincharnum=1, pad_value="#", separators=[g.choice(
                      [" ", "a", "b"])])
+
+
+# --- images ------------------------------------------------------------------
+
+
+@rule("ImageDecoder")
+def image_decoder(g, op, form):
+    """Of formats that every build reads; they lose nothing."""
+    pixels = g.rng.integers(0, 256, [g.integer(1, 9), g.integer(1, 9), 3])
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels.astype(np.uint8)).save(
+        file, g.choice(["BMP", "PPM"]))
+    return g.one(op, g.add(np.frombuffer(file.getvalue(), np.uint8)),
+                 pixel_format=g.choice([None, "RGB", "BGR", "Grayscale"]))
