@@ -5,7 +5,8 @@ import re
 
 LIMITS = {
     "operands larger than SBUF": r"SBUF",
-    "extents that the data decide": r"depends? on the data|data decide|only the run tells",
+    "extents that the data decide": r"depends? on the data|data decide|"
+                                    r"only the run tells",
     "Unique of rows of more than 64": r"rows without elements, or of more",
     "BitwiseNot of u64": r"the other bits of u64",
     "f64": r"of f64, which no engine computes",

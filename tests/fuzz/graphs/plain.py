@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that only move whole tensors, and Gradient, computed here: neither
-ONNX Runtime nor the onnx package can be asked for all of them, or be trusted."""
+ONNX Runtime nor the onnx package has all of them, or has them right."""
 
 import numpy as np
 from onnx import ValueInfoProto, helper, numpy_helper

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for ai.onnx.preview.training, and for operators that draw numbers: these
-where there is one number to draw."""
+"""Rules for ai.onnx.preview.training, and for operators that draw numbers, where
+there is one number to draw."""
 
 import numpy as np
 
@@ -25,7 +25,8 @@ def optimiser(g, op, form, state_count, **attrs):
 @rule("Adam")
 def adam(g, op, form):
     return optimiser(g, op, form, 2, alpha=g.choice([None, 0.8]),
-                     beta=g.choice([None, 0.95]), epsilon=g.choice([None, 1e-3]),
+                     beta=g.choice([None, 0.95]),
+                     epsilon=g.choice([None, 1e-3]),
                      norm_coefficient=g.choice([None, 0.01]),
                      norm_coefficient_post=g.choice([None, 0.02]))
 
@@ -113,7 +114,8 @@ def drawn(g, op, form):
 @rule("Bernoulli")
 def bernoulli(g, op, form):
     kind = form.dtype(g)
-    x = g.add((g.rng.random(g.shape(g.integer(1, 4))) < 0.5).astype(DTYPES[kind]))
+    shape = g.shape(g.integer(1, 4))
+    x = g.add((g.rng.random(shape) < 0.5).astype(DTYPES[kind]))
     to = g.choice([None, "f32", "i64", "bool", "u8", "f16"])
     return g.one(op, x, dtype=to and onnx_dtype(DTYPES[to]))
 
