@@ -12,7 +12,8 @@
 //            u32 outputs, for each: u32 TensorProto.DataType, rank;
 //            u64 extents; data
 //
-// The data of texts are the texts, each with a zero byte behind it.
+// The data of texts are the texts, each with a zero byte behind it. A sequence is
+// as many outputs as it has tensors.
 //
 // `what` is one of `request_kind`. A `seed` other than 0 runs the program in a
 // random order.
@@ -277,8 +278,10 @@ static ibx_status reply_outputs(const ibx_entry *entry, const ibx_run *run,
   size_t count = ibx_entry_port_count(entry, true);
   for (size_t i = 0; i < count; i++) {
     ibx_port_decl port = ibx_entry_port(entry, true, i);
-    if (port.kind != IBX_PORT_TENSOR) continue;
-    IBX_TRY(reply_output(entry, run, port.first, out, err));
+    bool is_told =
+        port.kind == IBX_PORT_TENSOR || port.kind == IBX_PORT_SEQUENCE;
+    for (uint32_t k = 0; k < port.count && is_told; k++)
+      IBX_TRY(reply_output(entry, run, port.first + k, out, err));
   }
   return IBX_OK;
 }

@@ -10,7 +10,7 @@ reference.py.
 
 import numpy as np
 
-from .build import FLOATS, SMALL_FLOATS
+from .build import FLOATS, SMALL_FLOATS, Value
 
 # Of the element, and of the largest element of the tensor.
 TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
@@ -35,6 +35,18 @@ def allowed(value):
     own, largest = TOLERANCE[value.dtype]
     return own * size + largest * size.max(initial=0) + \
         TIMES_NOISE * np.maximum(noise, common)
+
+
+def tensors(values):
+    """The same values, but the tensors of a sequence instead of it."""
+    found = []
+    for v in values:
+        if v.is_tensor:
+            found.append(v)
+            continue
+        found += [Value(f"{v.name}[{i}]", a, [c[i] for c in v.noisy], v.kind)
+                  for i, a in enumerate(v.array)]
+    return found
 
 
 def difference(value, got):

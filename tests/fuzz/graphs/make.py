@@ -11,7 +11,7 @@ import onnx
 
 from . import rules_bundle, rules_host, rules_ml, rules_training, \
     rules_types  # noqa: F401
-from .build import DTYPES, Graph, Unfit, version_of
+from .build import DTYPES, Graph, Maybe, Unfit, version_of
 from .patterns import PATTERNS
 from .reference import Judge
 from .rules import RULES, Form
@@ -133,11 +133,12 @@ def add_node(g, forms, patterns=False):
 
 def pick_outputs(g):
     ends = [v for n in g.nodes for v in n.outputs
-            if v is not None and v.is_tensor]
+            if v is not None and not isinstance(v.array, Maybe)]
     outputs = [v for v in ends if (v.uses == 0 and g.chance(0.93)) or
                g.chance(0.08)]
-    if not outputs:
-        outputs = ends[-1:]
+    # An empty one gives nothing to compare.
+    if not any(v.is_tensor for v in outputs):
+        outputs.append([v for v in ends if v.is_tensor][-1])
     inputs = [v for v in g.values if v.kind == "input"]
     if inputs and g.chance(0.05):
         outputs.append(g.choice(inputs))
