@@ -160,16 +160,15 @@ ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high) {
   return ibx_emit_op(call, IBX_TENSOR_clip, &params, &x, 1);
 }
 
-ibx_val ibx_emit_wide(ibx_call *call, ibx_val x) {
-  ibx_dtype dtype = ibx_dtype_of(call, x);
-  bool is_half = dtype == IBX_DTYPE_F16 || dtype == IBX_DTYPE_BF16;
-  return is_half ? ibx_emit_cast(call, x, IBX_DTYPE_F32) : x;
-}
-
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
   if (ibx_dtype_of(call, x) == dtype) return x;
   ibx_params params = {.dtype = dtype};
   return ibx_emit_op(call, IBX_TENSOR_cast, &params, &x, 1);
+}
+
+ibx_val ibx_emit_wide(ibx_call *call, ibx_val x) {
+  bool is_f64 = ibx_dtype_of(call, x) == IBX_DTYPE_F64;
+  return is_f64 ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
 }
 
 // A number in the storage of a dtype; integers exactly.

@@ -255,12 +255,11 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
       ibx_emit_binary(call, IBX_TENSOR_mul, low, low), axes, true);
   ibx_val deviation = ibx_emit_unary(call, IBX_TENSOR_sqrt, variance);
   deviation = ibx_emit_affine(call, deviation, 1, 1e-9);
-  x = ibx_emit_binary(call, IBX_TENSOR_div, low, deviation);
-  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
+  ibx_val normal = ibx_emit_binary(call, IBX_TENSOR_div, low, deviation);
+  ibx_out(call, 0, ibx_emit_cast(call, normal, dtype));
 }
 
 ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p) {
-  x = ibx_emit_wide(call, x);
   if (p == 2) return ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   x = ibx_emit_unary(call, IBX_TENSOR_abs, x);
   if (p == 1) return x;
@@ -283,22 +282,24 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_call_expect(call, p == 1 || p == 2, "p", "is neither 1 nor 2");
   if (call->failed) return;
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val sum =
       ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
                       ibx_emit_norm_terms(call, x, p), IBX_INTS(axis), true);
   sum = ibx_emit_norm_root(call, sum, p);
-  ibx_val zero = ibx_emit_like(call, sum, 0);
+  ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val empty = ibx_emit_binary(call, IBX_TENSOR_equal, sum, zero);
-  sum = ibx_emit_select(call, empty, ibx_emit_like(call, sum, 1), sum);
-  ibx_val unit =
-      ibx_emit_binary(call, IBX_TENSOR_div, ibx_emit_wide(call, x), sum);
-  ibx_out(call, 0, ibx_emit_cast(call, unit, ibx_dtype_of(call, x)));
+  sum = ibx_emit_select(call, empty, ibx_emit_like(call, x, 1), sum);
+  x = ibx_emit_binary(call, IBX_TENSOR_div, x, sum);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 // x / (bias + alpha * mean of squares of near channels)^beta, where channels
 // that do not exist count as 0.
 void ibx_import_op_lrn(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
   ibx_ints shape = ibx_shape_of(call, x);
   double alpha = (double)ibx_attr_float(call, "alpha", 1e-4f);
   double beta = (double)ibx_attr_float(call, "beta", 0.75f);
@@ -313,7 +314,6 @@ void ibx_import_op_lrn(ibx_call *call) {
   int64_t plane = shape.at[0] * shape.at[1];
   ibx_ints flat =
       IBX_INTS(shape.at[0], 1, shape.at[1], plane == 0 ? 0 : total / plane);
-  ibx_dtype dtype = ibx_dtype_of(call, x);
   x = ibx_emit_wide(call, x);
   ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),

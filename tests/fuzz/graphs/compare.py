@@ -2,10 +2,10 @@
 """When an output is right: the one place that says so.
 
 Integers, booleans and shapes are equal. NaN stands where NaN is expected, and
-infinities are equal. Floating numbers may differ by a few units in the last
-place of their type, of the element and, since sums cancel, by less of the
-largest element; and by what noise on the way to them makes of them, see
-reference.py.
+infinities are equal. What is below the smallest normal number may be 0.
+Floating numbers may differ by a few units in the last place of their type, of
+the element and, since sums cancel, by less of the largest element; and by what
+noise on the way to them makes of them, see reference.py.
 """
 
 import numpy as np
@@ -20,6 +20,8 @@ TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
              "f6e2m3fn": (0.13, 0.02), "f6e3m2fn": (0.26, 0.02),
              "f4e2m1fn": (0, 0)}
 TIMES_NOISE = 6
+# Results below may be flushed to 0; those of f16 are computed in f32.
+SMALLEST = dict.fromkeys(("f32", "f64", "bf16"), 2.0 ** -126)
 
 
 def allowed(value):
@@ -34,6 +36,7 @@ def allowed(value):
     common = np.median(noise) if noise.size else 0
     own, largest = TOLERANCE[value.dtype]
     return own * size + largest * size.max(initial=0) + \
+        SMALLEST.get(value.dtype, 0) + \
         TIMES_NOISE * np.maximum(noise, common)
 
 
