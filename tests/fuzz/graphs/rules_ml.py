@@ -70,7 +70,8 @@ def feature_vectorizer(g, op, form):
     parts = [x] + [g.some(x.dtype, shape=[x.shape[0], g.integer(1, 6)])
                    for _ in range(g.integer(0, 2))]
     return g.one(op, *parts, domain=form.domain,
-                 inputdimensions=[p.shape[1] for p in parts])
+                 inputdimensions=[p.shape[1] if g.chance(0.8) else
+                                  g.integer(1, 8) for p in parts])
 
 
 @rule("OneHotEncoder")
