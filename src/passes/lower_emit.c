@@ -8,6 +8,27 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+// A failure that is the model's, not ours. Its words end with the remedy, behind
+// the last semicolon.
+static void tell(const ibx_lower *lower, const ibx_node_decl *source,
+                 const char *text) {
+  char message[IBX_ERROR_MESSAGE_BYTES];
+  snprintf(message, sizeof message, "%s", text);
+  char *end = strrchr(message, ';');
+  const char *remedy = "replace the node by operators that `imbrex ops` lists";
+  if (end) {
+    *end = 0;
+    remedy = end + strspn(end + 1, " ") + 1;
+  }
+  ibx_diag_code code = lower->status == IBX_OUT_OF_CAPACITY
+                           ? IBX_DIAG_PROGRAM_TOO_LARGE
+                           : IBX_DIAG_NO_INSTRUCTION;
+  ibx_diag_add(lower->ctx->diag, code,
+               (ibx_diag_at){.node = source->name, .op = source->op}, remedy,
+               "%s", message);
+}
 
 bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
                     ...) {
@@ -25,6 +46,7 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
           : &lower->ctx->tables->sources[lower->source];
   ibx_error_set(lower->err, status, __FILE__, __LINE__, "node %s (%s): %s",
                 source->name, source->op, text);
+  if (lower->ctx->diag && status != IBX_INTERNAL) tell(lower, source, text);
   return false;
 }
 

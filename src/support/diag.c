@@ -89,19 +89,21 @@ static void append_too_many(ibx_diag_sink *sink) {
                                 .remedy = "repair the first problems first"});
 }
 
-void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
-                  const char *remedy, const char *format, ...) {
-  const ibx_diag_info *info = find(code);
-  if (info->severity == IBX_SEVERITY_ERROR) {
-    if (sink->error_count++ == 0) sink->status = info->status;
-  }
+// The first error always gets a place: the status is told by it.
+static bool has_room(ibx_diag_sink *sink, const ibx_diag_info *info) {
+  bool is_error = info->severity == IBX_SEVERITY_ERROR;
+  bool is_first = is_error && sink->error_count++ == 0;
+  if (is_first) sink->status = info->status;
   if (sink->count == MOST) append_too_many(sink);
-  if (sink->count > MOST) return;
+  return sink->count < MOST || is_first;
+}
+
+static void add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                const char *remedy, const char *format, va_list args) {
+  const ibx_diag_info *info = find(code);
+  if (!has_room(sink, info)) return;
   char message[TEXT_BYTES];
-  va_list args;
-  va_start(args, format);
   vsnprintf(message, sizeof(message), format, args);
-  va_end(args);
   ibx_arena *arena = sink->arena;
   append(sink, (ibx_diagnostic){.severity = info->severity,
                                 .code = info->name,
@@ -116,6 +118,47 @@ void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                                 .wants_length = at.wants_length,
                                 .message = clean(arena, message),
                                 .remedy = clean(arena, remedy)});
+}
+
+void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                  const char *remedy, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  add(sink, code, at, remedy, format, args);
+  va_end(args);
+}
+
+ibx_status ibx_diag_fail(ibx_diag_sink *sink, ibx_diag_code code,
+                         ibx_diag_at at, ibx_error *err, const char *remedy,
+                         const char *format, ...) {
+  char message[TEXT_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof(message), format, args);
+  va_end(args);
+  if (sink) ibx_diag_add(sink, code, at, remedy, "%s", message);
+  return ibx_error_set(err, find(code)->status, __FILE__, __LINE__,
+                       "node %.60s (%.20s): %s; %s", at.node ? at.node : "",
+                       at.op ? at.op : "", message, remedy);
+}
+
+void ibx_diag_slow(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                   const char *remedy, const char *format, ...) {
+  if (!sink || !sink->tells_slow || ibx_diag_has(sink, code, at.node)) return;
+  va_list args;
+  va_start(args, format);
+  add(sink, code, at, remedy, format, args);
+  va_end(args);
+}
+
+bool ibx_diag_has(const ibx_diag_sink *sink, ibx_diag_code code,
+                  const char *node) {
+  const char *name = clean(sink->arena, node), *wanted = find(code)->name;
+  for (size_t i = 0; i < sink->count; i++) {
+    const ibx_diagnostic *item = &sink->items[i];
+    if (item->code == wanted && strcmp(item->node, name) == 0) return true;
+  }
+  return false;
 }
 
 ibx_status ibx_diag_status(const ibx_diag_sink *sink, ibx_error *err) {
