@@ -14,18 +14,20 @@
 // the last semicolon.
 static void tell(const ibx_lower *lower, const ibx_node_decl *source,
                  const char *text) {
+  bool is_size = lower->status == IBX_OUT_OF_CAPACITY;
+  const char *remedy = is_size
+                           ? "use smaller tensors, or a part of the model"
+                           : "replace the node by operators that `imbrex ops` "
+                             "lists";
   char message[IBX_ERROR_MESSAGE_BYTES];
   snprintf(message, sizeof message, "%s", text);
   char *end = strrchr(message, ';');
-  const char *remedy = "replace the node by operators that `imbrex ops` lists";
   if (end) {
     *end = 0;
     remedy = end + strspn(end + 1, " ") + 1;
   }
-  ibx_diag_code code = lower->status == IBX_OUT_OF_CAPACITY
-                           ? IBX_DIAG_PROGRAM_TOO_LARGE
-                           : IBX_DIAG_NO_INSTRUCTION;
-  ibx_diag_add(lower->ctx->diag, code,
+  ibx_diag_add(lower->ctx->diag,
+               is_size ? IBX_DIAG_PROGRAM_TOO_LARGE : IBX_DIAG_NO_INSTRUCTION,
                (ibx_diag_at){.node = source->name, .op = source->op}, remedy,
                "%s", message);
 }
