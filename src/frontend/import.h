@@ -447,6 +447,9 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// `x` in fp64 as it is, all else in fp32: where a narrower type would not hold
+/// what is computed on the way, as squares.
+ibx_val ibx_emit_wide(ibx_call *call, ibx_val x);
 /// All bits of integers turned.
 ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x);
 /// A constant of rank 0.
