@@ -9,6 +9,7 @@
 #include "compiler/slow.h"
 
 #include "imbrex/host.h"
+#include "support/map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ void ibx_slow_steps(ibx_diag_sink *sink, const ibx_tables *tables,
   }
 }
 
-// ---- The instructions of a node, summed up
+// ---- The instructions of a node, in all trips of a loop, summed up
 
 typedef struct tally {
   uint64_t call_ps, worst_ps; // in the library; of one kernel call
@@ -58,6 +59,20 @@ typedef struct tally {
   uint64_t loaded, again;                // bytes of constants
   uint8_t kernel;                        // that takes longest
 } tally;
+
+// For each source the first one of the same node; trips of a loop are one.
+static uint32_t *first_sources(const ibx_tables *tables, ibx_arena *scratch) {
+  size_t count = tables->source_count;
+  uint32_t *first = IBX_ARENA_ARRAY(scratch, count + 1, uint32_t);
+  ibx_map names = {.arena = scratch};
+  for (uint32_t s = 0; s < count; s++) {
+    const char *name = ibx_diag_node_key(scratch, tables->sources[s].name);
+    first[s] = s;
+    if (!ibx_map_find(&names, name, &first[s])) ibx_map_put(&names, name, s);
+  }
+  first[count] = (uint32_t)count;
+  return first;
+}
 
 static uint64_t call_ps(const ibx_machine *machine, const ibx_tile_func *func,
                         const ibx_insn *call) {
@@ -125,7 +140,7 @@ static uint64_t bytes_of(const ibx_insn *insn) {
   return bytes;
 }
 
-static void add_loads(tally *sums, size_t source_count,
+static void add_loads(tally *sums, const uint32_t *first, size_t source_count,
                       const ibx_tile_func *func, ibx_arena *scratch) {
   load *loads = IBX_ARENA_ARRAY(scratch, func->op_count, load);
   size_t count = 0;
@@ -136,7 +151,7 @@ static void add_loads(tally *sums, size_t source_count,
     const ibx_buffer_place *place = &func->buffers[from->buffer].place;
     loads[count++] = (load){.offset = place->offset + from->offset,
                             .bytes = bytes_of(&op->insn),
-                            .source = op->source};
+                            .source = first[op->source]};
   }
   qsort(loads, count, sizeof *loads, compare_loads);
   for (size_t i = 0; i < count; i++) {
@@ -184,14 +199,16 @@ static void tell_gathers(ibx_diag_sink *sink, const ibx_tables *tables,
       sum->gathers, sum->gathers == 1 ? "" : "s");
 }
 
-// Loads that take less of the bound's time are not worth a word.
+// Loads that take less of the bound's time, or less than a DMA takes to start,
+// are not worth a word.
 enum { LEAST_PERCENT = 1 };
 
 static bool matters(const ibx_machine *machine, uint64_t bytes,
                     uint64_t bound_ps) {
   uint64_t per_us = (uint64_t)machine->dma_mb_per_s * machine->dma_engines;
   double ps = (double)bytes * 1e6 / (double)per_us;
-  return bytes != 0 && ps * 100 >= (double)bound_ps * LEAST_PERCENT;
+  return ps >= machine->dma_startup_ps &&
+         ps * 100 >= (double)bound_ps * LEAST_PERCENT;
 }
 
 static void tell_loads(ibx_diag_sink *sink, const ibx_tables *tables,
@@ -209,15 +226,16 @@ void ibx_slow_tiles(ibx_diag_sink *sink, const ibx_tables *tables,
                     const ibx_machine *machine, const ibx_tile_func *func,
                     uint64_t bound_ps, ibx_arena *scratch) {
   size_t count = tables->source_count;
+  const uint32_t *first = first_sources(tables, scratch);
   tally *sums = IBX_ARENA_ARRAY(scratch, count + 1, tally);
   for (size_t i = 0; i < func->op_count; i++) {
     const ibx_tile_op *op = &func->ops[i];
-    tally *sum = &sums[op->source < count ? op->source : count];
+    tally *sum = &sums[first[op->source < count ? op->source : count]];
     if (ibx_insn_is_call(op->insn.opcode))
       add_call(sum, machine, func, &op->insn);
     if (op->insn.opcode == IBX_OP_dma_gather) add_gather(sum, func, &op->insn);
   }
-  add_loads(sums, count, func, scratch);
+  add_loads(sums, first, count, func, scratch);
   for (uint32_t s = 0; s <= count; s++) {
     if (sums[s].calls != 0) tell_calls(sink, tables, s, &sums[s]);
     if (sums[s].gathers != 0) tell_gathers(sink, tables, machine, s, &sums[s]);

@@ -25,6 +25,11 @@ const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
   return ibx_arena_format(import->arena, "%s%s", frame->prefix, name);
 }
 
+const char *ibx_import_trip(ibx_import *import, const char *prefix,
+                            uint64_t trip) {
+  return ibx_arena_format(import->arena, "%s[%" PRIu64 "]/", prefix, trip);
+}
+
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain) {
   int64_t version = 0;
   for (size_t i = 0; i < frame->opset_count; i++) {

@@ -142,9 +142,36 @@ ibx_status ibx_diag_fail(ibx_diag_sink *sink, ibx_diag_code code,
                        at.op ? at.op : "", message, remedy);
 }
 
+// Digits of the number of a trip at `text`, 0 where there is none.
+static size_t trip_digits(const char *text) {
+  size_t digits = *text == '[' ? strspn(text + 1, "0123456789") : 0;
+  return digits != 0 && strncmp(text + 1 + digits, "]/", 2) == 0 ? digits : 0;
+}
+
+const char *ibx_diag_node_key(ibx_arena *arena, const char *node) {
+  char *key = ibx_arena_text(arena, node, strlen(node)), *end = key;
+  for (const char *at = node; *at != 0; at++) {
+    size_t digits = at == node || at[-1] == '/' ? trip_digits(at) : 0;
+    *end++ = *at;
+    at += digits;
+  }
+  *end = 0;
+  return key;
+}
+
+static const char *told_key(ibx_arena *arena, ibx_diag_code code,
+                            const char *node) {
+  return ibx_arena_format(arena, "%d %s", (int)code,
+                          ibx_diag_node_key(arena, node ? node : ""));
+}
+
 void ibx_diag_slow(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                    const char *remedy, const char *format, ...) {
-  if (!sink || !sink->tells_slow || ibx_diag_has(sink, code, at.node)) return;
+  if (!sink || !sink->tells_slow) return;
+  sink->told.arena = sink->arena;
+  if (!ibx_map_put(&sink->told, told_key(sink->arena, code, at.node), 0)) {
+    return;
+  }
   va_list args;
   va_start(args, format);
   add(sink, code, at, remedy, format, args);
@@ -153,12 +180,8 @@ void ibx_diag_slow(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
 
 bool ibx_diag_has(const ibx_diag_sink *sink, ibx_diag_code code,
                   const char *node) {
-  const char *name = clean(sink->arena, node), *wanted = find(code)->name;
-  for (size_t i = 0; i < sink->count; i++) {
-    const ibx_diagnostic *item = &sink->items[i];
-    if (item->code == wanted && strcmp(item->node, name) == 0) return true;
-  }
-  return false;
+  uint32_t unused;
+  return ibx_map_find(&sink->told, told_key(sink->arena, code, node), &unused);
 }
 
 ibx_status ibx_diag_status(const ibx_diag_sink *sink, ibx_error *err) {

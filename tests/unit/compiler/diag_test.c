@@ -120,9 +120,11 @@ static void what_is_slow_is_said_once_to_who_asks(void **state) {
   const struct {
     ibx_diag_code code;
     const char *node;
-  } rows[] = {{IBX_DIAG_LIBRARY_CALL, "a\n"}, {IBX_DIAG_LIBRARY_CALL, "a\n"},
-              {IBX_DIAG_LIBRARY_CALL, "b"},   {IBX_DIAG_RUNS_ON_HOST, "b"},
-              {IBX_DIAG_RUNS_ON_HOST, NULL},  {IBX_DIAG_RUNS_ON_HOST, ""}};
+  } rows[] = {
+      {IBX_DIAG_LIBRARY_CALL, "a\n"},     {IBX_DIAG_LIBRARY_CALL, "a\n"},
+      {IBX_DIAG_LIBRARY_CALL, "b/[0]/c"}, {IBX_DIAG_LIBRARY_CALL, "b/[1]/c"},
+      {IBX_DIAG_RUNS_ON_HOST, "b"},       {IBX_DIAG_RUNS_ON_HOST, NULL},
+      {IBX_DIAG_RUNS_ON_HOST, ""}};
   ibx_diag_slow(NULL, rows[0].code, (ibx_diag_at){0}, "", "%s", "nobody");
   ibx_diag_slow(&sink, rows[0].code, (ibx_diag_at){0}, "", "%s", "unasked");
   assert_int_equal(sink.count, 0);
@@ -133,9 +135,31 @@ static void what_is_slow_is_said_once_to_who_asks(void **state) {
   }
   assert_int_equal(sink.count, 4);
   assert_string_equal(sink.items[1].message, "2");
-  assert_string_equal(sink.items[3].message, "4");
+  assert_string_equal(sink.items[2].message, "4");
+  assert_string_equal(sink.items[3].message, "5");
   assert_true(ibx_diag_has(&sink, IBX_DIAG_LIBRARY_CALL, "a\n"));
   assert_false(ibx_diag_has(&sink, IBX_DIAG_RUNS_ON_HOST, "a\n"));
+  ibx_arena_reset(&arena);
+}
+
+static void trips_of_a_loop_are_one_node(void **state) {
+  (void)state;
+  ibx_arena arena = {0};
+  const char *const rows[][2] = {{"", ""},
+                                 {"a", "a"},
+                                 {"loop/[0]/add", "loop/[]/add"},
+                                 {"loop/[17]/add", "loop/[]/add"},
+                                 {"a/[1]/b/[2]/c", "a/[]/b/[]/c"},
+                                 {"a/[1]/[2]/c", "a/[]/[]/c"},
+                                 {"[1]/x", "[]/x"},
+                                 {"a[1]/x", "a[1]/x"},
+                                 {"a/1/x", "a/1/x"},
+                                 {"a/[1", "a/[1"},
+                                 {"a/[1]", "a/[1]"},
+                                 {"a/[]/x", "a/[]/x"},
+                                 {"a/[1x]/x", "a/[1x]/x"}};
+  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++)
+    assert_string_equal(ibx_diag_node_key(&arena, rows[i][0]), rows[i][1]);
   ibx_arena_reset(&arena);
 }
 
@@ -166,6 +190,7 @@ int main(void) {
       cmocka_unit_test(a_flood_ends_with_a_note),
       cmocka_unit_test(the_first_error_comes_behind_a_flood_too),
       cmocka_unit_test(what_is_slow_is_said_once_to_who_asks),
+      cmocka_unit_test(trips_of_a_loop_are_one_node),
       cmocka_unit_test(a_failure_is_told_and_returned),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
