@@ -237,7 +237,10 @@ bool ibx_has_attr(ibx_call *call, const char *name);
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
 /// A number that is 0 or 1; others fail.
 bool ibx_attr_flag(ibx_call *call, const char *name, bool absent);
+/// A number to compute with; NaN and infinities fail.
 float ibx_attr_float(ibx_call *call, const char *name, float absent);
+/// A number that is compared or put somewhere.
+float ibx_attr_any_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
 /// Returns false when it is absent.

@@ -121,7 +121,7 @@ void ibx_import_op_prelu(ibx_call *call) {
 // limit.
 void ibx_import_op_thresholded_relu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
+  double alpha = (double)ibx_attr_any_float(call, "alpha", 1.0f);
   ibx_val wide = ibx_emit_wide(call, x);
   ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
                                   ibx_emit_like(call, wide, alpha), wide);
