@@ -71,7 +71,9 @@ static void run_trip(loop *l, const char *prefix) {
 }
 
 static const char *trip_name(ibx_call *call, size_t trip) {
-  return ibx_arena_format(call->import->arena, "%s/%zu/", call->at.node, trip);
+  const char *prefix =
+      ibx_arena_format(call->import->arena, "%s/", call->at.node);
+  return ibx_import_trip(call->import, prefix, trip);
 }
 
 static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
@@ -268,6 +270,13 @@ void ibx_import_op_loop(ibx_call *call) {
   bool may_help = c.active != IBX_NO_VALUE && ibx_has_in(call, 1);
   if (call->failed && may_help) ibx_ask_constant(call, 1, "cond");
   if (call->failed) return;
+  if (c.active != IBX_NO_VALUE) {
+    ibx_diag_slow(call->import->sink, IBX_DIAG_COMPUTES_ALL, call->at,
+                  "give a smaller M, or what ends the loop with --constant",
+                  "only the run tells where it ends: all %zu trips that there "
+                  "can be are computed",
+                  l.trips);
+  }
   for (size_t i = 0; i < carried; i++)
     ibx_out(call, i, l.in[i + 2]);
   if (l.trips == 0) {
@@ -337,8 +346,7 @@ static void run_scan(loop *l, const scanned *tensors, size_t count,
       l->in[states + i] =
           slice_at(l->call, tensors[i].x, tensors[i].axis, index);
     }
-    run_trip(l, ibx_arena_format(l->call->import->arena, "%s%" PRId64 "/",
-                                 prefix, t));
+    run_trip(l, ibx_import_trip(l->call->import, prefix, (uint64_t)t));
     for (size_t i = 0; i < states && !l->call->failed; i++)
       l->in[i] = l->out[i];
   }
@@ -431,9 +439,7 @@ void ibx_import_op_scan_8(ibx_call *call) {
                     .backwards = attr_at(call, "directions", i) != 0};
     }
     if (call->failed || !check_length(call, tensors, count, &length)) return;
-    run_scan(&l, tensors, count, length,
-             ibx_arena_format(call->import->arena, "%s/%" PRId64 "/",
-                              call->at.node, b));
+    run_scan(&l, tensors, count, length, trip_name(call, (size_t)b));
     for (size_t i = 0; i < call->out_count && !call->failed; i++) {
       results[i][b] = i < states ? l.in[i] : join_trips(&l, i, 0, false);
     }

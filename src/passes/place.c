@@ -344,22 +344,23 @@ static bool place_sbuf(placement *p, life *all, shortage *out) {
 }
 
 static ibx_status fail_sbuf(const placement *p, const life *all,
-                            const shortage *found, const ibx_tables *tables,
-                            ibx_error *err) {
-  const ibx_node_decl *node = fullest(p, all, tables);
-  return IBX_FAIL(
-      err, OUT_OF_CAPACITY,
-      "node %.60s (%.20s): tensors that live together need %llu "
-      "bytes of each SBUF partition beside constants of %llu, %s "
-      "has %llu; use a smaller batch, image or --auto-cast all",
-      node->name, node->op, (unsigned long long)found->peak,
-      (unsigned long long)found->constant, p->machine->name,
+                            const shortage *found, ibx_pass_ctx *ctx) {
+  const ibx_node_decl *node = fullest(p, all, ctx->tables);
+  return ibx_diag_fail(
+      ctx->diag, IBX_DIAG_TENSORS_TOO_LARGE,
+      (ibx_diag_at){.node = node->name, .op = node->op}, ctx->err,
+      "use a smaller batch, image or --auto-cast all",
+      "tensors that live together need %llu bytes of each SBUF partition "
+      "beside constants of %llu, %s has %llu",
+      (unsigned long long)found->peak, (unsigned long long)found->constant,
+      p->machine->name,
       (unsigned long long)(p->machine->sbuf_bytes / ALIGNMENT * ALIGNMENT));
 }
 
 // ---- HBM: one after the other
 
-static ibx_status place_hbm(placement *p, ibx_error *err) {
+static ibx_status place_hbm(placement *p, ibx_pass_ctx *ctx) {
+  const ibx_buffer_decl *largest = NULL;
   uint64_t at = 0, limit = (uint64_t)p->machine->hbm_mib << 20;
   for (size_t b = 0; b < p->func->buffer_count; b++) {
     ibx_buffer_decl *buffer = &p->func->buffers[b];
@@ -368,13 +369,17 @@ static ibx_status place_hbm(placement *p, ibx_error *err) {
       continue;
     }
     buffer->place.offset = at;
+    if (!largest || buffer->place.bytes > largest->place.bytes)
+      largest = buffer;
     at += (buffer->place.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   }
   if (at <= limit) return IBX_OK;
-  return IBX_FAIL(
-      err, OUT_OF_CAPACITY,
-      "inputs, outputs and scratch need %llu bytes of HBM, one core "
-      "of %s has %llu",
+  return ibx_diag_fail(
+      ctx->diag, IBX_DIAG_TENSORS_TOO_LARGE,
+      (ibx_diag_at){.node = largest->name, .op = "tensor"}, ctx->err,
+      "use a smaller batch, or smaller inputs",
+      "inputs, outputs and scratch, of which this is the largest, need %llu "
+      "bytes of HBM, one core of %s has %llu",
       (unsigned long long)at, p->machine->name, (unsigned long long)limit);
 }
 
@@ -391,8 +396,6 @@ ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
   life *all = collect(&p);
   IBX_TRY(place_banks(&p, all, ctx->err));
   shortage found;
-  if (!place_sbuf(&p, all, &found)) {
-    return fail_sbuf(&p, all, &found, ctx->tables, ctx->err);
-  }
-  return place_hbm(&p, ctx->err);
+  if (!place_sbuf(&p, all, &found)) return fail_sbuf(&p, all, &found, ctx);
+  return place_hbm(&p, ctx);
 }
