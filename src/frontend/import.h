@@ -362,6 +362,11 @@ ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
 /// nobody. The extent must not be known.
 void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
                      ibx_val extent);
+/// The value as if all of it were valid; `count` dimensions of `from`, beginning
+/// with `first`, give the value their extents, from dimension `to` on.
+ibx_val ibx_emit_whole(ibx_call *call, ibx_val value);
+ibx_val ibx_take_extents(ibx_call *call, ibx_val value, int64_t to,
+                         ibx_val from, int64_t first, int64_t count);
 /// Reshapes by dimensions of extent 1: dimension d of the result is `from[d]` of
 /// x, or new where that is -1.
 ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
@@ -376,6 +381,8 @@ ibx_val ibx_emit_count(ibx_call *call, ibx_val flags);
 /// valid; along every dimension.
 ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill);
 ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill);
+/// The least (sign -1) or greatest number of a dtype that the machine compares.
+ibx_val ibx_emit_limit(ibx_call *call, ibx_dtype dtype, int sign);
 ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// How many of the positions start, start + step, ... lie before the extent, at
 /// most `most`.
@@ -483,11 +490,13 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
 /// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
-/// Indices of i64 that may count from the end become those from the start.
-ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent);
-/// The last dimension of the indices names `depth` dimensions of a shape behind
+/// Indices of i64 that may count from the end of a dimension of the data, which
+/// may have an extent, become those from the start.
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, ibx_val data,
+                            int64_t axis);
+/// The last dimension of the indices names `depth` dimensions of the data behind
 /// `batch` ones that both share: one flat index into all of these, of i64.
-ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_val data,
                           int64_t batch, int64_t depth);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// x - max - log(sum(exp(x - max))), in import_reduce.c.

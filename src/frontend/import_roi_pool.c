@@ -145,57 +145,58 @@ static ibx_val emit_tables(ibx_call *call, ibx_val x, const side *rows,
 
 // --- gathers -----------------------------------------------------------------
 
-// f32 to i32 times a stride, in the given shape.
+// Columns [R, n] along dimension `axis` of [R, rows, columns].
+static ibx_val stretch(ibx_call *call, ibx_val x, int64_t axis) {
+  ibx_ints shape = IBX_INTS(ibx_dim(call, x, 0), 1, 1);
+  int8_t from[] = {0, -1, -1};
+  shape.at[axis] = ibx_dim(call, x, 1);
+  from[axis] = 1;
+  return ibx_emit_units(call, x, shape, from);
+}
+
+// f32 to i32 times a stride, along one dimension.
 static ibx_val stride_of(ibx_call *call, ibx_val x, int64_t stride,
-                         ibx_ints shape) {
-  x = ibx_emit_cast(call, ibx_emit_reshape(call, x, shape), IBX_DTYPE_I32);
+                         int64_t axis) {
+  x = ibx_emit_cast(call, stretch(call, x, axis), IBX_DTYPE_I32);
   return ibx_emit_binary(call, IBX_TENSOR_mul, x,
                          ibx_emit_scalar(call, IBX_DTYPE_I32, (double)stride));
 }
 
 // Window and place of one side as a part of the row of the tables.
 static ibx_val side_index(ibx_call *call, const side *s, size_t corner,
-                          int64_t level_stride, int64_t stride,
-                          ibx_ints shape) {
+                          int64_t level_stride, int64_t stride, int64_t axis) {
   return ibx_emit_binary(call, IBX_TENSOR_add,
-                         stride_of(call, s->level, level_stride, shape),
-                         stride_of(call, s->corner[corner], stride, shape));
+                         stride_of(call, s->level, level_stride, axis),
+                         stride_of(call, s->corner[corner], stride, axis));
 }
 
 static ibx_val emit_pools(ibx_call *call, ibx_val x, ibx_val batch,
                           const side *rows, const side *columns) {
-  ibx_ints shape = ibx_shape_of(call, x);
-  int64_t regions = ibx_dim(call, batch, 0);
-  int64_t pixels = rows->extent * columns->extent, images = shape.at[0];
-  ibx_ints across = IBX_INTS(regions, 1, columns->bins);
-  ibx_ints down = IBX_INTS(regions, rows->bins, 1);
+  int64_t images = ibx_dim(call, x, 0);
+  int64_t pixels = rows->extent * columns->extent;
   ibx_val tables = emit_tables(call, x, rows, columns), best = IBX_NO_VALUE;
-  batch = stride_of(call, batch, pixels, IBX_INTS(regions, 1, 1));
+  batch = stride_of(call, batch, pixels, 1);
   for (size_t i = 0; i < 4 && !call->failed; i++) {
     ibx_val row =
         side_index(call, rows, i / 2, columns->levels * images * pixels,
-                   columns->extent, down);
-    ibx_val column =
-        side_index(call, columns, i % 2, images * pixels, 1, across);
-    ibx_val at = ibx_emit_binary(
-        call, IBX_TENSOR_add, ibx_emit_binary(call, IBX_TENSOR_add, row, batch),
-        column);
-    at = ibx_emit_reshape(call, at,
-                          IBX_INTS(regions * rows->bins * columns->bins));
+                   columns->extent, 1);
+    ibx_val column = side_index(call, columns, i % 2, images * pixels, 1, 2);
+    row = ibx_emit_binary(call, IBX_TENSOR_add, row, batch);
+    ibx_val at = ibx_emit_binary(call, IBX_TENSOR_add, row, column);
     ibx_val corner = ibx_emit_gather(call, tables, at, 0);
     best = best == IBX_NO_VALUE
                ? corner
                : ibx_emit_binary(call, IBX_TENSOR_max, best, corner);
   }
-  ibx_val empty = ibx_emit_binary(
-      call, IBX_TENSOR_or, ibx_emit_reshape(call, rows->empty, down),
-      ibx_emit_reshape(call, columns->empty, across));
-  empty = ibx_emit_reshape(call, empty,
-                           IBX_INTS(regions * rows->bins * columns->bins, 1));
-  best = ibx_emit_select(call, empty, ibx_emit_like(call, x, 0), best);
-  best = ibx_emit_reshape(
-      call, best, IBX_INTS(regions, rows->bins, columns->bins, shape.at[1]));
-  return ibx_emit_transpose(call, best, IBX_INTS(0, 3, 1, 2));
+  best = ibx_emit_transpose(call, best, IBX_INTS(0, 3, 1, 2));
+  ibx_val empty =
+      ibx_emit_binary(call, IBX_TENSOR_or, stretch(call, rows->empty, 1),
+                      stretch(call, columns->empty, 2));
+  ibx_ints shape = ibx_shape_of(call, empty);
+  static const int8_t from[] = {0, -1, 1, 2};
+  empty = ibx_emit_units(
+      call, empty, IBX_INTS(shape.at[0], 1, shape.at[1], shape.at[2]), from);
+  return ibx_emit_select(call, empty, ibx_emit_like(call, x, 0), best);
 }
 
 // --- MaxRoiPool --------------------------------------------------------------
@@ -247,8 +248,10 @@ void ibx_import_op_max_roi_pool(ibx_call *call) {
   rows.extent = image.at[2];
   columns.extent = image.at[3];
   ibx_ints out = IBX_INTS(regions.at[0], image.at[1], rows.bins, columns.bins);
+  if (ibx_has_extent(call, x)) ibx_refuse_extent(call, "X");
   if (ibx_elements(ibx_type_of(call, x)) == 0 || regions.at[0] == 0) {
-    ibx_out(call, 0, ibx_emit_broadcast(call, ibx_emit_like(call, x, 0), out));
+    x = ibx_emit_broadcast(call, ibx_emit_like(call, x, 0), out);
+    ibx_out(call, 0, ibx_take_extents(call, x, 0, ibx_in(call, 1), 0, 1));
     return;
   }
   ibx_val rois = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
