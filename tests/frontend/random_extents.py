@@ -676,14 +676,47 @@ def loop(b, v):
     return b.emit("Loop", [most, "", start], outputs=2, body=body)
 
 
-FOLLOWERS = (branch, loop, normal, windows, parts, tile, unary, with_number,
+def scan(b, v):
+    """A sum over what was found, slice by slice; ONNX Runtime does not live
+    through slices without elements."""
+    helper, axis = b.helper, int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32 or any(
+            d != axis and 0 in [s[d] for s in v.others + [v.array.shape]]
+            for d in range(v.rank)):
+        return None
+    x = v.name
+    if not any(o and d != axis for d, o in enumerate(v.open)):
+        one = list(v.array.shape)
+        one[axis] = 1
+        x = b.emit("Concat", [x, b.constant(np.ones(one, np.float32))],
+                   axis=axis)[0]
+    elif 0 in [s[axis] for s in v.others + [v.array.shape]]:
+        return None
+    acc, item, total, out = (b.fresh() for _ in range(4))
+    axes = b.constant(np.arange(v.rank - 1))
+    body = graph(b, "body", [
+        helper.make_node("ReduceSum", [item, axes], [item + "s"], keepdims=0)
+        if v.rank > 1 else helper.make_node("Identity", [item], [item + "s"]),
+        helper.make_node("Add", [acc, item + "s"], [total]),
+        helper.make_node("Mul", [total, item + "s"], [out])],
+        [helper.make_tensor_value_info(acc, 1, []),
+         helper.make_tensor_value_info(item, 1, [None] * (v.rank - 1))],
+        [total, out])
+    start = b.constant(np.array(1.0, np.float32))
+    return b.emit("Scan", [start, x], outputs=2, body=body,
+                  num_scan_inputs=1, scan_input_axes=[axis],
+                  scan_input_directions=[b.pick(0, 1)],
+                  scan_output_directions=[b.pick(0, 1)])
+
+
+FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary, with_number,
              with_itself, select, transpose, flatten, keep_first,
              there_and_back, unsqueeze, reduce, softmax, top, arg, concat, cut,
              product, running, ask_shape, count_up, fill, expand,
              compress_again, nonzero_again, take, take_elements, take_rows,
              take_where, pad, scatter, unique_again, triangle, eye, one_hot,
              hard, last_arg, norm, quantised, einsum, attend, regions, image)
-NEEDS_RANK = {normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1,
+NEEDS_RANK = {scan: 1, normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1,
               flatten: 1, keep_first: 2, there_and_back: 1, reduce: 1,
               softmax: 1, top: 1, arg: 1, concat: 1, cut: 1, running: 1,
               compress_again: 1, take: 1, fill: 1, expand: 1, pad: 1,

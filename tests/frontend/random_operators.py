@@ -87,6 +87,13 @@ def scan(rng, op):
          helper.make_node("Mul", ["next", "x"], ["out"])],
         "body", info[:2], info[2:])
     shape = (steps, width) if axis == 0 else (width, steps)
+    if rng.random() < 0.4:  # the old form: a batch, each with a length
+        lengths = rng.integers(1, steps + 1, 2)
+        return Case(op, {"l": pick(rng, None, lengths),
+                         "s": floats(rng, 2, width),
+                         "x": floats(rng, 2, steps, width)},
+                    known=pick(rng, [], ["l"]), opset=8, outputs=2, body=body,
+                    num_scan_inputs=1, directions=[pick(rng, 0, 1)])
     return Case(op, {"s": floats(rng, width), "x": floats(rng, *shape)},
                 outputs=2, body=body, num_scan_inputs=1,
                 scan_input_axes=[axis], scan_input_directions=[pick(rng, 0, 1)],
