@@ -100,7 +100,9 @@ typedef struct ibx_import {
   ibx_extents **extents; ///< of each value, NULL for most
   size_t extent_room;
   struct ibx_mask *masks; ///< that were emitted before
-  size_t port_outputs;    ///< outputs of ports; extents follow
+  ibx_val *maps;          ///< tensors that stand for lists of maps
+  size_t map_count;
+  size_t port_outputs; ///< outputs of ports; extents follow
 } ibx_import;
 
 struct ibx_call {
@@ -344,6 +346,9 @@ ibx_val ibx_make_bundle(ibx_import *import, ibx_bundle bundle);
 const char *ibx_value_kind(const ibx_import *import, ibx_val value);
 /// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
 bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
+
+/// Whether a tensor stands for what ONNX has as a list of maps (import_map.c).
+bool ibx_is_map(const ibx_import *import, ibx_val value);
 
 // --- extents that depend on the data (import_extent.c) -----------------------
 

@@ -105,11 +105,9 @@ def text_rows():
 
 
 def export_table(model, data):
+    """As it is exported when nobody asks for anything."""
     from skl2onnx import to_onnx
-    try:
-        return to_onnx(model, data, options={id(model): {"zipmap": False}})
-    except (NameError, ValueError):  # a model that has no such option
-        return to_onnx(model, data)
+    return to_onnx(model, data)
 
 
 def export_texts(model, data):
