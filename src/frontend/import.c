@@ -310,10 +310,9 @@ static void tell_extents(const ibx_call *call) {
 static void run_row(ibx_call *call) {
   if (!check_counts(call)) return;
   if (!call->row->import) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL,
-                  "replace the node by operators that `imbrex ops` lists",
-                  "%s is not imported: %s", call->at.op,
-                  call->row->about->limits);
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL, call->row->about->limits,
+                  "%s (%s) is not imported", call->at.op,
+                  call->row->about->sentence);
     return;
   }
   if (!read_inputs(call)) {
