@@ -179,6 +179,17 @@ static void replace(recovery *r, const ibx_node *node, ibx_tensor_op op,
   r->found++;
 }
 
+// Whether a gain or bias can be spread to the result's extents.
+static bool can_spread(const ibx_graph *graph, uint32_t value,
+                       const ibx_type *type) {
+  if (value == IBX_NO_VALUE) return true;
+  const ibx_type *have = &graph->values[value].type;
+  for (uint8_t d = 0; d < type->rank; d++) {
+    if (have->dims[d] != type->dims[d] && have->dims[d] != 1) return false;
+  }
+  return have->rank == type->rank;
+}
+
 static bool recover_as(recovery *r, const ibx_node *node,
                        const recovery_row *row, uint32_t x) {
   const ibx_graph *graph = r->rewrite.old;
@@ -188,6 +199,8 @@ static bool recover_as(recovery *r, const ibx_node *node,
   if (!has_extents(&graph->values[x].type, type) ||
       !ibx_formula_matches(row->formula, graph, node->result, x, &match) ||
       !axis_of(row->op, &match.axes, type->rank, &params.axis) ||
+      !can_spread(graph, match.gain, type) ||
+      !can_spread(graph, match.bias, type) ||
       !is_closed(r, &match, node->result)) {
     return false;
   }
