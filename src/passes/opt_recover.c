@@ -148,9 +148,7 @@ static bool has_extents(const ibx_type *a, const ibx_type *b) {
 static uint32_t spread(recovery *r, uint32_t value, const ibx_type *type) {
   ibx_graph *graph = &r->rewrite.graph;
   value = r->rewrite.map[value];
-  ibx_params shape = {.shape = {.len = type->rank}};
-  for (uint8_t d = 0; d < type->rank; d++)
-    shape.shape.at[d] = type->dims[d];
+  ibx_params shape = {.shape = ibx_extents(type)};
   const ibx_type *have = &graph->values[value].type;
   if (has_extents(have, type)) return value;
   return ibx_rewrite_add(&r->rewrite, IBX_TENSOR_broadcast, &shape, &value, 1);
