@@ -11,7 +11,9 @@
 // Queries in groups share a head of keys and values, which exporters repeat by
 // an Expand and a Reshape, and importers of fused attention do the same. The
 // queries of a group become rows of one product: its stationary operand is
-// loaded once, and rows that were few (one, in decoding) fill the array.
+// loaded once, and rows that were few (one, in decoding) fill the array. Where
+// they do not fit in one tile there is nothing to fill, and what follows would
+// have to take the tiles apart again.
 //
 // A value is a repetition when element i along one dimension is element i / times
 // of its source. Views, functions of one operand and factors keep it one, and are
@@ -118,23 +120,14 @@ static bool is_innermost(const ibx_type *type, uint8_t dim) {
   return d + 2 == type->rank;
 }
 
-// Whether rows of several products fit together: few enough that a tile of the
-// result holds those of two, or whole tiles of them. Others would be cut across
-// tiles, and moved where they are wanted apart again.
-static bool fill_tiles(int64_t rows) {
-  int64_t tile = IBX_PARTITIONS;
-  return rows <= tile / 2 || rows % tile == 0;
-}
-
 static bool share(repeats *r, const ibx_node *node) {
   if (node->op != IBX_TENSOR_matmul) return false;
   repetition of = r->of[node->operand[1]];
   const ibx_graph *old = r->rewrite.old;
   const ibx_type *type = &old->values[node->operand[0]].type;
   if (!of.times || of.dim + 2 >= type->rank) return false;
-  if (!is_innermost(type, of.dim) || !fill_tiles(type->dims[type->rank - 2])) {
-    return false;
-  }
+  if (!is_innermost(type, of.dim)) return false;
+  if (of.times * type->dims[type->rank - 2] > IBX_PARTITIONS) return false;
   ibx_params rows = {.shape = ibx_extents(type)}, back = {0};
   rows.shape.at[of.dim] /= of.times;
   rows.shape.at[type->rank - 2] *= of.times;

@@ -195,19 +195,18 @@ static bool shares_heads(bool whole, int64_t rows) {
   return shared;
 }
 
-static void heads_are_shared_where_rows_fill_tiles(void **state) {
+static void heads_are_shared_where_a_group_fits_in_a_tile(void **state) {
   (void)state;
   assert_true(shares_heads(false, 1));
-  assert_true(shares_heads(false, 64));
-  assert_true(shares_heads(false, 256));
-  assert_false(shares_heads(false, 96));
+  assert_true(shares_heads(false, 32));
+  assert_false(shares_heads(false, 33));
   assert_false(shares_heads(true, 1));
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_stay_the_same),
-      cmocka_unit_test(heads_are_shared_where_rows_fill_tiles),
+      cmocka_unit_test(heads_are_shared_where_a_group_fits_in_a_tile),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
