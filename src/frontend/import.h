@@ -233,7 +233,10 @@ bool ibx_has_attr(ibx_call *call, const char *name);
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent);
 /// A number that is 0 or 1; others fail.
 bool ibx_attr_flag(ibx_call *call, const char *name, bool absent);
+/// A number to compute with; NaN and infinities fail.
 float ibx_attr_float(ibx_call *call, const char *name, float absent);
+/// A number that is compared or put somewhere.
+float ibx_attr_any_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
 /// Returns false when it is absent.
@@ -447,6 +450,9 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// `x` in fp64 as it is, all else in fp32: where a narrower type would not hold
+/// what is computed on the way, as squares.
+ibx_val ibx_emit_wide(ibx_call *call, ibx_val x);
 /// All bits of integers turned.
 ibx_val ibx_emit_other_bits(ibx_call *call, ibx_val x);
 /// A constant of rank 0.

@@ -117,17 +117,12 @@ void ibx_import_op_prelu(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_select(call, below, scaled, x));
 }
 
-// A value where it is compared with an attribute, which is f32 whatever the type
-// of the value: a narrower one would move the limit.
-static ibx_val beside_attribute(ibx_call *call, ibx_val x) {
-  bool is_f64 = ibx_dtype_of(call, x) == IBX_DTYPE_F64;
-  return is_f64 ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
-}
-
+// The attribute is f32 whatever the type of x: a narrower one would move the
+// limit.
 void ibx_import_op_thresholded_relu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
-  double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
-  ibx_val wide = beside_attribute(call, x);
+  double alpha = (double)ibx_attr_any_float(call, "alpha", 1.0f);
+  ibx_val wide = ibx_emit_wide(call, x);
   ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
                                   ibx_emit_like(call, wide, alpha), wide);
   ibx_out(call, 0, ibx_emit_select(call, above, x, ibx_emit_like(call, x, 0)));
@@ -138,7 +133,7 @@ void ibx_import_op_thresholded_relu(ibx_call *call) {
 void ibx_import_op_shrink(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_dtype dtype = ibx_dtype_of(call, x);
-  x = beside_attribute(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val bias =
       ibx_emit_like(call, x, (double)ibx_attr_float(call, "bias", 0));

@@ -8,6 +8,7 @@
 #include "frontend/import.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -211,10 +212,19 @@ bool ibx_attr_flag(ibx_call *call, const char *name, bool absent) {
   return number != 0;
 }
 
-float ibx_attr_float(ibx_call *call, const char *name, float absent) {
+float ibx_attr_any_float(ibx_call *call, const char *name, float absent) {
   const Onnx__AttributeProto *found =
       typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
   return found ? found->f : absent;
+}
+
+float ibx_attr_float(ibx_call *call, const char *name, float absent) {
+  float number = ibx_attr_any_float(call, name, absent);
+  if (isfinite(number)) return number;
+  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, name,
+                "set the attribute to a finite number", "'%s' is %f", name,
+                (double)number);
+  return absent;
 }
 
 const char *ibx_attr_text(ibx_call *call, const char *name,

@@ -292,7 +292,7 @@ void ibx_import_op_normalizer(ibx_call *call) {
 void ibx_import_op_imputer(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), imputed, replaced, is_replaced;
   ibx_dtype dtype = ibx_dtype_of(call, x);
-  double number = (double)ibx_attr_float(call, "replaced_value_float", 0);
+  double number = (double)ibx_attr_any_float(call, "replaced_value_float", 0);
   int64_t integer = ibx_attr_int(call, "replaced_value_int64", 0);
   size_t len;
   const int64_t *ints = ibx_attr_longs(call, "imputed_value_int64s", &len);

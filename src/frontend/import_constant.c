@@ -67,7 +67,7 @@ void ibx_import_op_constant(ibx_call *call) {
     int64_t value = ibx_attr_int(call, "value_int", 0);
     ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &value));
   } else if (ibx_has_attr(call, "value_float")) {
-    double value = (double)ibx_attr_float(call, "value_float", 0);
+    double value = (double)ibx_attr_any_float(call, "value_float", 0);
     ibx_out(call, 0, ibx_emit_scalar(call, IBX_DTYPE_F32, value));
   } else if (ints) {
     ibx_out(call, 0, constant_of_numbers(call, ints, true));

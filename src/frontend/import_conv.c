@@ -493,11 +493,13 @@ void ibx_import_op_lp_pool(ibx_call *call) {
   double count = 1;
   for (uint8_t i = 0; i < w.kernel.len; i++)
     count *= (double)w.kernel.at[i];
-  ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val x = ibx_emit_wide(call, ibx_in(call, 0));
+  x = ibx_emit_norm_terms(call, x, p);
   w.high = add_ints(w.high, extra);
   x = ibx_emit_avg_pool(call, x, w, ibx_fill_ints(extra.len, 0), true);
-  ibx_out(call, 0,
-          ibx_emit_norm_root(call, ibx_emit_affine(call, x, count, 0), p));
+  x = ibx_emit_norm_root(call, ibx_emit_affine(call, x, count, 0), p);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 void ibx_import_op_global_lp_pool(ibx_call *call) {
@@ -505,12 +507,15 @@ void ibx_import_op_global_lp_pool(ibx_call *call) {
   if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm")) {
     return;
   }
-  ibx_val x = ibx_emit_norm_terms(call, ibx_in(call, 0), p);
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val x = ibx_emit_wide(call, ibx_in(call, 0));
+  x = ibx_emit_norm_terms(call, x, p);
   ibx_ints axes = {0};
   for (int64_t i = 2; i < ibx_rank(call, x); i++)
     axes.at[axes.len++] = i;
   x = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, x, axes, true);
-  ibx_out(call, 0, ibx_emit_norm_root(call, x, p));
+  x = ibx_emit_norm_root(call, x, p);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 static void global_pool(ibx_call *call, ibx_tensor_op op) {

@@ -166,6 +166,11 @@ ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype) {
   return ibx_emit_op(call, IBX_TENSOR_cast, &params, &x, 1);
 }
 
+ibx_val ibx_emit_wide(ibx_call *call, ibx_val x) {
+  bool is_f64 = ibx_dtype_of(call, x) == IBX_DTYPE_F64;
+  return is_f64 ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
+}
+
 // A number in the storage of a dtype; integers exactly.
 // The bits of a whole number, saturated to 64 of them: bounds may be infinite.
 static uint64_t whole_number(ibx_dtype dtype, double number) {

@@ -53,7 +53,8 @@ static bool is_pointwise(ibx_tensor_op op) {
 static ibx_val pick_through(ibx_call *call, const picking *pick, ibx_val data,
                             unsigned depth);
 
-// What repeats along the dimension is the same for every index.
+// What repeats along the dimension is the same for every index; how many there
+// are, the indices tell.
 static ibx_val pick_repeated(ibx_call *call, const picking *pick,
                              const ibx_node *node, ibx_ints shape,
                              unsigned depth) {
@@ -64,7 +65,12 @@ static ibx_val pick_repeated(ibx_call *call, const picking *pick,
   picking once = *pick;
   once.inner = ibx_fill_ints(pick->inner.len, 1);
   x = ibx_emit_reshape(call, x, picked_shape(&once, ibx_shape_of(call, x)));
-  return ibx_emit_broadcast(call, x, picked_shape(pick, shape));
+  x = ibx_emit_broadcast(call, x, picked_shape(pick, shape));
+  for (uint8_t d = 0; d < pick->inner.len; d++) {
+    ibx_val extent = ibx_extent(call, pick->indices, d);
+    x = ibx_set_extent(call, x, pick->axis + d, extent);
+  }
+  return x;
 }
 
 static ibx_val pick_through(ibx_call *call, const picking *pick, ibx_val data,

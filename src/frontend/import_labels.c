@@ -69,7 +69,7 @@ static ibx_val list_attr(ibx_call *call, const char *what) {
 // What a key that is not there gives.
 static ibx_val default_of(ibx_call *call, ibx_dtype dtype) {
   const char *text = ibx_attr_text(call, "default_string", "_Unused");
-  double number = (double)ibx_attr_float(call, "default_float", -0.0f);
+  double number = (double)ibx_attr_any_float(call, "default_float", -0.0f);
   int64_t integer = ibx_attr_int(call, "default_int64", -1);
   ibx_val tensor = tensor_attr(call, "default_tensor");
   if (tensor != IBX_NO_VALUE) return tensor;

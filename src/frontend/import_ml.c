@@ -9,7 +9,7 @@
 void ibx_import_op_binarizer(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_dtype dtype = ibx_dtype_of(call, x);
-  double threshold = (double)ibx_attr_float(call, "threshold", 0);
+  double threshold = (double)ibx_attr_any_float(call, "threshold", 0);
   if (!ibx_is_float(dtype)) x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_val above = ibx_emit_binary(call, IBX_TENSOR_less,
                                   ibx_emit_like(call, x, threshold), x);

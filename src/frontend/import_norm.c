@@ -246,6 +246,8 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
                     "must ascend");
   }
   if (call->failed) return;
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val mean = ibx_emit_reduce(call, IBX_TENSOR_reduce_mean, x, axes, true);
   ibx_val low = ibx_emit_binary(call, IBX_TENSOR_sub, x, mean);
   ibx_val variance = ibx_emit_reduce(
@@ -253,7 +255,8 @@ void ibx_import_op_mean_variance_normalization(ibx_call *call) {
       ibx_emit_binary(call, IBX_TENSOR_mul, low, low), axes, true);
   ibx_val deviation = ibx_emit_unary(call, IBX_TENSOR_sqrt, variance);
   deviation = ibx_emit_affine(call, deviation, 1, 1e-9);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, low, deviation));
+  ibx_val normal = ibx_emit_binary(call, IBX_TENSOR_div, low, deviation);
+  ibx_out(call, 0, ibx_emit_cast(call, normal, dtype));
 }
 
 ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p) {
@@ -279,6 +282,8 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
       ibx_axis(call, ibx_attr_int(call, "axis", -1), ibx_rank(call, x));
   ibx_call_expect(call, p == 1 || p == 2, "p", "is neither 1 nor 2");
   if (call->failed) return;
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  x = ibx_emit_wide(call, x);
   ibx_val sum =
       ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
                       ibx_emit_norm_terms(call, x, p), IBX_INTS(axis), true);
@@ -286,13 +291,15 @@ void ibx_import_op_lp_normalization(ibx_call *call) {
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val empty = ibx_emit_binary(call, IBX_TENSOR_equal, sum, zero);
   sum = ibx_emit_select(call, empty, ibx_emit_like(call, x, 1), sum);
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, x, sum));
+  x = ibx_emit_binary(call, IBX_TENSOR_div, x, sum);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 // x / (bias + alpha * mean of squares of near channels)^beta, where channels
 // that do not exist count as 0.
 void ibx_import_op_lrn(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
   ibx_ints shape = ibx_shape_of(call, x);
   double alpha = (double)ibx_attr_float(call, "alpha", 1e-4f);
   double beta = (double)ibx_attr_float(call, "beta", 0.75f);
@@ -307,6 +314,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   int64_t plane = shape.at[0] * shape.at[1];
   ibx_ints flat =
       IBX_INTS(shape.at[0], 1, shape.at[1], plane == 0 ? 0 : total / plane);
+  x = ibx_emit_wide(call, x);
   ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   ibx_params params = {.kernel = IBX_INTS(size, 1),
                        .strides = IBX_INTS(1, 1),
@@ -318,7 +326,7 @@ void ibx_import_op_lrn(ibx_call *call) {
   mean = ibx_emit_affine(call, mean, alpha, bias);
   ibx_val power = ibx_emit_binary(call, IBX_TENSOR_pow, mean,
                                   ibx_emit_like(call, mean, beta));
-  ibx_out(call, 0,
-          ibx_emit_binary(call, IBX_TENSOR_div, x,
-                          ibx_emit_reshape(call, power, shape)));
+  x = ibx_emit_binary(call, IBX_TENSOR_div, x,
+                      ibx_emit_reshape(call, power, shape));
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }

@@ -276,8 +276,8 @@ static void clip_between(ibx_call *call, bool has_low, double low,
 void ibx_import_op_clip_6(ibx_call *call) {
   bool has_low = ibx_has_attr(call, "min"),
        has_high = ibx_has_attr(call, "max");
-  clip_between(call, has_low, (double)ibx_attr_float(call, "min", 0), has_high,
-               (double)ibx_attr_float(call, "max", 0));
+  clip_between(call, has_low, (double)ibx_attr_any_float(call, "min", 0),
+               has_high, (double)ibx_attr_any_float(call, "max", 0));
 }
 
 void ibx_import_op_clip(ibx_call *call) {

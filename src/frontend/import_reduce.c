@@ -111,20 +111,18 @@ void ibx_import_op_reduce_l1(ibx_call *call) {
   ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_sum, size));
 }
 
+// Of floats in fp32 at least: a square of a narrower type overflows early.
 static ibx_val sum_of_squares(ibx_call *call, const reduction *r) {
-  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, r->x, r->x);
+  bool is_float = ibx_is_float(ibx_dtype_of(call, r->x));
+  ibx_val x = is_float ? ibx_emit_wide(call, r->x) : r->x;
+  ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   return reduce(call, r, IBX_TENSOR_reduce_sum, square);
 }
 
 // Roots and logarithms of integers go through fp32, as ONNX's functions do.
-static ibx_val as_float(ibx_call *call, ibx_val x) {
-  bool is_float = ibx_is_float(ibx_dtype_of(call, x));
-  return is_float ? x : ibx_emit_cast(call, x, IBX_DTYPE_F32);
-}
-
 static void out_as(ibx_call *call, ibx_tensor_op op, ibx_val x,
                    ibx_dtype dtype) {
-  ibx_val result = ibx_emit_unary(call, op, as_float(call, x));
+  ibx_val result = ibx_emit_unary(call, op, ibx_emit_wide(call, x));
   ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
 }
 
@@ -136,12 +134,15 @@ void ibx_import_op_reduce_l2(ibx_call *call) {
 
 void ibx_import_op_reduce_sum_square(ibx_call *call) {
   reduction r = read_reduction(call);
-  ibx_out(call, 0, sum_of_squares(call, &r));
+  ibx_val sum = sum_of_squares(call, &r);
+  ibx_out(call, 0, ibx_emit_cast(call, sum, ibx_dtype_of(call, r.x)));
 }
 
 void ibx_import_op_reduce_log_sum(ibx_call *call) {
   reduction r = read_reduction(call);
-  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, r.x);
+  bool is_float = ibx_is_float(ibx_dtype_of(call, r.x));
+  ibx_val x = is_float ? ibx_emit_wide(call, r.x) : r.x;
+  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, x);
   out_as(call, IBX_TENSOR_log, sum, ibx_dtype_of(call, r.x));
 }
 
@@ -150,7 +151,7 @@ void ibx_import_op_reduce_log_sum(ibx_call *call) {
 void ibx_import_op_reduce_log_sum_exp(ibx_call *call) {
   reduction r = read_reduction(call);
   ibx_dtype dtype = ibx_dtype_of(call, r.x);
-  ibx_val x = as_float(call, r.x);
+  ibx_val x = ibx_emit_wide(call, r.x);
   ibx_val peak = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, x, r.axes, true);
   ibx_val zero = ibx_emit_binary(call, IBX_TENSOR_sub, peak, peak);
   ibx_val finite = ibx_emit_binary(call, IBX_TENSOR_equal, zero, zero);

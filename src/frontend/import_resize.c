@@ -397,7 +397,7 @@ void ibx_import_op_resize(ibx_call *call) {
   r.cubic_a = (double)ibx_attr_float(call, "cubic_coeff_a", -0.75f);
   r.exclude_outside = ibx_attr_flag(call, "exclude_outside", false);
   r.antialias = ibx_attr_flag(call, "antialias", false);
-  r.extrapolation = (double)ibx_attr_float(call, "extrapolation_value", 0);
+  r.extrapolation = (double)ibx_attr_any_float(call, "extrapolation_value", 0);
   bool has_axes = ibx_attr_ints(call, "axes", &which);
   const char *policy =
       ibx_attr_text(call, "keep_aspect_ratio_policy", "stretch");

@@ -48,7 +48,7 @@ static bool evaluate(const ibx_graph *graph, uint32_t value, int depth,
       return false;
   }
   if (!ibx_type_bytes(&out->type, &bytes)) return false;
-  out->data = ibx_arena_alloc(arena, (size_t)bytes);
+  out->data = ibx_arena_alloc_raw(arena, (size_t)bytes); // all of it is written
   return ibx_tensor_eval(node->op, &node->params, operands, node->operand_count,
                          out, NULL) == IBX_OK;
 }

@@ -34,6 +34,7 @@ typedef struct ibx_lower {
   ibx_start *starts; ///< of each group and view, in order
   size_t start_count;
   ibx_uses uses;          ///< of the graph
+  bool *ends_group;       ///< nodes behind which their group has no others
   ibx_view *parts;        ///< homes in HBM of what is made part by part
   bool *has_parts;        ///< of each value: its home is decided
   uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER

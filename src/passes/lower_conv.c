@@ -220,8 +220,15 @@ static bool dense_constant(const ibx_conv *conv, const ibx_image *x,
   return true;
 }
 
-// Weights that are computed: their channels go to the partitions like those of
-// x.
+static bool meet(const ibx_conv *conv, const ibx_image *x, const ibx_view *w) {
+  ibx_contraction *parts;
+  uint8_t in = conv->is_transposed ? 0 : 1;
+  return ibx_lower_contractions(conv->lower->machine, w, in, &x->view, 1,
+                                conv->lower->arena, &parts) > 0;
+}
+
+// Weights that are computed: their channels go to the partitions in order. Where
+// those of x lie otherwise, x is moved.
 static bool dense_computed(const ibx_conv *conv) {
   ibx_lower *lower = conv->lower;
   ibx_image x;
@@ -242,6 +249,10 @@ static bool dense_computed(const ibx_conv *conv) {
       return false;
     }
     w = copy;
+  }
+  if (!meet(conv, &x, &w) &&
+      !ibx_image_straighten(lower, conv->node->operand[0], &x)) {
+    return false;
   }
   block b = {.x = &x, .w = &w, .to = conv->out};
   return ibx_conv_phases(conv, dense_phase, &b);

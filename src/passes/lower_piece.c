@@ -199,23 +199,26 @@ static bool place_partitions(piece_walk *walk, ibx_rect *rect) {
 }
 
 static bool visit_rect(void *user, const ibx_rect *whole) {
-  piece_walk walk = *(piece_walk *)user;
-  ibx_rect rect = *whole;
-  if (!place_partitions(&walk, &rect) || !place_free(&walk, &rect))
-    return false;
-  ibx_piece piece = {.partitions = walk.partitions, .num = {1, 1, 1}};
-  size_t first = FREE_DIMS - walk.inside_count;
-  for (size_t v = 0; v < walk.count; v++) {
-    piece.offset[v] = rect.offset[v];
-    piece.partition[v] = rect.partition[v];
-    for (size_t i = 0; i < walk.inside_count; i++) {
-      piece.step[v][first + i] = (int32_t)walk.inside[i].step[v];
+  piece_walk *walk = user;
+  ibx_rect rect; // as much of it as there is
+  rect.axis_count = whole->axis_count;
+  rect.view_count = whole->view_count;
+  memcpy(rect.axis, whole->axis, whole->axis_count * sizeof(ibx_axis));
+  walk->loop_count = 0;
+  if (!place_partitions(walk, &rect) || !place_free(walk, &rect)) return false;
+  ibx_piece piece = {.partitions = walk->partitions, .num = {1, 1, 1}};
+  size_t first = FREE_DIMS - walk->inside_count;
+  for (size_t v = 0; v < walk->count; v++) {
+    piece.offset[v] = whole->offset[v];
+    piece.partition[v] = whole->partition[v];
+    for (size_t i = 0; i < walk->inside_count; i++) {
+      piece.step[v][first + i] = (int32_t)walk->inside[i].step[v];
     }
   }
-  for (size_t i = 0; i < walk.inside_count; i++) {
-    piece.num[first + i] = (uint32_t)walk.inside[i].size;
+  for (size_t i = 0; i < walk->inside_count; i++) {
+    piece.num[first + i] = (uint32_t)walk->inside[i].size;
   }
-  return visit_loops(&walk, 0, &piece);
+  return visit_loops(walk, 0, &piece);
 }
 
 bool ibx_view_pieces(const ibx_view *const *views, size_t count, int64_t most,

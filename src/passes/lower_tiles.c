@@ -266,13 +266,16 @@ static size_t group_nodes(ibx_lower *lower, uint32_t last, uint32_t **out) {
   return count;
 }
 
-static bool ends_group(const ibx_graph *graph, uint32_t at) {
-  int64_t group = graph->nodes[at].decided.group;
-  if (group == 0) return true;
-  for (size_t n = at + 1; n < graph->node_count; n++) {
-    if (graph->nodes[n].decided.group == group) return false;
+// Which nodes are the last ones of their group.
+static bool *group_ends(const ibx_graph *graph, ibx_arena *arena) {
+  bool *ends = IBX_ARENA_ARRAY(arena, graph->node_count, bool);
+  bool *seen = IBX_ARENA_ARRAY(arena, graph->node_count, bool);
+  for (size_t n = graph->node_count; n-- > 0;) {
+    int64_t group = graph->nodes[n].decided.group;
+    ends[n] = group == 0 || !seen[group - 1];
+    if (group != 0) seen[group - 1] = true;
   }
-  return true;
+  return ends;
 }
 
 // Where a spilled value, or a view of one, would lie if it had stayed in SBUF.
@@ -386,7 +389,7 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
     set_view(lower, node->result, &view);
     return true;
   }
-  if (!ends_group(lower->graph, index)) return true;
+  if (!lower->ends_group[index]) return true;
   return lower_group(lower, index);
 }
 
@@ -396,6 +399,7 @@ static bool spill_value(ibx_lower *lower, uint32_t value) {
   const ibx_view have = lower->views[value];
   int64_t bytes = 0;
   if (lower->func->buffers[have.buffer].place.space != IBX_SPACE_SBUF) {
+    lower->homes[value].rank = 0; // it never was there
     return true;
   }
   ibx_type_bytes(type, &bytes);
@@ -474,10 +478,11 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
       .views = unmade_views(arena, values),
       .starts = IBX_ARENA_ARRAY(arena, graph->node_count + 1, ibx_start),
       .uses = ibx_graph_uses(graph, arena),
+      .ends_group = group_ends(graph, arena),
       .parts = unmade_views(arena, values),
       .has_parts = IBX_ARENA_ARRAY(arena, values, bool),
       .ports = no_buffers(arena, graph->output_count),
-      .homes = IBX_ARENA_ARRAY(arena, values, ibx_view),
+      .homes = unmade_views(arena, values),
       .lowered = IBX_ARENA_ARRAY(arena, values, bool),
       .has_infinities = has_inf,
       .err = ctx->err,

@@ -84,9 +84,27 @@ static bool has_channels(ibx_lower *lower, const ibx_view *view) {
   return view->dim[1].size == 1;
 }
 
+static const ibx_layout CHANNELS = {.dims = {1}, .count = 1};
+
+static bool copy_image(ibx_lower *lower, const ibx_type *type,
+                       const ibx_view *view, ibx_image *out) {
+  ibx_view copy;
+  if (!ibx_lower_tensor(lower, type, &CHANNELS, "image", &copy) ||
+      !ibx_lower_move(lower, &copy, view)) {
+    return ibx_lower_fail(lower, IBX_INTERNAL, "an image cannot be laid out");
+  }
+  return ibx_image_make(&copy, out);
+}
+
+bool ibx_image_straighten(ibx_lower *lower, uint32_t value, ibx_image *image) {
+  ibx_type type = lower->graph->values[value].type;
+  const ibx_view have = image->view;
+  type.dtype = have.dtype;
+  return copy_image(lower, &type, &have, image);
+}
+
 bool ibx_image_get(ibx_lower *lower, uint32_t value, ibx_dtype dtype,
                    ibx_image *out) {
-  ibx_layout layout = {.dims = {1}, .count = 1};
   ibx_type type = lower->graph->values[value].type;
   ibx_view view;
   if (type.rank < 3 || type.rank > IBX_SPATIAL + 2) {
@@ -101,16 +119,11 @@ bool ibx_image_get(ibx_lower *lower, uint32_t value, ibx_dtype dtype,
   bool as_is =
       on_chip && ibx_image_make(&view, out) && has_channels(lower, &view);
   if (!as_is) {
-    if (!ibx_lower_in_layout(lower, value, &layout, &view)) return false;
+    if (!ibx_lower_in_layout(lower, value, &CHANNELS, &view)) return false;
     as_is = ibx_image_make(&view, out) && has_channels(lower, &view);
   }
   if (dtype == IBX_DTYPE_NONE) dtype = view.dtype;
   if (as_is && view.dtype == dtype) return true;
-  ibx_view copy;
   type.dtype = dtype;
-  if (!ibx_lower_tensor(lower, &type, &layout, "image", &copy) ||
-      !ibx_lower_move(lower, &copy, &view)) {
-    return ibx_lower_fail(lower, IBX_INTERNAL, "an image cannot be laid out");
-  }
-  return ibx_image_make(&copy, out);
+  return copy_image(lower, &type, &view, out);
 }

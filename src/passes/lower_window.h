@@ -58,4 +58,8 @@ bool ibx_image_make(const ibx_view *view, ibx_image *out);
 bool ibx_image_get(ibx_lower *lower, uint32_t value, ibx_dtype dtype,
                    ibx_image *out);
 
+/// Moves an image of the value to where its channels are on the partitions in
+/// order, whatever they were before.
+bool ibx_image_straighten(ibx_lower *lower, uint32_t value, ibx_image *image);
+
 #endif

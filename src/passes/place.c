@@ -151,6 +151,26 @@ static void insert(shelf *on, const life *added, uint64_t offset) {
   on->count++;
 }
 
+// A bound of what `pack_below` comes to: the most bytes that live at once when
+// each life is stretched by half of the slack at both ends.
+static uint64_t live_at_once(const placement *p, life *const *order,
+                             size_t count, uint32_t slack) {
+  size_t ops = p->func->op_count;
+  uint64_t live = 0, most = 0;
+  uint64_t *change = IBX_ARENA_ARRAY(p->scratch, ops + 1, uint64_t);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t first = order[i]->first, half = slack / 2;
+    size_t end = (size_t)order[i]->last + half + 1;
+    change[first > half ? first - half : 0] += order[i]->bytes;
+    change[end < ops ? end : ops] -= order[i]->bytes; // wraps, as sums do
+  }
+  for (size_t i = 0; i < ops; i++) {
+    live += change[i];
+    if (live > most) most = live;
+  }
+  return most;
+}
+
 // Returns the bytes of a partition that are in use at most; more than `enough`
 // of them are not counted to the end.
 static uint64_t pack_below(placement *p, life **order, size_t count,
@@ -249,12 +269,14 @@ static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
   uint64_t total = p->machine->sbuf_bytes / ALIGNMENT * ALIGNMENT, peak = 0;
   for (size_t s = 0; s < IBX_COUNT_OF(SLACKS); s++) {
     bool last = s + 1 == IBX_COUNT_OF(SLACKS);
-    peak =
-        pack_below(p, stay, stay_count, SLACKS[s], last ? UINT64_MAX : total);
-    if (peak > total) continue;
     // Reuse that is put off costs ring; leave it half of SBUF if it wants it.
-    uint64_t ring = total - peak;
-    if (!last && ring < stream_bytes && ring < total / 2) continue;
+    uint64_t least = last ? 0 : total / 2;
+    uint64_t enough = total - (least < stream_bytes ? least : stream_bytes);
+    if (!last && live_at_once(p, stay, stay_count, SLACKS[s]) > enough)
+      continue;
+    peak =
+        pack_below(p, stay, stay_count, SLACKS[s], last ? UINT64_MAX : enough);
+    if (peak > enough) continue;
     if (fill_ring(p, stream, stream_count, peak, total)) return IBX_OK;
   }
   const ibx_node_decl *node = fullest(p, all, tables);

@@ -332,10 +332,11 @@ bool ibx_view_at(const ibx_view *view, uint8_t dim, int64_t index,
 
 // ---- Common refinement
 
+// The atoms of a dimension that all views have, innermost first. The last one
+// may be partial.
 typedef struct refined_dim {
   int64_t size; // of the dimension
-  int64_t
-      atom[2 * IBX_ATOMS]; // sizes, outermost first; the first may be partial
+  int64_t atom[2 * IBX_ATOMS];
   int64_t step[2 * IBX_ATOMS][IBX_VIEWS];
   int32_t pstep[2 * IBX_ATOMS][IBX_VIEWS];
   uint8_t count;
@@ -347,7 +348,8 @@ static bool refine_dim(const ibx_view *const *views, size_t count, uint8_t d,
   int atom[IBX_VIEWS];
   ibx_atom rest[IBX_VIEWS];
   int64_t size = views[0]->dim[d].size, inner = 1;
-  *out = (refined_dim){.size = size};
+  out->size = size;
+  out->count = 0;
   for (size_t v = 0; v < count; v++) {
     const ibx_dim *dim = &views[v]->dim[d];
     if (dim->size != size) return false;
@@ -355,7 +357,6 @@ static bool refine_dim(const ibx_view *const *views, size_t count, uint8_t d,
     rest[v] = dim->atom[atom[v]];
     if (atom[v] == 0) rest[v].size = INT64_MAX;
   }
-  refined_dim reversed = {.size = size};
   for (;;) {
     int64_t piece = INT64_MAX;
     for (size_t v = 0; v < count; v++) {
@@ -363,15 +364,15 @@ static bool refine_dim(const ibx_view *const *views, size_t count, uint8_t d,
     }
     bool last = piece == INT64_MAX;
     if (last) piece = ceil_div(size, inner);
-    if (reversed.count == 2 * IBX_ATOMS) return false;
-    uint8_t at = reversed.count++;
-    reversed.atom[at] = piece;
+    if (out->count == 2 * IBX_ATOMS) return false;
+    uint8_t at = out->count++;
+    out->atom[at] = piece;
     for (size_t v = 0; v < count; v++) {
       if (!last && rest[v].size != INT64_MAX && rest[v].size % piece != 0) {
         return false;
       }
-      reversed.step[at][v] = rest[v].step;
-      reversed.pstep[at][v] = rest[v].pstep;
+      out->step[at][v] = rest[v].step;
+      out->pstep[at][v] = rest[v].pstep;
       if (last) continue;
       if (rest[v].size == piece) {
         atom[v]--;
@@ -384,16 +385,8 @@ static bool refine_dim(const ibx_view *const *views, size_t count, uint8_t d,
       }
     }
     inner *= piece;
-    if (last) break;
+    if (last) return true;
   }
-  for (uint8_t i = 0; i < reversed.count; i++) {
-    uint8_t from = (uint8_t)(reversed.count - 1 - i);
-    out->atom[i] = reversed.atom[from];
-    memcpy(out->step[i], reversed.step[from], sizeof(out->step[i]));
-    memcpy(out->pstep[i], reversed.pstep[from], sizeof(out->pstep[i]));
-  }
-  out->count = reversed.count;
-  return true;
 }
 
 bool ibx_view_refines(const ibx_view *const *views, size_t count) {
@@ -404,69 +397,87 @@ bool ibx_view_refines(const ibx_view *const *views, size_t count) {
   return true;
 }
 
+// One rectangle is kept that grows and shrinks on the way: it is large, and
+// there are many.
 typedef struct rect_walk {
   refined_dim dim[IBX_MAX_RANK];
-  size_t view_count;
+  ibx_rect rect;
   uint8_t rank;
   bool (*visit)(void *, const ibx_rect *);
   void *user;
 } rect_walk;
 
-static bool walk_dim(const rect_walk *walk, uint8_t d, const ibx_rect *rect);
+static bool walk_dim(rect_walk *walk, uint8_t d);
 
-// Adds atom `first` and the inner ones of dimension `d`, of which `size`
-// elements are left, to the rectangle: the whole steps of the atom as one box,
-// then what is left over.
-static bool walk_box(const rect_walk *walk, uint8_t d, uint8_t first,
-                     int64_t size, ibx_rect rect) {
+static bool push_axis(rect_walk *walk, uint8_t d, uint8_t atom, int64_t size) {
   const refined_dim *dim = &walk->dim[d];
-  int64_t inner = 1;
-  for (uint8_t a = (uint8_t)(first + 1); a < dim->count; a++)
-    inner *= dim->atom[a];
-  int64_t whole = size / inner, left = size % inner;
-  ibx_rect box = rect;
-  if (whole > 0) {
-    for (uint8_t a = first; a < dim->count; a++) {
-      ibx_axis *axis = &box.axis[box.axis_count];
-      *axis = (ibx_axis){.size = a == first ? whole : dim->atom[a], .dim = d};
-      if (axis->size == 1) continue;
-      if (box.axis_count == IBX_AXES - 1) return false;
-      memcpy(axis->step, dim->step[a], sizeof(axis->step));
-      memcpy(axis->pstep, dim->pstep[a], sizeof(axis->pstep));
-      box.axis_count++;
-    }
-    if (!walk_dim(walk, (uint8_t)(d + 1), &box)) return false;
+  if (size == 1) return true;
+  if (walk->rect.axis_count == IBX_AXES - 1) return false;
+  ibx_axis *axis = &walk->rect.axis[walk->rect.axis_count++];
+  *axis = (ibx_axis){.size = size, .dim = d};
+  for (uint8_t v = 0; v < walk->rect.view_count; v++) {
+    axis->step[v] = dim->step[atom][v];
+    axis->pstep[v] = dim->pstep[atom][v];
   }
-  if (left == 0) return true;
-  for (size_t v = 0; v < walk->view_count; v++) {
-    rect.offset[v] += whole * dim->step[first][v];
-    rect.partition[v] += (int32_t)whole * dim->pstep[first][v];
-  }
-  return walk_box(walk, d, (uint8_t)(first + 1), left, rect);
+  return true;
 }
 
-static bool walk_dim(const rect_walk *walk, uint8_t d, const ibx_rect *rect) {
-  if (d == walk->rank) return walk->visit(walk->user, rect);
-  return walk_box(walk, d, 0, walk->dim[d].size, *rect);
+static void shift(rect_walk *walk, const refined_dim *dim, uint8_t atom,
+                  int64_t by) {
+  for (uint8_t v = 0; v < walk->rect.view_count; v++) {
+    walk->rect.offset[v] += by * dim->step[atom][v];
+    walk->rect.partition[v] += (int32_t)by * dim->pstep[atom][v];
+  }
+}
+
+// Adds the atoms of dimension `d` from `outer` inwards, of which `size` elements
+// are left: the whole steps of the outermost as one box, then what is left over.
+static bool walk_box(rect_walk *walk, uint8_t d, uint8_t outer, int64_t size) {
+  const refined_dim *dim = &walk->dim[d];
+  const uint8_t axes = walk->rect.axis_count;
+  int64_t inner = 1;
+  for (uint8_t a = 0; a < outer; a++)
+    inner *= dim->atom[a];
+  int64_t whole = size / inner, left = size % inner;
+  if (whole > 0) {
+    if (!push_axis(walk, d, outer, whole)) return false;
+    for (uint8_t a = outer; a-- > 0;) {
+      if (!push_axis(walk, d, a, dim->atom[a])) return false;
+    }
+    if (!walk_dim(walk, (uint8_t)(d + 1))) return false;
+    walk->rect.axis_count = axes;
+  }
+  if (left == 0) return true;
+  shift(walk, dim, outer, whole);
+  bool ok = walk_box(walk, d, (uint8_t)(outer - 1), left);
+  shift(walk, dim, outer, -whole);
+  return ok;
+}
+
+static bool walk_dim(rect_walk *walk, uint8_t d) {
+  if (d == walk->rank) return walk->visit(walk->user, &walk->rect);
+  const refined_dim *dim = &walk->dim[d];
+  return walk_box(walk, d, (uint8_t)(dim->count - 1), dim->size);
 }
 
 bool ibx_view_rects(const ibx_view *const *views, size_t count,
                     bool (*visit)(void *user, const ibx_rect *rect),
                     void *user) {
-  rect_walk walk = {.view_count = count,
-                    .rank = views[0]->rank,
-                    .visit = visit,
-                    .user = user};
-  ibx_rect rect = {.view_count = (uint8_t)count};
+  rect_walk walk; // filled as far as it is read
+  walk.rank = views[0]->rank;
+  walk.visit = visit;
+  walk.user = user;
+  walk.rect.view_count = (uint8_t)count;
+  walk.rect.axis_count = 0;
   for (uint8_t d = 0; d < walk.rank; d++) {
-    if (walk.dim[d].size == 0 && views[0]->dim[d].size == 0) return true;
+    if (views[0]->dim[d].size == 0) return true;
     if (!refine_dim(views, count, d, &walk.dim[d])) return false;
   }
   for (size_t v = 0; v < count; v++) {
-    rect.offset[v] = views[v]->offset;
-    rect.partition[v] = views[v]->partition;
+    walk.rect.offset[v] = views[v]->offset;
+    walk.rect.partition[v] = views[v]->partition;
   }
-  return walk_dim(&walk, 0, &rect);
+  return walk_dim(&walk, 0);
 }
 
 static bool walks_as_one(const ibx_rect *rect, const ibx_axis *outer,

@@ -2,7 +2,7 @@
 """When an output is right: the one place that says so.
 
 Integers, booleans and shapes are equal. NaN stands where NaN is expected, and
-infinities are equal. Floating numbers may differ by a few units in the last
+infinities are equal. What is below the smallest normal number may be 0. Floating numbers may differ by a few units in the last
 place of their type, of the element and, since sums cancel, by less of the
 largest element; and by what noise on the way to them makes of them, see
 reference.py.
@@ -17,6 +17,9 @@ TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
              "bf16": (2.5e-2, 8e-3), "f8e4m3fn": (0.13, 0.01),
              "f8e5m2": (0.26, 0.02)}
 TIMES_NOISE = 6
+# Results below may be flushed to 0; those of f16 are computed in f32.
+SMALLEST = {"f32": 2.0 ** -126, "f64": 2.0 ** -126, "f16": 0, "bf16": 2.0 ** -126,
+            "f8e4m3fn": 0, "f8e5m2": 0}
 
 
 def allowed(value):
@@ -31,6 +34,7 @@ def allowed(value):
     common = np.median(noise) if noise.size else 0
     own, largest = TOLERANCE[value.dtype]
     return own * size + largest * size.max(initial=0) + \
+        SMALLEST[value.dtype] + \
         TIMES_NOISE * np.maximum(noise, common)
 
 
