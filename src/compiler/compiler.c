@@ -13,6 +13,7 @@
 #include "imbrex/asm.h"
 #include "imbrex/prove.h"
 #include "passes/bounds.h"
+#include "passes/legalise.h"
 #include "passes/pack.h"
 #include "passes/pass.h"
 
@@ -235,7 +236,9 @@ static ibx_status compile_graph(compilation *c, ibx_unit *unit,
                       .scratch = &c->scratch,
                       .diag = &c->sink,
                       .packs = &c->packs,
+                      .memo = IBX_ARENA_NEW(&c->arena, ibx_parts_memo),
                       .err = c->err};
+  ctx.memo->arena = &c->arena;
   IBX_TRY(measure(c, &ctx, &unit->graph, out_bounds));
   ibx_pipeline_options pipeline = {.passes = options->passes,
                                    .print_after = options->print_after,

@@ -33,6 +33,29 @@ ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
 int64_t ibx_sums_end(const ibx_sums *sums, int64_t start, double limit,
                      ibx_arena *arena);
 
+/// Where the parts of a contracted dimension end of which each sum is exact.
+enum { IBX_MOST_PARTS = 256, IBX_PARTS_NOTED = 1024 };
+typedef struct ibx_parts {
+  int64_t end[IBX_MOST_PARTS];
+  size_t count;
+  bool is_exact; ///< there are such parts
+} ibx_parts;
+
+/// Parts that an earlier run has found, by key. Zero but for the arena at first.
+typedef struct ibx_parts_memo {
+  ibx_arena *arena;
+  uint64_t key[IBX_PARTS_NOTED];
+  const ibx_parts *parts[IBX_PARTS_NOTED];
+  size_t count, next;
+} ibx_parts_memo;
+
+/// A digest of all that the parts of the contraction depend on.
+uint64_t ibx_parts_key(const ibx_graph *graph, const ibx_node *node,
+                       uint8_t axis, const ibx_range *ranges);
+/// Lends what was noted; NULL where nothing was. A memo may be NULL.
+const ibx_parts *ibx_parts_recall(ibx_parts_memo *memo, uint64_t key);
+void ibx_parts_note(ibx_parts_memo *memo, uint64_t key, const ibx_parts *parts);
+
 /// Which values become whole numbers, as they are or limited or divided.
 bool *ibx_rounded_values(const ibx_graph *graph, ibx_arena *arena);
 

@@ -10,8 +10,6 @@
 
 #include <math.h>
 
-enum { MOST_PARTS = 256 };
-
 static const struct {
   ibx_tensor_op op, integer;
 } TWINS[] = {
@@ -116,25 +114,24 @@ static cut cut_of(const ibx_rewrite *rewrite, const ibx_node *node) {
   return c;
 }
 
-/// Where the parts end, each of which is exact.
-typedef struct parts {
-  int64_t end[MOST_PARTS];
-  size_t count;
-} parts;
-
-// False where no cut makes the sums exact.
-static bool find_parts(const ibx_rewrite *rewrite, const ibx_node *node,
-                       const cut *c, const ibx_range *ranges, ibx_arena *work,
-                       parts *out) {
+static ibx_parts find_parts(const ibx_rewrite *rewrite, const ibx_node *node,
+                            const cut *c, const ibx_range *ranges,
+                            ibx_arena *work) {
+  ibx_parts_memo *memo = rewrite->ctx->memo;
+  uint64_t key =
+      memo ? ibx_parts_key(rewrite->old, node, c->axis[1], ranges) : 0;
+  const ibx_parts *known = ibx_parts_recall(memo, key);
+  if (known) return *known;
   ibx_sums sums = ibx_sums_of(rewrite->old, node, c->axis[1], ranges, work);
-  int64_t start = 0;
-  bool ok = true;
-  for (out->count = 0; ok && start < c->extent; out->count++) {
+  ibx_parts found = {.is_exact = true};
+  for (int64_t start = 0; found.is_exact && start < c->extent; found.count++) {
     int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER, work);
-    ok = end > start && out->count < MOST_PARTS;
-    if (ok) out->end[out->count] = start = end;
+    found.is_exact = end > start && found.count < IBX_MOST_PARTS;
+    if (found.is_exact) found.end[found.count] = start = end;
   }
-  return ok && (out->count <= 1 || !c->is_whole);
+  if (found.count > 1 && c->is_whole) found.is_exact = false;
+  ibx_parts_note(memo, key, &found);
+  return found;
 }
 
 // A part of an operand, in fp32.
@@ -160,8 +157,8 @@ static uint32_t part_of(ibx_rewrite *rewrite, uint32_t value, uint8_t axis,
 static bool legalise_product(ibx_rewrite *rewrite, const ibx_node *node,
                              const ibx_range *ranges, ibx_arena *work) {
   cut c = cut_of(rewrite, node);
-  parts found;
-  if (!find_parts(rewrite, node, &c, ranges, work, &found)) {
+  const ibx_parts found = find_parts(rewrite, node, &c, ranges, work);
+  if (!found.is_exact) {
     // What cannot be made exact is left to be refused.
     if (node->op != IBX_TENSOR_matmul) return false;
     rewrite->map[node->result] =

@@ -28,11 +28,12 @@ typedef struct ibx_pass_ctx {
   const ibx_machine *machine;
   ibx_pass_options options;
   ibx_tables *tables;
-  ibx_arena *arena;        ///< lives as long as the compilation
-  ibx_arena *scratch;      ///< emptied after each pass
-  ibx_diag_sink *diag;     ///< findings about the model, or NULL
-  struct ibx_packs *packs; ///< weight section under construction, or NULL
-  ibx_error *err;          ///< filled by a pass that fails
+  ibx_arena *arena;            ///< lives as long as the compilation
+  ibx_arena *scratch;          ///< emptied after each pass
+  ibx_diag_sink *diag;         ///< findings about the model, or NULL
+  struct ibx_packs *packs;     ///< weight section under construction, or NULL
+  struct ibx_parts_memo *memo; ///< what legalise has found before, or NULL
+  ibx_error *err;              ///< filled by a pass that fails
 } ibx_pass_ctx;
 
 typedef enum ibx_pass_kind {
@@ -82,8 +83,8 @@ typedef struct ibx_unit {
   bool is_tiles; ///< level 2: `tiles` counts, `graph` is history
 } ibx_unit;
 
-/// Whether `place` finds room in SBUF for the buffers of the function. Their
-/// offsets are changed.
+/// Whether `place` finds room in SBUF for the buffers of the function, which are
+/// left without offsets.
 bool ibx_place_fits(const ibx_machine *machine, ibx_tile_func *func,
                     ibx_arena *scratch);
 

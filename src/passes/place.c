@@ -410,7 +410,12 @@ bool ibx_place_fits(const ibx_machine *machine, ibx_tile_func *func,
                     ibx_arena *scratch) {
   placement p = {.machine = machine, .func = func, .scratch = scratch};
   shortage found;
-  return place_sbuf(&p, collect(&p), &found);
+  bool fits = place_sbuf(&p, collect(&p), &found);
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    if (func->buffers[b].place.space == IBX_SPACE_SBUF)
+      func->buffers[b].place.offset = 0;
+  }
+  return fits;
 }
 
 ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
