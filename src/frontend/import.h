@@ -332,6 +332,9 @@ ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
 /// Equal and Cast of texts.
 void ibx_import_text_equal(ibx_call *call);
 void ibx_import_text_cast(ibx_call *call, ibx_dtype dtype);
+/// Texts a where the flag, a scalar, is set, else b, which has the same shape.
+ibx_val ibx_emit_text_choice(ibx_call *call, ibx_val flag, ibx_val a,
+                             ibx_val b);
 /// Imports a call that moves elements only, some of them texts.
 void ibx_import_moved_texts(ibx_call *call);
 

@@ -83,8 +83,12 @@ static ibx_val choose_bundle(ibx_call *call, ibx_val flag, ibx_val a,
 
 ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b) {
   if (a == b || call->failed) return a;
-  return ibx_is_bundle(a) || ibx_is_bundle(b) ? choose_bundle(call, flag, a, b)
-                                              : choose_tensor(call, flag, a, b);
+  bool has_bundle = ibx_is_bundle(a) || ibx_is_bundle(b);
+  if (!has_bundle && (ibx_is_text(call, a) || ibx_is_text(call, b))) {
+    return ibx_emit_text_choice(call, flag, a, b);
+  }
+  return has_bundle ? choose_bundle(call, flag, a, b)
+                    : choose_tensor(call, flag, a, b);
 }
 
 void ibx_ask_constant(ibx_call *call, size_t index, const char *name) {
