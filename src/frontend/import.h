@@ -163,6 +163,10 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
 /// call has.
 void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
                        ibx_val *out);
+/// What the names of nodes in trip `trip` begin with, behind `prefix`: "[3]/".
+/// ibx_diag_node_key() takes all trips for one.
+const char *ibx_import_trip(ibx_import *import, const char *prefix,
+                            uint64_t trip);
 /// Version of a domain's operator set in force, 0 when it is not imported.
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.

@@ -55,8 +55,10 @@ void ibx_loop_run(ibx_loop *l, const char *prefix) {
   if (!l->call->failed) l->trips++;
 }
 
-static const char *trip_name(ibx_call *call, size_t trip) {
-  return ibx_arena_format(call->import->arena, "%s/%zu/", call->at.node, trip);
+const char *ibx_trip_name(ibx_call *call, size_t trip) {
+  const char *prefix =
+      ibx_arena_format(call->import->arena, "%s/", call->at.node);
+  return ibx_import_trip(call->import, prefix, trip);
 }
 
 static ibx_val add_axis(ibx_call *call, ibx_val x, int64_t axis) {
@@ -216,7 +218,7 @@ static void out_nothing(ibx_loop *l, size_t carried) {
   int64_t number = 0;
   l->in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
   l->in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-  ibx_loop_run(l, trip_name(call, 0));
+  ibx_loop_run(l, ibx_trip_name(call, 0));
   for (size_t i = carried; i < call->out_count && !call->failed; i++) {
     ibx_val one = ibx_loop_join(l, i + 1, 0, false);
     if (call->failed) return;
@@ -244,7 +246,7 @@ void ibx_import_op_loop(ibx_call *call) {
     int64_t number = (int64_t)l.trips;
     l.in[0] = ibx_emit_longs(call, (ibx_ints){0}, &number);
     l.in[1] = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-    ibx_loop_run(&l, trip_name(call, l.trips));
+    ibx_loop_run(&l, ibx_trip_name(call, l.trips));
     if (!call->failed && expect_tensors(&l, carried + 1)) {
       end_trip(&l, &c, carried);
     }
@@ -253,6 +255,13 @@ void ibx_import_op_loop(ibx_call *call) {
   bool may_help = c.active != IBX_NO_VALUE && ibx_has_in(call, 1);
   if (call->failed && may_help) ibx_ask_constant(call, 1, "cond");
   if (call->failed) return;
+  if (c.active != IBX_NO_VALUE) {
+    ibx_diag_slow(call->import->sink, IBX_DIAG_COMPUTES_ALL, call->at,
+                  "give a smaller M, or what ends the loop with --constant",
+                  "only the run tells where it ends: all %zu trips that there "
+                  "can be are computed",
+                  l.trips);
+  }
   for (size_t i = 0; i < carried; i++)
     ibx_out(call, i, l.in[i + 2]);
   if (l.trips == 0) {

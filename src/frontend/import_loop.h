@@ -29,6 +29,8 @@ bool ibx_loop_init(ibx_loop *l, ibx_call *call, size_t in_count,
 /// One trip with the inputs `l->in`; its outputs are `l->out`, which is kept. The
 /// names of its nodes begin with `prefix`.
 void ibx_loop_run(ibx_loop *l, const char *prefix);
+/// What the names of the nodes of a trip begin with.
+const char *ibx_trip_name(ibx_call *call, size_t trip);
 /// Output `index` of all trips, along a new dimension.
 ibx_val ibx_loop_join(const ibx_loop *l, size_t index, int64_t axis,
                       bool backwards);

@@ -132,8 +132,7 @@ static void run_scan(ibx_loop *l, scanned *tensors, size_t count,
   for (int64_t t = 0; t < trips && !call->failed; t++) {
     for (size_t i = 0; i < count; i++)
       l->in[states + i] = scanned_slice(call, &tensors[i], way, t);
-    ibx_loop_run(
-        l, ibx_arena_format(call->import->arena, "%s%" PRId64 "/", prefix, t));
+    ibx_loop_run(l, ibx_import_trip(call->import, prefix, (uint64_t)t));
     if (!call->failed && way->length > 0) end_slice(l, way, states, t);
   }
 }
@@ -244,9 +243,7 @@ void ibx_import_op_scan_8(ibx_call *call) {
     }
     if (call->failed || !read_stretch(call, tensors, count, &way)) return;
     read_sequence(call, b, &way);
-    run_scan(&l, tensors, count, &way,
-             ibx_arena_format(call->import->arena, "%s/%" PRId64 "/",
-                              call->at.node, b));
+    run_scan(&l, tensors, count, &way, ibx_trip_name(call, (size_t)b));
     for (size_t i = 0; i < call->out_count && !call->failed; i++) {
       results[i][b] = i < states ? l.in[i] : join_slices(&l, &way, i, 0, false);
     }
