@@ -357,8 +357,14 @@ const char *ibx_value_kind(const ibx_import *import, ibx_val value);
 /// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
 bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
 
-/// Whether a tensor stands for what ONNX has as a list of maps (import_map.c).
+/// Whether a tensor stands for what ONNX has as a map, or as a list of them
+/// (import_map.c); notes that it does.
 bool ibx_is_map(const ibx_import *import, ibx_val value);
+void ibx_note_map(ibx_import *import, ibx_val value);
+/// The tensor that stands for an input which is declared as a map; the map's own
+/// type where there is none.
+const Onnx__TypeProto *ibx_map_type(ibx_import *import,
+                                    const Onnx__ValueInfoProto *info);
 
 // --- extents that depend on the data (import_extent.c) -----------------------
 
