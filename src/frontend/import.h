@@ -99,8 +99,9 @@ typedef struct ibx_import {
   size_t bundle_count, bundle_room;
   ibx_extents **extents; ///< of each value, NULL for most
   size_t extent_room;
-  struct ibx_mask *masks; ///< that were emitted before
-  ibx_val *maps;          ///< tensors that stand for lists of maps
+  struct ibx_mask *masks;     ///< that were emitted before
+  struct ibx_counted *counts; ///< likewise
+  ibx_val *maps;              ///< tensors that stand for lists of maps
   size_t map_count;
   size_t port_outputs; ///< outputs of ports; extents follow
 } ibx_import;

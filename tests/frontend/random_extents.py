@@ -396,6 +396,23 @@ def compress_again(b, v):
     return b.emit("Compress", [v.name, flags], axis=axis)
 
 
+def pick_twice(b, v):
+    """Rows of two tensors by a mask that is computed for each of them."""
+    axis = int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32:
+        return None
+    other, parts = b.emit("Mul", [v.name, v.name])[0], []
+    for x in (v.name, other):
+        axes = b.constant(np.array([d for d in range(v.rank) if d != axis]))
+        line = v.name
+        if v.rank > 1:
+            line = b.emit("ReduceMax", [v.name, axes], keepdims=0)[0]
+        zero = b.constant(np.array(0, np.float32))
+        flags = b.emit("Greater", [line, zero])[0]
+        parts += b.emit("Compress", [x, flags], axis=axis)
+    return b.emit("Add", parts)
+
+
 def nonzero_again(b, v):
     return b.emit("NonZero", [v.name]) if v.rank else None
 
@@ -709,21 +726,21 @@ def scan(b, v):
                   scan_output_directions=[b.pick(0, 1)])
 
 
-FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary, with_number,
-             with_itself, select, transpose, flatten, keep_first,
+FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary,
+             with_number, with_itself, select, transpose, flatten, keep_first,
              there_and_back, unsqueeze, reduce, softmax, top, arg, concat, cut,
              product, running, ask_shape, count_up, fill, expand,
-             compress_again, nonzero_again, take, take_elements, take_rows,
-             take_where, pad, scatter, unique_again, triangle, eye, one_hot,
-             hard, last_arg, norm, quantised, einsum, attend, regions, image)
-NEEDS_RANK = {scan: 1, normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1,
-              flatten: 1, keep_first: 2, there_and_back: 1, reduce: 1,
-              softmax: 1, top: 1, arg: 1, concat: 1, cut: 1, running: 1,
-              compress_again: 1, take: 1, fill: 1, expand: 1, pad: 1,
-              take_elements: 1, take_rows: 1, take_where: 1, scatter: 1,
-              unique_again: 1, triangle: 2, hard: 1, last_arg: 1, norm: 1,
-              einsum: 2, attend: 1, regions: 1,
-              image: 1}
+             compress_again, pick_twice, nonzero_again, take, take_elements,
+             take_rows, take_where, pad, scatter, unique_again, triangle, eye,
+             one_hot, hard, last_arg, norm, quantised, einsum, attend, regions,
+             image)
+NEEDS_RANK = {pick_twice: 1, scan: 1, normal: 1, parts: 1, tile: 1, branch: 1,
+              transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
+              reduce: 1, softmax: 1, top: 1, arg: 1, concat: 1, cut: 1,
+              running: 1, compress_again: 1, take: 1, fill: 1, expand: 1,
+              pad: 1, take_elements: 1, take_rows: 1, take_where: 1,
+              scatter: 1, unique_again: 1, triangle: 2, hard: 1, last_arg: 1,
+              norm: 1, einsum: 2, attend: 1, regions: 1, image: 1}
 
 
 # --- models -----------------------------------------------------------------------
