@@ -416,6 +416,11 @@ int64_t ibx_most(ibx_call *call, ibx_val value);
 /// a where the flag, a scalar, is set, else b: tensors of one rank, or bundles
 /// of one length (import_choice.c).
 ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// The same of two extents, and between which constants the result lies.
+ibx_val ibx_choose_extent(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// Gives operands that broadcast to each other one extent where they have several
+/// (import_meet.c).
+void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count);
 /// Says of a call that failed that input `index`, if it were constant, would
 /// help.
 void ibx_ask_constant(ibx_call *call, size_t index, const char *name);

@@ -12,8 +12,7 @@
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Either of two extents, and the constants between which it lies.
-static ibx_val choose_extent(ibx_call *call, ibx_val flag, ibx_val a,
-                             ibx_val b) {
+ibx_val ibx_choose_extent(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b) {
   ibx_val operands[] = {flag, a, b};
   ibx_val chosen = ibx_emit_static(call, IBX_TENSOR_select, NULL, operands, 3);
   int64_t low_a = ibx_least(call, a), low_b = ibx_least(call, b);
@@ -56,8 +55,8 @@ static ibx_val choose_tensor(ibx_call *call, ibx_val flag, ibx_val a,
     if (same && of_a != IBX_NO_VALUE) ibx_note_extent(call, y, d, of_a);
     if (same) continue;
     ibx_note_extent(call, y, d,
-                    choose_extent(call, flag, ibx_extent_or_dim(call, a, d),
-                                  ibx_extent_or_dim(call, b, d)));
+                    ibx_choose_extent(call, flag, ibx_extent_or_dim(call, a, d),
+                                      ibx_extent_or_dim(call, b, d)));
   }
   return y;
 }

@@ -413,6 +413,31 @@ def pick_twice(b, v):
     return b.emit("Add", parts)
 
 
+def meet(b, v):
+    """As many rows found in another way, or one, which repeats."""
+    axis = int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32:
+        return None
+    axes = b.constant(np.array([d for d in range(v.rank) if d != axis]))
+    zero = b.constant(np.array(0, np.float32))
+    line = v.name
+    if v.rank > 1:
+        line = b.emit("ReduceMax", [v.name, axes], keepdims=0)[0]
+    flags = b.emit("Greater", [line, zero])[0]
+    if b.rng.random() < 0.5:  # the first of them only
+        number = b.emit("Cast", [flags], to=7)[0]
+        count = b.emit("CumSum", [number, b.constant(np.array(0))])[0]
+        first = b.emit("Equal", [count, b.constant(np.array(1))])[0]
+        other = b.emit("And", [first, flags])[0]
+    else:
+        other = b.emit("Less", [b.emit("Neg", [line])[0], zero])[0]
+    parts = [b.emit("Compress", [v.name, f], axis=axis)[0]
+             for f in (flags, other)]
+    if b.rng.random() < 0.5:
+        parts.reverse()
+    return b.emit(b.pick("Add", "Sub", "Max"), parts)
+
+
 def nonzero_again(b, v):
     return b.emit("NonZero", [v.name]) if v.rank else None
 
@@ -726,7 +751,7 @@ def scan(b, v):
                   scan_output_directions=[b.pick(0, 1)])
 
 
-FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary,
+FOLLOWERS = (meet, scan, branch, loop, normal, windows, parts, tile, unary,
              with_number, with_itself, select, transpose, flatten, keep_first,
              there_and_back, unsqueeze, reduce, softmax, top, arg, concat, cut,
              product, running, ask_shape, count_up, fill, expand,
@@ -734,7 +759,7 @@ FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary,
              take_rows, take_where, pad, scatter, unique_again, triangle, eye,
              one_hot, hard, last_arg, norm, quantised, einsum, attend, regions,
              image)
-NEEDS_RANK = {pick_twice: 1, scan: 1, normal: 1, parts: 1, tile: 1, branch: 1,
+NEEDS_RANK = {meet: 1, pick_twice: 1, scan: 1, normal: 1, parts: 1, tile: 1, branch: 1,
               transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
               reduce: 1, softmax: 1, top: 1, arg: 1, concat: 1, cut: 1,
               running: 1, compress_again: 1, take: 1, fill: 1, expand: 1,
