@@ -335,7 +335,19 @@ def windows(b, v):
 
 def parts(b, v):
     axis = int(b.rng.integers(v.rank))
-    if v.open[axis] or v.array.shape[axis] < 2:
+    if v.open[axis] and b.rng.random() < 0.5:  # by sizes that are computed
+        shape = b.emit("Shape", [v.name], start=axis,
+                       **({} if axis + 1 == v.rank else {"end": axis + 1}))[0]
+        two, one = b.constant(np.array([2])), b.constant(np.array([1]))
+        half = b.emit("Div", [b.emit("Add", [shape, one])[0], two])[0]
+        rest = b.emit("Sub", [shape, half])[0]
+        sizes = b.emit("Concat", b.pick([half, rest], [rest, half]), axis=0)[0]
+        return b.emit("Split", [v.name, sizes], outputs=2, axis=axis)
+    if v.open[axis]:
+        count = b.pick(2, 3)
+        return b.emit("Split", [v.name], outputs=count, axis=axis,
+                      num_outputs=count)
+    if v.array.shape[axis] < 2:
         return None
     sizes = b.constant(np.array([1, v.array.shape[axis] - 1]))
     return b.emit("Split", [v.name, sizes], outputs=2, axis=axis)
