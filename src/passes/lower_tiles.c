@@ -538,8 +538,17 @@ static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
 // Each attempt that does not fit cuts more operations into bands, or marks more
 // values to spill; the last one is left to place, which says what does not fit.
 // Packing leaves gaps, and constants need a ring to stream through: the share of
-// SBUF that may live at once shrinks until they do.
-enum { ATTEMPTS = 32, CUTS = 8, MOST_PERCENT = 85, LEAST_PERCENT = 45 };
+// SBUF that may live at once shrinks until they do. An operation is cut when it
+// leaves no room beside it; a band of one, whose operands may lie in SBUF as a
+// whole, only when it does not fit at all.
+enum {
+  ATTEMPTS = 32,
+  CUTS = 8,
+  CUT_PERCENT = 85,
+  CUT_AGAIN_PERCENT = 100,
+  MOST_PERCENT = 85,
+  LEAST_PERCENT = 45
+};
 
 static bool *copy_flags(ibx_arena *arena, const bool *flags, size_t count) {
   bool *copy = IBX_ARENA_ARRAY(arena, count, bool);
@@ -574,8 +583,10 @@ static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
     if (attempt == ATTEMPTS) return IBX_OK;
     ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own->node_count, ibx_cut);
     size_t found = 0;
-    if (cuts_done < CUTS)
-      found = ibx_bands_choose(&lower, ctx->scratch, cuts, spill);
+    if (cuts_done < CUTS) {
+      unsigned full = cuts_done == 0 ? CUT_PERCENT : CUT_AGAIN_PERCENT;
+      found = ibx_bands_choose(&lower, full, ctx->scratch, cuts, spill);
+    }
     cuts_done += found != 0;
     if (any_cut(cuts, own->node_count)) {
       IBX_TRY(cut(ctx, own, cuts));
