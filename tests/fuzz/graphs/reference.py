@@ -264,7 +264,7 @@ def ways_of(node):
     if node.domain == "" and node.op != "StringNormalizer" and \
             any(v.dtype == "text" for v in node.operands()) or \
             node.op == "TfIdfVectorizer":
-        return Evaluator, Runtime
+        return (Evaluator,) if node.op == "StringSplit" else (Evaluator, Runtime)
     # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
     if node.op == "Bernoulli":
         return (Evaluator,)

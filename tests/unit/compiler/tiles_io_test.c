@@ -105,7 +105,7 @@ static ibx_tile_func random_func(uint64_t *seed, ibx_arena *arena,
   }
   while (func.op_count < OPS) {
     ibx_tile_op op;
-    if (random_op(seed, &op)) ibx_tile_add_op(&func, op);
+    if (random_op(seed, &op)) *ibx_tile_add_op(&func) = op;
   }
   static ibx_tensor_decl decls[2] = {
       {.name = "x", .shape = {2, 0, 3}, .rank = 3, .buffer = 9, .dtype = 1},
@@ -277,7 +277,7 @@ static ibx_tile_func simple_func(ibx_arena *arena, ibx_tables *tables,
                                      .partition = 32,
                                      .dtype = IBX_DTYPE_F32,
                                      .step = {0, 0, 32, 8, 1}};
-  ibx_tile_add_op(&func, op);
+  *ibx_tile_add_op(&func) = op;
   return func;
 }
 
