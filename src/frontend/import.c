@@ -241,7 +241,12 @@ static bool moves_texts(const ibx_call *call) {
   ibx_text_use use = ibx_onnx_text_use(call->row);
   if (use != IBX_TEXT_MOVES && use != IBX_TEXT_VIEWS) return false;
   for (size_t i = 0; i < call->in_count; i++) {
-    if (ibx_has_in(call, i) && ibx_is_text(call, call->in[i])) return true;
+    if (!ibx_has_in(call, i)) continue;
+    const ibx_bundle *bundle = ibx_bundle_of(call->import, call->in[i]);
+    if (bundle ? bundle->dtype == IBX_DTYPE_STRING
+               : ibx_is_text(call, call->in[i])) {
+      return true;
+    }
   }
   return false;
 }

@@ -99,8 +99,9 @@ typedef struct ibx_import {
   size_t bundle_count, bundle_room;
   ibx_extents **extents; ///< of each value, NULL for most
   size_t extent_room;
-  struct ibx_mask *masks; ///< that were emitted before
-  ibx_val *maps;          ///< tensors that stand for lists of maps
+  struct ibx_mask *masks;     ///< that were emitted before
+  struct ibx_counted *counts; ///< likewise
+  ibx_val *maps;              ///< tensors that stand for lists of maps
   size_t map_count;
   size_t port_outputs; ///< outputs of ports; extents follow
 } ibx_import;
@@ -336,6 +337,9 @@ ibx_val ibx_emit_text_reshape(ibx_call *call, ibx_val x, ibx_ints shape);
 /// Equal and Cast of texts.
 void ibx_import_text_equal(ibx_call *call);
 void ibx_import_text_cast(ibx_call *call, ibx_dtype dtype);
+/// Texts a where the flag, a scalar, is set, else b, which has the same shape.
+ibx_val ibx_emit_text_choice(ibx_call *call, ibx_val flag, ibx_val a,
+                             ibx_val b);
 /// Imports a call that moves elements only, some of them texts.
 void ibx_import_moved_texts(ibx_call *call);
 
@@ -354,8 +358,14 @@ const char *ibx_value_kind(const ibx_import *import, ibx_val value);
 /// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
 bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
 
-/// Whether a tensor stands for what ONNX has as a list of maps (import_map.c).
+/// Whether a tensor stands for what ONNX has as a map, or as a list of them
+/// (import_map.c); notes that it does.
 bool ibx_is_map(const ibx_import *import, ibx_val value);
+void ibx_note_map(ibx_import *import, ibx_val value);
+/// The tensor that stands for an input which is declared as a map; the map's own
+/// type where there is none.
+const Onnx__TypeProto *ibx_map_type(ibx_import *import,
+                                    const Onnx__ValueInfoProto *info);
 
 // --- extents that depend on the data (import_extent.c) -----------------------
 
@@ -406,6 +416,11 @@ int64_t ibx_most(ibx_call *call, ibx_val value);
 /// a where the flag, a scalar, is set, else b: tensors of one rank, or bundles
 /// of one length (import_choice.c).
 ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// The same of two extents, and between which constants the result lies.
+ibx_val ibx_choose_extent(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
+/// Gives operands that broadcast to each other one extent where they have several
+/// (import_meet.c).
+void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count);
 /// Says of a call that failed that input `index`, if it were constant, would
 /// help.
 void ibx_ask_constant(ibx_call *call, size_t index, const char *name);

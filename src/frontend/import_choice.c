@@ -12,8 +12,7 @@
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Either of two extents, and the constants between which it lies.
-static ibx_val choose_extent(ibx_call *call, ibx_val flag, ibx_val a,
-                             ibx_val b) {
+ibx_val ibx_choose_extent(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b) {
   ibx_val operands[] = {flag, a, b};
   ibx_val chosen = ibx_emit_static(call, IBX_TENSOR_select, NULL, operands, 3);
   int64_t low_a = ibx_least(call, a), low_b = ibx_least(call, b);
@@ -56,8 +55,8 @@ static ibx_val choose_tensor(ibx_call *call, ibx_val flag, ibx_val a,
     if (same && of_a != IBX_NO_VALUE) ibx_note_extent(call, y, d, of_a);
     if (same) continue;
     ibx_note_extent(call, y, d,
-                    choose_extent(call, flag, ibx_extent_or_dim(call, a, d),
-                                  ibx_extent_or_dim(call, b, d)));
+                    ibx_choose_extent(call, flag, ibx_extent_or_dim(call, a, d),
+                                      ibx_extent_or_dim(call, b, d)));
   }
   return y;
 }
@@ -83,8 +82,12 @@ static ibx_val choose_bundle(ibx_call *call, ibx_val flag, ibx_val a,
 
 ibx_val ibx_emit_choice(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b) {
   if (a == b || call->failed) return a;
-  return ibx_is_bundle(a) || ibx_is_bundle(b) ? choose_bundle(call, flag, a, b)
-                                              : choose_tensor(call, flag, a, b);
+  bool has_bundle = ibx_is_bundle(a) || ibx_is_bundle(b);
+  if (!has_bundle && (ibx_is_text(call, a) || ibx_is_text(call, b))) {
+    return ibx_emit_text_choice(call, flag, a, b);
+  }
+  return has_bundle ? choose_bundle(call, flag, a, b)
+                    : choose_tensor(call, flag, a, b);
 }
 
 void ibx_ask_constant(ibx_call *call, size_t index, const char *name) {

@@ -129,23 +129,26 @@ ibx_val ibx_second_in(ibx_call *call) {
 
 ibx_val ibx_emit_binary(ibx_call *call, ibx_tensor_op op, ibx_val a,
                         ibx_val b) {
-  ibx_ints shape =
-      ibx_broadcast_shape(call, ibx_shape_of(call, a), ibx_shape_of(call, b));
+  ibx_val operands[] = {a, b};
+  ibx_meet_extents(call, operands, 2);
+  ibx_ints shape = ibx_broadcast_shape(call, ibx_shape_of(call, operands[0]),
+                                       ibx_shape_of(call, operands[1]));
   if (call->failed) return a;
-  ibx_val operands[] = {ibx_emit_broadcast(call, a, shape),
-                        ibx_emit_broadcast(call, b, shape)};
+  for (size_t i = 0; i < 2; i++)
+    operands[i] = ibx_emit_broadcast(call, operands[i], shape);
   return ibx_emit_op(call, op, NULL, operands, 2);
 }
 
 ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
                         ibx_val no) {
-  ibx_ints shape = ibx_broadcast_shape(call, ibx_shape_of(call, yes),
-                                       ibx_shape_of(call, no));
-  shape = ibx_broadcast_shape(call, shape, ibx_shape_of(call, condition));
+  ibx_val operands[] = {condition, yes, no};
+  ibx_meet_extents(call, operands, 3);
+  ibx_ints shape = ibx_shape_of(call, operands[0]);
+  for (size_t i = 1; i < 3; i++)
+    shape = ibx_broadcast_shape(call, shape, ibx_shape_of(call, operands[i]));
   if (call->failed) return yes;
-  ibx_val operands[] = {ibx_emit_broadcast(call, condition, shape),
-                        ibx_emit_broadcast(call, yes, shape),
-                        ibx_emit_broadcast(call, no, shape)};
+  for (size_t i = 0; i < 3; i++)
+    operands[i] = ibx_emit_broadcast(call, operands[i], shape);
   return ibx_emit_op(call, IBX_TENSOR_select, NULL, operands, 3);
 }
 

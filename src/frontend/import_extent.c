@@ -147,7 +147,76 @@ ibx_val ibx_extent_or_dim(ibx_call *call, ibx_val value, int64_t dim) {
              : ibx_emit_long(call, ibx_dim(call, value, dim));
 }
 
+static const ibx_node *maker(const ibx_call *call, ibx_val value) {
+  const ibx_graph *graph = &call->import->graph;
+  uint32_t node = graph->values[value].node;
+  return node == IBX_NO_VALUE ? NULL : &graph->nodes[node];
+}
+
+static bool same_constant(const ibx_call *call, ibx_val a, ibx_val b) {
+  enum { MOST_BYTES = 1 << 16 };
+  const ibx_tensor *x = ibx_force(call->import, a);
+  const ibx_tensor *y = x ? ibx_force(call->import, b) : NULL;
+  if (!y || x->type.dtype != y->type.dtype || x->type.rank != y->type.rank) {
+    return false;
+  }
+  for (uint8_t d = 0; d < x->type.rank; d++) {
+    if (x->type.dims[d] != y->type.dims[d]) return false;
+  }
+  size_t count = (size_t)ibx_elements(&x->type);
+  size_t width = ibx_dtype_bytes(x->type.dtype);
+  return width != 0 && count <= MOST_BYTES / width &&
+         memcmp(x->data, y->data, count * width) == 0;
+}
+
+// Whether two values are computed in the same way from the same ones. `budget`
+// bounds how many nodes are compared.
+static bool same_computed(const ibx_call *call, ibx_val a, ibx_val b,
+                          unsigned *budget) {
+  if (a == b) return true;
+  if (ibx_is_known(call, a) && ibx_is_known(call, b)) {
+    return same_constant(call, a, b);
+  }
+  const ibx_node *x = maker(call, a), *y = maker(call, b);
+  if (!x || !y || *budget == 0 || x->op != y->op ||
+      x->operand_count != y->operand_count ||
+      memcmp(&x->params, &y->params, sizeof(x->params)) != 0) {
+    return false;
+  }
+  --*budget;
+  for (uint32_t i = 0; i < x->operand_count; i++) {
+    if (!same_computed(call, x->operand[i], y->operand[i], budget)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// A count that was emitted before. Who picks from two tensors by one mask asks
+// twice what it has: only the same count says that as much is found.
+typedef struct ibx_counted {
+  ibx_val flags, count;
+  struct ibx_counted *next;
+} ibx_counted;
+
+static ibx_val count_flags(ibx_call *call, ibx_val flags);
+
 ibx_val ibx_emit_count(ibx_call *call, ibx_val flags) {
+  enum { MOST_COMPARED = 256 };
+  ibx_import *import = call->import;
+  for (ibx_counted *c = import->counts; c; c = c->next) {
+    unsigned budget = MOST_COMPARED;
+    if (same_computed(call, c->flags, flags, &budget)) return c->count;
+  }
+  ibx_counted *made = IBX_ARENA_NEW(&import->scratch, ibx_counted);
+  *made = (ibx_counted){.flags = flags,
+                        .count = count_flags(call, flags),
+                        .next = import->counts};
+  if (!call->failed) import->counts = made;
+  return made->count;
+}
+
+static ibx_val count_flags(ibx_call *call, ibx_val flags) {
   int64_t extent = ibx_elements(ibx_type_of(call, flags));
   ibx_val ones = ibx_emit_cast(call, flags, IBX_DTYPE_F32);
   ones = ibx_emit_reshape(call, ones, IBX_INTS(extent));
@@ -215,12 +284,6 @@ const ibx_tensor *ibx_bound_in(ibx_call *call, size_t index, const char *name,
   *out_low = ibx_force(call->import, notes->low);
   const ibx_tensor *high = ibx_force(call->import, notes->high);
   return *out_low ? high : NULL;
-}
-
-static const ibx_node *maker(const ibx_call *call, ibx_val value) {
-  const ibx_graph *graph = &call->import->graph;
-  uint32_t node = graph->values[value].node;
-  return node == IBX_NO_VALUE ? NULL : &graph->nodes[node];
 }
 
 // The operand of a concat in which an element stands.
@@ -348,203 +411,4 @@ bool ibx_bounded_dims(ibx_call *call, size_t index, const char *name,
     out->any = true;
   }
   return !call->failed;
-}
-
-// --- which operators know of extents ----------------------------------------------
-
-// Their importers ask for extents only where those are fixed, or through what is
-// above; all else they leave to the operations that they emit.
-static const char *const AWARE[] = {"Abs",
-                                    "Acos",
-                                    "Acosh",
-                                    "Add",
-                                    "And",
-                                    "ArgMax",
-                                    "ArgMin",
-                                    "Asin",
-                                    "Asinh",
-                                    "Atan",
-                                    "Atanh",
-                                    "Attention",
-                                    "AveragePool",
-                                    "BatchNormalization",
-                                    "BitCast",
-                                    "BitShift",
-                                    "BitwiseAnd",
-                                    "BitwiseNot",
-                                    "BitwiseOr",
-                                    "BitwiseXor",
-                                    "Cast",
-                                    "CastLike",
-                                    "Ceil",
-                                    "Celu",
-                                    "Clip",
-                                    "Compress",
-                                    "Concat",
-                                    "ConstantOfShape",
-                                    "Conv",
-                                    "ConvInteger",
-                                    "ConvTranspose",
-                                    "Cos",
-                                    "Cosh",
-                                    "CumProd",
-                                    "CumSum",
-                                    "DepthToSpace",
-                                    "DequantizeLinear",
-                                    "Div",
-                                    "Dropout",
-                                    "DynamicQuantizeLinear",
-                                    "Einsum",
-                                    "Elu",
-                                    "Equal",
-                                    "Erf",
-                                    "Exp",
-                                    "Expand",
-                                    "EyeLike",
-                                    "Flatten",
-                                    "Floor",
-                                    "Gather",
-                                    "GatherElements",
-                                    "GatherND",
-                                    "Gelu",
-                                    "Gemm",
-                                    "GlobalAveragePool",
-                                    "GlobalLpPool",
-                                    "GlobalMaxPool",
-                                    "Greater",
-                                    "GreaterOrEqual",
-                                    "GridSample",
-                                    "GroupNormalization",
-                                    "HardSigmoid",
-                                    "HardSwish",
-                                    "Hardmax",
-                                    "Identity",
-                                    "If",
-                                    "InstanceNormalization",
-                                    "IsInf",
-                                    "IsNaN",
-                                    "LRN",
-                                    "LayerNormalization",
-                                    "LeakyRelu",
-                                    "Less",
-                                    "LessOrEqual",
-                                    "Log",
-                                    "LogSoftmax",
-                                    "Loop",
-                                    "LpNormalization",
-                                    "LpPool",
-                                    "MatMul",
-                                    "MatMulInteger",
-                                    "Max",
-                                    "MaxPool",
-                                    "MaxRoiPool",
-                                    "Mean",
-                                    "MeanVarianceNormalization",
-                                    "Min",
-                                    "Mish",
-                                    "Mod",
-                                    "Mul",
-                                    "Neg",
-                                    "NonMaxSuppression",
-                                    "NonZero",
-                                    "Not",
-                                    "OneHot",
-                                    "Optional",
-                                    "OptionalGetElement",
-                                    "OptionalHasElement",
-                                    "Or",
-                                    "PRelu",
-                                    "Pad",
-                                    "Pow",
-                                    "QLinearConv",
-                                    "QLinearMatMul",
-                                    "QuantizeLinear",
-                                    "RMSNormalization",
-                                    "Range",
-                                    "Reciprocal",
-                                    "ReduceL1",
-                                    "ReduceL2",
-                                    "ReduceLogSum",
-                                    "ReduceLogSumExp",
-                                    "ReduceMax",
-                                    "ReduceMean",
-                                    "ReduceMin",
-                                    "ReduceProd",
-                                    "ReduceSum",
-                                    "ReduceSumSquare",
-                                    "Relu",
-                                    "Reshape",
-                                    "Resize",
-                                    "ReverseSequence",
-                                    "RoiAlign",
-                                    "RotaryEmbedding",
-                                    "Round",
-                                    "Scan",
-                                    "Scatter",
-                                    "ScatterElements",
-                                    "ScatterND",
-                                    "Selu",
-                                    "SequenceConstruct",
-                                    "SequenceInsert",
-                                    "Shape",
-                                    "Shrink",
-                                    "Sigmoid",
-                                    "Sign",
-                                    "SimplifiedLayerNormalization",
-                                    "Sin",
-                                    "Sinh",
-                                    "Size",
-                                    "Slice",
-                                    "Softmax",
-                                    "Softplus",
-                                    "Softsign",
-                                    "SpaceToDepth",
-                                    "Split",
-                                    "Sqrt",
-                                    "Squeeze",
-                                    "Sub",
-                                    "Sum",
-                                    "SwiGLU",
-                                    "Swish",
-                                    "Tan",
-                                    "Tanh",
-                                    "ThresholdedRelu",
-                                    "Tile",
-                                    "TopK",
-                                    "Transpose",
-                                    "Trilu",
-                                    "Unique",
-                                    "Unsqueeze",
-                                    "Upsample",
-                                    "Where",
-                                    "Xor"};
-
-static bool is_listed(const char *const *list, size_t count, const char *name) {
-  for (size_t i = 0; i < count; i++) {
-    if (strcmp(list[i], name) == 0) return true;
-  }
-  return false;
-}
-
-bool ibx_check_extents(ibx_call *call) {
-  if (call->at.domain[0] == 0 &&
-      is_listed(AWARE, IBX_COUNT_OF(AWARE), call->at.op)) {
-    return true;
-  }
-  for (size_t i = 0; i < call->in_count; i++) {
-    if (!ibx_has_in(call, i)) continue;
-    if (ibx_is_bundle(call->in[i])) continue;
-    if (!ibx_has_extent(call, call->in[i])) continue;
-    ibx_refuse_extent(call, call->proto->input[i]);
-    return false;
-  }
-  return true;
-}
-
-void ibx_refuse_extent(ibx_call *call, const char *name) {
-  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, name,
-                "pick a fixed number of elements before the node, as TopK does",
-                "%s of a tensor whose extent depends on the data, which is not "
-                "supported here",
-                call->at.op);
 }

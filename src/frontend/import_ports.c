@@ -423,7 +423,11 @@ static ibx_binding import_input(ibx_import *import,
   const Onnx__TypeProto *element = ibx_declared_element(info->type, &kind);
   if (kind != IBX_PORT_TENSOR) return import_bundle(&p, element, kind);
   make_input_room(import, 1);
-  ibx_binding binding = import_tensor(import, p.name, info->type, place);
+  bool is_map =
+      element && element->value_case == ONNX__TYPE_PROTO__VALUE_MAP_TYPE;
+  if (is_map) element = ibx_map_type(import, info);
+  ibx_binding binding = import_tensor(import, p.name, element, place);
+  if (is_map && !binding.failed) ibx_note_map(import, binding.value);
   if (import->graph.input_count != p.first) {
     add_input_port(import, (ibx_port_decl){.name = p.name, .first = p.first});
   }

@@ -101,11 +101,39 @@ void ibx_import_op_sequence_length(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_longs(call, (ibx_ints){0}, &count));
 }
 
+// The element at a position that the data decide: one of all.
+static void pick_item(ibx_call *call, const ibx_bundle *sequence) {
+  ibx_val at = ibx_in(call, 1), found = sequence->items[0];
+  if (!ibx_call_expect(call, ibx_elements(ibx_type_of(call, at)) == 1,
+                       "position", "needs one element")) {
+    return;
+  }
+  at = ibx_emit_cast(call, at, IBX_DTYPE_I64);
+  at = ibx_emit_reshape(call, at, (ibx_ints){0});
+  for (size_t i = 1; i < sequence->count && !call->failed; i++) {
+    int64_t back = (int64_t)i - (int64_t)sequence->count;
+    ibx_val here = ibx_emit_binary(call, IBX_TENSOR_equal, at,
+                                   ibx_emit_long(call, (int64_t)i));
+    ibx_val behind =
+        ibx_emit_binary(call, IBX_TENSOR_equal, at, ibx_emit_long(call, back));
+    found = ibx_emit_choice(call,
+                            ibx_emit_binary(call, IBX_TENSOR_or, here, behind),
+                            sequence->items[i], found);
+  }
+  if (call->failed) ibx_ask_constant(call, 1, "position");
+  if (!call->failed) ibx_out(call, 0, found);
+}
+
 void ibx_import_op_sequence_at(ibx_call *call) {
   ibx_bundle sequence = sequence_in(call, 0, "input_sequence");
   if (call->failed) return;
   if (!ibx_call_expect(call, sequence.count != 0, "input_sequence",
                        "has no element")) {
+    return;
+  }
+  if (ibx_has_in(call, 1) && !ibx_is_bundle(ibx_in(call, 1)) &&
+      !ibx_is_known(call, ibx_in(call, 1))) {
+    pick_item(call, &sequence);
     return;
   }
   size_t at = read_position(call, 1, sequence.count, sequence.count - 1);

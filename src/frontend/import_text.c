@@ -214,6 +214,7 @@ typedef struct parts {
 static ibx_val number_part(ibx_call *call, parts *p, ibx_val value) {
   ibx_ints shape = ibx_shape_of(call, value);
   int64_t count = ibx_elements(ibx_type_of(call, value));
+  if (!ibx_call_expect_room(call, count)) return value;
   int64_t *at = ibx_arena_array(call->import->arena, (size_t)count, sizeof *at);
   for (int64_t i = 0; i < count; i++)
     at[i] = p->elements + i;
@@ -265,32 +266,94 @@ static void view_open(ibx_call *call) {
 }
 
 // The numbers become texts.
-static void take_texts(ibx_call *call, const parts *p, size_t index) {
-  ibx_val numbers = call->out[index];
+static ibx_val take_texts(ibx_call *call, const parts *p, ibx_val numbers) {
   ibx_type type = ibx_make_type(IBX_DTYPE_STRING, ibx_shape_of(call, numbers));
   p->values[0] = numbers;
-  ibx_val taken =
-      ibx_emit_host_value(call, "take", p->values, p->count + 1, type);
-  if (!call->failed) call->out[index] = taken;
+  return ibx_emit_host_value(call, "take", p->values, p->count + 1, type);
+}
+
+// A tensor, or the items of a sequence, by numbers: [count] of them at most.
+static ibx_val number_value(ibx_call *call, parts *p, ibx_val value) {
+  const ibx_bundle *found = ibx_bundle_of(call->import, value);
+  if (!found) return number_part(call, p, value);
+  ibx_bundle bundle = *found;
+  ibx_val *items =
+      IBX_ARENA_ARRAY(&call->import->scratch, bundle.count, ibx_val);
+  for (size_t i = 0; i < bundle.count && !call->failed; i++) {
+    ibx_val item = bundle.items[i];
+    if (ibx_is_open(ibx_type_of(call, item))) {
+      ibx_call_refuse(call, "input_sequence",
+                      "texts of extents that only the run tells");
+      return value;
+    }
+    items[i] = number_part(call, p, item);
+  }
+  bundle.items = items;
+  bundle.dtype = IBX_DTYPE_I64;
+  return call->failed ? value : ibx_make_bundle(call->import, bundle);
+}
+
+static ibx_val take_value(ibx_call *call, const parts *p, ibx_val value) {
+  const ibx_bundle *found = ibx_bundle_of(call->import, value);
+  if (!found) return take_texts(call, p, value);
+  ibx_bundle bundle = *found;
+  ibx_val *items =
+      IBX_ARENA_ARRAY(&call->import->scratch, bundle.count, ibx_val);
+  for (size_t i = 0; i < bundle.count && !call->failed; i++)
+    items[i] = take_texts(call, p, bundle.items[i]);
+  bundle.items = items;
+  bundle.dtype = IBX_DTYPE_STRING;
+  return call->failed ? value : ibx_make_bundle(call->import, bundle);
+}
+
+ibx_val ibx_emit_text_choice(ibx_call *call, ibx_val flag, ibx_val a,
+                             ibx_val b) {
+  ibx_ints of_a = ibx_shape_of(call, a), of_b = ibx_shape_of(call, b);
+  bool fits = ibx_is_text(call, a) && ibx_is_text(call, b) &&
+              !ibx_is_open(ibx_type_of(call, a)) && of_a.len == of_b.len;
+  for (uint8_t i = 0; fits && i < of_a.len; i++)
+    fits = of_a.at[i] == of_b.at[i];
+  if (!ibx_call_expect(call, fits, "branches",
+                       "give texts beside numbers or of another shape, and "
+                       "which of them counts is known only while the model "
+                       "runs")) {
+    return a;
+  }
+  ibx_val values[3];
+  parts p = {.values = values};
+  ibx_val first = number_part(call, &p, a), second = number_part(call, &p, b);
+  return take_texts(call, &p, ibx_emit_select(call, flag, first, second));
+}
+
+// How many tensors of texts an input is.
+static size_t count_texts(const ibx_call *call, size_t index) {
+  if (!ibx_has_in(call, index)) return 0;
+  const ibx_bundle *bundle = ibx_bundle_of(call->import, call->in[index]);
+  if (!bundle) return ibx_is_text(call, call->in[index]);
+  return bundle->dtype == IBX_DTYPE_STRING ? bundle->count : 0;
 }
 
 void ibx_import_moved_texts(ibx_call *call) {
-  if (ibx_is_text(call, ibx_in(call, 0)) &&
+  if (!ibx_is_bundle(ibx_in(call, 0)) && ibx_is_text(call, ibx_in(call, 0)) &&
       ibx_is_open(ibx_type_of(call, ibx_in(call, 0)))) {
     view_open(call);
     return;
   }
-  parts p = {.values = IBX_ARENA_ARRAY(&call->import->scratch,
-                                       call->in_count + 1, ibx_val)};
+  size_t texts = 0;
+  for (size_t i = 0; i < call->in_count; i++)
+    texts += count_texts(call, i);
+  parts p = {.values =
+                 IBX_ARENA_ARRAY(&call->import->scratch, texts + 1, ibx_val)};
   for (size_t i = 0; i < call->in_count && !call->failed; i++) {
-    if (!ibx_has_in(call, i) || !ibx_is_text(call, call->in[i])) continue;
-    int64_t count = ibx_elements(ibx_type_of(call, call->in[i]));
-    if (!ibx_call_expect_room(call, count)) return;
-    call->in[i] = number_part(call, &p, call->in[i]);
+    if (count_texts(call, i) == 0) continue;
+    call->in[i] = number_value(call, &p, call->in[i]);
   }
+  if (call->failed) return;
   call->row->import(call);
   for (size_t i = 0; i < call->out_count && !call->failed; i++) {
-    if (call->out[i] != IBX_NO_VALUE) take_texts(call, &p, i);
+    if (call->out[i] == IBX_NO_VALUE) continue;
+    ibx_val taken = take_value(call, &p, call->out[i]);
+    if (!call->failed) call->out[i] = taken;
   }
 }
 

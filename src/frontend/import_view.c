@@ -252,6 +252,58 @@ void ibx_import_op_slice(ibx_call *call) {
         ibx_has_in(call, 4) ? &steps : NULL, has_open ? &open_ends : NULL);
 }
 
+// Elements start, start + 1, ... along a dimension: `most` of them, of which
+// `real` count.
+static ibx_val take_part(ibx_call *call, ibx_val x, int64_t axis, ibx_val start,
+                         int64_t most, ibx_val real) {
+  if (most == 0) return ibx_emit_slice(call, x, axis, 0, 0, 1);
+  ibx_val at =
+      ibx_emit_binary(call, IBX_TENSOR_add, start, ibx_emit_iota(call, most));
+  at = ibx_emit_binary(call, IBX_TENSOR_min, at,
+                       ibx_emit_long(call, ibx_dim(call, x, axis) - 1));
+  return ibx_emit_gather(call, x, ibx_set_extent(call, at, 0, real), axis);
+}
+
+// Sizes of which the data decide some; where they are constants they say how much
+// the dimension has.
+static void split_sizes(ibx_call *call, int64_t axis) {
+  ibx_bounded sizes;
+  ibx_val x = ibx_in(call, 0), start = ibx_emit_long(call, 0);
+  if (!ibx_bounded_dims(call, 1, "split", &sizes) ||
+      !ibx_call_expect(call, sizes.most.len == call->out_count, "split",
+                       "needs a size for each output")) {
+    return;
+  }
+  x = ibx_set_extent(call, x, axis, IBX_NO_VALUE);
+  for (uint8_t i = 0; i < sizes.most.len && !call->failed; i++) {
+    int64_t most = clamp(sizes.most.at[i], 0, ibx_dim(call, x, axis));
+    ibx_val real = sizes.real[i];
+    if (real == IBX_NO_VALUE) real = ibx_emit_long(call, most);
+    ibx_out(call, i, take_part(call, x, axis, start, most, real));
+    start = ibx_emit_binary(call, IBX_TENSOR_add, start, real);
+  }
+}
+
+// Equal parts of as much as there is, the last of which may fall short.
+static void split_open(ibx_call *call, int64_t axis) {
+  ibx_val x = ibx_in(call, 0), real = ibx_extent(call, x, axis);
+  int64_t count = (int64_t)call->out_count;
+  int64_t most = (ibx_dim(call, x, axis) + count - 1) / count;
+  ibx_val zero = ibx_emit_long(call, 0), start = zero;
+  ibx_val size = ibx_emit_binary(call, IBX_TENSOR_add, real,
+                                 ibx_emit_long(call, count - 1));
+  size =
+      ibx_emit_binary(call, IBX_TENSOR_div, size, ibx_emit_long(call, count));
+  x = ibx_set_extent(call, x, axis, IBX_NO_VALUE);
+  for (int64_t i = 0; i < count && !call->failed; i++) {
+    ibx_val left = ibx_emit_binary(call, IBX_TENSOR_sub, real, start);
+    left = ibx_emit_binary(call, IBX_TENSOR_max, left, zero);
+    left = ibx_emit_binary(call, IBX_TENSOR_min, left, size);
+    ibx_out(call, (size_t)i, take_part(call, x, axis, start, most, left));
+    start = ibx_emit_binary(call, IBX_TENSOR_add, start, size);
+  }
+}
+
 static void split_by(ibx_call *call, int64_t axis, const int64_t *sizes,
                      size_t count) {
   ibx_val x = ibx_in(call, 0);
@@ -281,6 +333,10 @@ static void split_equal(ibx_call *call, int64_t axis) {
   int64_t count = (int64_t)call->out_count;
   int64_t extent = ibx_dim(call, ibx_in(call, 0), axis);
   if (!ibx_call_expect(call, count > 0, "split", "has no output")) return;
+  if (ibx_extent(call, ibx_in(call, 0), axis) != IBX_NO_VALUE) {
+    split_open(call, axis);
+    return;
+  }
   int64_t size = (extent + count - 1) / count;
   int64_t *sizes =
       IBX_ARENA_ARRAY(&call->import->scratch, (size_t)count, int64_t);
@@ -311,6 +367,11 @@ void ibx_import_op_split(ibx_call *call) {
   if (call->failed) return;
   if (!ibx_has_in(call, 1)) {
     split_equal(call, axis);
+    return;
+  }
+  if (ibx_extent(call, ibx_in(call, 0), axis) != IBX_NO_VALUE ||
+      ibx_is_bounded(call, ibx_in(call, 1))) {
+    split_sizes(call, axis);
     return;
   }
   ibx_list sizes = ibx_const_ints(call, 1, "split");

@@ -12,7 +12,9 @@ from onnx import numpy_helper
 
 
 def as_tensor(value):
-    """Maps from class to score, one for each row, are rows of scores."""
+    """Maps, one for each row, are rows of their values."""
+    if isinstance(value, dict):
+        value = [value]
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = np.array([[row[key] for key in value[0]] for row in value],
                          np.float32)

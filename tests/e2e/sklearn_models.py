@@ -146,6 +146,22 @@ def vector_machine(rng, probable):
     return model, f32(rng.standard_normal((rows, features)) * 2)
 
 
+def dictionaries():
+    """A pipeline that begins with maps: model and one map, of all its keys."""
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import (DictionaryType, FloatTensorType,
+                                            StringTensorType)
+    from sklearn import feature_extraction, linear_model, pipeline
+    rows = [{"a": 1.0, "b": 2.0}, {"b": 1.0, "c": -1.0}, {"a": 3.0},
+            {"c": 2.0}]
+    model = pipeline.make_pipeline(
+        feature_extraction.DictVectorizer(sparse=False),
+        linear_model.LogisticRegression()).fit(rows, ["x", "y", "x", "z"])
+    kind = DictionaryType(StringTensorType([1]), FloatTensorType([1]))
+    return (convert_sklearn(model, initial_types=[("x", kind)]),
+            {"a": 0.5, "b": 0.0, "c": -2.0})
+
+
 def export_table(model, data):
     """As it is exported when nobody asks for anything."""
     from skl2onnx import to_onnx
@@ -188,6 +204,8 @@ def main():
     for name, (model, data) in text_rows().items():
         write_case(f"{args.work}/{name}", export_texts(model, data),
                    {"x": data})
+    made, data = dictionaries()
+    write_case(f"{args.work}/dictionaries", made, {"x": data})
     rng = np.random.default_rng(7)
     for index in range(MACHINES):
         made, data = vector_machine(rng, index % 4 != 0)

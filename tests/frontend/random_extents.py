@@ -335,7 +335,19 @@ def windows(b, v):
 
 def parts(b, v):
     axis = int(b.rng.integers(v.rank))
-    if v.open[axis] or v.array.shape[axis] < 2:
+    if v.open[axis] and b.rng.random() < 0.5:  # by sizes that are computed
+        shape = b.emit("Shape", [v.name], start=axis,
+                       **({} if axis + 1 == v.rank else {"end": axis + 1}))[0]
+        two, one = b.constant(np.array([2])), b.constant(np.array([1]))
+        half = b.emit("Div", [b.emit("Add", [shape, one])[0], two])[0]
+        rest = b.emit("Sub", [shape, half])[0]
+        sizes = b.emit("Concat", b.pick([half, rest], [rest, half]), axis=0)[0]
+        return b.emit("Split", [v.name, sizes], outputs=2, axis=axis)
+    if v.open[axis]:
+        count = b.pick(2, 3)
+        return b.emit("Split", [v.name], outputs=count, axis=axis,
+                      num_outputs=count)
+    if v.array.shape[axis] < 2:
         return None
     sizes = b.constant(np.array([1, v.array.shape[axis] - 1]))
     return b.emit("Split", [v.name, sizes], outputs=2, axis=axis)
@@ -394,6 +406,48 @@ def compress_again(b, v):
     zero = b.constant(np.array(0, v.array.dtype))
     flags = b.emit("Greater", [line, zero])[0]
     return b.emit("Compress", [v.name, flags], axis=axis)
+
+
+def pick_twice(b, v):
+    """Rows of two tensors by a mask that is computed for each of them."""
+    axis = int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32:
+        return None
+    other, parts = b.emit("Mul", [v.name, v.name])[0], []
+    for x in (v.name, other):
+        axes = b.constant(np.array([d for d in range(v.rank) if d != axis]))
+        line = v.name
+        if v.rank > 1:
+            line = b.emit("ReduceMax", [v.name, axes], keepdims=0)[0]
+        zero = b.constant(np.array(0, np.float32))
+        flags = b.emit("Greater", [line, zero])[0]
+        parts += b.emit("Compress", [x, flags], axis=axis)
+    return b.emit("Add", parts)
+
+
+def meet(b, v):
+    """As many rows found in another way, or one, which repeats."""
+    axis = int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32:
+        return None
+    axes = b.constant(np.array([d for d in range(v.rank) if d != axis]))
+    zero = b.constant(np.array(0, np.float32))
+    line = v.name
+    if v.rank > 1:
+        line = b.emit("ReduceMax", [v.name, axes], keepdims=0)[0]
+    flags = b.emit("Greater", [line, zero])[0]
+    if b.rng.random() < 0.5:  # the first of them only
+        number = b.emit("Cast", [flags], to=7)[0]
+        count = b.emit("CumSum", [number, b.constant(np.array(0))])[0]
+        first = b.emit("Equal", [count, b.constant(np.array(1))])[0]
+        other = b.emit("And", [first, flags])[0]
+    else:
+        other = b.emit("Less", [b.emit("Neg", [line])[0], zero])[0]
+    parts = [b.emit("Compress", [v.name, f], axis=axis)[0]
+             for f in (flags, other)]
+    if b.rng.random() < 0.5:
+        parts.reverse()
+    return b.emit(b.pick("Add", "Sub", "Max"), parts)
 
 
 def nonzero_again(b, v):
@@ -709,21 +763,21 @@ def scan(b, v):
                   scan_output_directions=[b.pick(0, 1)])
 
 
-FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary, with_number,
-             with_itself, select, transpose, flatten, keep_first,
+FOLLOWERS = (meet, scan, branch, loop, normal, windows, parts, tile, unary,
+             with_number, with_itself, select, transpose, flatten, keep_first,
              there_and_back, unsqueeze, reduce, softmax, top, arg, concat, cut,
              product, running, ask_shape, count_up, fill, expand,
-             compress_again, nonzero_again, take, take_elements, take_rows,
-             take_where, pad, scatter, unique_again, triangle, eye, one_hot,
-             hard, last_arg, norm, quantised, einsum, attend, regions, image)
-NEEDS_RANK = {scan: 1, normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1,
-              flatten: 1, keep_first: 2, there_and_back: 1, reduce: 1,
-              softmax: 1, top: 1, arg: 1, concat: 1, cut: 1, running: 1,
-              compress_again: 1, take: 1, fill: 1, expand: 1, pad: 1,
-              take_elements: 1, take_rows: 1, take_where: 1, scatter: 1,
-              unique_again: 1, triangle: 2, hard: 1, last_arg: 1, norm: 1,
-              einsum: 2, attend: 1, regions: 1,
-              image: 1}
+             compress_again, pick_twice, nonzero_again, take, take_elements,
+             take_rows, take_where, pad, scatter, unique_again, triangle, eye,
+             one_hot, hard, last_arg, norm, quantised, einsum, attend, regions,
+             image)
+NEEDS_RANK = {meet: 1, pick_twice: 1, scan: 1, normal: 1, parts: 1, tile: 1, branch: 1,
+              transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
+              reduce: 1, softmax: 1, top: 1, arg: 1, concat: 1, cut: 1,
+              running: 1, compress_again: 1, take: 1, fill: 1, expand: 1,
+              pad: 1, take_elements: 1, take_rows: 1, take_where: 1,
+              scatter: 1, unique_again: 1, triangle: 2, hard: 1, last_arg: 1,
+              norm: 1, einsum: 2, attend: 1, regions: 1, image: 1}
 
 
 # --- models -----------------------------------------------------------------------
