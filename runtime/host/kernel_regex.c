@@ -378,7 +378,7 @@ static ibx_status tokenize(tokens *k, ibx_host_tensor *out, ibx_error *err) {
                          err));
     if (width > k->widest) k->widest = width;
   }
-  if (k->marks) k->widest += 2;
+  if (k->marks && k->widest != 0) k->widest += 2; // marks stand around parts
   memcpy(shape, k->x->shape, k->x->rank * sizeof *shape);
   shape[k->x->rank] = k->widest;
   IBX_TRY(

@@ -240,9 +240,22 @@ static ibx_val scores(ibx_call *call, const attention *a, double scale) {
   return ibx_emit_matmul(call, q, ibx_emit_affine(call, keys, half, 0));
 }
 
+// Where a query stands among the keys is a constant, unless nothing asks.
+static bool positions_are_fixed(ibx_call *call) {
+  bool lengths = ibx_has_in(call, 6);
+  for (size_t i = 0; i < call->in_count; i++) {
+    bool counts = lengths || i == 4 || i == 5;
+    if (!counts || !ibx_has_in(call, i)) continue;
+    if (!ibx_has_extent(call, ibx_in(call, i))) continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
+    return false;
+  }
+  return true;
+}
+
 void ibx_import_op_attention(ibx_call *call) {
   attention a = {0};
-  if (!read_operands(call, &a)) return;
+  if (!positions_are_fixed(call) || !read_operands(call, &a)) return;
   int64_t depth = ibx_dim(call, a.q, 3);
   double absent = depth > 0 ? 1 / sqrt((double)depth) : 1;
   double scale = (double)ibx_attr_float(call, "scale", (float)absent);

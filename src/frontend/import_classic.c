@@ -226,7 +226,9 @@ void ibx_import_op_linear_classifier(ibx_call *call) {
     number = ibx_emit_reshape(call, ibx_emit_cast(call, above, IBX_DTYPE_I64),
                               IBX_INTS(ibx_dim(call, scores, 0)));
     // One score stands for the second class, the other one is what is left.
-    scores = ibx_emit_post_transform(call, scores, post);
+    // There is nothing that SOFTMAX could compare it with.
+    bool is_single = post == LOGISTIC || post == PROBIT;
+    scores = ibx_emit_post_transform(call, scores, is_single ? post : NONE);
     ibx_val both[] = {ibx_emit_affine(call, scores, -1, 1), scores};
     scores = ibx_emit_concat(call, both, 2, 1);
   } else {
@@ -321,10 +323,27 @@ void ibx_import_op_imputer(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_select(call, is_replaced, imputed, x));
 }
 
+// The first `wanted` columns; zeros behind them where there are fewer.
+static ibx_val with_columns(ibx_call *call, ibx_val x, int64_t wanted) {
+  int64_t columns = ibx_dim(call, x, 1);
+  if (!ibx_call_expect(call, wanted >= 0 && wanted <= INT32_MAX,
+                       "inputdimensions", "has no number of columns")) {
+    return x;
+  }
+  if (wanted <= columns) return ibx_emit_slice(call, x, 1, 0, wanted, 1);
+  return ibx_emit_pad(call, x, IBX_INTS(0, 0), IBX_INTS(0, wanted - columns),
+                      0.0f);
+}
+
 void ibx_import_op_feature_vectorizer(ibx_call *call) {
   ibx_val *parts =
       IBX_ARENA_ARRAY(&call->import->scratch, call->in_count, ibx_val);
-  ibx_attr_ignore(call, "inputdimensions");
+  size_t len;
+  const int64_t *wanted = ibx_attr_longs(call, "inputdimensions", &len);
+  if (!ibx_call_expect(call, len == 0 || len == call->in_count,
+                       "inputdimensions", "needs a number for each input")) {
+    return;
+  }
   for (size_t i = 0; i < call->in_count; i++) {
     ibx_val x = ibx_emit_cast(call, ibx_in(call, i), IBX_DTYPE_F32);
     int64_t rank = ibx_rank(call, x);
@@ -335,7 +354,9 @@ void ibx_import_op_feature_vectorizer(ibx_call *call) {
     parts[i] =
         rank == 2 ? x
                   : ibx_emit_reshape(call, x, IBX_INTS(1, ibx_dim(call, x, 0)));
+    if (len != 0) parts[i] = with_columns(call, parts[i], wanted[i]);
   }
+  if (call->failed) return;
   ibx_out(call, 0, ibx_emit_concat(call, parts, call->in_count, 1));
 }
 

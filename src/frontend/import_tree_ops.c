@@ -145,6 +145,9 @@ static void add_roots(ensemble *e, ibx_forest *forest) {
 
 void ibx_import_op_tree_ensemble(ibx_call *call) {
   ibx_val x = ibx_rows_in(call);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  // Thresholds and votes of 16 bits are compared and summed as fp32.
+  if (dtype != IBX_DTYPE_F64) x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_forest forest = {.arena = &call->import->scratch};
   ensemble e = {.call = call};
   int64_t aggregate = ibx_attr_int(call, "aggregate_function", IBX_TREE_SUM);
@@ -167,7 +170,8 @@ void ibx_import_op_tree_ensemble(ibx_call *call) {
   ibx_val at = ibx_forest_walk(call, &forest, x);
   ibx_val sum = ibx_forest_sum(call, &forest, at, ibx_dtype_of(call, x),
                                targets, (ibx_tree_sum)aggregate);
-  ibx_out(call, 0, ibx_emit_post_transform(call, sum, post));
+  sum = ibx_emit_post_transform(call, sum, post);
+  ibx_out(call, 0, ibx_emit_cast(call, sum, dtype));
 }
 
 // --- the older operators ---------------------------------------------------------
@@ -370,7 +374,8 @@ static bool has_negative(const ibx_forest *forest) {
 }
 
 // Scores of two classes from one: a probability p gives 1 - p and p, any other
-// score s gives -s and s; with their labels.
+// score s gives -s and s, and LOGISTIC makes probabilities of these; with their
+// labels.
 static void classify_one(ibx_call *call, ibx_val score, bool is_probability,
                          int64_t post, ibx_val *out_scores,
                          ibx_val *out_number) {
@@ -380,10 +385,11 @@ static void classify_one(ibx_call *call, ibx_val score, bool is_probability,
   *out_number =
       ibx_emit_reshape(call, ibx_emit_cast(call, is_second, IBX_DTYPE_I64),
                        IBX_INTS(ibx_dim(call, score, 0)));
-  ibx_val other = ibx_emit_affine(call, score, -1, is_probability ? 1 : 0);
+  bool is_share = is_probability && post != LOGISTIC;
+  ibx_val other = ibx_emit_affine(call, score, -1, is_share ? 1 : 0);
   ibx_val both[] = {other, score};
   *out_scores = ibx_emit_concat(call, both, 2, 1);
-  if (post == LOGISTIC && !is_probability) {
+  if (post == LOGISTIC) {
     *out_scores = ibx_emit_unary(call, IBX_TENSOR_sigmoid, *out_scores);
   }
 }

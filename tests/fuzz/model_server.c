@@ -12,6 +12,9 @@
 //            u32 outputs, for each: u32 TensorProto.DataType, rank;
 //            u64 extents; data
 //
+// The data of texts are the texts, each with a zero byte behind it. A sequence is
+// as many outputs as it has tensors.
+//
 // `what` is one of `request_kind`. A `seed` other than 0 runs the program in a
 // random order.
 
@@ -178,25 +181,78 @@ static ibx_status compile(const request *in, reply *out, buffer *program,
   return status;
 }
 
-static ibx_status bind(const request *in, const ibx_entry *entry,
-                       ibx_binding *inputs, ibx_binding *outputs,
+// The tensors of a run: those of the host where the entry asks for such.
+typedef struct tensors {
+  ibx_binding inputs[MOST_PORTS], outputs[MOST_PORTS];
+  ibx_host_tensor host_inputs[MOST_PORTS], host_outputs[MOST_PORTS];
+} tensors;
+
+static bool needs_host(const ibx_tensor_decl *tensor) {
+  bool needs = tensor->dtype == IBX_DTYPE_STRING;
+  for (size_t d = 0; d < tensor->rank; d++)
+    needs |= tensor->shape[d] == IBX_ANY_EXTENT;
+  return needs;
+}
+
+static ibx_status take_texts(const ibx_tensor_decl *decl, ibx_span bytes,
+                             ibx_host_tensor *out, ibx_error *err) {
+  IBX_TRY(ibx_host_tensor_reset(out, IBX_DTYPE_STRING, decl->shape, decl->rank,
+                                err));
+  const char *at = (const char *)bytes.data, *end = at + bytes.size;
+  for (const char *next; at < end; at = next + 1) {
+    next = memchr(at, 0, (size_t)(end - at));
+    if (!next) return IBX_FAIL(err, MISMATCH, "a text has no end");
+    IBX_TRY(ibx_host_tensor_add_text(out, at, (size_t)(next - at), err));
+  }
+  return IBX_OK;
+}
+
+static ibx_status bind_input(const request *in, const ibx_entry *entry,
+                             size_t i, tensors *t, ibx_error *err) {
+  t->inputs[i] = (ibx_binding){.index = i};
+  if (needs_host(&entry->inputs[i])) {
+    t->inputs[i].tensor = &t->host_inputs[i];
+    return take_texts(&entry->inputs[i], in->inputs[i], &t->host_inputs[i],
+                      err);
+  }
+  t->inputs[i].data = (void *)(uintptr_t)in->inputs[i].data;
+  t->inputs[i].size_bytes = in->inputs[i].size;
+  return IBX_OK;
+}
+
+static ibx_status bind(const request *in, const ibx_entry *entry, tensors *t,
                        ibx_error *err) {
   if (entry->input_count != in->input_count ||
       entry->output_count > MOST_PORTS) {
     return IBX_FAIL(err, MISMATCH, "%zu inputs are wanted, not %u",
                     (size_t)entry->input_count, in->input_count);
   }
-  for (size_t i = 0; i < in->input_count; i++) {
-    inputs[i] = (ibx_binding){.index = i,
-                              .data = (void *)(uintptr_t)in->inputs[i].data,
-                              .size_bytes = in->inputs[i].size};
-  }
+  for (size_t i = 0; i < in->input_count; i++)
+    IBX_TRY(bind_input(in, entry, i, t, err));
   for (size_t i = 0; i < entry->output_count; i++) {
-    size_t size = ibx_tensor_bytes(&entry->outputs[i]);
-    outputs[i] =
-        (ibx_binding){.index = i, .data = allocate(size), .size_bytes = size};
+    t->outputs[i] = (ibx_binding){.index = i};
+    if (needs_host(&entry->outputs[i])) {
+      t->outputs[i].tensor = &t->host_outputs[i];
+      continue;
+    }
+    t->outputs[i].size_bytes = ibx_tensor_bytes(&entry->outputs[i]);
+    t->outputs[i].data = allocate(t->outputs[i].size_bytes);
   }
   return IBX_OK;
+}
+
+static void reply_host_tensor(const ibx_host_tensor *tensor, reply *out) {
+  buffer texts = {0};
+  ibx_span data = {.data = tensor->data, .size = tensor->data_bytes};
+  for (size_t i = 0; i < tensor->text_count; i++) {
+    ibx_str text = ibx_host_tensor_text(tensor, i);
+    append(&texts, text.data, text.len);
+    append(&texts, "", 1);
+  }
+  if (tensor->dtype == IBX_DTYPE_STRING)
+    data = (ibx_span){.data = texts.data, .size = texts.size};
+  add_output(out, tensor->dtype, tensor->rank, tensor->shape, data);
+  free(texts.data);
 }
 
 // Output `index` with the extents that this run gave it.
@@ -204,6 +260,10 @@ static ibx_status reply_output(const ibx_entry *entry, const ibx_run *run,
                                size_t index, reply *out, ibx_error *err) {
   const ibx_tensor_decl *tensor = &entry->outputs[index];
   uint64_t shape[IBX_MAX_RANK] = {0};
+  if (run->outputs[index].tensor) {
+    reply_host_tensor(run->outputs[index].tensor, out);
+    return IBX_OK;
+  }
   void *data = run->outputs[index].data;
   IBX_TRY(ibx_run_output_shape(entry, run, index, shape, err));
   ibx_span packed = {.data = data,
@@ -218,8 +278,10 @@ static ibx_status reply_outputs(const ibx_entry *entry, const ibx_run *run,
   size_t count = ibx_entry_port_count(entry, true);
   for (size_t i = 0; i < count; i++) {
     ibx_port_decl port = ibx_entry_port(entry, true, i);
-    if (port.kind != IBX_PORT_TENSOR) continue;
-    IBX_TRY(reply_output(entry, run, port.first, out, err));
+    bool is_told =
+        port.kind == IBX_PORT_TENSOR || port.kind == IBX_PORT_SEQUENCE;
+    for (uint32_t k = 0; k < port.count && is_told; k++)
+      IBX_TRY(reply_output(entry, run, port.first + k, out, err));
   }
   return IBX_OK;
 }
@@ -227,16 +289,18 @@ static ibx_status reply_outputs(const ibx_entry *entry, const ibx_run *run,
 static ibx_status run_session(const request *in, ibx_session *session,
                               reply *out, ibx_error *err) {
   const ibx_entry *entry = ibx_session_entry(session);
-  ibx_binding inputs[MOST_PORTS] = {0}, outputs[MOST_PORTS] = {0};
-  ibx_status status = bind(in, entry, inputs, outputs, err);
-  ibx_run run = {.inputs = inputs,
-                 .outputs = outputs,
+  tensors t = {0};
+  ibx_status status = bind(in, entry, &t, err);
+  ibx_run run = {.inputs = t.inputs,
+                 .outputs = t.outputs,
                  .input_count = in->input_count,
                  .output_count = entry->output_count};
   if (status == IBX_OK) status = ibx_session_run(session, &run, err);
   if (status == IBX_OK) status = reply_outputs(entry, &run, out, err);
-  for (size_t i = 0; i < MOST_PORTS && outputs[i].data; i++) {
-    free(outputs[i].data);
+  for (size_t i = 0; i < MOST_PORTS; i++) {
+    free(t.outputs[i].data);
+    ibx_host_tensor_fini(&t.host_inputs[i]);
+    ibx_host_tensor_fini(&t.host_outputs[i]);
   }
   return status;
 }

@@ -57,6 +57,7 @@ class Finding:
 def judge_reply(reply, outputs):
     if reply.status != OK:
         return Finding("refused", reply.reason)
+    outputs = compare.tensors(outputs)
     if len(reply.outputs) != len(outputs):
         return Finding("mismatch", f"{len(reply.outputs)} outputs")
     for value, got in zip(outputs, reply.outputs):
@@ -127,7 +128,8 @@ class Run:
         for kind, values in (("input", part.inputs()),
                              ("output", part.outputs)):
             for i, value in enumerate(values):
-                np.save(folder / f"{kind}_{i}.npy", value.array)
+                if value.is_tensor:
+                    np.save(folder / f"{kind}_{i}.npy", value.array)
 
     def twin(self, seed):
         """A broken twin of the graph of the seed."""

@@ -14,16 +14,25 @@ import onnx
 from onnx import helper, numpy_helper
 
 NAMES = {"f32": "FLOAT", "bf16": "BFLOAT16", "f16": "FLOAT16", "f64": "DOUBLE",
-         "f8e4m3fn": "FLOAT8E4M3FN", "f8e5m2": "FLOAT8E5M2", "i8": "INT8",
+         "f8e4m3fn": "FLOAT8E4M3FN", "f8e5m2": "FLOAT8E5M2",
+         "f8e4m3fnuz": "FLOAT8E4M3FNUZ", "f8e5m2fnuz": "FLOAT8E5M2FNUZ",
+         "f8e8m0": "FLOAT8E8M0", "f6e2m3fn": "FLOAT6E2M3",
+         "f6e3m2fn": "FLOAT6E3M2", "f4e2m1fn": "FLOAT4E2M1",
+         "i2": "INT2", "u2": "UINT2", "i4": "INT4", "u4": "UINT4", "i8": "INT8",
          "u8": "UINT8", "i16": "INT16", "u16": "UINT16", "i32": "INT32",
-         "u32": "UINT32", "i64": "INT64", "u64": "UINT64", "bool": "BOOL"}
+         "u32": "UINT32", "i64": "INT64", "u64": "UINT64", "bool": "BOOL",
+         "text": "STRING"}
 DTYPES = {name: np.dtype(helper.tensor_dtype_to_np_dtype(
     onnx.TensorProto.DataType.Value(proto))) for name, proto in NAMES.items()}
 NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
 FLOATS = ("f32", "bf16", "f16", "f64")
-FLOAT8 = ("f8e4m3fn", "f8e5m2")
+SMALL_FLOATS = ("f8e4m3fn", "f8e5m2", "f8e4m3fnuz", "f8e5m2fnuz", "f8e8m0",
+                "f6e2m3fn", "f6e3m2fn", "f4e2m1fn")
+# What fits in all of a type, whatever rounds or wraps.
+SMALL_INTS = {"i2": (-2, 1), "u2": (0, 3), "i4": (-8, 7), "u4": (0, 15)}
 INTS = ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
 CHAINS = 3  # of noise
+WORDS = ["a", "abc", "Abc", "x y", "b", "12", "cab", "a bc d", "", "ab"]
 
 # Extents: what walks partitions, banks and blocks has its edges at these.
 EXTENTS = [1] * 14 + [2] * 12 + [3] * 12 + [4] * 8 + [5] * 8 + [7] * 5 + \
@@ -36,21 +45,71 @@ class Unfit(Exception):
     """A rule cannot be applied here, or its result does not serve."""
 
 
-def onnx_dtype(array):
-    return helper.np_dtype_to_tensor_dtype(array.dtype)
+def onnx_dtype(dtype):
+    return helper.np_dtype_to_tensor_dtype(dtype)
+
+
+class Sequence(list):
+    """Of arrays of a dtype."""
+
+    def __init__(self, dtype, items=()):
+        super().__init__(items)
+        self.dtype = np.dtype(dtype)
+
+
+@dataclasses.dataclass
+class Maybe:
+    """An optional: an array, a sequence, or nothing of the kind of `like`."""
+    item: object
+    like: object
+
+
+def arrays_of(thing):
+    """All arrays of a tensor, a sequence or an optional."""
+    if isinstance(thing, Maybe):
+        return [] if thing.item is None else arrays_of(thing.item)
+    return list(thing) if isinstance(thing, Sequence) else [thing]
+
+
+def over(function, thing):
+    """The same with `function` of each array."""
+    if isinstance(thing, Maybe):
+        return thing if thing.item is None else \
+            Maybe(over(function, thing.item), thing.like)
+    if isinstance(thing, Sequence):
+        return Sequence(thing.dtype, map(function, thing))
+    return function(thing)
+
+
+def type_of(thing):
+    if isinstance(thing, Maybe):
+        return helper.make_optional_type_proto(type_of(thing.like))
+    element = helper.np_dtype_to_tensor_dtype(thing.dtype)
+    if isinstance(thing, Sequence):
+        return helper.make_sequence_type_proto(
+            helper.make_tensor_type_proto(element, None))
+    return helper.make_tensor_type_proto(element, thing.shape)
 
 
 @dataclasses.dataclass(eq=False)
 class Value:
     name: str
-    array: np.ndarray
-    noisy: list  # CHAINS arrays: `array` itself where there is no noise
+    array: object  # an ndarray, a Sequence or a Maybe
+    noisy: list  # CHAINS of the kind: `array` itself where there is no noise
     kind: str  # input, initializer, constant, node or inner
     uses: int = 0
+    fixed: bool = False  # another node counts on how it is computed
+    private: bool = False  # no other rule shall take it
+
+    @property
+    def is_tensor(self):
+        return isinstance(self.array, np.ndarray)
 
     @property
     def dtype(self):
-        return NAME_OF[self.array.dtype]
+        """Of a tensor; no rule for tensors asks for what others have."""
+        return NAME_OF[self.array.dtype] if self.is_tensor else \
+            type(self.array).__name__
 
     @property
     def shape(self):
@@ -65,6 +124,8 @@ class Value:
         return self.kind in ("initializer", "constant")
 
     def within(self, low, high):
+        if self.dtype == "text":
+            return False
         numbers = self.array.astype(np.float64)
         return bool(np.all((numbers >= low) & (numbers <= high)))
 
@@ -99,6 +160,16 @@ def seed_array(rng, dtype, shape, low=None, high=None):
     kind = DTYPES[dtype]
     if dtype == "bool":
         return rng.random(shape) < 0.5
+    if dtype == "text":
+        return np.asarray(rng.choice(np.array(WORDS, object), shape), object)
+    if dtype in SMALL_INTS:
+        least, most = SMALL_INTS[dtype]
+        low = least if low is None else max(int(np.ceil(low)), least)
+        high = most if high is None else min(int(high), most)
+        return np.asarray(rng.integers(low, max(low, high) + 1,
+                                       shape)).astype(kind)
+    if dtype == "f8e8m0":
+        return np.asarray(2.0 ** rng.integers(-4, 4, shape)).astype(kind)
     if dtype in INTS:
         if low is None and high is None and rng.random() < 0.12:
             limit = min(int(np.iinfo(kind).max), 2 ** 31 - 1)
@@ -191,7 +262,7 @@ class Graph:
         return self.known(np.asarray(numbers, dtype))
 
     def visible(self):
-        found = list(self.values)
+        found = [v for v in self.values if not v.private]
         if self.outer:
             found += self.outer.visible()
         return found
@@ -335,12 +406,14 @@ class Graph:
 
 
 def info(value):
-    return helper.make_tensor_value_info(value.name, onnx_dtype(value.array),
-                                         value.shape)
+    return helper.make_value_info(value.name, type_of(value.array))
 
 
-DOMAINS = {"com.microsoft": 1, "ai.onnx.ml": 3, "ai.onnx.preview": 1,
-           "ai.onnx.preview.training": 1}
+def version_of(domain, opset):
+    """The version of a domain in models of an opset."""
+    if domain == "ai.onnx.ml":
+        return (1, 2, 3, 3, 4, 5, 5)[opset % 7]
+    return opset if domain == "" else 1
 
 
 def domains_of(graph):
@@ -354,5 +427,5 @@ def domains_of(graph):
 def make_model(graph, opset):
     used = sorted(set(domains_of(graph)) - {""})
     imports = [helper.make_opsetid("", opset)] + \
-        [helper.make_opsetid(d, DOMAINS[d]) for d in used]
+        [helper.make_opsetid(d, version_of(d, opset)) for d in used]
     return helper.make_model(graph, ir_version=10, opset_imports=imports)

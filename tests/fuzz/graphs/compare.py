@@ -2,24 +2,26 @@
 """When an output is right: the one place that says so.
 
 Integers, booleans and shapes are equal. NaN stands where NaN is expected, and
-infinities are equal. What is below the smallest normal number may be 0. Floating numbers may differ by a few units in the last
-place of their type, of the element and, since sums cancel, by less of the
-largest element; and by what noise on the way to them makes of them, see
-reference.py.
+infinities are equal. What is below the smallest normal number may be 0.
+Floating numbers may differ by a few units in the last place of their type, of
+the element and, since sums cancel, by less of the largest element; and by what
+noise on the way to them makes of them, see reference.py.
 """
 
 import numpy as np
 
-from .build import FLOAT8, FLOATS
+from .build import FLOATS, SMALL_FLOATS, Value
 
 # Of the element, and of the largest element of the tensor.
 TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
              "bf16": (2.5e-2, 8e-3), "f8e4m3fn": (0.13, 0.01),
-             "f8e5m2": (0.26, 0.02)}
+             "f8e5m2": (0.26, 0.02), "f8e4m3fnuz": (0.13, 0.01),
+             "f8e5m2fnuz": (0.26, 0.02), "f8e8m0": (0, 0),
+             "f6e2m3fn": (0.13, 0.02), "f6e3m2fn": (0.26, 0.02),
+             "f4e2m1fn": (0, 0)}
 TIMES_NOISE = 6
 # Results below may be flushed to 0; those of f16 are computed in f32.
-SMALLEST = {"f32": 2.0 ** -126, "f64": 2.0 ** -126, "f16": 0, "bf16": 2.0 ** -126,
-            "f8e4m3fn": 0, "f8e5m2": 0}
+SMALLEST = dict.fromkeys(("f32", "f64", "bf16"), 2.0 ** -126)
 
 
 def allowed(value):
@@ -34,8 +36,20 @@ def allowed(value):
     common = np.median(noise) if noise.size else 0
     own, largest = TOLERANCE[value.dtype]
     return own * size + largest * size.max(initial=0) + \
-        SMALLEST[value.dtype] + \
+        SMALLEST.get(value.dtype, 0) + \
         TIMES_NOISE * np.maximum(noise, common)
+
+
+def tensors(values):
+    """The same values, but the tensors of a sequence instead of it."""
+    found = []
+    for v in values:
+        if v.is_tensor:
+            found.append(v)
+            continue
+        found += [Value(f"{v.name}[{i}]", a, [c[i] for c in v.noisy], v.kind)
+                  for i, a in enumerate(v.array)]
+    return found
 
 
 def difference(value, got):
@@ -46,7 +60,7 @@ def difference(value, got):
                f"{want.dtype}{list(want.shape)}"
     have, wide = got.reshape(-1), want.reshape(-1)
     wrong = have != wide
-    if value.dtype in FLOATS + FLOAT8:
+    if value.dtype in FLOATS + SMALL_FLOATS:
         have, wide = have.astype(np.float64), wide.astype(np.float64)
         odd = ~np.isfinite(wide)
         both_nan = np.isnan(have) & np.isnan(wide)
@@ -66,6 +80,8 @@ def gross(want, got):
     if got.dtype != want.dtype or got.shape != want.shape:
         return f"is {got.dtype}{list(got.shape)}, not " \
                f"{want.dtype}{list(want.shape)}"
+    if got.dtype == object:
+        return "" if np.array_equal(want, got) else "has other texts"
     have, wide = got.astype(np.float64), want.astype(np.float64)
     finite = np.isfinite(wide) & np.isfinite(have)
     size = np.abs(wide[finite]).max(initial=0)

@@ -5,7 +5,8 @@ import re
 
 LIMITS = {
     "operands larger than SBUF": r"SBUF",
-    "extents that the data decide": r"depends? on the data|data decide",
+    "extents that the data decide": r"depends? on the data|data decide|"
+                                    r"only the run tells",
     "Unique of rows of more than 64": r"rows without elements, or of more",
     "BitwiseNot of u64": r"the other bits of u64",
     "f64": r"of f64, which no engine computes",
@@ -14,7 +15,7 @@ LIMITS = {
 
 # Behind these an extent is known as the most that it can be: whether two of
 # them are equal, the data tell alone.
-OPEN = {"Compress", "NonZero", "Unique"}
+OPEN = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 
 
 def reason(text, ops):

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from .build import DOMAINS, DTYPES, Graph, Unfit
+from . import rules_bundle, rules_host, rules_ml, rules_training, \
+    rules_types  # noqa: F401
+from .build import DTYPES, Graph, Maybe, Unfit, version_of
 from .patterns import PATTERNS
 from .reference import Judge
 from .rules import RULES, Form
@@ -32,9 +34,14 @@ SHARE_PATTERNS = 0.12
 MOST_TRIES = 6  # for each node that is wanted
 KINDS = {f"tensor({k})": n for k, n in {
     "float": "f32", "bfloat16": "bf16", "float16": "f16", "double": "f64",
-    "float8e4m3fn": "f8e4m3fn", "float8e5m2": "f8e5m2", "int8": "i8",
+    "float8e4m3fn": "f8e4m3fn", "float8e5m2": "f8e5m2",
+    "float8e4m3fnuz": "f8e4m3fnuz", "float8e5m2fnuz": "f8e5m2fnuz",
+    "float8e8m0": "f8e8m0", "float6e2m3": "f6e2m3fn", "float6e3m2": "f6e3m2fn",
+    "float4e2m1": "f4e2m1fn", "int2": "i2", "uint2": "u2", "int4": "i4",
+    "uint4": "u4", "int8": "i8",
     "uint8": "u8", "int16": "i16", "uint16": "u16", "int32": "i32",
-    "uint32": "u32", "int64": "i64", "uint64": "u64", "bool": "bool"}.items()}
+    "uint32": "u32", "int64": "i64", "uint64": "u64", "bool": "bool",
+    "string": "text"}.items()}
 
 
 class Table:
@@ -59,12 +66,13 @@ class Table:
 
     def form(self, row, opset):
         domain = "" if row["domain"] == "ai.onnx" else row["domain"]
-        version = DOMAINS.get(domain, opset) if domain else opset
+        version = version_of(domain, opset)
         rows = [i for i, s in enumerate(row["since"]) if s <= version]
         if not rows or not (row["name"] in RULES or
                             row["name"] in random_operators.OPERATORS):
             return None
         dtypes = set(row["dtypes"][rows[-1]])
+        dtypes |= {"text"} if "texts" in row["types"] else set()
         since = row["since"][rows[-1]]
         try:
             schema = onnx.defs.get_schema(row["name"], version, domain)
@@ -124,11 +132,13 @@ def add_node(g, forms, patterns=False):
 
 
 def pick_outputs(g):
-    ends = [v for n in g.nodes for v in n.outputs if v is not None]
+    ends = [v for n in g.nodes for v in n.outputs
+            if v is not None and not isinstance(v.array, Maybe)]
     outputs = [v for v in ends if (v.uses == 0 and g.chance(0.93)) or
                g.chance(0.08)]
-    if not outputs:
-        outputs = ends[-1:]
+    # An empty one gives nothing to compare.
+    if not any(v.is_tensor for v in outputs):
+        outputs.append([v for v in ends if v.is_tensor][-1])
     inputs = [v for v in g.values if v.kind == "input"]
     if inputs and g.chance(0.05):
         outputs.append(g.choice(inputs))
@@ -141,9 +151,13 @@ def make_graph(seed, table, only=None):
     opset = OPSETS[int(rng.integers(len(OPSETS)))]
     g = Graph(rng, opset, Judge())
     g.infinite = g.chance(SHARE_INFINITE)
-    forms = [f for f in table.forms(opset) if f.dtypes and
-             (not g.infinite or f.op in BEARS_INFINITY) and
-             (only is None or f.op in only)]
+    forms = []
+    while not forms:
+        forms = [f for f in table.forms(g.opset) if
+                 (not g.infinite or f.op in BEARS_INFINITY) and
+                 (only is None or f.op in only)]
+        if not forms:  # with so few operators
+            g.opset, g.infinite = g.choice(OPSETS), False
     simple = [f for f in forms if f.op not in ("If", "Loop", "Scan") or
               g.chance(0.2)]
     count = g.choice([2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30])
@@ -152,7 +166,7 @@ def make_graph(seed, table, only=None):
         if len(g.nodes) >= count:
             break
         add_node(g, forms, not g.infinite and only is None)
-    while len(g.nodes) < 1:
+    while not any(v and v.is_tensor for n in g.nodes for v in n.outputs):
         add_node(g, forms)
     return g, pick_outputs(g)
 

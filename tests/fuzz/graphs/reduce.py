@@ -68,7 +68,8 @@ def reduce(g, outputs, fails):
             break
     cuts = []
     for node in g.nodes:
-        tried = cuts + [v for v in node.outputs if v is not None]
+        tried = cuts + [v for v in node.outputs
+                        if v is not None and v.is_tensor and not v.fixed]
         left = [v for v in outputs if v not in tried]
         if not left or node not in best.graph.nodes:
             continue

@@ -16,7 +16,8 @@ DTYPES = [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32,
           TensorProto.BOOL, TensorProto.FLOAT16, TensorProto.BFLOAT16,
           TensorProto.UINT8, TensorProto.INT8, TensorProto.DOUBLE,
           TensorProto.STRING, TensorProto.UNDEFINED, TensorProto.COMPLEX64,
-          TensorProto.FLOAT8E4M3FN, TensorProto.INT4, 99]
+          TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.UINT2,
+          TensorProto.FLOAT4E2M1, TensorProto.FLOAT8E8M0, 99]
 
 
 def pick(rng, items):
@@ -60,6 +61,18 @@ def drop_attribute(rng, model):
     return f"{node.name} without {name}"
 
 
+def odd_list(rng, items, odd):
+    how = rng.integers(4)
+    if how == 0 and items:
+        items.pop()
+    elif how == 1:
+        items.append(pick(rng, odd))
+    elif how == 2:
+        del items[:]
+    elif items:
+        items[int(rng.integers(len(items)))] = pick(rng, odd)
+
+
 def odd_attribute(rng, model):
     node, a = some_attribute(rng, model)
     if node is None:
@@ -71,17 +84,15 @@ def odd_attribute(rng, model):
     elif a.type == AttributeProto.STRING:
         a.s = pick(rng, (b"", b"nonsense", b"\xff\xfe", a.s * 40, a.s.lower()))
     elif a.type == AttributeProto.INTS:
-        how = rng.integers(4)
-        if how == 0 and a.ints:
-            a.ints.pop()
-        elif how == 1:
-            a.ints.append(pick(rng, ODD))
-        elif how == 2:
-            del a.ints[:]
-        elif a.ints:
-            a.ints[int(rng.integers(len(a.ints)))] = pick(rng, ODD)
+        odd_list(rng, a.ints, ODD)
+    elif a.type == AttributeProto.FLOATS:
+        odd_list(rng, a.floats, (0, -1, np.inf, np.nan, 1e38))
+    elif a.type == AttributeProto.STRINGS:
+        odd_list(rng, a.strings, (b"", b"nonsense", b"\xff\xfe"))
     elif a.type == AttributeProto.TENSOR:
         return odd_tensor(rng, a.t) and f"{node.name}: odd {a.name}"
+    elif a.type == AttributeProto.TYPE_PROTO:
+        odd_type(rng, a.tp)
     else:
         return None
     return f"{node.name}: odd {a.name}"
@@ -140,15 +151,33 @@ def odd_initializer(rng, model):
     return f"odd initialiser {tensor.name}"
 
 
+def odd_type(rng, kind):
+    """A tensor becomes a sequence of such, or an optional, and these become
+    what they have."""
+    inner = onnx.TypeProto()
+    inner.CopyFrom(kind)
+    if kind.HasField("sequence_type"):
+        inner = kind.sequence_type.elem_type
+    elif kind.HasField("optional_type"):
+        inner = kind.optional_type.elem_type
+    elif rng.random() < 0.5:
+        inner = helper.make_sequence_type_proto(inner)
+    else:
+        inner = helper.make_optional_type_proto(inner)
+    kind.CopyFrom(copy.deepcopy(inner))
+
+
 def odd_port(rng, model):
     value = pick(rng, [v for g in graphs_of(model.graph)
                        for v in list(g.input) + list(g.output)])
     if value is None:
         return None
     tensor = value.type.tensor_type
-    how = rng.integers(6)
+    how = rng.integers(8)
     if how <= 1:
         tensor.elem_type = pick(rng, DTYPES)
+    elif how >= 6:
+        odd_type(rng, value.type)
     elif how == 2 and tensor.shape.dim:
         pick(rng, tensor.shape.dim).dim_value = pick(rng, ODD)
     elif how == 3:
@@ -231,7 +260,8 @@ def other_operator(rng, model):
     if rng.random() < 0.2:
         node.domain = pick(rng, ("com.microsoft", "no.such", "ai.onnx.ml"))
     else:
-        node.op_type = pick(rng, OPERATORS)
+        node.op_type = pick(rng, OPERATORS[node.domain] if rng.random() < 0.5
+                            and node.domain in OPERATORS else OPERATORS[""])
     return f"{name} is {node.op_type} of {node.domain}"
 
 
@@ -248,8 +278,10 @@ def no_name(rng, model):
     return f"{name} is called {node.name}"
 
 
-OPERATORS = ["", "Nonsense"] + sorted(
-    {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""})
+OPERATORS = {domain: ["", "Nonsense"] + sorted(
+    {s.name for s in onnx.defs.get_all_schemas() if s.domain == domain})
+    for domain in ("", "ai.onnx.ml", "ai.onnx.preview",
+                   "ai.onnx.preview.training")}
 WAYS = (drop_attribute, odd_attribute, odd_attribute, other_attribute_type,
         more_attributes, odd_initializer, odd_initializer, odd_port, odd_port,
         other_edge, other_edge, other_operands, other_outputs, other_ports,
@@ -276,6 +308,8 @@ def feeds(model, arrays):
     for value in model.graph.input:
         if value.name in known:
             continue
+        if not value.type.HasField("tensor_type"):
+            return None
         tensor = value.type.tensor_type
         dims = [d.dim_value for d in tensor.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
@@ -283,8 +317,9 @@ def feeds(model, arrays):
                 np.prod(dims, dtype=float) > 1e7:
             return None
         array = arrays.get(value.name)
-        if array is None or list(array.shape) != dims:
-            array = np.ones(dims)
+        if array is None or list(array.shape) != dims or \
+                (array.dtype == object) != (dtype == object):
+            array = np.full(dims, "a") if dtype == object else np.ones(dims)
         with np.errstate(all="ignore"):
             found[value.name] = array.astype(dtype)
     return found
@@ -292,11 +327,13 @@ def feeds(model, arrays):
 
 def runtime(data, arrays):
     """The outputs by ONNX Runtime. None where it refuses, may pad by less than
-    nothing, or draws numbers."""
+    nothing, draws numbers, or is wrong otherwise, see reference.py."""
     import onnxruntime
 
-    if any(word in data for word in (b"SAME_", b"Random", b"Bernoulli",
-                                     b"Multinomial")):
+    if any(word in data for word in (
+            b"SAME_", b"Random", b"Bernoulli", b"Multinomial", b"TfIdf",
+            b"StringSplit", b"TreeEnsembleClassifier")) or \
+            any(a.dtype == object for a in arrays.values()):
         return None
 
     options = onnxruntime.SessionOptions()
@@ -307,6 +344,10 @@ def runtime(data, arrays):
     try:
         session = onnxruntime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"])
-        return session.run(None, arrays)
+        if any(o.type.startswith("optional") for o in session.get_outputs()):
+            return None
+        found = session.run(None, arrays)
+        return [a for value in found for a in
+                (value if isinstance(value, list) else [value])]
     except Exception:  # it has a type of its own for each reason
         return None
