@@ -61,6 +61,10 @@ typedef struct ibx_formula_match {
   size_t inside_count;
 } ibx_formula_match;
 
+/// False when `value` is no multiple of the formula of any x; cheap.
+bool ibx_formula_may_match(const ibx_formula *formula, const ibx_graph *graph,
+                           uint32_t value);
+
 /// Whether `value` is a multiple of the formula of `x`.
 bool ibx_formula_matches(const ibx_formula *formula, const ibx_graph *graph,
                          uint32_t value, uint32_t x, ibx_formula_match *out);

@@ -18,12 +18,15 @@
 
 #include <math.h>
 
-enum { MOST_PARTS = 8 };
+// A value that is multiplied with itself many times over has more factors than
+// anybody counts: after so many steps a value is what it is.
+enum { MOST_PARTS = 8, MOST_STEPS = 200 };
 
 typedef struct matcher {
   const ibx_graph *graph;
   const ibx_type *type; // of x
   double tolerance;
+  size_t steps;
   ibx_formula_match found;
 } matcher;
 
@@ -87,6 +90,7 @@ static void keep_inside(matcher *m, uint32_t node) {
 // The node that makes a value, behind views; all of them are between x and the
 // result. NULL for x and for inputs.
 static const ibx_node *enter(matcher *m, uint32_t value) {
+  m->steps++;
   for (;;) {
     const ibx_node *node = ibx_graph_maker(m->graph, value);
     if (value == m->found.x || !node) return NULL;
@@ -96,9 +100,11 @@ static const ibx_node *enter(matcher *m, uint32_t value) {
   }
 }
 
+// The same without entering; NULL as well where no more steps are left.
 static const ibx_node *peek(const matcher *m, uint32_t value) {
   value = ibx_formula_behind(m->graph, value, m->found.x);
-  return value == m->found.x ? NULL : ibx_graph_maker(m->graph, value);
+  if (value == m->found.x || m->steps >= MOST_STEPS) return NULL;
+  return ibx_graph_maker(m->graph, value);
 }
 
 static bool is_number(const matcher *m, uint32_t value, double *out) {
@@ -379,19 +385,69 @@ static bool match_terms(matcher *m, const ibx_formula *formula, size_t at,
   return false;
 }
 
+static size_t needed_terms(const ibx_formula *formula) {
+  size_t needed = 0;
+  for (size_t t = 0; t < formula->count; t++)
+    needed += !is_free(&formula->term[t]);
+  return needed;
+}
+
+static bool needs_number(const ibx_formula *formula) {
+  for (size_t t = 0; t < formula->count; t++) {
+    if (formula->term[t].count == 0) return true;
+  }
+  return false;
+}
+
 static bool match_sum(matcher *m, const ibx_formula *formula, uint32_t value,
                       double *k) {
   if (formula->count == 1) {
     return match_product(m, &formula->term[0], value, k);
   }
   parts all = {0};
-  size_t needed = 0;
   terms_of(m, value, 1.0, &all);
-  for (size_t t = 0; t < formula->count; t++)
-    needed += !is_free(&formula->term[t]);
   *k = 0.0;
-  return !all.too_many && all.count == needed &&
+  return !all.too_many && all.count == needed_terms(formula) &&
          match_terms(m, formula, 0, &all, 0, k);
+}
+
+// --- which formulas are worth comparing -----------------------------------------
+
+// Whether a part of the value, taken apart without an x, can be the factor:
+// what x hides is only ever less.
+static bool has_partner(const matcher *m, const ibx_formula_factor *factor,
+                        const parts *all) {
+  if (factor->kind == IBX_FORMULA_LETTER) return true;
+  for (size_t i = 0; i < all->count; i++) {
+    if (all->at[i].number != factor->power) continue;
+    const ibx_node *node = peek(m, all->at[i].value);
+    if (!node) continue;
+    ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+    if (factor->kind == IBX_FORMULA_SUM ? klass != IBX_KLASS_OTHER
+        : klass == IBX_KLASS_REDUCE
+            ? ibx_tensor_op_get(factor->op)->klass == klass
+            : node->op == factor->op) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool ibx_formula_may_match(const ibx_formula *formula, const ibx_graph *graph,
+                           uint32_t value) {
+  matcher m = {.graph = graph, .found = {.x = IBX_NO_VALUE}};
+  parts all = {.number = formula->count > 1 ? 0.0 : 1.0};
+  if (formula->count > 1) {
+    terms_of(&m, value, 1.0, &all);
+    bool has_number = all.number != 0.0 || !needs_number(formula);
+    return all.too_many || (has_number && all.count >= needed_terms(formula));
+  }
+  const ibx_formula_term *term = &formula->term[0];
+  factors_of(&m, value, 1.0, &all);
+  for (size_t f = 0; f < term->count && !all.too_many; f++) {
+    if (!has_partner(&m, &term->factor[f], &all)) return false;
+  }
+  return true;
 }
 
 // Constants are as exact as their dtype holds them, and no more digits of them
