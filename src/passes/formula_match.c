@@ -78,13 +78,13 @@ uint32_t ibx_formula_behind(const ibx_graph *graph, uint32_t value,
 }
 
 static void keep_inside(matcher *m, uint32_t node) {
+  if (m->found.inside_count > IBX_FORMULA_NODES) return;
   for (size_t i = 0; i < m->found.inside_count; i++) {
     if (m->found.inside[i] == node) return;
   }
-  if (m->found.inside_count < IBX_FORMULA_NODES) {
-    m->found.inside[m->found.inside_count] = node;
-  }
-  m->found.inside_count++; // past the end: the match is given up
+  // One past the end: the match is given up.
+  if (m->found.inside_count++ == IBX_FORMULA_NODES) return;
+  m->found.inside[m->found.inside_count - 1] = node;
 }
 
 // The node that makes a value, behind views; all of them are between x and the
