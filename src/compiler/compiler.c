@@ -197,7 +197,7 @@ static ibx_status measure(compilation *c, const ibx_pass_ctx *ctx,
   IBX_TRY(ibx_pass_legalise_types(&quiet, &legal));
   IBX_TRY(ibx_pass_legalise(&quiet, &legal));
   *out = ibx_bounds_compute(c->compiler->machine, &legal, &c->scratch);
-  ibx_arena_reset(&c->scratch);
+  ibx_arena_rewind(&c->scratch);
   return IBX_OK;
 }
 
@@ -252,7 +252,7 @@ static ibx_status compile_graph(compilation *c, ibx_unit *unit,
       ibx_slow_tiles(&c->sink, &c->tables, ctx.machine, &unit->tiles,
                      bound_ps(out_bounds), &c->scratch);
   }
-  ibx_arena_reset(&c->scratch);
+  ibx_arena_rewind(&c->scratch);
   c->compiler->stats.fused_groups += count_groups(&unit->graph);
   if (!wants_program(options) || c->check_only) return IBX_OK;
   return make_entry(c, unit, facts, out_bounds, add_entry(c));
@@ -358,7 +358,7 @@ static bool write_packs(void *user, ibx_write_fn write, void *write_user) {
   for (size_t i = 0; i < packs->count; i++) {
     const ibx_pack *row = &packs->rows[i];
     ibx_pack_fill(row, &c->scratch, bytes);
-    ibx_arena_reset(&c->scratch);
+    ibx_arena_rewind(&c->scratch);
     if (!write(write_user, bytes, (size_t)row->size)) return false;
   }
   return true;

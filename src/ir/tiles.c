@@ -31,10 +31,10 @@ uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer) {
   return (uint16_t)func->buffer_count++;
 }
 
-void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op) {
+ibx_tile_op *ibx_tile_add_op(ibx_tile_func *func) {
   func->ops = grow(func->arena, func->ops, func->op_count, &func->op_room,
                    sizeof *func->ops);
-  func->ops[func->op_count++] = op;
+  return &func->ops[func->op_count++];
 }
 
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops) {

@@ -35,7 +35,8 @@ typedef struct ibx_tile_func {
 
 /// Appends and returns the index.
 uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
-void ibx_tile_add_op(ibx_tile_func *func, ibx_tile_op op);
+/// Appends an operation, which the caller fills.
+ibx_tile_op *ibx_tile_add_op(ibx_tile_func *func);
 /// Makes the room that adding as many operations would have made.
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops);
 

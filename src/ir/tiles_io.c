@@ -492,7 +492,7 @@ static ibx_status read_op(reader *r, MlirOperation op, unsigned opcode) {
   if (out.engine == IBX_ENGINE_COUNT) return fail_at(r, op, "no such engine");
   IBX_TRY(read_operands(r, op, &out.insn));
   IBX_TRY(read_fields(r, op, &out.insn));
-  ibx_tile_add_op(r->func, out);
+  *ibx_tile_add_op(r->func) = out;
   return IBX_OK;
 }
 

@@ -23,13 +23,13 @@ typedef struct ibx_cut {
   int64_t size; ///< elements of `dim` in each band but the last
 } ibx_cut;
 
-/// Looks in a lowered function for groups that use more of SBUF than there is,
+/// Looks in a lowered function for groups that use more than `percent` of SBUF,
 /// all by themselves, and says in `cuts` (one for each node) how to do them in
 /// bands. A view that would have to be copied in SBUF leaves its operand in HBM:
 /// it is marked in `spill`. Returns how many it found. A group that cannot be
 /// cut is not among them.
-size_t ibx_bands_choose(const ibx_lower *lower, ibx_arena *scratch,
-                        ibx_cut *cuts, bool *spill);
+size_t ibx_bands_choose(const ibx_lower *lower, unsigned percent,
+                        ibx_arena *scratch, ibx_cut *cuts, bool *spill);
 
 /// Whether each band of a group with that first node has something to read: a
 /// band of nothing but padding has not.

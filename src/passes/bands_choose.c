@@ -11,9 +11,9 @@
 
 #include <string.h>
 
-// A group is cut when it exceeds the first share of SBUF, into bands of the
-// second, so that the next band is loaded while one is computed.
-enum { FULL_PERCENT = 85, BAND_PERCENT = 40 };
+// The share of SBUF that a band takes, so that the next one is loaded while it is
+// computed.
+enum { BAND_PERCENT = 40 };
 
 // The operations that were made for a group: [first, end).
 typedef struct stretch {
@@ -234,8 +234,8 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
 
 // ---- All groups
 
-size_t ibx_bands_choose(const ibx_lower *lower, ibx_arena *scratch,
-                        ibx_cut *cuts, bool *spill) {
+size_t ibx_bands_choose(const ibx_lower *lower, unsigned percent,
+                        ibx_arena *scratch, ibx_cut *cuts, bool *spill) {
   const ibx_tile_func *func = lower->func;
   int64_t limit = (int64_t)lower->machine->sbuf_bytes;
   size_t found = 0;
@@ -249,7 +249,7 @@ size_t ibx_bands_choose(const ibx_lower *lower, ibx_arena *scratch,
                   is_last ? (uint32_t)func->op_count : lower->starts[g + 1].op};
     if (at.first == at.end || lower->starts[g].node == IBX_NO_VALUE) continue;
     int64_t own = own_bytes(&s, at, (uint32_t)g + 1);
-    if (own <= limit / 100 * FULL_PERCENT) continue;
+    if (own <= limit / 100 * percent) continue;
     int64_t band = limit / 100 * BAND_PERCENT;
     uint32_t last = lower->starts[g].node;
     found +=

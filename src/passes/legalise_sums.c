@@ -53,6 +53,71 @@ static bool evaluate(const ibx_graph *graph, uint32_t value, int depth,
                          out, NULL) == IBX_OK;
 }
 
+static const uint8_t *part_of(const ibx_graph *graph, uint32_t value,
+                              int64_t from, int64_t count, ibx_arena *block);
+
+// One element, `count` times.
+static const uint8_t *spread(const uint8_t *element, size_t size, size_t count,
+                             ibx_arena *block) {
+  uint8_t *data = ibx_arena_alloc_raw(block, count * size);
+  size_t done = 1;
+  if (!element) return NULL;
+  memcpy(data, element, size);
+  for (; done * 2 <= count; done *= 2)
+    memcpy(data + done * size, data, done * size);
+  memcpy(data + done * size, data, (count - done) * size);
+  return data;
+}
+
+static const uint8_t *compute(const ibx_graph *graph, const ibx_node *node,
+                              int64_t from, int64_t count, ibx_arena *block) {
+  ibx_tensor operands[IBX_NODE_OPERANDS];
+  ibx_tensor result = {
+      .type = {.dims = {count},
+               .rank = 1,
+               .dtype = graph->values[node->result].type.dtype}};
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    uint32_t value = node->operand[i];
+    const uint8_t *data = part_of(graph, value, from, count, block);
+    if (!data) return NULL;
+    operands[i].type = result.type;
+    operands[i].type.dtype = graph->values[value].type.dtype;
+    memcpy(&operands[i].data, &data, sizeof(data)); // read only
+  }
+  result.data = ibx_arena_alloc_raw(
+      block, (size_t)count * ibx_dtype_bytes(result.type.dtype));
+  bool ok = ibx_tensor_eval(node->op, &node->params, operands,
+                            node->operand_count, &result, NULL) == IBX_OK;
+  return ok ? result.data : NULL;
+}
+
+// Lends elements [from, from + count) of a value that is computed element by
+// element; NULL where it is not. Most weights are, and then nothing of their size
+// is computed at once.
+static const uint8_t *part_of(const ibx_graph *graph, uint32_t value,
+                              int64_t from, int64_t count, ibx_arena *block) {
+  const ibx_node *node = ibx_graph_maker(graph, value);
+  const ibx_weight *weight = ibx_graph_constant(graph, value);
+  const size_t size = ibx_dtype_bytes(graph->values[value].type.dtype);
+  int64_t all = 0;
+  if (weight) return (const uint8_t *)weight->data + (size_t)from * size;
+  if (!node) return NULL;
+  uint32_t operand = node->operand[0];
+  switch (ibx_tensor_op_get(node->op)->klass) {
+  case IBX_KLASS_UNARY:
+  case IBX_KLASS_BINARY: return compute(graph, node, from, count, block);
+  default: break;
+  }
+  if (node->op == IBX_TENSOR_reshape)
+    return part_of(graph, operand, from, count, block);
+  if (node->op != IBX_TENSOR_broadcast ||
+      !ibx_type_elements(&graph->values[operand].type, &all) || all != 1) {
+    return NULL;
+  }
+  return spread(part_of(graph, operand, 0, 1, block), size, (size_t)count,
+                block);
+}
+
 // Whether `value` depends on constants only, without computing anything.
 static bool is_constant(const ibx_graph *graph, uint32_t value, int depth) {
   const ibx_node *node = ibx_graph_maker(graph, value);
@@ -127,35 +192,63 @@ static kernel_walk walk_of(const ibx_type *type, uint8_t axis, int output_dim) {
   return walk;
 }
 
+// A place in the walk: an index of the contracted dimension, an output.
+typedef struct kernel_place {
+  int64_t index[IBX_MAX_RANK], at, output;
+} kernel_place;
+
+static void next_run(const kernel_walk *walk, const ibx_type *type,
+                     kernel_place *place) {
+  for (int d = walk->rank - 1; d >= 0; d--) {
+    place->at += walk->at_step[d];
+    place->output += walk->output_step[d];
+    if (++place->index[d] < type->dims[d]) break;
+    place->at -= walk->at_step[d] * type->dims[d];
+    place->output -= walk->output_step[d] * type->dims[d];
+    place->index[d] = 0;
+  }
+}
+
+enum { BLOCK_ELEMENTS = 8192 };
+
 // Sums of groups are apart: those of the indices from `extent` on are other
-// outputs, which have rows of their own behind the first.
-static void fill_terms(ibx_sums *sums, const ibx_tensor *weights, uint8_t axis,
-                       int output_dim, double most, ibx_arena *arena) {
-  const ibx_type *type = &weights->type;
+// outputs, which have rows of their own behind the first. False where the
+// weights cannot be computed.
+static bool fill_terms(ibx_sums *sums, const ibx_graph *graph, uint32_t value,
+                       uint8_t axis, int output_dim, double most,
+                       ibx_arena *arena) {
+  const ibx_type *type = &graph->values[value].type;
+  const size_t size = ibx_dtype_bytes(type->dtype);
   kernel_walk walk = walk_of(type, axis, output_dim);
+  kernel_place place = {.at = 0};
+  ibx_arena block = {0};
+  ibx_tensor whole = {.data = NULL};
   int64_t groups = type->dims[axis] / sums->extent, elements = 0;
-  int64_t index[IBX_MAX_RANK] = {0}, at = 0, output = 0;
-  size_t run = (size_t)walk.run, run_bytes = run * ibx_dtype_bytes(type->dtype);
-  const uint8_t *data = weights->data;
-  ibx_type_elements(type, &elements);
+  int64_t runs = walk.run < BLOCK_ELEMENTS ? BLOCK_ELEMENTS / walk.run : 1;
+  bool ok = ibx_type_elements(type, &elements);
   sums->outputs = walk.outputs * groups;
   double *terms =
       IBX_ARENA_ARRAY(arena, (size_t)(sums->extent * sums->outputs), double);
-  for (int64_t i = 0; i < elements; i += walk.run, data += run_bytes) {
-    int64_t group = groups > 1 ? at / sums->extent : 0;
-    int64_t row = at - group * sums->extent;
-    terms[row * sums->outputs + group * walk.outputs + output] +=
-        most * magnitudes(data, run, type->dtype);
-    for (int d = walk.rank - 1; d >= 0; d--) {
-      at += walk.at_step[d];
-      output += walk.output_step[d];
-      if (++index[d] < type->dims[d]) break;
-      at -= walk.at_step[d] * type->dims[d];
-      output -= walk.output_step[d] * type->dims[d];
-      index[d] = 0;
+  for (int64_t i = 0; ok && i < elements; i += runs * walk.run) {
+    if (elements - i < runs * walk.run) runs = (elements - i) / walk.run;
+    const uint8_t *data =
+        whole.data ? NULL : part_of(graph, value, i, runs * walk.run, &block);
+    if (!data) {
+      ok = whole.data || evaluate(graph, value, EVALUATED_DEPTH, arena, &whole);
+      if (ok) data = (const uint8_t *)whole.data + (size_t)i * size;
     }
+    for (int64_t k = 0; ok && k < runs; k++, next_run(&walk, type, &place)) {
+      int64_t group = groups > 1 ? place.at / sums->extent : 0;
+      int64_t row = place.at - group * sums->extent;
+      terms[row * sums->outputs + group * walk.outputs + place.output] +=
+          most * magnitudes(data + (size_t)(k * walk.run) * size,
+                            (size_t)walk.run, type->dtype);
+    }
+    ibx_arena_rewind(&block);
   }
-  sums->terms = terms;
+  ibx_arena_reset(&block);
+  if (ok) sums->terms = terms;
+  return ok;
 }
 
 ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
@@ -172,16 +265,15 @@ ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
                     ? type->dims[axis] / node->params.groups
                     : type->dims[axis],
       .each = most * ibx_range_magnitude(ranges[node->operand[1]]) * taps};
-  ibx_tensor weights;
   bool is_small = ibx_type_elements(type, &elements) &&
                   elements <= MOST_EVALUATED && elements > 0;
   // Nothing is gained where the bound of the dtypes is good enough.
   if (sums.each * (double)sums.extent <= IBX_EXACT_INTEGER || !is_small ||
-      !is_constant(graph, node->operand[1], EVALUATED_DEPTH) ||
-      !evaluate(graph, node->operand[1], EVALUATED_DEPTH, arena, &weights)) {
+      !is_constant(graph, node->operand[1], EVALUATED_DEPTH)) {
     return sums;
   }
-  fill_terms(&sums, &weights, axis, output_dim, most, arena);
+  (void)fill_terms(&sums, graph, node->operand[1], axis, output_dim, most,
+                   arena);
   return sums;
 }
 

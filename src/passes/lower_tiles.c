@@ -538,8 +538,17 @@ static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
 // Each attempt that does not fit cuts more operations into bands, or marks more
 // values to spill; the last one is left to place, which says what does not fit.
 // Packing leaves gaps, and constants need a ring to stream through: the share of
-// SBUF that may live at once shrinks until they do.
-enum { ATTEMPTS = 32, CUTS = 8, MOST_PERCENT = 85, LEAST_PERCENT = 45 };
+// SBUF that may live at once shrinks until they do. An operation is cut when it
+// leaves no room beside it; a band of one, whose operands may lie in SBUF as a
+// whole, only when it does not fit at all.
+enum {
+  ATTEMPTS = 32,
+  CUTS = 8,
+  CUT_PERCENT = 85,
+  CUT_AGAIN_PERCENT = 100,
+  MOST_PERCENT = 85,
+  LEAST_PERCENT = 45
+};
 
 static bool *copy_flags(ibx_arena *arena, const bool *flags, size_t count) {
   bool *copy = IBX_ARENA_ARRAY(arena, count, bool);
@@ -562,38 +571,43 @@ static size_t choose_spills(ibx_lower *lower, unsigned *percent,
 }
 
 static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
-                                      ibx_graph *own, ibx_tile_func *func) {
+                                      ibx_arena *work, ibx_graph *own,
+                                      ibx_tile_func *func) {
   size_t packed = ctx->packs->count, cuts_done = 0;
   unsigned percent = MOST_PERCENT;
   bool *spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
   bool has_inf = has_infinities(own, ctx->machine);
   for (int attempt = 1;; attempt++) {
-    const bool *spilled = copy_flags(ctx->scratch, spill, own->value_count);
+    const bool *spilled = copy_flags(work, spill, own->value_count);
     ibx_lower lower = lower_begin(ctx, arena, own, spilled, has_inf, func);
     IBX_TRY(lower_all(&lower));
     if (attempt == ATTEMPTS) return IBX_OK;
-    ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own->node_count, ibx_cut);
+    ibx_cut *cuts = IBX_ARENA_ARRAY(work, own->node_count, ibx_cut);
     size_t found = 0;
-    if (cuts_done < CUTS)
-      found = ibx_bands_choose(&lower, ctx->scratch, cuts, spill);
+    if (cuts_done < CUTS) {
+      unsigned full = cuts_done == 0 ? CUT_PERCENT : CUT_AGAIN_PERCENT;
+      found = ibx_bands_choose(&lower, full, work, cuts, spill);
+    }
     cuts_done += found != 0;
     if (any_cut(cuts, own->node_count)) {
       IBX_TRY(cut(ctx, own, cuts));
       spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
     } else {
-      found += choose_spills(&lower, &percent, ctx->scratch, spill);
+      found += choose_spills(&lower, &percent, work, spill);
       if (found == 0) return IBX_OK;
     }
     ibx_packs_rewind(ctx->packs, packed);
     ibx_arena_rewind(arena);
+    ibx_arena_rewind(work);
   }
 }
 
 ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
                                 ibx_tile_func *out_func) {
   ibx_graph own = own_graph(ctx, graph);
-  ibx_arena attempt = {0};
-  ibx_status status = lower_until_it_fits(ctx, &attempt, &own, out_func);
+  ibx_arena attempt = {0}, work = {0};
+  ibx_status status = lower_until_it_fits(ctx, &attempt, &work, &own, out_func);
+  ibx_arena_reset(&work);
   ibx_arena_join(ctx->arena, &attempt);
   out_func->arena = ctx->arena;
   return status;

@@ -198,14 +198,14 @@ static ibx_status run_pass(pipeline *p, const ibx_pass_info *pass) {
   ibx_status status = call(p, pass);
   bool verifies = options->verify || always_verifies;
   if (status == IBX_OK && verifies) status = check_after(p, pass);
-  ibx_arena_reset(p->ctx->scratch);
+  ibx_arena_rewind(p->ctx->scratch);
   IBX_TRY(status);
   stats.seconds = seconds() - start;
   stats.ops_after = op_count(p->unit);
   if (options->on_pass) options->on_pass(options->user, &stats);
   if (!has_name(options->print_after, pass->name)) return IBX_OK;
   status = print_unit(p, pass->name);
-  ibx_arena_reset(p->ctx->scratch);
+  ibx_arena_rewind(p->ctx->scratch);
   return status;
 }
 

@@ -120,12 +120,12 @@ typedef struct row {
   size_t count, room;
 } row;
 
-// All of them, and those of each span of operations: most lives are short, and
-// then only those of a span or two are asked.
+// Those of each span of operations: most lives are short, and then only those of
+// a span or two are asked.
 enum { SPANS = 512, FEW_SPANS = 8 };
 
 typedef struct shelf {
-  row all, span[SPANS];
+  row span[SPANS];
   uint32_t ops; // in a span
   ibx_arena *arena;
 } shelf;
@@ -165,14 +165,38 @@ static uint64_t gap_beside(const row *rows, size_t count, uint64_t bytes,
   }
 }
 
+static int compare_from(const void *a, const void *b) {
+  const shelved *x = a, *y = b;
+  return (x->from > y->from) - (x->from < y->from);
+}
+
+// The lives of several spans, each once.
+static row gather_spans(const shelf *on, uint32_t span, uint32_t end) {
+  row many = {.count = 0};
+  for (uint32_t s = span; s < end; s++)
+    many.room += on->span[s].count;
+  many.at = IBX_ARENA_ARRAY(on->arena, many.room + 1, shelved);
+  for (uint32_t s = span; s < end; s++) {
+    for (size_t i = 0; i < on->span[s].count; i++) {
+      const shelved *placed = &on->span[s].at[i];
+      bool is_new = s == span || span_of(on, placed->first) == s;
+      if (is_new) many.at[many.count++] = *placed;
+    }
+  }
+  qsort(many.at, many.count, sizeof(shelved), compare_from);
+  return many;
+}
+
 static uint64_t lowest_gap(const shelf *on, const life *wanted,
                            uint32_t slack) {
   uint64_t first = wanted->first > slack ? wanted->first - slack : 0;
   uint64_t last = (uint64_t)wanted->last + slack;
-  uint32_t span = span_of(on, first), count = span_of(on, last) - span + 1;
-  bool few = count <= FEW_SPANS;
-  return gap_beside(few ? &on->span[span] : &on->all, few ? count : 1,
-                    wanted->bytes, first, last);
+  uint32_t span = span_of(on, first), end = span_of(on, last) + 1;
+  if (end - span <= FEW_SPANS) {
+    return gap_beside(&on->span[span], end - span, wanted->bytes, first, last);
+  }
+  row many = gather_spans(on, span, end);
+  return gap_beside(&many, 1, wanted->bytes, first, last);
 }
 
 static void insert_into(row *into, const shelved *added, ibx_arena *arena) {
@@ -201,7 +225,6 @@ static void insert(shelf *on, const life *added, uint64_t offset) {
                     .to = offset + added->bytes,
                     .first = added->first,
                     .last = added->last};
-  insert_into(&on->all, &placed, on->arena);
   uint32_t last = span_of(on, placed.last);
   for (uint32_t s = span_of(on, placed.first); s <= last; s++)
     insert_into(&on->span[s], &placed, on->arena);

@@ -34,35 +34,36 @@ static ibx_range join(ibx_range a, ibx_range b) {
   return (ibx_range){fmin(a.low, b.low), fmax(a.high, b.high)};
 }
 
-static uint64_t element(const uint8_t *data, size_t index, size_t size) {
-  uint64_t bits = 0;
-  switch (size) { // a size that the compiler knows
-  case 1: return data[index];
-  case 2: memcpy(&bits, data + index * 2, 2); return bits;
-  case 4: memcpy(&bits, data + index * 4, 4); return bits;
-  default: memcpy(&bits, data + index * size, size); return bits;
-  }
-}
+// The least and the largest of `count` elements of a type.
+#define LIMITS(type)                                                           \
+  do {                                                                         \
+    type low, high, x;                                                         \
+    memcpy(&low, data, sizeof low);                                            \
+    high = low;                                                                \
+    for (size_t i = 1; i < count; i++) {                                       \
+      memcpy(&x, data + i * sizeof x, sizeof x);                               \
+      low = x < low ? x : low;                                                 \
+      high = x > high ? x : high;                                              \
+    }                                                                          \
+    return (ibx_range){(double)low, (double)high};                             \
+  } while (0)
 
 static ibx_range of_signed(const uint8_t *data, size_t count, size_t size) {
-  unsigned unused = (unsigned)(64 - 8 * size);
-  int64_t low = INT64_MAX, high = INT64_MIN;
-  for (size_t i = 0; i < count; i++) {
-    int64_t x = (int64_t)(element(data, i, size) << unused) >> unused;
-    low = x < low ? x : low;
-    high = x > high ? x : high;
+  switch (size) {
+  case 1: LIMITS(int8_t);
+  case 2: LIMITS(int16_t);
+  case 4: LIMITS(int32_t);
+  default: LIMITS(int64_t);
   }
-  return (ibx_range){(double)low, (double)high};
 }
 
 static ibx_range of_unsigned(const uint8_t *data, size_t count, size_t size) {
-  uint64_t low = UINT64_MAX, high = 0;
-  for (size_t i = 0; i < count; i++) {
-    uint64_t x = element(data, i, size);
-    low = x < low ? x : low;
-    high = x > high ? x : high;
+  switch (size) {
+  case 1: LIMITS(uint8_t);
+  case 2: LIMITS(uint16_t);
+  case 4: LIMITS(uint32_t);
+  default: LIMITS(uint64_t);
   }
-  return (ibx_range){(double)low, (double)high};
 }
 
 static ibx_range of_constant(const ibx_weight *weight) {

@@ -56,22 +56,29 @@ static span *spans_of(const ibx_lower *lower, const bool *spill,
   return spans;
 }
 
+typedef struct survey {
+  const ibx_lower *lower;
+  span *spans;
+  bool *is_done;   // operations at which nothing more can be spared
+  int64_t *change; // of the bytes that live, at each operation
+  span **order;    // of what could leave
+} survey;
+
 // The fullest operation, of those that are left, and the bytes that live there.
-static uint32_t fullest(const ibx_lower *lower, const span *spans,
-                        const bool *is_done, ibx_arena *scratch,
-                        uint64_t *out_bytes) {
-  size_t count = lower->func->op_count;
-  int64_t *change = IBX_ARENA_ARRAY(scratch, count + 2, int64_t);
-  for (size_t b = 0; b < lower->func->buffer_count; b++) {
+static uint32_t fullest(survey *s, uint64_t *out_bytes) {
+  const span *spans = s->spans;
+  size_t count = s->lower->func->op_count;
+  memset(s->change, 0, (count + 2) * sizeof(*s->change));
+  for (size_t b = 0; b < s->lower->func->buffer_count; b++) {
     if (spans[b].first == UINT32_MAX || spans[b].streamed) continue;
-    change[spans[b].first] += (int64_t)spans[b].bytes;
-    change[spans[b].last + 1] -= (int64_t)spans[b].bytes;
+    s->change[spans[b].first] += (int64_t)spans[b].bytes;
+    s->change[spans[b].last + 1] -= (int64_t)spans[b].bytes;
   }
   int64_t live = 0, most = 0;
   uint32_t at = 0;
   for (uint32_t i = 0; i < count; i++) {
-    live += change[i];
-    if (live <= most || is_done[i]) continue;
+    live += s->change[i];
+    if (live <= most || s->is_done[i]) continue;
     most = live;
     at = i;
   }
@@ -112,18 +119,18 @@ static bool uses(const ibx_lower *lower, stretch group, uint16_t buffer) {
 
 // Marks values that live across operation `at` and are not used there until
 // what is left fits; their spans are empty from now on.
-static size_t mark_across(const ibx_lower *lower, span *spans, uint32_t at,
-                          uint64_t live, uint64_t limit, ibx_arena *scratch,
+static size_t mark_across(survey *s, uint32_t at, uint64_t live, uint64_t limit,
                           bool *spill) {
-  span **order = IBX_ARENA_ARRAY(scratch, lower->func->buffer_count, span *);
-  stretch group = group_around(lower, at);
+  span **order = s->order;
+  stretch group = group_around(s->lower, at);
   size_t count = 0, marked = 0;
-  for (size_t b = 0; b < lower->func->buffer_count; b++) {
-    span *s = &spans[b];
-    bool across = s->first < at && s->last > at && s->first != UINT32_MAX;
-    if (!across || s->streamed || s->value == IBX_NO_VALUE) continue;
-    if (spill[s->value] || uses(lower, group, (uint16_t)b)) continue;
-    order[count++] = s;
+  for (size_t b = 0; b < s->lower->func->buffer_count; b++) {
+    span *life = &s->spans[b];
+    bool across =
+        life->first < at && life->last > at && life->first != UINT32_MAX;
+    if (!across || life->streamed || life->value == IBX_NO_VALUE) continue;
+    if (spill[life->value] || uses(s->lower, group, (uint16_t)b)) continue;
+    order[count++] = life;
   }
   qsort(order, count, sizeof(*order), compare_bytes);
   for (; marked < count && live > limit; marked++) {
@@ -139,20 +146,24 @@ enum { PEAKS = 64 };
 
 size_t ibx_spill_choose(const ibx_lower *lower, unsigned percent,
                         ibx_arena *scratch, bool *spill) {
-  span *spans = spans_of(lower, spill, scratch);
-  bool *is_done = IBX_ARENA_ARRAY(scratch, lower->func->op_count + 1, bool);
+  size_t ops = lower->func->op_count, buffers = lower->func->buffer_count;
+  survey s = {.lower = lower,
+              .spans = spans_of(lower, spill, scratch),
+              .is_done = IBX_ARENA_ARRAY(scratch, ops + 1, bool),
+              .change = IBX_ARENA_ARRAY(scratch, ops + 2, int64_t),
+              .order = IBX_ARENA_ARRAY(scratch, buffers, span *)};
   uint64_t limit = (uint64_t)lower->machine->sbuf_bytes * percent / 100;
   size_t marked = 0;
   for (int peak = 0; peak < PEAKS; peak++) {
     uint64_t live;
-    uint32_t at = fullest(lower, spans, is_done, scratch, &live);
+    uint32_t at = fullest(&s, &live);
     if (live <= limit) break;
-    size_t more = mark_across(lower, spans, at, live, limit, scratch, spill);
+    size_t more = mark_across(&s, at, live, limit, spill);
     marked += more;
     if (more) continue;
     // Nothing can be spared there; others may be too full as well.
     stretch group = group_around(lower, at);
-    memset(&is_done[group.from], true, group.to - group.from);
+    memset(&s.is_done[group.from], true, group.to - group.from);
   }
   return marked;
 }

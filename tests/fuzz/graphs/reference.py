@@ -27,7 +27,8 @@ ABSOLUTE = 0.02  # of that, of the largest element
 CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0, "Gelu": 0,
            "BiasGelu": 0, "FastGelu": 0, "Mish": 0, "Log": 0, "LogSoftmax": 0,
            "ReduceLogSum": 0, "ReduceLogSumExp": 0, "Softplus": 0,
-           "SoftmaxCrossEntropyLoss": 0, "Sigmoid": 0, "Swish": 0,
+           "SoftmaxCrossEntropyLoss": 0, "GRU": 0, "LSTM": 0,
+           "RNN": 0, "Sigmoid": 0, "Swish": 0,
            "QuickGelu": 0, "Gradient": 0.1}
 # These have jumps: an operand on one of them is not taken.
 JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
@@ -263,7 +264,7 @@ def ways_of(node):
     if node.domain == "" and node.op != "StringNormalizer" and \
             any(v.dtype == "text" for v in node.operands()) or \
             node.op == "TfIdfVectorizer":
-        return Evaluator, Runtime
+        return (Evaluator,) if node.op == "StringSplit" else (Evaluator, Runtime)
     # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
     if node.op == "Bernoulli":
         return (Evaluator,)
