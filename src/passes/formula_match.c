@@ -11,7 +11,7 @@
 //            = number + n * a + m * b + ..   add sub neg affine
 //   formula  = number * factor^p * ..        each factor is one of a, b, ..
 //
-// Broadcasts are looked through: what is computed once a row stands for the row.
+// Broadcasts are looked through: what is computed once a row stands for it.
 
 #include "passes/formula.h"
 #include "passes/rewrite.h"
@@ -49,7 +49,7 @@ static bool is_close(const matcher *m, double a, double b) {
 
 static bool is_whole(double power) { return power == floor(power); }
 
-// --- looking through views -----------------------------------------------------
+// --- looking through views ---
 
 // Whether a reshape appends extents of 1: element by element the same rows.
 static bool appends_units(const ibx_graph *graph, const ibx_node *node) {
@@ -121,7 +121,7 @@ static void add_part(parts *all, uint32_t value, double number) {
   if (!all->too_many) all->at[all->count++] = (part){value, number};
 }
 
-// --- products ------------------------------------------------------------------
+// --- products ---
 
 // Equal factors are one: x * x is x^2.
 static void add_power(const matcher *m, parts *all, uint32_t value,
@@ -182,7 +182,7 @@ static void factors_of(matcher *m, uint32_t value, double power, parts *all) {
   }
 }
 
-// --- sums ----------------------------------------------------------------------
+// --- sums ---
 
 // What a node does to one of its operands, where it is a multiple of a sum.
 static bool is_scaled(const matcher *m, const ibx_node *node, uint32_t *out_of,
@@ -229,7 +229,7 @@ static void terms_of(matcher *m, uint32_t value, double by, parts *all) {
   }
 }
 
-// --- comparing -----------------------------------------------------------------
+// --- comparing ---
 
 static bool match_sum(matcher *m, const ibx_formula *formula, uint32_t value,
                       double *k);
@@ -346,7 +346,7 @@ static bool is_free(const ibx_formula_term *term) {
   return term->count == 0 || is_epsilon(term);
 }
 
-// What remains of a sum of `k` times the formula when all products have partners.
+// What remains of a sum of `k` times the formula beside the products.
 static bool match_number(matcher *m, const ibx_formula *formula, double number,
                          double k) {
   double rest = number / k;
@@ -411,7 +411,7 @@ static bool match_sum(matcher *m, const ibx_formula *formula, uint32_t value,
          match_terms(m, formula, 0, &all, 0, k);
 }
 
-// --- which formulas are worth comparing -----------------------------------------
+// --- which formulas are worth comparing ---
 
 // Whether a part of the value, taken apart without an x, can be the factor:
 // what x hides is only ever less.
