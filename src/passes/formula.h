@@ -3,7 +3,7 @@
 #define IBX_FORMULA_H
 
 /// \file
-/// Formulas of recover.def: read from text, compared with what a graph computes.
+/// Formulas of recover.def: read from text, compared with what graphs compute.
 ///
 /// A formula is a sum of products, where a factor is a letter, a call or again
 /// a sum, raised to a power:
@@ -61,12 +61,16 @@ typedef struct ibx_formula_match {
   size_t inside_count;
 } ibx_formula_match;
 
+/// False when `value` is no multiple of the formula of any x; cheap.
+bool ibx_formula_may_match(const ibx_formula *formula, const ibx_graph *graph,
+                           uint32_t value);
+
 /// Whether `value` is a multiple of the formula of `x`.
 bool ibx_formula_matches(const ibx_formula *formula, const ibx_graph *graph,
                          uint32_t value, uint32_t x, ibx_formula_match *out);
 
-/// Lends the value behind broadcasts, and behind reshapes that append extents of
-/// 1, where it stands for the same numbers; it ends at `x`.
+/// The value behind broadcasts, and behind reshapes that append extents of 1,
+/// where it stands for the same numbers; it ends at `x`.
 uint32_t ibx_formula_behind(const ibx_graph *graph, uint32_t value, uint32_t x);
 
 #endif

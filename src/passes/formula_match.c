@@ -11,19 +11,22 @@
 //            = number + n * a + m * b + ..   add sub neg affine
 //   formula  = number * factor^p * ..        each factor is one of a, b, ..
 //
-// Broadcasts are looked through: what is computed once a row stands for the row.
+// Broadcasts are looked through: what is computed once a row stands for it.
 
 #include "passes/formula.h"
 #include "passes/rewrite.h"
 
 #include <math.h>
 
-enum { MOST_PARTS = 8 };
+// A value that is multiplied with itself many times over has more factors than
+// anybody counts: after so many steps a value is what it is.
+enum { MOST_PARTS = 8, MOST_STEPS = 200 };
 
 typedef struct matcher {
   const ibx_graph *graph;
   const ibx_type *type; // of x
   double tolerance;
+  size_t steps;
   ibx_formula_match found;
 } matcher;
 
@@ -46,7 +49,7 @@ static bool is_close(const matcher *m, double a, double b) {
 
 static bool is_whole(double power) { return power == floor(power); }
 
-// --- looking through views -----------------------------------------------------
+// --- looking through views ---
 
 // Whether a reshape appends extents of 1: element by element the same rows.
 static bool appends_units(const ibx_graph *graph, const ibx_node *node) {
@@ -75,18 +78,19 @@ uint32_t ibx_formula_behind(const ibx_graph *graph, uint32_t value,
 }
 
 static void keep_inside(matcher *m, uint32_t node) {
+  if (m->found.inside_count > IBX_FORMULA_NODES) return;
   for (size_t i = 0; i < m->found.inside_count; i++) {
     if (m->found.inside[i] == node) return;
   }
-  if (m->found.inside_count < IBX_FORMULA_NODES) {
-    m->found.inside[m->found.inside_count] = node;
-  }
-  m->found.inside_count++; // past the end: the match is given up
+  // One past the end: the match is given up.
+  if (m->found.inside_count++ == IBX_FORMULA_NODES) return;
+  m->found.inside[m->found.inside_count - 1] = node;
 }
 
 // The node that makes a value, behind views; all of them are between x and the
 // result. NULL for x and for inputs.
 static const ibx_node *enter(matcher *m, uint32_t value) {
+  m->steps++;
   for (;;) {
     const ibx_node *node = ibx_graph_maker(m->graph, value);
     if (value == m->found.x || !node) return NULL;
@@ -96,9 +100,11 @@ static const ibx_node *enter(matcher *m, uint32_t value) {
   }
 }
 
+// The same without entering; NULL as well where no more steps are left.
 static const ibx_node *peek(const matcher *m, uint32_t value) {
   value = ibx_formula_behind(m->graph, value, m->found.x);
-  return value == m->found.x ? NULL : ibx_graph_maker(m->graph, value);
+  if (value == m->found.x || m->steps >= MOST_STEPS) return NULL;
+  return ibx_graph_maker(m->graph, value);
 }
 
 static bool is_number(const matcher *m, uint32_t value, double *out) {
@@ -115,7 +121,7 @@ static void add_part(parts *all, uint32_t value, double number) {
   if (!all->too_many) all->at[all->count++] = (part){value, number};
 }
 
-// --- products ------------------------------------------------------------------
+// --- products ---
 
 // Equal factors are one: x * x is x^2.
 static void add_power(const matcher *m, parts *all, uint32_t value,
@@ -176,7 +182,7 @@ static void factors_of(matcher *m, uint32_t value, double power, parts *all) {
   }
 }
 
-// --- sums ----------------------------------------------------------------------
+// --- sums ---
 
 // What a node does to one of its operands, where it is a multiple of a sum.
 static bool is_scaled(const matcher *m, const ibx_node *node, uint32_t *out_of,
@@ -223,7 +229,7 @@ static void terms_of(matcher *m, uint32_t value, double by, parts *all) {
   }
 }
 
-// --- comparing -----------------------------------------------------------------
+// --- comparing ---
 
 static bool match_sum(matcher *m, const ibx_formula *formula, uint32_t value,
                       double *k);
@@ -340,7 +346,7 @@ static bool is_free(const ibx_formula_term *term) {
   return term->count == 0 || is_epsilon(term);
 }
 
-// What remains of a sum of `k` times the formula when all products have partners.
+// What remains of a sum of `k` times the formula beside the products.
 static bool match_number(matcher *m, const ibx_formula *formula, double number,
                          double k) {
   double rest = number / k;
@@ -379,19 +385,69 @@ static bool match_terms(matcher *m, const ibx_formula *formula, size_t at,
   return false;
 }
 
+static size_t needed_terms(const ibx_formula *formula) {
+  size_t needed = 0;
+  for (size_t t = 0; t < formula->count; t++)
+    needed += !is_free(&formula->term[t]);
+  return needed;
+}
+
+static bool needs_number(const ibx_formula *formula) {
+  for (size_t t = 0; t < formula->count; t++) {
+    if (formula->term[t].count == 0) return true;
+  }
+  return false;
+}
+
 static bool match_sum(matcher *m, const ibx_formula *formula, uint32_t value,
                       double *k) {
   if (formula->count == 1) {
     return match_product(m, &formula->term[0], value, k);
   }
   parts all = {0};
-  size_t needed = 0;
   terms_of(m, value, 1.0, &all);
-  for (size_t t = 0; t < formula->count; t++)
-    needed += !is_free(&formula->term[t]);
   *k = 0.0;
-  return !all.too_many && all.count == needed &&
+  return !all.too_many && all.count == needed_terms(formula) &&
          match_terms(m, formula, 0, &all, 0, k);
+}
+
+// --- which formulas are worth comparing ---
+
+// Whether a part of the value, taken apart without an x, can be the factor:
+// what x hides is only ever less.
+static bool has_partner(const matcher *m, const ibx_formula_factor *factor,
+                        const parts *all) {
+  if (factor->kind == IBX_FORMULA_LETTER) return true;
+  for (size_t i = 0; i < all->count; i++) {
+    if (all->at[i].number != factor->power) continue;
+    const ibx_node *node = peek(m, all->at[i].value);
+    if (!node) continue;
+    ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+    if (factor->kind == IBX_FORMULA_SUM ? klass != IBX_KLASS_OTHER
+        : klass == IBX_KLASS_REDUCE
+            ? ibx_tensor_op_get(factor->op)->klass == klass
+            : node->op == factor->op) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool ibx_formula_may_match(const ibx_formula *formula, const ibx_graph *graph,
+                           uint32_t value) {
+  matcher m = {.graph = graph, .found = {.x = IBX_NO_VALUE}};
+  parts all = {.number = formula->count > 1 ? 0.0 : 1.0};
+  if (formula->count > 1) {
+    terms_of(&m, value, 1.0, &all);
+    bool has_number = all.number != 0.0 || !needs_number(formula);
+    return all.too_many || (has_number && all.count >= needed_terms(formula));
+  }
+  const ibx_formula_term *term = &formula->term[0];
+  factors_of(&m, value, 1.0, &all);
+  for (size_t f = 0; f < term->count && !all.too_many; f++) {
+    if (!has_partner(&m, &term->factor[f], &all)) return false;
+  }
+  return true;
 }
 
 // Constants are as exact as their dtype holds them, and no more digits of them

@@ -7,6 +7,10 @@
 //            %g = ibx.select %n, 0, %s
 //   after    %s
 //
+//   before   %s = ibx.softplus %x    %c = ibx.less 20, %x
+//            %g = ibx.select %c, %x, %s
+//   after    %s
+//
 //   before   %t = ibx.transpose %x   %m = ibx.mul %t, 0.35
 //   after    %m = ibx.mul %x, 0.35   %t = ibx.transpose %m
 //
@@ -25,6 +29,22 @@ static bool is_guarded_softmax(const ibx_graph *graph, const ibx_node *node) {
   if (condition->operand[0] != node->operand[2]) return false;
   const ibx_node *guarded = ibx_graph_maker(graph, node->operand[2]);
   return guarded && guarded->op == IBX_TENSOR_softmax;
+}
+
+// x where it is above a limit, else softplus(x), which is x there: exporters keep
+// the exponential from overflowing.
+static bool is_guarded_softplus(const ibx_graph *graph, const ibx_node *node) {
+  const float least = 17.0f; // log(1 + exp(-17)) is lost beside 17 in fp32
+  float limit;
+  const ibx_node *condition = ibx_graph_maker(graph, node->operand[0]);
+  const ibx_node *guarded = ibx_graph_maker(graph, node->operand[2]);
+  return condition && guarded && guarded->op == IBX_TENSOR_softplus &&
+         guarded->operand[0] == node->operand[1] &&
+         (condition->op == IBX_TENSOR_less ||
+          condition->op == IBX_TENSOR_less_equal) &&
+         condition->operand[1] == node->operand[1] &&
+         ibx_graph_uniform(graph, condition->operand[0], &limit) &&
+         limit >= least;
 }
 
 // The operand that a node passes on unchanged, or IBX_NO_VALUE.
@@ -52,7 +72,8 @@ static uint32_t passed_on(const ibx_graph *graph, const ibx_node *node) {
     }
     break;
   case IBX_TENSOR_select:
-    if (is_guarded_softmax(graph, node)) return node->operand[2];
+    if (is_guarded_softmax(graph, node) || is_guarded_softplus(graph, node))
+      return node->operand[2];
     break;
   default: break;
   }

@@ -29,12 +29,13 @@ static const struct {
 #include "passes/recover.def"
 };
 
-enum { ROW_COUNT = IBX_COUNT_OF(ROWS), MOST_SEEN = 64 };
+enum { ROW_COUNT = IBX_COUNT_OF(ROWS), MOST_SEEN = 40 };
 
 typedef struct recovery_row {
   ibx_tensor_op op;
   const ibx_formula *formula;
-  bool calls[IBX_TENSOR_OP_COUNT];
+  ibx_tensor_op calls[IBX_FORMULA_PARTS];
+  size_t call_count;
 } recovery_row;
 
 typedef struct recovery {
@@ -51,6 +52,15 @@ typedef struct surroundings {
   bool ops[IBX_TENSOR_OP_COUNT];
 } surroundings;
 
+static void list_calls(recovery_row *row) {
+  bool calls[IBX_TENSOR_OP_COUNT] = {false};
+  ibx_formula_calls(row->formula, calls);
+  for (int op = 0; op < IBX_TENSOR_OP_COUNT; op++) {
+    if (calls[op] && row->call_count < IBX_FORMULA_PARTS)
+      row->calls[row->call_count++] = (ibx_tensor_op)op;
+  }
+}
+
 static ibx_status read_rows(ibx_pass_ctx *ctx, recovery_row *rows) {
   for (size_t r = 0; r < ROW_COUNT; r++) {
     rows[r].op = ROWS[r].op;
@@ -59,7 +69,7 @@ static ibx_status read_rows(ibx_pass_ctx *ctx, recovery_row *rows) {
       return IBX_FAIL(ctx->err, INTERNAL, "opt_recover: no formula: %s",
                       ROWS[r].formula);
     }
-    ibx_formula_calls(rows[r].formula, rows[r].calls);
+    list_calls(&rows[r]);
   }
   return IBX_OK;
 }
@@ -77,7 +87,8 @@ static bool is_arithmetic(const ibx_node *node) {
          node->op == IBX_TENSOR_reshape;
 }
 
-static void see(surroundings *around, uint32_t value) {
+static void see(const ibx_graph *graph, surroundings *around, uint32_t value) {
+  if (ibx_graph_constant(graph, value)) return;
   for (size_t i = 0; i < around->count; i++) {
     if (around->value[i] == value) return;
   }
@@ -86,24 +97,24 @@ static void see(surroundings *around, uint32_t value) {
 
 static void look_around(const ibx_graph *graph, uint32_t value,
                         surroundings *around) {
-  see(around, value);
+  see(graph, around, value);
   for (size_t i = 0; i < around->count; i++) {
     const ibx_node *node = ibx_graph_maker(graph, around->value[i]);
     if (!node || !is_arithmetic(node)) continue;
     around->ops[node->op] = true;
     for (uint32_t k = 0; k < node->operand_count; k++)
-      see(around, node->operand[k]);
+      see(graph, around, node->operand[k]);
   }
 }
 
 // Sums and means are found in each other's place.
 static bool has_calls(const surroundings *around, const recovery_row *row) {
-  for (size_t op = 0; op < IBX_TENSOR_OP_COUNT; op++) {
-    bool linear = op == IBX_TENSOR_reduce_mean || op == IBX_TENSOR_reduce_sum;
-    bool seen = linear ? around->ops[IBX_TENSOR_reduce_mean] ||
-                             around->ops[IBX_TENSOR_reduce_sum]
-                       : around->ops[op];
-    if (row->calls[op] && !seen) return false;
+  bool linear =
+      around->ops[IBX_TENSOR_reduce_mean] || around->ops[IBX_TENSOR_reduce_sum];
+  for (size_t i = 0; i < row->call_count; i++) {
+    ibx_tensor_op op = row->calls[i];
+    bool either = op == IBX_TENSOR_reduce_mean || op == IBX_TENSOR_reduce_sum;
+    if (!(either ? linear : around->ops[op])) return false;
   }
   return true;
 }
@@ -216,7 +227,10 @@ static bool recover(recovery *r, const ibx_node *node) {
   look_around(graph, node->result, &around);
   for (size_t i = 0; i < ROW_COUNT; i++) {
     const recovery_row *row = &r->rows[i];
-    if (row->op == node->op || !has_calls(&around, row)) continue;
+    if (row->op == node->op || !has_calls(&around, row) ||
+        !ibx_formula_may_match(row->formula, graph, node->result)) {
+      continue;
+    }
     for (size_t k = 1; k < around.count; k++) {
       if (recover_as(r, node, row, around.value[k])) return true;
     }

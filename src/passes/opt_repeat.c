@@ -3,7 +3,7 @@
 // opt_repeat: does not repeat what a product would read several times.
 //
 //   before   %k2 = ibx.reshape (ibx.broadcast %k)         each head 4 times
-//            %s  = ibx.matmul %q, %k2                     [32, S, D] x [32, D, T]
+//            %s  = ibx.matmul %q, %k2                    [32, S, D] x [32, D, T]
 //   after    %q2 = ibx.reshape %q                         [8, 4 * S, D]
 //            %p  = ibx.matmul %q2, %k                     .. x [8, D, T]
 //            %s  = ibx.reshape %p
@@ -15,9 +15,10 @@
 // they do not fit in one tile there is nothing to fill, and what follows would
 // have to take the tiles apart again.
 //
-// A value is a repetition when element i along one dimension is element i / times
-// of its source. Views, functions of one operand and factors keep it one, and are
-// then done on the source. Skips: products whose first operand repeats.
+// A value is a repetition when element i along one dimension is element
+// i / times of its source. Views, functions of one operand and factors keep it
+// one, and are then done on the source. Skips: products whose first operand
+// repeats.
 
 #include "passes/rewrite.h"
 
@@ -61,7 +62,8 @@ static repetition transpose(repeats *r, const ibx_node *node, repetition of) {
 }
 
 // Rows repeat one after the other as long as the dimension is the last of those
-// that are joined or split, and the last of what becomes of them holds whole runs.
+// that are joined or split, and the last of what becomes of them holds whole
+// runs.
 static repetition reshape(repeats *r, const ibx_node *node, repetition of) {
   const ibx_type *type = &r->rewrite.old->values[node->operand[0]].type;
   ibx_params params = node->params;

@@ -30,3 +30,29 @@ func.func @kept(%x: tensor<4x3xf32> {ibx.name = "x"})
   %b = "ibx.exp"(%a) : (tensor<4x3xf32>) -> tensor<4x3xf32>
   return %b : tensor<4x3xf32>
 }
+
+// Softplus is its operand where that is large, which exporters write out.
+// CHECK-LABEL: func.func @guarded
+// CHECK-NOT: ibx.select
+// CHECK: %[[S:.*]] = "ibx.softplus"(%arg0)
+// CHECK: return %[[S]]
+func.func @guarded(%x: tensor<4x3xf32> {ibx.name = "x"})
+    -> (tensor<4x3xf32> {ibx.name = "y"}) {
+  %limit = "ibx.constant"() {data = dense<20.0> : tensor<4x3xf32>, dtype = f32, name = "limit", shape = array<i64: 4, 3>, weight = 3 : i64} : () -> tensor<4x3xf32>
+  %s = "ibx.softplus"(%x) : (tensor<4x3xf32>) -> tensor<4x3xf32>
+  %c = "ibx.less"(%limit, %x) : (tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<4x3xi1>
+  %g = "ibx.select"(%c, %x, %s) : (tensor<4x3xi1>, tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>
+  return %g : tensor<4x3xf32>
+}
+
+// Where the limit is small, it is not.
+// CHECK-LABEL: func.func @cut
+// CHECK: ibx.select
+func.func @cut(%x: tensor<4x3xf32> {ibx.name = "x"})
+    -> (tensor<4x3xf32> {ibx.name = "y"}) {
+  %limit = "ibx.constant"() {data = dense<2.0> : tensor<4x3xf32>, dtype = f32, name = "limit", shape = array<i64: 4, 3>, weight = 4 : i64} : () -> tensor<4x3xf32>
+  %s = "ibx.softplus"(%x) : (tensor<4x3xf32>) -> tensor<4x3xf32>
+  %c = "ibx.less"(%limit, %x) : (tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<4x3xi1>
+  %g = "ibx.select"(%c, %x, %s) : (tensor<4x3xi1>, tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>
+  return %g : tensor<4x3xf32>
+}

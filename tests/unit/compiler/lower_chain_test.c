@@ -98,10 +98,51 @@ static void tiles_of_an_anchor_begin_anywhere(void **state) {
   check(9, 37, true);
 }
 
+// Whether an instruction of the program computes that function.
+static bool has_act(const graph_run *run, uint8_t act) {
+  const ibx_tile_func *func = &run->unit.tiles;
+  for (size_t i = 0; i < func->op_count; i++) {
+    const ibx_insn *insn = &func->ops[i].insn;
+    if (insn->opcode == IBX_OP_activation && insn->op[0] == act) return true;
+  }
+  return false;
+}
+
+// gelu_tanh(f(x)); tells whether GELU's own table is loaded for it.
+static bool loads_gelu(ibx_tensor_op f, int64_t columns) {
+  graph_run run;
+  ibx_ir *ir = ibx_ir_create();
+  ibx_tensor outputs[GRAPH_RUN_PORTS] = {0};
+  ibx_params none = {0};
+  ibx_type type = {.dims = {128, columns}, .rank = 2, .dtype = IBX_DTYPE_F32};
+  graph_run_init(&run, IBX_TARGET_ibx3, 5);
+  uint32_t x = graph_run_input(&run, type, 0, 0);
+  x = graph_run_node(&run, f, &none, &x, 1, MOST_ELEMENTS);
+  x = graph_run_node(&run, IBX_TENSOR_gelu_tanh, &none, &x, 1, MOST_ELEMENTS);
+  assert_true(graph_run_output(&run, x));
+  assert_int_equal(graph_run_compile(&run, ir), IBX_OK);
+  assert_int_equal(graph_run_execute(&run, IBX_SIM_ORDER_PROGRAM, 1, outputs),
+                   IBX_OK);
+  assert_true(graph_run_compare(&run, outputs).range < 1e-5);
+  bool loads = has_act(&run, IBX_ACT_GELU_TANH);
+  assert_true(loads != has_act(&run, IBX_ACT_SIGMOID));
+  graph_run_fini(&run);
+  ibx_ir_destroy(ir);
+  return loads;
+}
+
+static void small_gelus_use_the_table_of_exponentials(void **state) {
+  (void)state;
+  assert_false(loads_gelu(IBX_TENSOR_tanh, 16));
+  assert_true(loads_gelu(IBX_TENSOR_erf, 16)); // of GELU's table itself
+  assert_true(loads_gelu(IBX_TENSOR_tanh, 1200));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(slices_begin_where_all_operands_may),
       cmocka_unit_test(tiles_of_an_anchor_begin_anywhere),
+      cmocka_unit_test(small_gelus_use_the_table_of_exponentials),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

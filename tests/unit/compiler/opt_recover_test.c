@@ -278,9 +278,26 @@ static void every_style_is_recovered(void **state) {
   }
 }
 
+// x^(2^60) * sigmoid(x): nobody multiplies that out.
+static void squares_of_squares_end(void **state) {
+  (void)state;
+  writer out;
+  begin(&out, 0, IBX_DTYPE_F32, 1);
+  uint32_t value = out.x;
+  for (int i = 0; i < 60; i++)
+    value = binary(&out, IBX_TENSOR_mul, value, value);
+  value = binary(&out, IBX_TENSOR_mul, value,
+                 unary(&out, IBX_TENSOR_sigmoid, out.x));
+  tile_output(&out.w, value);
+  assert_int_equal(ibx_pass_opt_recover(&out.w.ctx, &out.w.graph), IBX_OK);
+  assert_int_equal(count_op(&out.w.graph, IBX_TENSOR_mul), 61);
+  tile_world_fini(&out.w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_style_is_recovered),
+      cmocka_unit_test(squares_of_squares_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
