@@ -731,7 +731,9 @@ def resize(g, op, form):
 @rule("MatMul", "FusedMatMul")
 def matmul(g, op, form):
     a = g.some(form.dtype(g), least_rank=1, least=1)
-    k = a.shape[-1]
+    turn_a = g.choice([None, 0, 1]) if op == "FusedMatMul" and a.rank > 1 \
+        else None
+    k = a.shape[-2 if turn_a else -1]
     shape = [k] if g.chance(0.15) else [k, g.choice([1, 2, 5, 16, 64, 129])]
     if len(shape) == 2 and a.rank > 2 and g.chance(0.4):
         shape = [d if g.chance(0.7) else 1 for d in a.shape[:-2]] + shape
@@ -742,7 +744,7 @@ def matmul(g, op, form):
         if turn:
             shape[-2:] = shape[:-3:-1]
         b = g.some(a.dtype, shape=shape)
-        return g.one(op, a, b, domain=form.domain, transB=turn,
+        return g.one(op, a, b, domain=form.domain, transA=turn_a, transB=turn,
                      alpha=g.choice([None, 0.5]))
     return g.one(op, a, g.some(a.dtype, shape=shape))
 
