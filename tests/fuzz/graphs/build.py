@@ -233,7 +233,8 @@ class Graph:
 
     def add(self, array, kind=None):
         """A new value that no node computes. `kind` None: any of the ways."""
-        array = np.asarray(array)
+        if not isinstance(array, (Sequence, Maybe)):
+            array = np.asarray(array)
         if kind is None:
             kind = self.choice(["input"] * 5 + ["initializer"] * 3 +
                                ["constant"])

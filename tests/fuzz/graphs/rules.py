@@ -1087,10 +1087,14 @@ def computed_flag(g):
     return g.one("Less", least, g.known(np.float32(g.choice([-1, 0, 1]))))
 
 
+def condition(g):
+    return computed_flag(g) if g.chance(0.5) else \
+        g.known(np.array(bool(g.chance(0.5))))
+
+
 @rule("If")
 def if_(g, op, form):
-    condition = computed_flag(g) if g.chance(0.5) else \
-        g.known(np.array(bool(g.chance(0.5))))
+    flag = condition(g)
     dtype, shape = g.choice(["f32", "f32", "i64", "f16"]), g.shape()
     graphs, captured = [], []
     for name in ("then", "else"):
@@ -1100,7 +1104,7 @@ def if_(g, op, form):
         result = child.one("Identity", result)
         graphs.append(child.proto([result], f"{name}_{result.name}"))
         captured += [v for v in child.captured if v not in captured]
-    return g.one(op, condition, captured=captured, then_branch=graphs[0],
+    return g.one(op, flag, captured=captured, then_branch=graphs[0],
                  else_branch=graphs[1])
 
 
