@@ -2,6 +2,8 @@
 """Operators that only move whole tensors, and Gradient, computed here: neither
 ONNX Runtime nor the onnx package has all of them, or has them right."""
 
+import math
+
 import numpy as np
 from onnx import ValueInfoProto, helper, numpy_helper
 
@@ -80,6 +82,20 @@ class Gradient:
 
     def __init__(self, graph, node):
         from onnx.reference import ReferenceEvaluator
+        from onnx.reference.op_run import OpRun
+
+        class Erf(OpRun):
+            """The package's own gives f32, whatever it gets."""
+
+            def _run(self, x):
+                return (np.vectorize(math.erf, otypes=[np.float64])(x),)
+
+        class Gelu(OpRun):
+            def _run(self, x, approximate="none"):
+                cube = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+                below = np.tanh(cube) if approximate == "tanh" else \
+                    Erf._run(self, x / math.sqrt(2))[0]
+                return (x * (1 + below) / 2,)
 
         self.xs, y = node.inputs, node.captured[0]
         nodes, needed = [], {y}
@@ -93,7 +109,7 @@ class Gradient:
             nodes, "chain", [ValueInfoProto(name=v.name) for v in self.xs],
             [ValueInfoProto(name=y.name)],
             [numpy_helper.from_array(wide(v.array), v.name) for v in rest]),
-            graph.opset))
+            graph.opset), new_ops=[Erf, Gelu])
 
     def sum(self, arrays):
         try:

@@ -63,6 +63,7 @@ def derived(g, op, x, others):
         attrs = {"Softmax": {"axis": x.rank - 1},
                  "LogSoftmax": {"axis": x.rank - 1},
                  "Transpose": {"perm": [1, 0]},
+                 "Gelu": {"approximate": g.choice(["none", "tanh"])},
                  "ReduceMean": {"keepdims": g.choice([0, 1])}}.get(op, {})
         if op in ("Softmax", "LogSoftmax", "Transpose", "Exp"):
             g.need(x.rank == 2 and x.within(-20, 4))
