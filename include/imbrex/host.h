@@ -82,6 +82,7 @@ IBX_API IBX_NODISCARD ibx_status ibx_host_tensor_borrow(
 typedef struct ibx_host_call_info {
   const char *name;
   const char *sentence;
+  const char *instead;   ///< what a model can do to stay on the device
   const char *signature; ///< "T, O, I, R, R"
   void (*function)(void);
 } ibx_host_call_info;

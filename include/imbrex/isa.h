@@ -252,6 +252,8 @@ IBX_API const char *ibx_act_name(uint8_t act); ///< "gelu"; NULL past the last
 IBX_API bool ibx_alu_is_reducible(uint8_t alu);
 IBX_API bool ibx_alu_is_bitwise(uint8_t alu);
 IBX_API const char *ibx_call_name(uint8_t call); ///< "top"; NULL past the last
+/// What a model can do so that the call is not needed; NULL past the last.
+IBX_API const char *ibx_call_instead(uint8_t call);
 IBX_API bool ibx_alu_is_unary(uint8_t alu);
 /// The activation table set of a function; 0 needs no table.
 IBX_API uint8_t ibx_act_table(uint8_t act);

@@ -10,9 +10,10 @@
 #include <string.h>
 
 static const ibx_host_call_info calls[] = {
-#define IBX_HOST_CALL(row_name, row_sentence, ...)                             \
+#define IBX_HOST_CALL(row_name, row_sentence, row_instead, ...)                \
   {.name = #row_name,                                                          \
    .sentence = (row_sentence),                                                 \
+   .instead = (row_instead),                                                   \
    .signature = #__VA_ARGS__,                                                  \
    .function = (void (*)(void))ibx_host_##row_name},
 #include "imbrex/host_calls.def"

@@ -14,7 +14,7 @@
 #define L const ibx_host_tensor *const *, size_t
 #define I int64_t
 #define R ibx_host_tensor *
-#define IBX_HOST_CALL(name, sentence, ...)                                     \
+#define IBX_HOST_CALL(name, sentence, instead, ...)                            \
   ibx_status ibx_host_##name(__VA_ARGS__, ibx_error *);
 #include "imbrex/host_calls.def"
 #undef T

@@ -70,6 +70,7 @@ static void unary_float(ibx_tensor_op op, const ibx_params *params,
   case IBX_TENSOR_relu: EACH(x[i] < 0 ? 0 : x[i]);
   case IBX_TENSOR_gelu: EACH(0.5 * x[i] * (1 + erf(x[i] * sqrt_half)));
   case IBX_TENSOR_gelu_tanh: EACH(gelu_tanh(x[i]));
+  case IBX_TENSOR_gelu_sigmoid: EACH(x[i] / (1 + exp(-1.702 * x[i])));
   case IBX_TENSOR_silu: EACH(x[i] / (1 + exp(-x[i])));
   case IBX_TENSOR_softplus: EACH(softplus(x[i]));
   case IBX_TENSOR_mish: EACH(x[i] * tanh(softplus(x[i])));

@@ -6,7 +6,7 @@
 #include "isa/calls.h"
 
 static const ibx_call_row rows[] = {
-#define IBX_CALL(name, number, insn, row_count, row_lanes, work, sentence)     \
+#define IBX_CALL(name, number, insn, row_count, row_lanes, work, ...)          \
   [number] = {.opcode = IBX_OP_##insn,                                         \
               .count = IBX_COUNT_##row_count,                                  \
               .lanes = IBX_LANES_##row_lanes},
@@ -56,7 +56,7 @@ uint64_t ibx_call_work(const ibx_insn *insn, uint64_t n) {
   const uint64_t N = n, K = insn->count, LOG = log_up(n);
   (void)K, (void)LOG;
   switch (insn->op[0]) {
-#define IBX_CALL(name, number, insn, count, lanes, work, sentence)             \
+#define IBX_CALL(name, number, insn, count, lanes, work, ...)                  \
   case number: return (work);
 #include "imbrex/gpsimd_calls.def"
   default: return N;

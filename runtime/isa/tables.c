@@ -222,6 +222,15 @@ const char *ibx_call_name(uint8_t call) {
   return call < IBX_CALL_COUNT ? call_names[call] : NULL;
 }
 
+const char *ibx_call_instead(uint8_t call) {
+  static const char *const rows[] = {
+#define IBX_CALL(name, number, insn, count, lanes, work, sentence, instead)    \
+  [number] = (instead),
+#include "imbrex/gpsimd_calls.def"
+  };
+  return call < IBX_CALL_COUNT ? rows[call] : NULL;
+}
+
 bool ibx_alu_is_reducible(uint8_t alu) {
   return alu < IBX_ALU_COUNT && alus[alu].reducible;
 }

@@ -7,6 +7,8 @@
 #include "imbrex/compiler.h"
 
 #include "codegen/select.h"
+#include "compiler/fit.h"
+#include "compiler/slow.h"
 #include "frontend/frontend.h"
 #include "imbrex/asm.h"
 #include "imbrex/prove.h"
@@ -30,6 +32,7 @@ typedef struct compilation {
   ibx_diag_sink sink;
   ibx_tables tables;
   ibx_packs packs;
+  ibx_fit fit;
   ibx_model *model;
   ibx_ir *ir;
   ibx_entry *entries;
@@ -243,6 +246,12 @@ static ibx_status compile_graph(compilation *c, ibx_unit *unit,
                                    .on_pass = options->on_pass,
                                    .user = options->user};
   IBX_TRY(ibx_pipeline_run(&ctx, &pipeline, c->ir, unit));
+  if (unit->is_tiles) {
+    ibx_fit_add(&c->fit, &unit->tiles);
+    if (c->check_only)
+      ibx_slow_tiles(&c->sink, &c->tables, ctx.machine, &unit->tiles,
+                     bound_ps(out_bounds), &c->scratch);
+  }
   ibx_arena_reset(&c->scratch);
   c->compiler->stats.fused_groups += count_groups(&unit->graph);
   if (!wants_program(options) || c->check_only) return IBX_OK;
@@ -306,6 +315,7 @@ static ibx_status compile_steps(compilation *c, const char *name,
   if (ibx_entry_host_segments(&plan) > stats->host_segments) {
     stats->host_segments = ibx_entry_host_segments(&plan);
   }
+  if (c->check_only) ibx_slow_steps(&c->sink, &c->tables, &partition->steps);
   if (makes_entry) add_entry(c);
   for (size_t i = 0; i < partition->segment_count; i++) {
     ibx_unit unit = {.graph = partition->segments[i]};
@@ -439,6 +449,8 @@ static ibx_status compile_model(compilation *c) {
   }
   for (size_t i = 0; i < count; i++)
     IBX_TRY(compile_entry(c, i, count));
+  IBX_TRY(ibx_fit_check(&c->fit, c->compiler->machine, c->packs.bytes,
+                        &c->tables, &c->sink, c->err));
   if (c->check_only) return IBX_OK;
   return wants_program(options) ? write_program(c) : write_ir(c);
 }
@@ -455,7 +467,8 @@ static ibx_status run(compilation *c, const char *path, ibx_span memory) {
   c->compiler->stats = (ibx_compile_stats){0};
   c->sink = (ibx_diag_sink){.arena = &c->arena,
                             .forward = options->on_diagnostic,
-                            .user = options->user};
+                            .user = options->user,
+                            .tells_slow = c->check_only};
   ibx_status status =
       path ? ibx_model_open_file(path, &c->sink, &c->model, c->err)
            : ibx_model_open_memory(memory, &c->sink, &c->model, c->err);

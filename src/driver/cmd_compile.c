@@ -6,6 +6,7 @@
 #include "driver/driver.h"
 #include "driver/output.h"
 #include "driver/progress.h"
+#include "driver/review.h"
 
 #include <jansson.h>
 
@@ -30,21 +31,12 @@ typedef struct compile_job {
   bool is_table; ///< passes go to standard error as they end
 } compile_job;
 
-static json_t *to_json(const ibx_diagnostic *d) {
-  static const char *const severities[] = {"error", "warning", "note"};
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "severity",
-                   severities[d->severity], "code", d->code, "node", d->node,
-                   "op", d->op, "domain", d->domain, "version",
-                   (json_int_t)d->version, "attribute", d->attribute, "message",
-                   d->message, "remedy", d->remedy);
-}
-
 static void on_diagnostic(void *user, const ibx_diagnostic *diagnostic) {
   compile_job *job = user;
   ibx_progress_end(&job->progress);
   job->errors += diagnostic->severity == IBX_SEVERITY_ERROR;
   if (job->diagnostics) {
-    json_array_append_new(job->diagnostics, to_json(diagnostic));
+    json_array_append_new(job->diagnostics, ibx_diagnostic_json(diagnostic));
   } else {
     ibx_driver_print_diagnostic(NULL, diagnostic);
   }

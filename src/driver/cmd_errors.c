@@ -3,16 +3,15 @@
 // imbrex errors: prints the catalogue of diagnostics.
 
 #include "driver/driver.h"
+#include "driver/review.h"
 #include "support/diag.h"
 
 #include <jansson.h>
 
-static const char *const severities[] = {"error", "warning", "note"};
-
 static void print_text(void) {
   const ibx_diag_info *row;
   for (size_t i = 0; (row = ibx_diag_get(i)) != NULL; i++) {
-    printf("%s  %-8s %s\n", row->name, severities[row->severity],
+    printf("%s  %-8s %s\n", row->name, ibx_review_severity(row->severity),
            row->sentence);
   }
 }
@@ -21,11 +20,11 @@ static int print_json(void) {
   json_t *rows = json_array();
   const ibx_diag_info *row;
   for (size_t i = 0; (row = ibx_diag_get(i)) != NULL; i++) {
-    json_array_append_new(rows,
-                          json_pack("{s:s, s:s, s:s, s:s}", "code", row->name,
-                                    "severity", severities[row->severity],
-                                    "status", ibx_status_name(row->status),
-                                    "meaning", row->sentence));
+    json_array_append_new(
+        rows,
+        json_pack("{s:s, s:s, s:s, s:s}", "code", row->name, "severity",
+                  ibx_review_severity(row->severity), "status",
+                  ibx_status_name(row->status), "meaning", row->sentence));
   }
   return ibx_driver_print_json(json_pack("{s:o}", "errors", rows));
 }

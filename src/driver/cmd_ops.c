@@ -48,12 +48,13 @@ static void print_text(void) {
   while (next_op(&rows)) {
     const ibx_onnx_op *op = ibx_onnx_op_get(rows.first);
     const ibx_onnx_about *about = op->about;
+    printf("%s%s%s  ", about->domain, about->domain[0] != 0 ? "." : "",
+           about->name);
     if (!op->import) {
-      printf("%s  refused: %s\n", about->name, about->limits);
+      printf("refused: %s\n    %s\n", about->limits, about->sentence);
       continue;
     }
-    printf("%s%s%s  opsets ", about->domain, about->domain[0] != 0 ? "." : "",
-           about->name);
+    printf("opsets ");
     print_versions(rows, ", ");
     printf("; %s\n    %s\n", types_of(op, types), about->sentence);
     if (about->limits[0] != 0) printf("    refused: %s\n", about->limits);
@@ -90,11 +91,12 @@ static void print_imported(const char *domain) {
 
 static void print_refused(void) {
   op_rows rows = {0};
-  printf("| operator | computes | why it is refused |\n|---|---|---|\n");
+  printf("| operator | computes | what to do instead |\n|---|---|---|\n");
   while (next_op(&rows)) {
     const ibx_onnx_op *op = ibx_onnx_op_get(rows.first);
     if (op->import) continue;
-    printf("| %s | ", op->about->name);
+    const char *domain = op->about->domain;
+    printf("| %s%s%s | ", domain, domain[0] != 0 ? "." : "", op->about->name);
     print_cell(op->about->sentence);
     printf(" | %s |\n", op->about->limits);
   }

@@ -7,6 +7,7 @@
 #include "driver/backend.h"
 #include "driver/driver.h"
 #include "driver/output.h"
+#include "driver/xml_text.h"
 
 #include <jansson.h>
 
@@ -190,18 +191,6 @@ static ibx_status find_cases(test_suite *suite, const char *folder, int level,
 
 // --- reports ------------------------------------------------------------------
 
-static void write_xml(FILE *file, const char *text) {
-  for (; *text; text++) {
-    switch (*text) {
-    case '<': fputs("&lt;", file); break;
-    case '>': fputs("&gt;", file); break;
-    case '&': fputs("&amp;", file); break;
-    case '"': fputs("&quot;", file); break;
-    default: fputc((unsigned char)*text < ' ' ? '?' : *text, file); break;
-    }
-  }
-}
-
 static const char *text_of(const json_t *row, const char *key) {
   const char *text = json_string_value(json_object_get(row, key));
   return text ? text : "";
@@ -210,13 +199,13 @@ static const char *text_of(const json_t *row, const char *key) {
 static void write_case(FILE *file, const json_t *row) {
   const char *result = text_of(row, "result");
   fputs("  <testcase classname=\"imbrex\" name=\"", file);
-  write_xml(file, text_of(row, "name"));
+  ibx_xml_text_write(file, text_of(row, "name"));
   fprintf(file, "\" time=\"%.3f\">",
           json_real_value(json_object_get(row, "seconds")));
   if (strcmp(result, "pass") != 0) {
     const char *kind = strcmp(result, "fail") == 0 ? "failure" : "skipped";
     fprintf(file, "<%s message=\"", kind);
-    write_xml(file, text_of(row, "reason"));
+    ibx_xml_text_write(file, text_of(row, "reason"));
     fputs("\"/>", file);
   }
   fputs("</testcase>\n", file);

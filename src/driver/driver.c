@@ -5,6 +5,8 @@
 
 #include "driver/driver.h"
 
+#include "driver/review.h"
+
 #include <jansson.h>
 
 #include <errno.h>
@@ -65,9 +67,8 @@ int ibx_driver_finish(int exit_code) {
 }
 
 void ibx_driver_print_diagnostic(void *user, const ibx_diagnostic *d) {
-  static const char *const severities[] = {"error", "warning", "note"};
   (void)user;
-  fprintf(stderr, "%s[%s]: ", severities[d->severity], d->code);
+  fprintf(stderr, "%s[%s]: ", ibx_review_severity(d->severity), d->code);
   if (d->op[0] != 0) {
     fprintf(stderr, "%s (%s): ", d->node[0] != 0 ? d->node : "unnamed", d->op);
   } else if (d->node[0] != 0) {

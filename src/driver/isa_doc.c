@@ -97,7 +97,7 @@ static const struct {
   int number;
 } calls[] = {
 #define IBX_CALL(row_name, row_number, row_insn, row_count, row_lanes,         \
-                 row_work, row_sentence)                                       \
+                 row_work, row_sentence, row_instead)                          \
   {.name = #row_name,                                                          \
    .insn = #row_insn,                                                          \
    .count = #row_count,                                                        \

@@ -7,8 +7,6 @@
 
 #include "imbrex/base.h"
 
-#include <stdint.h>
-
 /// A length of UTF-8: lead bytes [low, high] and the range of the second byte,
 /// which keeps out overlong forms, surrogates and what lies past U+10FFFF.
 typedef struct utf8_row {
@@ -22,9 +20,8 @@ static const utf8_row rows[] = {
     {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
 };
 
-// Bytes of the character at `text`, 0 where there is none. The end of the text
-// is no continuation, so nothing is read behind it.
-static size_t utf8_length(const uint8_t *text) {
+// The end of the text is no continuation.
+size_t ibx_utf8_length(const uint8_t *text) {
   if (text[0] < 0x80) return 1;
   for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
     const utf8_row *row = &rows[i];
@@ -42,7 +39,7 @@ void ibx_json_text_write(FILE *out, const char *text) {
   const uint8_t *at = (const uint8_t *)text;
   fputc('"', out);
   while (at && *at != 0) {
-    size_t length = utf8_length(at);
+    size_t length = ibx_utf8_length(at);
     if (length == 0) {
       fputs("\\ufffd", out);
       length = 1;

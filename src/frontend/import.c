@@ -25,6 +25,11 @@ const char *ibx_import_node_name(ibx_import *import, const ibx_frame *frame,
   return ibx_arena_format(import->arena, "%s%s", frame->prefix, name);
 }
 
+const char *ibx_import_trip(ibx_import *import, const char *prefix,
+                            uint64_t trip) {
+  return ibx_arena_format(import->arena, "%s[%" PRIu64 "]/", prefix, trip);
+}
+
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain) {
   int64_t version = 0;
   for (size_t i = 0; i < frame->opset_count; i++) {
@@ -276,13 +281,42 @@ static void bind_outputs(ibx_call *call) {
   }
 }
 
+// Says so of a node that makes an extent, not of those that follow it, nor of
+// the node whose graph this one belongs to.
+static bool makes_extent(const ibx_call *call, ibx_val value, uint8_t dim) {
+  const ibx_graph *graph = &call->import->graph;
+  ibx_val extent = ibx_extent(call, value, dim);
+  if (extent == IBX_NO_VALUE) return false;
+  uint32_t node = graph->values[extent].node;
+  return node != IBX_NO_VALUE && graph->nodes[node].source == call->source;
+}
+
+static void tell_extents(const ibx_call *call) {
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (ibx_has_in(call, i) && ibx_has_extent(call, call->in[i])) return;
+  }
+  for (size_t i = 0; i < call->out_count; i++) {
+    ibx_val value = call->out[i];
+    if (value == IBX_NO_VALUE || ibx_is_bundle(value)) continue;
+    for (uint8_t d = 0; d < ibx_type_of(call, value)->rank; d++) {
+      if (!makes_extent(call, value, d)) continue;
+      ibx_diag_slow(
+          call->import->sink, IBX_DIAG_BOUNDED_EXTENT, call->at,
+          "pass fewer elements where the most never comes; every run "
+          "takes the time of the most",
+          "only the run tells dimension %u of its result: all %" PRId64
+          " elements that there can be are computed",
+          (unsigned)d, ibx_dim(call, value, d));
+    }
+  }
+}
+
 static void run_row(ibx_call *call) {
   if (!check_counts(call)) return;
   if (!call->row->import) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL,
-                  "replace the node by operators that `imbrex ops` lists",
-                  "%s is not imported: %s", call->at.op,
-                  call->row->about->limits);
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_OP, NULL, call->row->about->limits,
+                  "%s (%s) is not imported", call->at.op,
+                  call->row->about->sentence);
     return;
   }
   if (!read_inputs(call)) {
@@ -303,6 +337,7 @@ static void run_row(ibx_call *call) {
   }
   if (!call->failed) check_attributes(call);
   check_outputs(call);
+  if (!call->failed) tell_extents(call);
 }
 
 // Says so once; the other nodes are silent.

@@ -100,7 +100,9 @@ typedef struct ibx_import {
   ibx_extents **extents; ///< of each value, NULL for most
   size_t extent_room;
   struct ibx_mask *masks; ///< that were emitted before
-  size_t port_outputs;    ///< outputs of ports; extents follow
+  ibx_val *maps;          ///< tensors that stand for lists of maps
+  size_t map_count;
+  size_t port_outputs; ///< outputs of ports; extents follow
 } ibx_import;
 
 struct ibx_call {
@@ -161,6 +163,10 @@ void ibx_import_body(ibx_call *call, const Onnx__GraphProto *graph,
 /// call has.
 void ibx_import_branch(ibx_call *call, const Onnx__GraphProto *graph,
                        ibx_val *out);
+/// What the names of nodes in trip `trip` begin with, behind `prefix`: "[3]/".
+/// ibx_diag_node_key() takes all trips for one.
+const char *ibx_import_trip(ibx_import *import, const char *prefix,
+                            uint64_t trip);
 /// Version of a domain's operator set in force, 0 when it is not imported.
 int64_t ibx_import_version(const ibx_frame *frame, const char *domain);
 /// The node's name, or Op_index.
@@ -350,6 +356,9 @@ const char *ibx_value_kind(const ibx_import *import, ibx_val value);
 /// Fails with OPERAND_TYPE unless `value` is a tensor. Returns whether it is.
 bool ibx_expect_tensor(ibx_call *call, ibx_val value, const char *name);
 
+/// Whether a tensor stands for what ONNX has as a list of maps (import_map.c).
+bool ibx_is_map(const ibx_import *import, ibx_val value);
+
 // --- extents that depend on the data (import_extent.c) -----------------------
 
 /// The scalar i64 that says how much of a dimension is valid; IBX_NO_VALUE where
@@ -367,6 +376,11 @@ ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
 /// nobody. The extent must not be known.
 void ibx_note_extent(ibx_call *call, ibx_val value, int64_t dim,
                      ibx_val extent);
+/// The value as if all of it were valid; `count` dimensions of `from`, beginning
+/// with `first`, give the value their extents, from dimension `to` on.
+ibx_val ibx_emit_whole(ibx_call *call, ibx_val value);
+ibx_val ibx_take_extents(ibx_call *call, ibx_val value, int64_t to,
+                         ibx_val from, int64_t first, int64_t count);
 /// Reshapes by dimensions of extent 1: dimension d of the result is `from[d]` of
 /// x, or new where that is -1.
 ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
@@ -381,6 +395,8 @@ ibx_val ibx_emit_count(ibx_call *call, ibx_val flags);
 /// valid; along every dimension.
 ibx_val ibx_emit_masked(ibx_call *call, ibx_val x, int64_t dim, ibx_val fill);
 ibx_val ibx_emit_all_masked(ibx_call *call, ibx_val x, ibx_val fill);
+/// The least (sign -1) or greatest number of a dtype that the machine compares.
+ibx_val ibx_emit_limit(ibx_call *call, ibx_dtype dtype, int sign);
 ibx_val ibx_emit_long(ibx_call *call, int64_t number);
 /// How many of the positions start, start + step, ... lie before the extent, at
 /// most `most`.
@@ -491,11 +507,13 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
 /// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);
-/// Indices of i64 that may count from the end become those from the start.
-ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent);
-/// The last dimension of the indices names `depth` dimensions of a shape behind
+/// Indices of i64 that may count from the end of a dimension of the data, which
+/// may have an extent, become those from the start.
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, ibx_val data,
+                            int64_t axis);
+/// The last dimension of the indices names `depth` dimensions of the data behind
 /// `batch` ones that both share: one flat index into all of these, of i64.
-ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_val data,
                           int64_t batch, int64_t depth);
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis);
 /// x - max - log(sum(exp(x - max))), in import_reduce.c.

@@ -240,9 +240,22 @@ static ibx_val scores(ibx_call *call, const attention *a, double scale) {
   return ibx_emit_matmul(call, q, ibx_emit_affine(call, keys, half, 0));
 }
 
+// Where a query stands among the keys is a constant, unless nothing asks.
+static bool positions_are_fixed(ibx_call *call) {
+  bool lengths = ibx_has_in(call, 6);
+  for (size_t i = 0; i < call->in_count; i++) {
+    bool counts = lengths || i == 4 || i == 5;
+    if (!counts || !ibx_has_in(call, i)) continue;
+    if (!ibx_has_extent(call, ibx_in(call, i))) continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
+    return false;
+  }
+  return true;
+}
+
 void ibx_import_op_attention(ibx_call *call) {
   attention a = {0};
-  if (!read_operands(call, &a)) return;
+  if (!positions_are_fixed(call) || !read_operands(call, &a)) return;
   int64_t depth = ibx_dim(call, a.q, 3);
   double absent = depth > 0 ? 1 / sqrt((double)depth) : 1;
   double scale = (double)ibx_attr_float(call, "scale", (float)absent);
@@ -268,14 +281,32 @@ void ibx_import_op_attention(ibx_call *call) {
 
 // --- rotary embedding --------------------------------------------------------
 
-// Rotates pairs of x [B, S, heads, D] by angles [B or 1, S, 1, D / 2].
-static ibx_val rotate(ibx_call *call, ibx_val x, ibx_val cosine, ibx_val sine,
-                      bool interleaved) {
+static ibx_val join_two(ibx_call *call, ibx_val a, ibx_val b, uint8_t axis) {
+  ibx_val parts[] = {a, b};
+  return ibx_emit_concat(call, parts, 2, axis);
+}
+
+// Rotates pairs of x [B, S, heads, D], which are D / 2 apart, by angles [B or 1,
+// S, 1, D / 2]: x * (cos, cos) + (second, first) * (-sin, sin).
+static ibx_val rotate_halves(ibx_call *call, ibx_val x, ibx_val cosine,
+                             ibx_val sine) {
+  int64_t half = ibx_dim(call, x, 3) / 2;
+  ibx_val turned = join_two(call, ibx_emit_slice(call, x, 3, half, half, 1),
+                            ibx_emit_slice(call, x, 3, 0, half, 1), 3);
+  ibx_val minus_sine = ibx_emit_unary(call, IBX_TENSOR_neg, sine);
+  return ibx_emit_binary(call, IBX_TENSOR_add,
+                         ibx_emit_binary(call, IBX_TENSOR_mul, x,
+                                         join_two(call, cosine, cosine, 3)),
+                         ibx_emit_binary(call, IBX_TENSOR_mul, turned,
+                                         join_two(call, minus_sine, sine, 3)));
+}
+
+// The same for pairs of neighbours.
+static ibx_val rotate_neighbours(ibx_call *call, ibx_val x, ibx_val cosine,
+                                 ibx_val sine) {
   int64_t depth = ibx_dim(call, x, 3), half = depth / 2;
-  int64_t step = interleaved ? 2 : 1;
-  ibx_val first = ibx_emit_slice(call, x, 3, 0, half, step);
-  ibx_val second =
-      ibx_emit_slice(call, x, 3, interleaved ? 1 : half, half, step);
+  ibx_val first = ibx_emit_slice(call, x, 3, 0, half, 2);
+  ibx_val second = ibx_emit_slice(call, x, 3, 1, half, 2);
   ibx_val real =
       ibx_emit_binary(call, IBX_TENSOR_sub,
                       ibx_emit_binary(call, IBX_TENSOR_mul, cosine, first),
@@ -283,14 +314,12 @@ static ibx_val rotate(ibx_call *call, ibx_val x, ibx_val cosine, ibx_val sine,
   ibx_val imaginary = ibx_emit_binary(
       call, IBX_TENSOR_add, ibx_emit_binary(call, IBX_TENSOR_mul, sine, first),
       ibx_emit_binary(call, IBX_TENSOR_mul, cosine, second));
-  ibx_val parts[] = {real, imaginary};
-  if (!interleaved) return ibx_emit_concat(call, parts, 2, 3);
   ibx_ints shape = ibx_shape_of(call, real), apart = shape;
   apart.at[apart.len++] = 1;
-  parts[0] = ibx_emit_reshape(call, real, apart);
-  parts[1] = ibx_emit_reshape(call, imaginary, apart);
+  real = ibx_emit_reshape(call, real, apart);
+  imaginary = ibx_emit_reshape(call, imaginary, apart);
   shape.at[3] = depth;
-  return ibx_emit_reshape(call, ibx_emit_concat(call, parts, 2, 4), shape);
+  return ibx_emit_reshape(call, join_two(call, real, imaginary, 4), shape);
 }
 
 // [S or positions, D / 2] by position to [B or 1, S, 1, D / 2].
@@ -339,7 +368,8 @@ static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
   ibx_val cosine = read_angles(call, cosine_in, positions, depth / 2);
   ibx_val sine = read_angles(call, cosine_in + 1, positions, depth / 2);
   ibx_val parts[2] = {ibx_emit_slice(call, x, 3, 0, depth, 1)};
-  parts[0] = rotate(call, parts[0], cosine, sine, interleaved);
+  parts[0] = interleaved ? rotate_neighbours(call, parts[0], cosine, sine)
+                         : rotate_halves(call, parts[0], cosine, sine);
   if (depth < whole) {
     parts[1] = ibx_emit_slice(call, x, 3, depth, whole - depth, 1);
   }

@@ -74,8 +74,7 @@ static bool elementwise(carry *c) {
 
 // --- neutral elements ------------------------------------------------------------
 
-// The least (sign -1) or greatest number of a dtype.
-static ibx_val limit(carry *c, ibx_dtype dtype, int sign) {
+ibx_val ibx_emit_limit(ibx_call *call, ibx_dtype dtype, int sign) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
   double value = sign * (double)INFINITY;
   if (info->kind != IBX_DTYPE_KIND_FLOAT) {
@@ -87,18 +86,19 @@ static ibx_val limit(carry *c, ibx_dtype dtype, int sign) {
     value = sign > 0 ? most : least;
     if (info->kind == IBX_DTYPE_KIND_BOOL) value = sign > 0;
   }
-  return ibx_emit_scalar(c->call, dtype, value);
+  return ibx_emit_scalar(call, dtype, value);
 }
 
 static ibx_val neutral(carry *c, ibx_tensor_op op, ibx_dtype dtype) {
   switch (op) {
   case IBX_TENSOR_reduce_prod: return ibx_emit_scalar(c->call, dtype, 1);
-  case IBX_TENSOR_reduce_min: return limit(c, dtype, 1);
+  case IBX_TENSOR_reduce_min: return ibx_emit_limit(c->call, dtype, 1);
   case IBX_TENSOR_reduce_max:
   case IBX_TENSOR_argmax:
-  case IBX_TENSOR_softmax: return limit(c, dtype, -1);
+  case IBX_TENSOR_softmax: return ibx_emit_limit(c->call, dtype, -1);
   case IBX_TENSOR_top:
-  case IBX_TENSOR_top_index: return limit(c, dtype, c->params.largest ? -1 : 1);
+  case IBX_TENSOR_top_index:
+    return ibx_emit_limit(c->call, dtype, c->params.largest ? -1 : 1);
   default: return ibx_emit_scalar(c->call, dtype, 0);
   }
 }
@@ -203,14 +203,21 @@ static bool carry_slice(carry *c) {
   return true;
 }
 
-// Elements before a dimension move its end, elements behind it cannot.
+// Elements before a dimension move its end; those behind it follow what is valid,
+// for all that is not has their value.
 static bool carry_pad(carry *c) {
+  ibx_dtype dtype = ibx_dtype_of(c->call, c->operand[0]);
   for (int64_t d = 0; d < rank_of(c, 0); d++) {
     ibx_val extent = ibx_extent(c->call, c->operand[0], d);
+    int64_t high = c->params.high.at[d];
     if (extent == IBX_NO_VALUE) continue;
-    if (c->params.high.at[d] != 0) return refuse(c);
-    c->real[d] =
-        binary(c, IBX_TENSOR_add, extent, number(c, c->params.low.at[d]));
+    int64_t added = c->params.low.at[d] + high;
+    c->real[d] = added == 0
+                     ? extent
+                     : binary(c, IBX_TENSOR_add, extent, number(c, added));
+    if (high == 0) continue;
+    ibx_val value = ibx_emit_scalar(c->call, dtype, (double)c->params.value);
+    c->operand[0] = ibx_emit_masked(c->call, c->operand[0], d, value);
   }
   return true;
 }
@@ -365,8 +372,8 @@ static bool carry_matmul(carry *c) {
 static bool carry_suppress(carry *c) {
   int64_t last = rank_of(c, 1) - 1;
   ibx_val *scores = &c->operand[1];
-  *scores =
-      ibx_emit_masked(c->call, *scores, last, limit(c, IBX_DTYPE_F32, -1));
+  *scores = ibx_emit_masked(c->call, *scores, last,
+                            ibx_emit_limit(c->call, IBX_DTYPE_F32, -1));
   return keep(c, 0, 0, last) && keep(c, 1, 0, last);
 }
 

@@ -120,6 +120,11 @@ static void import_both(ibx_call *call, ibx_val flag) {
     if (!ibx_wants_out(call, i)) continue;
     ibx_out(call, i, ibx_emit_choice(call, flag, yes[i], no[i]));
   }
+  if (call->failed) return;
+  ibx_diag_slow(call->import->sink, IBX_DIAG_COMPUTES_ALL, call->at,
+                "give the input that decides with --constant, and make a "
+                "program for each of its values",
+                "only the run tells which branch counts: both are computed");
 }
 
 void ibx_import_op_if(ibx_call *call) {

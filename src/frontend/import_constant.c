@@ -215,5 +215,6 @@ void ibx_import_op_eye_like(ibx_call *call) {
   rows = ibx_emit_binary(call, IBX_TENSOR_add, ibx_emit_along(call, rows, 0, 2),
                          ibx_emit_longs(call, (ibx_ints){0}, &k));
   ibx_val same = ibx_emit_binary(call, IBX_TENSOR_equal, rows, columns);
-  ibx_out(call, 0, ibx_emit_cast(call, same, dtype));
+  same = ibx_emit_cast(call, same, dtype);
+  ibx_out(call, 0, ibx_take_extents(call, same, 0, x, 0, 2));
 }

@@ -188,6 +188,30 @@ static bool has_label(const labelled *term, uint8_t label) {
   return false;
 }
 
+// Takes extents that the data decide off the terms: what is not valid counts 0
+// where a letter is summed, and stays behind what is valid where it is kept.
+// Stores the extent of each letter.
+static bool close_terms(ibx_call *call, equation *e,
+                        ibx_val real[MOST_LABELS]) {
+  for (size_t i = 0; i < MOST_LABELS; i++)
+    real[i] = IBX_NO_VALUE;
+  for (size_t t = 0; t < e->term_count; t++) {
+    labelled *term = &e->terms[t];
+    for (size_t d = 0; d < term->rank && !call->failed; d++) {
+      ibx_val *known = &real[term->label[d]], x = term->value;
+      ibx_val extent = ibx_extent(call, x, (int64_t)d);
+      if (extent == IBX_NO_VALUE) continue;
+      if (*known == IBX_NO_VALUE) *known = extent;
+      if (*known != extent) ibx_refuse_extent(call, call->proto->input[t]);
+      term->value =
+          has_label(&e->result, term->label[d])
+              ? ibx_set_extent(call, x, (int64_t)d, IBX_NO_VALUE)
+              : ibx_emit_masked(call, x, (int64_t)d, ibx_emit_like(call, x, 0));
+    }
+  }
+  return !call->failed;
+}
+
 // Sums away the dimensions whose label nothing else needs.
 static void sum_alone(ibx_call *call, equation *e, labelled *term) {
   ibx_ints axes = {0};
@@ -301,7 +325,8 @@ static bool contract(ibx_call *call, equation *e, labelled *a,
 
 void ibx_import_op_einsum(ibx_call *call) {
   equation e = {0};
-  if (!read_equation(call, &e)) return;
+  ibx_val real[MOST_LABELS];
+  if (!read_equation(call, &e) || !close_terms(call, &e, real)) return;
   for (size_t t = 0; t < e.term_count && !call->failed; t++) {
     sum_alone(call, &e, &e.terms[t]);
   }
@@ -315,5 +340,11 @@ void ibx_import_op_einsum(ibx_call *call) {
   for (size_t i = 0; i < e.result.rank; i++) {
     shape.at[shape.len++] = e.extent[e.result.label[i]];
   }
-  ibx_out(call, 0, ibx_emit_broadcast(call, result, shape));
+  result = ibx_emit_broadcast(call, result, shape);
+  for (size_t i = 0; i < e.result.rank; i++) {
+    ibx_val extent = real[e.result.label[i]];
+    if (extent == IBX_NO_VALUE) continue;
+    result = ibx_set_extent(call, result, (int64_t)i, extent);
+  }
+  ibx_out(call, 0, result);
 }

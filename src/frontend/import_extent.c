@@ -93,6 +93,22 @@ ibx_val ibx_set_extent(ibx_call *call, ibx_val value, int64_t dim,
   return ibx_emit_slice(call, copy, dim, 0, count, 1);
 }
 
+ibx_val ibx_emit_whole(ibx_call *call, ibx_val value) {
+  for (int64_t d = 0; d < ibx_rank(call, value); d++)
+    value = ibx_set_extent(call, value, d, IBX_NO_VALUE);
+  return value;
+}
+
+ibx_val ibx_take_extents(ibx_call *call, ibx_val value, int64_t to,
+                         ibx_val from, int64_t first, int64_t count) {
+  for (int64_t d = 0; d < count; d++) {
+    ibx_val extent = ibx_extent(call, from, first + d);
+    if (extent == IBX_NO_VALUE) continue;
+    value = ibx_set_extent(call, value, to + d, extent);
+  }
+  return value;
+}
+
 ibx_val ibx_emit_units(ibx_call *call, ibx_val x, ibx_ints shape,
                        const int8_t *from) {
   ibx_params params = {.shape = shape};
@@ -349,8 +365,10 @@ static const char *const AWARE[] = {"Abs",
                                     "Asinh",
                                     "Atan",
                                     "Atanh",
+                                    "Attention",
                                     "AveragePool",
                                     "BatchNormalization",
+                                    "BitCast",
                                     "BitShift",
                                     "BitwiseAnd",
                                     "BitwiseNot",
@@ -365,31 +383,47 @@ static const char *const AWARE[] = {"Abs",
                                     "Concat",
                                     "ConstantOfShape",
                                     "Conv",
+                                    "ConvInteger",
+                                    "ConvTranspose",
                                     "Cos",
                                     "Cosh",
+                                    "CumProd",
                                     "CumSum",
+                                    "DepthToSpace",
+                                    "DequantizeLinear",
                                     "Div",
                                     "Dropout",
+                                    "DynamicQuantizeLinear",
+                                    "Einsum",
                                     "Elu",
                                     "Equal",
                                     "Erf",
                                     "Exp",
                                     "Expand",
+                                    "EyeLike",
                                     "Flatten",
                                     "Floor",
                                     "Gather",
+                                    "GatherElements",
+                                    "GatherND",
                                     "Gelu",
                                     "Gemm",
                                     "GlobalAveragePool",
+                                    "GlobalLpPool",
                                     "GlobalMaxPool",
                                     "Greater",
                                     "GreaterOrEqual",
+                                    "GridSample",
+                                    "GroupNormalization",
                                     "HardSigmoid",
                                     "HardSwish",
+                                    "Hardmax",
                                     "Identity",
                                     "If",
+                                    "InstanceNormalization",
                                     "IsInf",
                                     "IsNaN",
+                                    "LRN",
                                     "LayerNormalization",
                                     "LeakyRelu",
                                     "Less",
@@ -397,10 +431,15 @@ static const char *const AWARE[] = {"Abs",
                                     "Log",
                                     "LogSoftmax",
                                     "Loop",
+                                    "LpNormalization",
+                                    "LpPool",
                                     "MatMul",
+                                    "MatMulInteger",
                                     "Max",
                                     "MaxPool",
+                                    "MaxRoiPool",
                                     "Mean",
+                                    "MeanVarianceNormalization",
                                     "Min",
                                     "Mish",
                                     "Mod",
@@ -409,12 +448,17 @@ static const char *const AWARE[] = {"Abs",
                                     "NonMaxSuppression",
                                     "NonZero",
                                     "Not",
+                                    "OneHot",
                                     "Optional",
                                     "OptionalGetElement",
                                     "OptionalHasElement",
                                     "Or",
                                     "PRelu",
+                                    "Pad",
                                     "Pow",
+                                    "QLinearConv",
+                                    "QLinearMatMul",
+                                    "QuantizeLinear",
                                     "RMSNormalization",
                                     "Range",
                                     "Reciprocal",
@@ -430,7 +474,14 @@ static const char *const AWARE[] = {"Abs",
                                     "ReduceSumSquare",
                                     "Relu",
                                     "Reshape",
+                                    "Resize",
+                                    "ReverseSequence",
+                                    "RoiAlign",
+                                    "RotaryEmbedding",
                                     "Round",
+                                    "Scan",
+                                    "Scatter",
+                                    "ScatterElements",
                                     "ScatterND",
                                     "Selu",
                                     "SequenceConstruct",
@@ -439,6 +490,7 @@ static const char *const AWARE[] = {"Abs",
                                     "Shrink",
                                     "Sigmoid",
                                     "Sign",
+                                    "SimplifiedLayerNormalization",
                                     "Sin",
                                     "Sinh",
                                     "Size",
@@ -446,11 +498,13 @@ static const char *const AWARE[] = {"Abs",
                                     "Softmax",
                                     "Softplus",
                                     "Softsign",
+                                    "SpaceToDepth",
                                     "Split",
                                     "Sqrt",
                                     "Squeeze",
                                     "Sub",
                                     "Sum",
+                                    "SwiGLU",
                                     "Swish",
                                     "Tan",
                                     "Tanh",
@@ -458,7 +512,10 @@ static const char *const AWARE[] = {"Abs",
                                     "Tile",
                                     "TopK",
                                     "Transpose",
+                                    "Trilu",
+                                    "Unique",
                                     "Unsqueeze",
+                                    "Upsample",
                                     "Where",
                                     "Xor"};
 
@@ -470,20 +527,15 @@ static bool is_listed(const char *const *list, size_t count, const char *name) {
 }
 
 bool ibx_check_extents(ibx_call *call) {
-  // Of these the data, whose extents are counted, must be fixed.
-  static const char *const BY_INDEX[] = {"GatherElements", "GatherND"};
   if (call->at.domain[0] == 0 &&
       is_listed(AWARE, IBX_COUNT_OF(AWARE), call->at.op)) {
     return true;
   }
-  bool by_index = call->at.domain[0] == 0 &&
-                  is_listed(BY_INDEX, IBX_COUNT_OF(BY_INDEX), call->at.op);
-  for (size_t i = by_index ? 1 : 0; i < call->in_count; i++) {
-    size_t input = by_index ? 0 : i;
-    if (!ibx_has_in(call, input)) continue;
-    if (ibx_is_bundle(call->in[input])) continue;
-    if (!ibx_has_extent(call, call->in[input])) continue;
-    ibx_refuse_extent(call, call->proto->input[input]);
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i)) continue;
+    if (ibx_is_bundle(call->in[i])) continue;
+    if (!ibx_has_extent(call, call->in[i])) continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
     return false;
   }
   return true;

@@ -75,7 +75,7 @@ void ibx_import_op_compress(ibx_call *call) {
   if (ibx_has_attr(call, "axis")) {
     axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
   } else {
-    x = ibx_emit_reshape(call, x, IBX_INTS(ibx_elements(ibx_type_of(call, x))));
+    x = ibx_emit_row(call, x);
   }
   bool fits = ibx_rank(call, flags) == 1 &&
               ibx_dtype_of(call, flags) == IBX_DTYPE_BOOL &&
@@ -100,6 +100,7 @@ enum { MOST_COLUMNS = 64 }; // each is a sort
 // The rows of a matrix in ascending order, and what tells equal ones.
 typedef struct sorted {
   int64_t count;    // of rows
+  ibx_val valid;    // how many of them count; they come first
   ibx_val rows;     // in their order
   ibx_val from;     // where each stood
   ibx_val is_first; // of equal ones the first, which is that of the least place
@@ -110,21 +111,27 @@ static ibx_val order_of(ibx_call *call, ibx_val keys) {
   return ibx_emit_op(call, IBX_TENSOR_top_index, &params, &keys, 1);
 }
 
-// By the last column first: sorting keeps the order of equal elements.
-static ibx_val sort_rows(ibx_call *call, ibx_val matrix) {
+// Rows that are in an order, `from`, in that of another key.
+static ibx_val sort_again(ibx_call *call, ibx_val key, ibx_val from) {
+  if (from == IBX_NO_VALUE) return order_of(call, key);
+  ibx_val order = order_of(call, ibx_emit_gather(call, key, from, 0));
+  return ibx_emit_gather(call, from, order, 0);
+}
+
+// By the last column first: sorting keeps the order of equal elements. At last
+// rows that do not count go behind the others.
+static ibx_val sort_rows(ibx_call *call, ibx_val matrix, ibx_val valid) {
   int64_t count = ibx_dim(call, matrix, 0);
   ibx_val from = IBX_NO_VALUE;
   for (int64_t e = ibx_dim(call, matrix, 1); e-- > 0;) {
     ibx_val column = ibx_emit_slice(call, matrix, 1, e, 1, 1);
     column = ibx_emit_reshape(call, column, IBX_INTS(count));
-    if (from == IBX_NO_VALUE) {
-      from = order_of(call, column);
-      continue;
-    }
-    ibx_val order = order_of(call, ibx_emit_gather(call, column, from, 0));
-    from = ibx_emit_gather(call, from, order, 0);
+    from = sort_again(call, column, from);
   }
-  return from;
+  if (ibx_is_known(call, valid)) return from;
+  ibx_val surplus = ibx_emit_binary(call, IBX_TENSOR_less_equal, valid,
+                                    ibx_emit_iota(call, count));
+  return sort_again(call, ibx_emit_cast(call, surplus, IBX_DTYPE_I32), from);
 }
 
 // Elementwise; NaN equals NaN.
@@ -137,12 +144,24 @@ static ibx_val equals(ibx_call *call, ibx_val a, ibx_val b) {
   return ibx_emit_binary(call, IBX_TENSOR_or, same, both);
 }
 
+// Of rows that do not count none is the first of its kind.
+static ibx_val only_valid(ibx_call *call, const sorted *s, ibx_val is_first) {
+  if (ibx_is_known(call, s->valid)) return is_first;
+  ibx_val line = ibx_emit_iota(call, s->count);
+  return ibx_emit_binary(
+      call, IBX_TENSOR_and, is_first,
+      ibx_emit_binary(call, IBX_TENSOR_less, line, s->valid));
+}
+
 static sorted sort(ibx_call *call, ibx_val matrix) {
-  sorted s = {.count = ibx_dim(call, matrix, 0)};
-  s.from = sort_rows(call, matrix);
+  sorted s = {.count = ibx_dim(call, matrix, 0),
+              .valid = ibx_extent_or_dim(call, matrix, 0)};
+  matrix = ibx_emit_whole(call, matrix);
+  s.from = sort_rows(call, matrix, s.valid);
   s.rows = ibx_emit_gather(call, matrix, s.from, 0);
   ibx_val yes = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
   s.is_first = ibx_emit_reshape(call, yes, IBX_INTS(1));
+  if (s.count == 1) s.is_first = only_valid(call, &s, s.is_first);
   if (s.count == 1 || call->failed) return s;
   ibx_val same =
       equals(call, ibx_emit_slice(call, s.rows, 0, 1, s.count - 1, 1),
@@ -152,7 +171,7 @@ static sorted sort(ibx_call *call, ibx_val matrix) {
                          false);
   ibx_val parts[] = {s.is_first, ibx_emit_binary(call, IBX_TENSOR_equal, same,
                                                  ibx_emit_like(call, same, 0))};
-  s.is_first = ibx_emit_concat(call, parts, 2, 0);
+  s.is_first = only_valid(call, &s, ibx_emit_concat(call, parts, 2, 0));
   return s;
 }
 
@@ -167,7 +186,7 @@ typedef struct groups {
 static ibx_val group_sizes(ibx_call *call, const sorted *s, ibx_val places) {
   ibx_val extent = ibx_extent(call, places, 0);
   int64_t found = ibx_dim(call, places, 0);
-  ibx_val end = ibx_emit_long(call, s->count);
+  ibx_val end = s->valid;
   ibx_val here = ibx_emit_masked(call, places, 0, end);
   ibx_val parts[] = {ibx_emit_slice(call, here, 0, 1, found - 1, 1),
                      ibx_emit_reshape(call, end, IBX_INTS(1))};
@@ -212,6 +231,8 @@ static ibx_val as_rows(ibx_call *call, ibx_val x, int64_t axis,
   *out_perm = perm;
   x = ibx_emit_transpose(call, x, perm);
   int64_t count = ibx_dim(call, x, 0);
+  static const int8_t column[] = {0, -1};
+  if (perm.len == 1) return ibx_emit_units(call, x, IBX_INTS(count, 1), column);
   int64_t all = ibx_elements(ibx_type_of(call, x));
   return ibx_emit_reshape(call, x, IBX_INTS(count, count ? all / count : 0));
 }
@@ -233,11 +254,12 @@ void ibx_import_op_unique(ibx_call *call) {
   if (ibx_has_attr(call, "axis")) {
     axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), ibx_rank(call, x));
   } else {
-    x = ibx_emit_reshape(call, x, IBX_INTS(ibx_elements(ibx_type_of(call, x))));
+    x = ibx_emit_row(call, x);
   }
   ibx_ints perm;
   ibx_val matrix = as_rows(call, x, axis, &perm);
   int64_t columns = ibx_dim(call, matrix, 1);
+  if (ibx_extent(call, matrix, 1) != IBX_NO_VALUE) ibx_refuse_extent(call, "X");
   if (ibx_elements(ibx_type_of(call, x)) == 0 || columns > MOST_COLUMNS) {
     ibx_call_refuse(call, "axis", "rows without elements, or of more than %d",
                     MOST_COLUMNS);
@@ -249,7 +271,7 @@ void ibx_import_op_unique(ibx_call *call) {
   ibx_val rows = ibx_emit_gather(call, s.rows, g.place, 0);
   ibx_out(call, 0, from_rows(call, rows, x, perm));
   ibx_out(call, 1, g.first);
-  ibx_out(call, 2, g.inverse);
+  ibx_out(call, 2, ibx_take_extents(call, g.inverse, 0, matrix, 0, 1));
   ibx_out(call, 3, g.size);
 }
 

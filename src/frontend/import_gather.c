@@ -197,8 +197,9 @@ static ibx_val from_start(ibx_call *call, ibx_val indices, ibx_val extents) {
   return ibx_emit_select(call, low, moved, indices);
 }
 
-ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, int64_t extent) {
-  return from_start(call, indices, ibx_emit_long(call, extent));
+ibx_val ibx_emit_from_start(ibx_call *call, ibx_val indices, ibx_val data,
+                            int64_t axis) {
+  return from_start(call, indices, ibx_extent_or_dim(call, data, axis));
 }
 
 // For each element of a shape: the sum of its coordinates times strides, where
@@ -233,7 +234,8 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
   bool fits = wanted.len == shape.len;
   for (uint8_t i = 0; fits && i < shape.len; i++) {
-    fits = i == axis || wanted.at[i] <= shape.at[i];
+    fits = i == axis || wanted.at[i] <= shape.at[i] ||
+           ibx_extent(call, indices, i) != IBX_NO_VALUE;
   }
   if (!ibx_call_expect(call, fits, "indices", "is larger than the data") ||
       !check_range(call, indices, shape.at[axis])) {
@@ -242,28 +244,31 @@ void ibx_import_op_gather_elements(ibx_call *call) {
   int64_t strides[IBX_MAX_RANK];
   strides_of(shape, strides);
   ibx_val index = ibx_emit_from_start(
-      call, ibx_emit_cast(call, indices, IBX_DTYPE_I64), shape.at[axis]);
+      call, ibx_emit_cast(call, indices, IBX_DTYPE_I64), data, axis);
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
                           ibx_emit_long(call, strides[axis]));
   index = ibx_emit_binary(call, IBX_TENSOR_add, index,
                           emit_coordinates(call, wanted, strides, axis));
   int64_t total = ibx_elements(ibx_type_of(call, data));
-  ibx_val flat = ibx_emit_reshape(call, data, IBX_INTS(total));
+  ibx_val flat = ibx_emit_whole(call, data);
+  flat = ibx_emit_reshape(call, flat, IBX_INTS(total));
   ibx_out(call, 0, pick(call, flat, index, 0));
 }
 
-ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_ints shape,
+ibx_val ibx_emit_nd_index(ibx_call *call, ibx_val indices, ibx_val data,
                           int64_t batch, int64_t depth) {
-  int64_t extents[IBX_MAX_RANK], strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
-  ibx_ints head = ibx_make_ints(shape.at, (size_t)(batch + depth));
-  strides_of(head, all);
+  int64_t strides[IBX_MAX_RANK], all[IBX_MAX_RANK];
+  ibx_val extents[IBX_MAX_RANK];
+  ibx_ints shape = ibx_shape_of(call, data);
+  strides_of(ibx_make_ints(shape.at, (size_t)(batch + depth)), all);
   for (int64_t i = 0; i < depth; i++) {
-    extents[i] = shape.at[batch + i];
+    ibx_val extent = ibx_extent_or_dim(call, data, batch + i);
+    extents[i] = ibx_emit_reshape(call, extent, IBX_INTS(1));
     strides[i] = all[batch + i];
   }
   ibx_ints list = IBX_INTS(depth);
   ibx_val index = from_start(call, ibx_emit_cast(call, indices, IBX_DTYPE_I64),
-                             ibx_emit_longs(call, list, extents));
+                             ibx_emit_concat(call, extents, (size_t)depth, 0));
   index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
                           ibx_emit_longs(call, list, strides));
   int64_t last = ibx_rank(call, index) - 1;
@@ -288,7 +293,8 @@ void ibx_import_op_gather_nd(ibx_call *call) {
     fits = shape.at[i] == ibx_dim(call, indices, i);
   }
   if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) return;
-  ibx_val index = ibx_emit_nd_index(call, indices, shape, batch, depth);
+  ibx_val index = ibx_emit_nd_index(call, indices, data, batch, depth);
+  index = ibx_take_extents(call, index, 0, data, 0, batch);
   int64_t head = 1;
   ibx_ints flat = {.len = 1};
   for (int64_t i = 0; i < shape.len; i++) {
@@ -299,7 +305,11 @@ void ibx_import_op_gather_nd(ibx_call *call) {
     }
   }
   flat.at[0] = head;
-  ibx_out(call, 0, pick(call, ibx_emit_reshape(call, data, flat), index, 0));
+  ibx_val rows = ibx_emit_reshape(call, ibx_emit_whole(call, data), flat);
+  rows = pick(call, rows, index, 0);
+  ibx_out(call, 0,
+          ibx_take_extents(call, rows, rank - 1, data, batch + depth,
+                           shape.len - batch - depth));
 }
 
 // --- one hot -----------------------------------------------------------------
@@ -325,13 +335,16 @@ void ibx_import_op_one_hot(ibx_call *call) {
       call, low, ibx_emit_binary(call, IBX_TENSOR_add, indices, extent),
       indices);
   ibx_ints shape = ibx_shape_of(call, indices), wide = {.len = (uint8_t)rank};
+  int8_t origin[IBX_MAX_RANK];
   for (int64_t i = 0, from = 0; i < rank; i++) {
+    origin[i] = (int8_t)(i == axis ? -1 : from);
     wide.at[i] = i == axis ? 1 : shape.at[from++];
   }
   ibx_val line = ibx_emit_along(
       call, ibx_emit_cast(call, ibx_emit_iota(call, depth), dtype), axis, rank);
-  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal,
-                                ibx_emit_reshape(call, indices, wide), line);
+  ibx_val hot =
+      ibx_emit_binary(call, IBX_TENSOR_equal,
+                      ibx_emit_units(call, indices, wide, origin), line);
   ibx_val off = ibx_emit_slice(call, values, 0, 0, 1, 1);
   ibx_val on = ibx_emit_slice(call, values, 0, 1, 1, 1);
   double zero = 1, one = 0;

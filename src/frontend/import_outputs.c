@@ -164,6 +164,10 @@ void ibx_import_output(ibx_import *import, const ibx_frame *frame,
       info->type && info->type->value_case != ONNX__TYPE_PROTO__VALUE__NOT_SET;
   ibx_port_kind kind;
   const Onnx__TypeProto *element = ibx_declared_element(info->type, &kind);
+  if (element && element->value_case == ONNX__TYPE_PROTO__VALUE_MAP_TYPE &&
+      ibx_is_map(import, value)) {
+    typed = false;
+  }
   if (typed && !ibx_declared_read(&p, element, "output")) return;
   if (!check_kind(&p, value, typed, &kind)) return;
   const ibx_bundle *bundle = ibx_bundle_of(import, value);

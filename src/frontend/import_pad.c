@@ -2,7 +2,8 @@
 //
 // Imports padding. Comes in: a call with constant pads, which may be negative.
 // Goes out: a slice for what is cut, then `pad` for constants, or slices of the
-// tensor itself, joined, for reflect, edge and wrap.
+// tensor itself, joined, for reflect, edge and wrap; a gather of the tensor where
+// slices do not do.
 
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
@@ -26,13 +27,58 @@ static bool read_mode(ibx_call *call, pad_mode *out) {
   return false;
 }
 
+// x modulo a number that is at least 1; x + low * number is not negative.
+static ibx_val modulo(ibx_call *call, ibx_val x, ibx_val number, int64_t low) {
+  number =
+      ibx_emit_binary(call, IBX_TENSOR_max, number, ibx_emit_long(call, 1));
+  ibx_val turns =
+      ibx_emit_binary(call, IBX_TENSOR_mul, number, ibx_emit_long(call, low));
+  x = ibx_emit_binary(call, IBX_TENSOR_add, x, turns);
+  ibx_val whole = ibx_emit_binary(call, IBX_TENSOR_div, x, number);
+  return ibx_emit_binary(call, IBX_TENSOR_sub, x,
+                         ibx_emit_binary(call, IBX_TENSOR_mul, whole, number));
+}
+
+// By a gather of the elements that the padded dimension has: where the data
+// decide how many there are, and where more is asked for than there is, so that
+// it goes round or back and forth.
+static ibx_val pad_by_index(ibx_call *call, ibx_val x, pad_mode mode,
+                            int64_t axis, int64_t low, int64_t high) {
+  int64_t extent = ibx_dim(call, x, axis);
+  if (!ibx_call_expect(call, extent > 0, "pads",
+                       "there is nothing to repeat")) {
+    return x;
+  }
+  ibx_val real = ibx_extent_or_dim(call, x, axis);
+  ibx_val last =
+      ibx_emit_binary(call, IBX_TENSOR_sub, real, ibx_emit_long(call, 1));
+  ibx_val at = ibx_emit_binary(call, IBX_TENSOR_sub,
+                               ibx_emit_iota(call, low + extent + high),
+                               ibx_emit_long(call, low));
+  if (mode == WRAP) at = modulo(call, at, real, low);
+  if (mode == REFLECT) {
+    ibx_val period = ibx_emit_binary(call, IBX_TENSOR_add, last, last);
+    at = modulo(call, at, period, low);
+    at = ibx_emit_binary(call, IBX_TENSOR_min, at,
+                         ibx_emit_binary(call, IBX_TENSOR_sub, period, at));
+  }
+  at = ibx_emit_binary(call, IBX_TENSOR_min, at, last);
+  at = ibx_emit_binary(call, IBX_TENSOR_max, at, ibx_emit_long(call, 0));
+  if (ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    ibx_val all = ibx_emit_binary(call, IBX_TENSOR_add, real,
+                                  ibx_emit_long(call, low + high));
+    at = ibx_set_extent(call, at, 0, all);
+    x = ibx_set_extent(call, x, axis, IBX_NO_VALUE);
+  }
+  return ibx_emit_gather(call, x, at, axis);
+}
+
 // One dimension: `low` elements before it and `high` after it, both at least 0.
 static ibx_val pad_reflect(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
                            int64_t high) {
   int64_t extent = ibx_dim(call, x, axis);
-  if (!ibx_call_expect(call, low < extent && high < extent, "pads",
-                       "reflects more than there is")) {
-    return x;
+  if (low >= extent || high >= extent) {
+    return pad_by_index(call, x, REFLECT, axis, low, high);
   }
   ibx_val parts[3];
   size_t count = 0;
@@ -67,9 +113,8 @@ static ibx_val pad_edge(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
 static ibx_val pad_wrap(ibx_call *call, ibx_val x, int64_t axis, int64_t low,
                         int64_t high) {
   int64_t extent = ibx_dim(call, x, axis);
-  if (!ibx_call_expect(call, low <= extent && high <= extent, "pads",
-                       "wraps more than there is")) {
-    return x;
+  if (low > extent || high > extent) {
+    return pad_by_index(call, x, WRAP, axis, low, high);
   }
   ibx_val parts[3];
   size_t count = 0;
@@ -85,6 +130,10 @@ static ibx_val pad_axes(ibx_call *call, ibx_val x, pad_mode mode, ibx_ints low,
                         ibx_ints high) {
   for (uint8_t i = 0; i < low.len && !call->failed; i++) {
     if (low.at[i] == 0 && high.at[i] == 0) continue;
+    if (ibx_extent(call, x, i) != IBX_NO_VALUE) {
+      x = pad_by_index(call, x, mode, i, low.at[i], high.at[i]);
+      continue;
+    }
     if (mode == REFLECT) x = pad_reflect(call, x, i, low.at[i], high.at[i]);
     if (mode == EDGE) x = pad_edge(call, x, i, low.at[i], high.at[i]);
     if (mode == WRAP) x = pad_wrap(call, x, i, low.at[i], high.at[i]);
@@ -98,14 +147,33 @@ static ibx_val crop(ibx_call *call, ibx_val x, ibx_ints *low, ibx_ints *high) {
     int64_t front = low->at[i] < 0 ? -low->at[i] : 0;
     int64_t back = high->at[i] < 0 ? -high->at[i] : 0;
     int64_t left = ibx_dim(call, x, i) - front - back;
+    ibx_val real = ibx_extent(call, x, i);
+    if (front + back == 0) continue;
     if (!ibx_call_expect(call, left >= 0, "pads", "cuts more than there is")) {
       return x;
     }
     x = ibx_emit_slice(call, x, i, left == 0 ? 0 : front, left, 1);
+    if (real != IBX_NO_VALUE) {
+      x = ibx_set_extent(call, x, i,
+                         ibx_emit_steps(call, real, front + back, 1, left));
+    }
     if (front > 0) low->at[i] = 0;
     if (back > 0) high->at[i] = 0;
   }
   return x;
+}
+
+// What is cut off a dimension that has less is owed by what is added to it.
+static ibx_val count_cut(ibx_call *call, ibx_val y, ibx_val x, ibx_ints before,
+                         ibx_ints after) {
+  for (uint8_t i = 0; i < before.len; i++) {
+    ibx_val real = ibx_extent(call, x, i);
+    bool cuts = before.at[i] < 0 || after.at[i] < 0;
+    if (real == IBX_NO_VALUE || !cuts) continue;
+    int64_t cut = -before.at[i] - after.at[i], most = ibx_dim(call, y, i);
+    y = ibx_set_extent(call, y, i, ibx_emit_steps(call, real, cut, 1, most));
+  }
+  return y;
 }
 
 static void import_pads(ibx_call *call, ibx_list pads, const ibx_list *axes,
@@ -130,13 +198,14 @@ static void import_pads(ibx_call *call, ibx_list pads, const ibx_list *axes,
     low.at[axis] = before;
     high.at[axis] = after;
   }
-  x = crop(call, x, &low, &high);
+  ibx_ints before = low, after = high;
+  ibx_val y = crop(call, x, &low, &high);
   if (mode == CONSTANT) {
-    x = ibx_emit_pad(call, x, low, high, (float)value);
+    y = ibx_emit_pad(call, y, low, high, (float)value);
   } else {
-    x = pad_axes(call, x, mode, low, high);
+    y = pad_axes(call, y, mode, low, high);
   }
-  ibx_out(call, 0, x);
+  ibx_out(call, 0, count_cut(call, y, x, before, after));
 }
 
 void ibx_import_op_pad_2(ibx_call *call) {

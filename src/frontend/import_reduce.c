@@ -183,18 +183,23 @@ static ibx_val arg_max(ibx_call *call, ibx_val x) {
   bool last = ibx_attr_flag(call, "select_last_index", false);
   int64_t extent = ibx_dim(call, x, axis);
   if (call->failed) return x;
-  if (last && ibx_extent(call, x, axis) != IBX_NO_VALUE) {
-    ibx_refuse_extent(call, "data");
-    return x;
+  ibx_val real = ibx_extent(call, x, axis);
+  if (last) {
+    ibx_dtype dtype = ibx_dtype_of(call, x);
+    x = ibx_emit_masked(call, x, axis, ibx_emit_limit(call, dtype, -1));
   }
   if (last) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
   ibx_params params = {.axis = axis,
                        .keepdims = ibx_attr_flag(call, "keepdims", true)};
   ibx_val index = ibx_emit_op(call, IBX_TENSOR_argmax, &params, &x, 1);
   if (!last) return index;
-  int64_t end = extent - 1;
-  return ibx_emit_binary(call, IBX_TENSOR_sub,
-                         ibx_emit_longs(call, (ibx_ints){0}, &end), index);
+  index = ibx_emit_binary(call, IBX_TENSOR_sub, ibx_emit_long(call, extent - 1),
+                          index);
+  if (real == IBX_NO_VALUE) return index;
+  // What is not valid may be as small as all that is.
+  ibx_val end =
+      ibx_emit_binary(call, IBX_TENSOR_sub, real, ibx_emit_long(call, 1));
+  return ibx_emit_binary(call, IBX_TENSOR_min, index, end);
 }
 
 // The opset has k as attribute, later as input; `real` is k where the data decide
@@ -301,11 +306,14 @@ void ibx_import_op_cumprod(ibx_call *call) {
     ibx_out(call, 0, x);
     return;
   }
+  ibx_val real = ibx_extent(call, x, axis);
+  x = ibx_emit_masked(call, x, axis, ibx_emit_like(call, x, 1));
   if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
   if (exclusive) x = shift_products(call, x, axis, extent);
   x = running_product(call, x, axis);
   if (reverse) x = ibx_emit_slice(call, x, axis, extent - 1, extent, -1);
-  ibx_out(call, 0, x);
+  ibx_out(call, 0,
+          real == IBX_NO_VALUE ? x : ibx_set_extent(call, x, axis, real));
 }
 
 // --- softmax -----------------------------------------------------------------
@@ -340,6 +348,7 @@ static ibx_val hardmax(ibx_call *call, ibx_val x, int64_t axis) {
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, extent), axis,
                                 ibx_rank(call, x));
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
+  hot = ibx_take_extents(call, hot, axis, x, axis, 1);
   return ibx_emit_cast(call, hot, ibx_dtype_of(call, x));
 }
 

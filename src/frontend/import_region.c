@@ -151,7 +151,13 @@ static void import_regions(ibx_call *call, pooling p) {
   }
   rows.extent = shape.at[2];
   columns.extent = shape.at[3];
-  ibx_val regions = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
+  if (ibx_has_extent(call, image)) {
+    ibx_refuse_extent(call, "X");
+    return;
+  }
+  // Each region counts by itself, those that are not there too.
+  ibx_val regions = ibx_emit_whole(call, ibx_in(call, 1));
+  regions = ibx_emit_cast(call, regions, IBX_DTYPE_F32);
   regions = ibx_emit_affine(call, regions, p.scale, p.half_pixel ? -0.5 : 0);
   columns.start = ibx_emit_slice(call, regions, 1, 0, 1, 1);
   rows.start = ibx_emit_slice(call, regions, 1, 1, 1, 1);
@@ -161,12 +167,16 @@ static void import_regions(ibx_call *call, pooling p) {
   emit_weights(call, &p, &columns);
   image = ibx_emit_cast(call, image, IBX_DTYPE_F32);
   if (shape.at[0] != 1) {
-    image = ibx_emit_gather(call, image, ibx_in(call, 2), 0);
+    ibx_val index = ibx_in(call, 2);
+    index = ibx_emit_all_masked(call, index, ibx_emit_like(call, index, 0));
+    image = ibx_emit_gather(call, image, index, 0);
   }
   ibx_val pools = p.max ? pool_max(call, &p, &rows, image, &columns)
                         : sample(call, mean_weights(call, &p, &rows), image,
                                  mean_weights(call, &p, &columns));
-  ibx_out(call, 0, ibx_emit_cast(call, pools, dtype));
+  pools = ibx_emit_cast(call, pools, dtype);
+  pools = ibx_take_extents(call, pools, 0, ibx_in(call, 2), 0, 1);
+  ibx_out(call, 0, ibx_take_extents(call, pools, 0, ibx_in(call, 1), 0, 1));
 }
 
 // Opset 10 has no coordinate_transformation_mode: it never moves by half an

@@ -266,6 +266,10 @@ static bool resize_axes(ibx_call *call, const resize *r,
       return false;
     }
     if (a.in == a.out && a.scale == 1 && is_whole(a)) continue;
+    if (ibx_extent(call, x, i) != IBX_NO_VALUE) {
+      ibx_refuse_extent(call, "X");
+      return false;
+    }
     if (r->mode != NEAREST && !ibx_is_float(ibx_dtype_of(call, x))) {
       ibx_call_refuse(call, "mode", "interpolation of integers");
       return false;
@@ -294,6 +298,18 @@ static void init_axes(ibx_call *call, resize_axis *axes) {
   }
 }
 
+// A size that the data decide is that of the dimension, which stays as it is.
+static void set_size(ibx_call *call, resize_axis *a, int64_t axis,
+                     const ibx_bounded *sizes, size_t index) {
+  bool is_open = sizes->any && sizes->real[index] != IBX_NO_VALUE;
+  if (is_open &&
+      sizes->real[index] != ibx_extent(call, ibx_in(call, 0), axis)) {
+    ibx_refuse_extent(call, "sizes");
+  }
+  a->out = sizes->most.at[index];
+  a->scale = a->in > 0 ? (double)a->out / (double)a->in : 0;
+}
+
 // Reads scales or sizes of the dimensions that `which` names (all when NULL).
 static bool read_extents(ibx_call *call, resize_axis *axes,
                          const ibx_ints *which, size_t scales_in,
@@ -305,22 +321,22 @@ static bool read_extents(ibx_call *call, resize_axis *axes,
                                  : NULL;
   if (call->failed) return false;
   bool by_scale = scales && ibx_elements(&scales->type) != 0;
-  const ibx_tensor *list =
-      by_scale ? scales : ibx_const_in(call, sizes_in, "sizes");
-  if (!list) return false;
-  if (!ibx_call_expect(call, ibx_elements(&list->type) == (int64_t)count,
+  ibx_bounded sizes = {0};
+  if (!by_scale && !ibx_bounded_dims(call, sizes_in, "sizes", &sizes)) {
+    return false;
+  }
+  int64_t given = by_scale ? ibx_elements(&scales->type) : sizes.most.len;
+  if (!ibx_call_expect(call, given == (int64_t)count,
                        by_scale ? "scales" : "sizes",
                        "needs one number for each dimension")) {
     return false;
   }
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < count && !call->failed; i++) {
     int64_t axis = which ? ibx_axis(call, which->at[i], rank) : (int64_t)i;
-    resize_axis *a = &axes[axis];
     if (by_scale) {
-      set_scale(a, ibx_tensor_number(list, i));
+      set_scale(&axes[axis], ibx_tensor_number(scales, i));
     } else {
-      a->out = ibx_tensor_int(list, i);
-      a->scale = a->in > 0 ? (double)a->out / (double)a->in : 0;
+      set_size(call, &axes[axis], axis, &sizes, i);
     }
   }
   return !call->failed;

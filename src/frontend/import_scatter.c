@@ -162,13 +162,14 @@ static ibx_val scatter_nd_run(ibx_call *call, const ibx_scatter *how,
                               ibx_val data, int64_t depth) {
   ibx_val indices = ibx_in(call, 1), updates = ibx_in(call, 2), done;
   ibx_ints shape = ibx_shape_of(call, data);
-  if (ibx_emit_mask_scatter(call, how, data, indices, updates, &done)) {
+  if (!ibx_has_extent(call, data) &&
+      ibx_emit_mask_scatter(call, how, data, indices, updates, &done)) {
     return done;
   }
   int64_t width = 1, rows = 1;
   for (int64_t i = 0; i < shape.len; i++)
     *(i < depth ? &rows : &width) *= shape.at[i];
-  ibx_val index = ibx_emit_nd_index(call, indices, shape, 0, depth);
+  ibx_val index = ibx_emit_nd_index(call, indices, data, 0, depth);
   index = ibx_emit_all_masked(call, index, ibx_emit_long(call, -1));
   updates = ibx_emit_all_masked(call, updates, ibx_emit_like(call, updates, 0));
   int64_t count = ibx_elements(ibx_type_of(call, index));
@@ -176,11 +177,13 @@ static ibx_val scatter_nd_run(ibx_call *call, const ibx_scatter *how,
   int64_t both = count < there ? count : there;
   index = ibx_emit_reshape(call, index, IBX_INTS(1, count));
   updates = ibx_emit_reshape(call, updates, IBX_INTS(1, there, width));
-  data = ibx_emit_reshape(call, data, IBX_INTS(1, rows, width));
-  data = ibx_emit_scatter(call, how, data,
-                          ibx_emit_slice(call, index, 1, 0, both, 1),
-                          ibx_emit_slice(call, updates, 1, 0, both, 1));
-  return ibx_emit_reshape(call, data, shape);
+  ibx_val all = ibx_emit_reshape(call, ibx_emit_whole(call, data),
+                                 IBX_INTS(1, rows, width));
+  all = ibx_emit_scatter(call, how, all,
+                         ibx_emit_slice(call, index, 1, 0, both, 1),
+                         ibx_emit_slice(call, updates, 1, 0, both, 1));
+  all = ibx_emit_reshape(call, all, shape);
+  return ibx_take_extents(call, all, 0, data, 0, shape.len);
 }
 
 static bool check_nd(ibx_call *call, ibx_val data, int64_t depth) {
@@ -190,15 +193,10 @@ static bool check_nd(ibx_call *call, ibx_val data, int64_t depth) {
   if (!ibx_call_expect(call, fits, "indices", "does not fit the data")) {
     return false;
   }
-  if (ibx_has_extent(call, data)) {
-    ibx_refuse_extent(call, "data");
-  } else if (ibx_extent(call, indices, last) != IBX_NO_VALUE) {
+  if (ibx_extent(call, indices, last) != IBX_NO_VALUE) {
     ibx_refuse_extent(call, "indices");
-  } else if (ibx_has_extent(call, updates) &&
-             ibx_force(call->import, indices)) {
-    ibx_refuse_extent(call, "updates");
+    return false;
   }
-  if (call->failed) return false;
   int64_t width = 1;
   for (int64_t i = depth; i < rank; i++)
     width *= ibx_dim(call, data, i);
@@ -220,7 +218,8 @@ void ibx_import_op_scatter_nd(ibx_call *call) {
     ibx_out(call, 0, data);
     return;
   }
-  if (!ibx_force(call->import, indices)) {
+  if (!ibx_force(call->import, indices) || ibx_has_extent(call, data) ||
+      ibx_has_extent(call, updates)) {
     ibx_out(call, 0, scatter_nd_run(call, &how, data, depth));
     return;
   }
@@ -254,14 +253,17 @@ static bool constant_targets(ibx_call *call, ibx_ints shape, ibx_ints own,
   return !call->failed;
 }
 
-// The axis last, and all others, padded to those of the data, made one.
+// The axis last, and all others, padded to those of the data or cut where more
+// could be valid than the data have, made one.
 static ibx_val emit_lines(ibx_call *call, ibx_val x, ibx_ints shape,
                           int64_t axis, float padding) {
   ibx_ints low = ibx_fill_ints(shape.len, 0), high = low;
   int64_t len = ibx_dim(call, x, axis), lines = 1;
   for (uint8_t i = 0; i < shape.len; i++) {
     if (i == axis) continue;
-    high.at[i] = shape.at[i] - ibx_dim(call, x, i);
+    int64_t missing = shape.at[i] - ibx_dim(call, x, i);
+    if (missing < 0) x = ibx_emit_slice(call, x, i, 0, shape.at[i], 1);
+    high.at[i] = missing < 0 ? 0 : missing;
     lines *= shape.at[i];
   }
   x = ibx_emit_pad(call, x, low, high, padding);
@@ -276,16 +278,33 @@ static ibx_val scatter_lines(ibx_call *call, const ibx_scatter *how,
   turned.at[axis] = shape.at[last];
   turned.at[last] = shape.at[axis];
   ibx_val index = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_I64);
-  index = ibx_emit_from_start(call, index, shape.at[axis]);
+  index = ibx_emit_from_start(call, index, data, axis);
+  index = ibx_emit_all_masked(call, index, ibx_emit_long(call, -1));
+  updates = ibx_emit_all_masked(call, updates, ibx_emit_like(call, updates, 0));
   index = emit_lines(call, index, shape, axis, -1);
   updates = emit_lines(call, updates, shape, axis, 0);
-  data = emit_lines(call, data, shape, axis, 0);
-  int64_t lines = ibx_dim(call, data, 0);
-  data = ibx_emit_reshape(call, data, IBX_INTS(lines, shape.at[axis], 1));
+  ibx_val all = emit_lines(call, ibx_emit_whole(call, data), shape, axis, 0);
+  int64_t lines = ibx_dim(call, all, 0);
+  all = ibx_emit_reshape(call, all, IBX_INTS(lines, shape.at[axis], 1));
   updates = ibx_emit_reshape(call, updates,
                              IBX_INTS(lines, ibx_dim(call, updates, 1), 1));
-  data = ibx_emit_scatter(call, how, data, index, updates);
-  return ibx_emit_swap(call, ibx_emit_reshape(call, data, turned), axis, last);
+  all = ibx_emit_scatter(call, how, all, index, updates);
+  all = ibx_emit_swap(call, ibx_emit_reshape(call, all, turned), axis, last);
+  return ibx_take_extents(call, all, 0, data, 0, shape.len);
+}
+
+// Indices and updates have as many elements, of which some may be extents whose
+// bounds differ.
+static bool check_elements(ibx_call *call, ibx_ints shape, int64_t axis) {
+  ibx_val indices = ibx_in(call, 1), updates = ibx_in(call, 2);
+  int64_t rank = ibx_rank(call, indices);
+  bool fits = rank == shape.len && ibx_rank(call, updates) == rank;
+  for (uint8_t i = 0; fits && i < shape.len; i++) {
+    bool is_open = ibx_extent(call, indices, i) != IBX_NO_VALUE;
+    fits = ibx_dim(call, updates, i) == ibx_dim(call, indices, i) &&
+           (i == axis || is_open || ibx_dim(call, indices, i) <= shape.at[i]);
+  }
+  return ibx_call_expect(call, fits, "indices", "does not fit the data");
 }
 
 void ibx_import_op_scatter_elements(ibx_call *call) {
@@ -294,17 +313,13 @@ void ibx_import_op_scatter_elements(ibx_call *call) {
   ibx_ints shape = ibx_shape_of(call, data), own = ibx_shape_of(call, indices);
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), shape.len);
   ibx_scatter how;
-  bool fits = read_reduction(call, &how) && own.len == shape.len;
-  for (uint8_t i = 0; fits && i < own.len; i++) {
-    fits = ibx_dim(call, updates, i) == own.at[i] &&
-           (i == axis || own.at[i] <= shape.at[i]);
-  }
-  if (call->failed ||
-      !ibx_call_expect(call, fits, "indices", "does not fit the data")) {
+  if (call->failed || !read_reduction(call, &how) ||
+      !check_elements(call, shape, axis)) {
     return;
   }
   int64_t *targets;
-  if (!ibx_force(call->import, indices)) {
+  if (!ibx_force(call->import, indices) || ibx_has_extent(call, data) ||
+      ibx_has_extent(call, updates)) {
     ibx_out(call, 0, scatter_lines(call, &how, data, updates, axis));
   } else if (constant_targets(call, shape, own, axis, &targets)) {
     ibx_out(call, 0,

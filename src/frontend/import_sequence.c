@@ -312,15 +312,16 @@ void ibx_import_op_sequence_map(ibx_call *call) {
   ibx_val **made = IBX_ARENA_ARRAY(scratch, call->out_count, ibx_val *);
   for (size_t i = 0; i < call->out_count; i++)
     made[i] = make_items(call, trips);
+  const char *prefix =
+      ibx_arena_format(call->import->arena, "%s/", call->at.node);
   for (size_t t = 0; t < trips; t++) {
     if (!read_trip(call, t, trips, in)) return;
     ibx_body_ports ports = {.in = in,
                             .out = out,
                             .in_count = call->in_count,
                             .out_count = call->out_count};
-    ibx_import_body(
-        call, body, ports,
-        ibx_arena_format(call->import->arena, "%s/%zu/", call->at.node, t));
+    ibx_import_body(call, body, ports,
+                    ibx_import_trip(call->import, prefix, t));
     for (size_t i = 0; i < call->out_count; i++)
       made[i][t] = out[i];
     if (call->failed) return;

@@ -3,7 +3,7 @@
 // Imports support vector machines. Comes in: vectors, their coefficients, and a
 // kernel. Goes out: the kernel of every row with every vector, by a product or
 // by differences, and sums of them. A classifier decides between each pair of
-// classes; who wins most pairs is the class.
+// classes; who wins most pairs is the class, whatever the probabilities say.
 
 #include "frontend/import_ops.h"
 #include "frontend/import_trees.h"
@@ -194,6 +194,37 @@ static ibx_val vote(const machine *m, const pairs *p, ibx_val scores) {
   return ibx_emit_best(call, votes);
 }
 
+// A sigmoid of each pair's score says how probable its first class is: from
+// these follows how probable each class is.
+static ibx_val probabilities(const machine *m, const pairs *p, ibx_val scores) {
+  enum { MOST_CLASSES = 64 };
+  ibx_call *call = m->call;
+  const double least = (double)1e-7f, most = (double)(1 - 1e-7f);
+  size_t a_count, b_count;
+  double *a = ibx_attr_numbers(call, "prob_a", NULL, &a_count);
+  double *b = ibx_attr_numbers(call, "prob_b", NULL, &b_count);
+  bool fits = (int64_t)a_count == p->count && (int64_t)b_count == p->count;
+  if (!ibx_call_expect(call, fits, "prob_a",
+                       "and prob_b need a number for each pair of classes")) {
+    return scores;
+  }
+  if (p->classes > MOST_CLASSES) {
+    ibx_call_refuse(call, "prob_a", "probabilities of more than %d classes",
+                    MOST_CLASSES);
+    return scores;
+  }
+  ibx_ints shape = IBX_INTS(p->count);
+  ibx_val line =
+      ibx_emit_binary(call, IBX_TENSOR_add,
+                      ibx_emit_binary(call, IBX_TENSOR_mul, scores,
+                                      ibx_emit_floats(call, shape, a)),
+                      ibx_emit_floats(call, shape, b));
+  ibx_val first = ibx_emit_unary(call, IBX_TENSOR_sigmoid,
+                                 ibx_emit_affine(call, line, -1, 0));
+  first = ibx_emit_clip(call, first, (float)least, (float)most);
+  return ibx_emit_coupled(call, first, p->classes);
+}
+
 void ibx_import_op_svm_classifier(ibx_call *call) {
   static const char *const texts = "classlabels_strings";
   static const char *const ints = "classlabels_ints";
@@ -203,9 +234,7 @@ void ibx_import_op_svm_classifier(ibx_call *call) {
   int64_t post = ibx_attr_post_transform(call);
   p.sizes = ibx_attr_longs(call, "vectors_per_class", &size_count);
   p.count = p.classes * (p.classes - 1) / 2;
-  if (ibx_has_attr(call, "prob_a") || ibx_has_attr(call, "prob_b")) {
-    ibx_call_refuse(call, "prob_a", "probabilities of a vector machine");
-  }
+  ibx_attr_ignore(call, "prob_b"); // nothing without prob_a
   if (call->failed || !read_machine(&m)) return;
   if (!ibx_call_expect(
           call, p.classes >= 2 && p.classes <= 1024 && m.vector_count > 0,
@@ -219,7 +248,10 @@ void ibx_import_op_svm_classifier(ibx_call *call) {
       call, IBX_TENSOR_add, ibx_emit_matmul(call, kernels(&m), w),
       ibx_emit_floats(call, IBX_INTS(p.count), m.rho));
   ibx_val number = vote(&m, &p, scores);
-  if (p.classes == 2) { // one score behind its opposite, as ONNX Runtime has it
+  if (ibx_has_attr(call, "prob_a")) {
+    scores = probabilities(&m, &p, scores);
+  } else if (p.classes ==
+             2) { // one score behind its opposite, as ONNX Runtime has it
     ibx_val both[] = {ibx_emit_affine(call, scores, -1, 0), scores};
     scores = ibx_emit_concat(call, both, 2, 1);
   }

@@ -82,6 +82,9 @@ ibx_val ibx_emit_labels(ibx_call *call, const char *texts, const char *ints,
 ibx_val ibx_emit_named(ibx_call *call, ibx_val number, ibx_val names);
 /// How many labels there are; 0 with a diagnostic where none are given.
 int64_t ibx_label_count(ibx_call *call, const char *texts, const char *ints);
+/// [N, C]: how probable each class is, from how probable the first of each pair
+/// of classes is, [N, C * (C - 1) / 2] (import_couple.c).
+ibx_val ibx_emit_coupled(ibx_call *call, ibx_val pairs, int64_t classes);
 /// [N, C] of the first input: a vector is one row.
 ibx_val ibx_rows_in(ibx_call *call);
 /// i64 [N]: the first largest of each row.

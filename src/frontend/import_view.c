@@ -343,6 +343,22 @@ void ibx_import_op_expand(ibx_call *call) {
   ibx_out(call, 0, y);
 }
 
+// Repeats a dimension with an extent: element i is i modulo that.
+static ibx_val repeat_open(ibx_call *call, ibx_val x, int64_t axis,
+                           int64_t times) {
+  ibx_val real = ibx_extent(call, x, axis), one = ibx_emit_long(call, 1);
+  ibx_val line = ibx_emit_iota(call, ibx_dim(call, x, axis) * times);
+  ibx_val divisor = ibx_emit_binary(call, IBX_TENSOR_max, real, one);
+  ibx_val whole = ibx_emit_binary(call, IBX_TENSOR_div, line, divisor);
+  whole = ibx_emit_binary(call, IBX_TENSOR_mul, whole, divisor);
+  ibx_val at = ibx_emit_binary(call, IBX_TENSOR_sub, line, whole);
+  at = ibx_set_extent(
+      call, at, 0,
+      ibx_emit_binary(call, IBX_TENSOR_mul, real, ibx_emit_long(call, times)));
+  x = ibx_set_extent(call, x, axis, IBX_NO_VALUE);
+  return ibx_emit_gather(call, x, at, axis);
+}
+
 // Repeats along one dimension: a new dimension before it, broadcast, merged.
 static ibx_val repeat(ibx_call *call, ibx_val x, int64_t axis, int64_t times) {
   ibx_ints shape = ibx_shape_of(call, x), split = {0};
@@ -352,6 +368,9 @@ static ibx_val repeat(ibx_call *call, ibx_val x, int64_t axis, int64_t times) {
     ibx_call_fail(call, IBX_DIAG_TOO_LARGE, "repeats", "repeat less often",
                   "the result has more elements than can be counted");
     return x;
+  }
+  if (times != 0 && ibx_extent(call, x, axis) != IBX_NO_VALUE) {
+    return repeat_open(call, x, axis, times);
   }
   if (shape.at[axis] == 1) return ibx_emit_broadcast(call, x, whole);
   if (shape.len == IBX_MAX_RANK) {

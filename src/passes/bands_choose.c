@@ -152,9 +152,9 @@ static uint8_t first_choice(const ibx_graph *graph, const ibx_node *node,
 }
 
 // The outermost dimension with enough bands, since its bands are runs in HBM;
-// else the one with most.
-static bool cut_result(const ibx_graph *graph, const ibx_node *anchor,
-                       const ibx_view *view, int64_t bands, ibx_cut *cut) {
+// else the one with most. Returns how many bands there will be; 0 for none.
+static int64_t cut_result(const ibx_graph *graph, const ibx_node *anchor,
+                          const ibx_view *view, int64_t bands, ibx_cut *cut) {
   int64_t most = 1;
   uint8_t best = 0, first = first_choice(graph, anchor, view->rank);
   for (uint8_t i = 0; i <= view->rank && most < bands; i++) {
@@ -165,27 +165,28 @@ static bool cut_result(const ibx_graph *graph, const ibx_node *anchor,
     most = count;
     best = d;
   }
-  if (most == 1) return false;
+  if (most == 1) return 0;
+  if (most > bands) most = bands;
   cut_into(cut, IBX_CUT_BANDS, best, view->dim[best].size, grain_of(view, best),
-           bands < most ? bands : most);
-  return ibx_bands_possible(graph, anchor, cut);
+           most);
+  return ibx_bands_possible(graph, anchor, cut) ? most : 0;
 }
 
-// Partial results of a reduction along its longest dimension.
-static bool cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
-                        int64_t bands, ibx_cut *cut) {
+// Partial results of a reduction, along a dimension chosen in the same way.
+static int64_t cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
+                           int64_t bands, ibx_cut *cut) {
   const ibx_type *type = &graph->values[anchor->operand[0]].type;
   int64_t most = 1;
-  if (ibx_tensor_op_get(anchor->op)->klass != IBX_KLASS_REDUCE) return false;
-  for (uint8_t d = 0; d < type->rank; d++) {
+  if (ibx_tensor_op_get(anchor->op)->klass != IBX_KLASS_REDUCE) return 0;
+  for (uint8_t d = 0; d < type->rank && most < bands; d++) {
     if (!is_reduced(anchor, d) || type->dims[d] <= most) continue;
     most = type->dims[d];
     cut_into(cut, IBX_CUT_PARTIAL, d, most, 1, bands < most ? bands : most);
   }
-  return most > 1;
+  return most > 1 ? most : 0;
 }
 
-// ---- All groups
+// ---- One group
 
 // The value behind views that lies in SBUF and could leave it.
 static uint32_t behind_views(const ibx_lower *lower, uint32_t value) {
@@ -217,12 +218,21 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
     if (value == IBX_NO_VALUE || spill[value]) return false;
     return spill[value] = true;
   }
-  if (cut_result(graph, anchor, view, bands, cut)) return true;
+  ibx_cut partial;
+  int64_t of_result = cut_result(graph, anchor, view, bands, cut);
+  if (of_result >= bands) return true;
+  if (cut_reduced(graph, anchor, bands, &partial) > of_result) {
+    *cut = partial;
+    return true;
+  }
+  if (of_result > 0) return true;
   bool is_composite =
       ibx_tensor_op_get(anchor->op)->klass == IBX_KLASS_COMPOSITE;
   *cut = (ibx_cut){.kind = is_composite ? IBX_CUT_EXPAND : IBX_CUT_NONE};
-  return is_composite || cut_reduced(graph, anchor, bands, cut);
+  return is_composite;
 }
+
+// ---- All groups
 
 size_t ibx_bands_choose(const ibx_lower *lower, ibx_arena *scratch,
                         ibx_cut *cuts, bool *spill) {

@@ -53,6 +53,7 @@ static bool is_function(ibx_tensor_op op) {
   case IBX_TENSOR_sigmoid:
   case IBX_TENSOR_gelu:
   case IBX_TENSOR_gelu_tanh:
+  case IBX_TENSOR_gelu_sigmoid:
   case IBX_TENSOR_silu:
   case IBX_TENSOR_softplus:
   case IBX_TENSOR_mish:

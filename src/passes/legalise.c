@@ -192,13 +192,6 @@ static uint32_t positions(ibx_rewrite *rewrite, uint8_t rank, uint8_t axis,
   return ibx_rewrite_add(rewrite, IBX_TENSOR_constant, &params, NULL, 0);
 }
 
-static ibx_ints extents_of(const ibx_type *type) {
-  ibx_ints shape = {.len = type->rank};
-  for (uint8_t d = 0; d < type->rank; d++)
-    shape.at[d] = type->dims[d];
-  return shape;
-}
-
 // The least position of an element that is the largest; beside the others stands
 // the last position, which is that of the largest where no earlier one is.
 static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node,
@@ -208,7 +201,7 @@ static void legalise_argmax(ibx_rewrite *rewrite, const ibx_node *node,
   uint8_t axis = (uint8_t)node->params.axis;
   int64_t extent = type.dims[axis];
   ibx_params along = {.axes = {.at = {axis}, .len = 1}, .keepdims = 1};
-  ibx_params full = {.shape = extents_of(&type)};
+  ibx_params full = {.shape = ibx_extents(&type)};
   uint32_t most =
       is_wide ? ibx_wide_reduce(rewrite, IBX_TENSOR_reduce_max, &along, x)
               : ibx_rewrite_add(rewrite, IBX_TENSOR_reduce_max, &along, &x, 1);

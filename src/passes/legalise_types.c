@@ -197,8 +197,22 @@ static void move_wide(ibx_types_pass *t, const ibx_node *node) {
 
 // ---- What is computed
 
+static ibx_diag_at at_node(const ibx_types_pass *t, const ibx_node *node) {
+  const ibx_node_decl *source = &t->rewrite.old->tables->sources[node->source];
+  return (ibx_diag_at){.node = source->name, .op = source->op};
+}
+
+static const char AS_SINGLE[] =
+    "convert the model to float32, or judge the results by it";
+
 static void compute_double(ibx_types_pass *t, const ibx_node *node,
                            ibx_tensor_op op) {
+  ibx_diag_slow(t->rewrite.ctx->diag, IBX_DIAG_DOUBLE_ON_GPSIMD,
+                at_node(t, node),
+                "convert the model to float32, which engines compute with",
+                "computes in float64, exactly, which GpSimd's library does at "
+                "%u cycles an element",
+                t->rewrite.ctx->machine->gpsimd_call_rate);
   uint32_t operands[2];
   for (uint32_t i = 0; i < 2; i++)
     operands[i] = ibx_types_bits(t, node->operand[i]);
@@ -215,6 +229,12 @@ static void compute(ibx_types_pass *t, const ibx_node *node) {
     is_double |= ibx_types_dtype(t, node->operand[i]) == IBX_DTYPE_F64;
   }
   if (is_double && t->doubles++ == 0) t->first_double = node;
+  if (is_double) {
+    ibx_diag_slow(t->rewrite.ctx->diag, IBX_DIAG_DOUBLE_AS_SINGLE,
+                  at_node(t, node), AS_SINGLE,
+                  "computes in float32 what is float64 in the model: it is the "
+                  "widest type that engines compute with");
+  }
   uint32_t value = ibx_rewrite_add(&t->rewrite, node->op, &node->params,
                                    operands, node->operand_count);
   if (ibx_types_is_carried(t->rewrite.ctx, made)) {
@@ -311,14 +331,12 @@ static void give_outputs(ibx_types_pass *t) {
   }
 }
 
+// Once, where nobody asked about every node.
 static void warn(ibx_types_pass *t) {
   ibx_pass_ctx *ctx = t->rewrite.ctx;
-  if (t->doubles == 0 || !ctx->diag) return;
-  const ibx_node_decl *source =
-      &t->rewrite.old->tables->sources[t->first_double->source];
+  if (t->doubles == 0 || !ctx->diag || ctx->diag->tells_slow) return;
   ibx_diag_add(ctx->diag, IBX_DIAG_DOUBLE_AS_SINGLE,
-               (ibx_diag_at){.node = source->name, .op = source->op},
-               "convert the model to float32, or judge the results by it",
+               at_node(t, t->first_double), AS_SINGLE,
                "%zu operation%s of float64, this one the first, %s in float32, "
                "the widest type that engines compute with",
                t->doubles, t->doubles == 1 ? "" : "s",

@@ -127,6 +127,7 @@ static const struct {
     {IBX_TENSOR_sigmoid, IBX_ACT_SIGMOID},
     {IBX_TENSOR_gelu, IBX_ACT_GELU},
     {IBX_TENSOR_gelu_tanh, IBX_ACT_GELU_TANH},
+    {IBX_TENSOR_gelu_sigmoid, IBX_ACT_GELU_SIGMOID},
     {IBX_TENSOR_silu, IBX_ACT_SILU},
     {IBX_TENSOR_mish, IBX_ACT_MISH},
     {IBX_TENSOR_softplus, IBX_ACT_SOFTPLUS},

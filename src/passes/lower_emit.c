@@ -8,6 +8,29 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+// A failure that is the model's, not ours. Its words end with the remedy, behind
+// the last semicolon.
+static void tell(const ibx_lower *lower, const ibx_node_decl *source,
+                 const char *text) {
+  bool is_size = lower->status == IBX_OUT_OF_CAPACITY;
+  const char *remedy = is_size
+                           ? "use smaller tensors, or a part of the model"
+                           : "replace the node by operators that `imbrex ops` "
+                             "lists";
+  char message[IBX_ERROR_MESSAGE_BYTES];
+  snprintf(message, sizeof message, "%s", text);
+  char *end = strrchr(message, ';');
+  if (end) {
+    *end = 0;
+    remedy = end + strspn(end + 1, " ") + 1;
+  }
+  ibx_diag_add(lower->ctx->diag,
+               is_size ? IBX_DIAG_PROGRAM_TOO_LARGE : IBX_DIAG_NO_INSTRUCTION,
+               (ibx_diag_at){.node = source->name, .op = source->op}, remedy,
+               "%s", message);
+}
 
 bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
                     ...) {
@@ -25,6 +48,7 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
           : &lower->ctx->tables->sources[lower->source];
   ibx_error_set(lower->err, status, __FILE__, __LINE__, "node %s (%s): %s",
                 source->name, source->op, text);
+  if (lower->ctx->diag && status != IBX_INTERNAL) tell(lower, source, text);
   return false;
 }
 

@@ -535,30 +535,57 @@ static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
   return ibx_pass_plan_layout(ctx, graph);
 }
 
-// Each attempt that does not fit cuts more operations into bands or marks more
+// Each attempt that does not fit cuts more operations into bands, or marks more
 // values to spill; the last one is left to place, which says what does not fit.
-enum { SPILLS = 24, CUTS = 8 };
+// Packing leaves gaps, and constants need a ring to stream through: the share of
+// SBUF that may live at once shrinks until they do.
+enum { ATTEMPTS = 32, CUTS = 8, MOST_PERCENT = 85, LEAST_PERCENT = 45 };
+
+static bool *copy_flags(ibx_arena *arena, const bool *flags, size_t count) {
+  bool *copy = IBX_ARENA_ARRAY(arena, count, bool);
+  if (count) memcpy(copy, flags, count * sizeof(*copy));
+  return copy;
+}
+
+// Marks what is to leave SBUF so that the rest can be placed.
+static size_t choose_spills(ibx_lower *lower, unsigned *percent,
+                            ibx_arena *scratch, bool *spill) {
+  size_t found = ibx_spill_choose(lower, *percent, scratch, spill);
+  if (found || ibx_place_fits(lower->machine, lower->func, scratch)) {
+    return found;
+  }
+  while (!found && *percent > LEAST_PERCENT) {
+    *percent -= 10;
+    found = ibx_spill_choose(lower, *percent, scratch, spill);
+  }
+  return found;
+}
 
 static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
                                       ibx_graph *own, ibx_tile_func *func) {
-  size_t packed = ctx->packs->count;
+  size_t packed = ctx->packs->count, cuts_done = 0;
+  unsigned percent = MOST_PERCENT;
   bool *spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
   bool has_inf = has_infinities(own, ctx->machine);
-  for (size_t cuts_done = 0, spills = 0;;
-       ibx_packs_rewind(ctx->packs, packed), ibx_arena_rewind(arena)) {
-    ibx_lower lower = lower_begin(ctx, arena, own, spill, has_inf, func);
+  for (int attempt = 1;; attempt++) {
+    const bool *spilled = copy_flags(ctx->scratch, spill, own->value_count);
+    ibx_lower lower = lower_begin(ctx, arena, own, spilled, has_inf, func);
     IBX_TRY(lower_all(&lower));
+    if (attempt == ATTEMPTS) return IBX_OK;
     ibx_cut *cuts = IBX_ARENA_ARRAY(ctx->scratch, own->node_count, ibx_cut);
-    if (cuts_done < CUTS &&
-        ibx_bands_choose(&lower, ctx->scratch, cuts, spill)) {
-      cuts_done++;
-      if (!any_cut(cuts, own->node_count)) continue;
+    size_t found = 0;
+    if (cuts_done < CUTS)
+      found = ibx_bands_choose(&lower, ctx->scratch, cuts, spill);
+    cuts_done += found != 0;
+    if (any_cut(cuts, own->node_count)) {
       IBX_TRY(cut(ctx, own, cuts));
       spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
-    } else if (spills++ == SPILLS ||
-               !ibx_spill_choose(&lower, ctx->scratch, spill)) {
-      return IBX_OK;
+    } else {
+      found += choose_spills(&lower, &percent, ctx->scratch, spill);
+      if (found == 0) return IBX_OK;
     }
+    ibx_packs_rewind(ctx->packs, packed);
+    ibx_arena_rewind(arena);
   }
 }
 

@@ -103,13 +103,6 @@ static bool is_unit_reshape(const ibx_graph *graph, uint32_t value,
   return true;
 }
 
-static ibx_params shape_params(const ibx_type *type) {
-  ibx_params params = {.shape = {.len = type->rank}};
-  for (uint8_t d = 0; d < type->rank; d++)
-    params.shape.at[d] = type->dims[d];
-  return params;
-}
-
 // Adds a pointwise node, before the reshape of operand `lead` where there is
 // one, and returns its value.
 static uint32_t add_pointwise(ibx_rewrite *rewrite, const ibx_node *node,
@@ -122,7 +115,7 @@ static uint32_t add_pointwise(ibx_rewrite *rewrite, const ibx_node *node,
                            node->operand_count);
   }
   ibx_type outer = graph->values[operands[lead]].type;
-  ibx_params to = shape_params(&graph->values[inner].type);
+  ibx_params to = {.shape = ibx_extents(&graph->values[inner].type)};
   for (uint32_t i = 0; i < node->operand_count; i++) {
     moved[i] = i == lead ? inner
                          : ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &to,
@@ -131,7 +124,7 @@ static uint32_t add_pointwise(ibx_rewrite *rewrite, const ibx_node *node,
   }
   uint32_t value = ibx_rewrite_add(rewrite, node->op, &node->params, moved,
                                    node->operand_count);
-  ibx_params back = shape_params(&outer);
+  ibx_params back = {.shape = ibx_extents(&outer)};
   return ibx_rewrite_add(rewrite, IBX_TENSOR_reshape, &back, &value, 1);
 }
 

@@ -82,6 +82,11 @@ typedef struct ibx_unit {
   bool is_tiles; ///< level 2: `tiles` counts, `graph` is history
 } ibx_unit;
 
+/// Whether `place` finds room in SBUF for the buffers of the function. Their
+/// offsets are changed.
+bool ibx_place_fits(const ibx_machine *machine, ibx_tile_func *func,
+                    ibx_arena *scratch);
+
 typedef struct ibx_pipeline_options {
   const char *passes;      ///< "a,b": these instead of all, or NULL
   const char *print_after; ///< "a,b", or NULL

@@ -108,47 +108,103 @@ static int compare_size(const void *a, const void *b) {
   return x->first < y->first ? -1 : x->first > y->first;
 }
 
-// Lives that have their place, by offset.
+// A life that has its place.
 typedef struct shelved {
   uint64_t from, to;
   uint32_t first, last;
 } shelved;
 
+// Such lives by offset.
+typedef struct row {
+  shelved *at;
+  size_t count, room;
+} row;
+
+// All of them, and those of each span of operations: most lives are short, and
+// then only those of a span or two are asked.
+enum { SPANS = 512, FEW_SPANS = 8 };
+
 typedef struct shelf {
-  shelved *rows;
-  size_t count;
+  row all, span[SPANS];
+  uint32_t ops; // in a span
+  ibx_arena *arena;
 } shelf;
+
+static shelf *make_shelf(const placement *p) {
+  shelf *made = IBX_ARENA_NEW(p->scratch, shelf);
+  made->arena = p->scratch;
+  made->ops = (uint32_t)(p->func->op_count / SPANS + 1);
+  return made;
+}
+
+static uint32_t span_of(const shelf *on, uint64_t operation) {
+  uint64_t span = operation / on->ops;
+  return span < SPANS ? (uint32_t)span : SPANS - 1;
+}
+
+// The lowest gap beside the lives of these rows, which are walked as one.
+static uint64_t gap_beside(const row *rows, size_t count, uint64_t bytes,
+                           uint64_t first, uint64_t last) {
+  size_t next[FEW_SPANS] = {0};
+  uint64_t at = 0;
+  for (;;) {
+    const shelved *lowest = NULL;
+    size_t from = 0;
+    for (size_t r = 0; r < count; r++) {
+      if (next[r] == rows[r].count) continue;
+      const shelved *other = &rows[r].at[next[r]];
+      if (lowest && lowest->from <= other->from) continue;
+      lowest = other;
+      from = r;
+    }
+    // What is left begins later still.
+    if (!lowest || lowest->from >= at + bytes) return at;
+    next[from]++;
+    bool together = first <= lowest->last && lowest->first <= last;
+    if (together && lowest->to > at) at = lowest->to;
+  }
+}
 
 static uint64_t lowest_gap(const shelf *on, const life *wanted,
                            uint32_t slack) {
-  uint64_t at = 0;
-  uint32_t first = wanted->first > slack ? wanted->first - slack : 0;
+  uint64_t first = wanted->first > slack ? wanted->first - slack : 0;
   uint64_t last = (uint64_t)wanted->last + slack;
-  for (size_t i = 0; i < on->count; i++) {
-    const shelved *other = &on->rows[i];
-    if (other->from >= at + wanted->bytes) break; // the rest begins later still
-    bool together = first <= other->last && other->first <= last;
-    if (together && other->to > at) at = other->to;
-  }
-  return at;
+  uint32_t span = span_of(on, first), count = span_of(on, last) - span + 1;
+  bool few = count <= FEW_SPANS;
+  return gap_beside(few ? &on->span[span] : &on->all, few ? count : 1,
+                    wanted->bytes, first, last);
 }
 
-static void insert(shelf *on, const life *added, uint64_t offset) {
-  size_t low = 0, high = on->count;
+static void insert_into(row *into, const shelved *added, ibx_arena *arena) {
+  size_t low = 0, high = into->count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
-    if (on->rows[middle].from <= offset)
+    if (into->at[middle].from <= added->from)
       low = middle + 1;
     else
       high = middle;
   }
-  memmove(&on->rows[low + 1], &on->rows[low],
-          (on->count - low) * sizeof(shelved));
-  on->rows[low] = (shelved){.from = offset,
-                            .to = offset + added->bytes,
-                            .first = added->first,
-                            .last = added->last};
-  on->count++;
+  if (into->count == into->room) {
+    into->room = into->room ? into->room * 2 : 16;
+    shelved *moved = IBX_ARENA_ARRAY(arena, into->room, shelved);
+    if (into->count) memcpy(moved, into->at, into->count * sizeof(shelved));
+    into->at = moved;
+  }
+  memmove(&into->at[low + 1], &into->at[low],
+          (into->count - low) * sizeof(shelved));
+  into->at[low] = *added;
+  into->count++;
+}
+
+static void insert(shelf *on, const life *added, uint64_t offset) {
+  shelved placed = {.from = offset,
+                    .to = offset + added->bytes,
+                    .first = added->first,
+                    .last = added->last};
+  insert_into(&on->all, &placed, on->arena);
+  uint32_t last = span_of(on, placed.last);
+  for (uint32_t s = span_of(on, placed.first); s <= last; s++)
+    insert_into(&on->span[s], &placed, on->arena);
 }
 
 // A bound of what `pack_below` comes to: the most bytes that live at once when
@@ -175,12 +231,12 @@ static uint64_t live_at_once(const placement *p, life *const *order,
 // of them are not counted to the end.
 static uint64_t pack_below(placement *p, life **order, size_t count,
                            uint32_t slack, uint64_t enough) {
-  shelf on = {.rows = IBX_ARENA_ARRAY(p->scratch, count, shelved)};
+  shelf *on = make_shelf(p);
   uint64_t peak = 0;
   for (size_t i = 0; i < count && peak <= enough; i++) {
-    uint64_t at = lowest_gap(&on, order[i], slack);
+    uint64_t at = lowest_gap(on, order[i], slack);
     place_of(p, order[i]->buffer)->offset = at;
-    insert(&on, order[i], at);
+    insert(on, order[i], at);
     if (at + order[i]->bytes > peak) peak = at + order[i]->bytes;
   }
   return peak;
@@ -245,8 +301,12 @@ static const ibx_node_decl *fullest(const placement *p, const life *all,
   return &tables->sources[func->ops[at].source];
 }
 
-static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
-                             ibx_error *err) {
+// How much is wanted of a partition when it is too little.
+typedef struct shortage {
+  uint64_t peak, constant;
+} shortage;
+
+static bool place_sbuf(placement *p, life *all, shortage *out) {
   static const uint32_t SLACKS[] = {1024, 256, 64, 16, 4, 0};
   size_t room = p->func->buffer_count;
   life **stay = IBX_ARENA_ARRAY(p->scratch, room, life *);
@@ -277,21 +337,30 @@ static ibx_status place_sbuf(placement *p, life *all, const ibx_tables *tables,
     peak =
         pack_below(p, stay, stay_count, SLACKS[s], last ? UINT64_MAX : enough);
     if (peak > enough) continue;
-    if (fill_ring(p, stream, stream_count, peak, total)) return IBX_OK;
+    if (fill_ring(p, stream, stream_count, peak, total)) return true;
   }
-  const ibx_node_decl *node = fullest(p, all, tables);
-  return IBX_FAIL(err, OUT_OF_CAPACITY,
-                  "node %.60s (%.20s): tensors that live together need %llu "
-                  "bytes of each SBUF partition beside constants of %llu, %s "
-                  "has %llu; use a smaller batch, image or --auto-cast all",
-                  node->name, node->op, (unsigned long long)peak,
-                  (unsigned long long)largest, p->machine->name,
-                  (unsigned long long)total);
+  *out = (shortage){.peak = peak, .constant = largest};
+  return false;
+}
+
+static ibx_status fail_sbuf(const placement *p, const life *all,
+                            const shortage *found, ibx_pass_ctx *ctx) {
+  const ibx_node_decl *node = fullest(p, all, ctx->tables);
+  return ibx_diag_fail(
+      ctx->diag, IBX_DIAG_TENSORS_TOO_LARGE,
+      (ibx_diag_at){.node = node->name, .op = node->op}, ctx->err,
+      "use a smaller batch, image or --auto-cast all",
+      "tensors that live together need %llu bytes of each SBUF partition "
+      "beside constants of %llu, %s has %llu",
+      (unsigned long long)found->peak, (unsigned long long)found->constant,
+      p->machine->name,
+      (unsigned long long)(p->machine->sbuf_bytes / ALIGNMENT * ALIGNMENT));
 }
 
 // ---- HBM: one after the other
 
-static ibx_status place_hbm(placement *p, ibx_error *err) {
+static ibx_status place_hbm(placement *p, ibx_pass_ctx *ctx) {
+  const ibx_buffer_decl *largest = NULL;
   uint64_t at = 0, limit = (uint64_t)p->machine->hbm_mib << 20;
   for (size_t b = 0; b < p->func->buffer_count; b++) {
     ibx_buffer_decl *buffer = &p->func->buffers[b];
@@ -300,14 +369,25 @@ static ibx_status place_hbm(placement *p, ibx_error *err) {
       continue;
     }
     buffer->place.offset = at;
+    if (!largest || buffer->place.bytes > largest->place.bytes)
+      largest = buffer;
     at += (buffer->place.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   }
   if (at <= limit) return IBX_OK;
-  return IBX_FAIL(
-      err, OUT_OF_CAPACITY,
-      "inputs, outputs and scratch need %llu bytes of HBM, one core "
-      "of %s has %llu",
+  return ibx_diag_fail(
+      ctx->diag, IBX_DIAG_TENSORS_TOO_LARGE,
+      (ibx_diag_at){.node = largest->name, .op = "tensor"}, ctx->err,
+      "use a smaller batch, or smaller inputs",
+      "inputs, outputs and scratch, of which this is the largest, need %llu "
+      "bytes of HBM, one core of %s has %llu",
       (unsigned long long)at, p->machine->name, (unsigned long long)limit);
+}
+
+bool ibx_place_fits(const ibx_machine *machine, ibx_tile_func *func,
+                    ibx_arena *scratch) {
+  placement p = {.machine = machine, .func = func, .scratch = scratch};
+  shortage found;
+  return place_sbuf(&p, collect(&p), &found);
 }
 
 ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
@@ -315,6 +395,7 @@ ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
       .machine = ctx->machine, .func = func, .scratch = ctx->scratch};
   life *all = collect(&p);
   IBX_TRY(place_banks(&p, all, ctx->err));
-  IBX_TRY(place_sbuf(&p, all, ctx->tables, ctx->err));
-  return place_hbm(&p, ctx->err);
+  shortage found;
+  if (!place_sbuf(&p, all, &found)) return fail_sbuf(&p, all, &found, ctx);
+  return place_hbm(&p, ctx);
 }

@@ -112,6 +112,13 @@ ibx_status ibx_rewrite_end(ibx_rewrite *rewrite, ibx_graph *graph) {
   return IBX_OK;
 }
 
+ibx_ints ibx_extents(const ibx_type *type) {
+  ibx_ints extents = {.len = type->rank};
+  for (uint8_t d = 0; d < type->rank; d++)
+    extents.at[d] = type->dims[d];
+  return extents;
+}
+
 const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value) {
   uint32_t node = graph->values[value].node;
   return node == IBX_NO_VALUE ? NULL : &graph->nodes[node];

@@ -44,6 +44,9 @@ uint32_t ibx_rewrite_join(ibx_rewrite *rewrite, uint32_t *parts, size_t count,
 /// Maps the outputs, drops what is dead and replaces `*graph`.
 ibx_status ibx_rewrite_end(ibx_rewrite *rewrite, ibx_graph *graph);
 
+/// The extents of a type, as a parameter.
+ibx_ints ibx_extents(const ibx_type *type);
+
 /// Lends the node that makes a value of the graph, or NULL.
 const ibx_node *ibx_graph_maker(const ibx_graph *graph, uint32_t value);
 

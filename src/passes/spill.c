@@ -10,9 +10,7 @@
 #include "passes/spill.h"
 
 #include <stdlib.h>
-
-// Packing leaves gaps, and constants need a ring to stream through.
-enum { USABLE_PERCENT = 85 };
+#include <string.h>
 
 typedef struct span {
   uint32_t first, last; // operations
@@ -26,7 +24,8 @@ static bool is_load(const ibx_tile_func *func, const ibx_insn *insn) {
          func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
 }
 
-static span *spans_of(const ibx_lower *lower, ibx_arena *scratch) {
+static span *spans_of(const ibx_lower *lower, const bool *spill,
+                      ibx_arena *scratch) {
   const ibx_tile_func *func = lower->func;
   span *spans = IBX_ARENA_ARRAY(scratch, func->buffer_count, span);
   for (size_t b = 0; b < func->buffer_count; b++) {
@@ -51,14 +50,16 @@ static span *spans_of(const ibx_lower *lower, ibx_arena *scratch) {
   for (uint32_t v = 0; v < lower->graph->value_count; v++) {
     if (!lower->lowered[v]) continue;
     span *home = &spans[lower->views[v].buffer];
+    if (spill[v] && !lower->spill[v]) home->first = UINT32_MAX;
     if (home->value == IBX_NO_VALUE) home->value = v;
   }
   return spans;
 }
 
-// Bytes that live at each operation; returns the fullest one.
+// The fullest operation, of those that are left, and the bytes that live there.
 static uint32_t fullest(const ibx_lower *lower, const span *spans,
-                        ibx_arena *scratch, uint64_t *out_bytes) {
+                        const bool *is_done, ibx_arena *scratch,
+                        uint64_t *out_bytes) {
   size_t count = lower->func->op_count;
   int64_t *change = IBX_ARENA_ARRAY(scratch, count + 2, int64_t);
   for (size_t b = 0; b < lower->func->buffer_count; b++) {
@@ -70,7 +71,7 @@ static uint32_t fullest(const ibx_lower *lower, const span *spans,
   uint32_t at = 0;
   for (uint32_t i = 0; i < count; i++) {
     live += change[i];
-    if (live <= most) continue;
+    if (live <= most || is_done[i]) continue;
     most = live;
     at = i;
   }
@@ -84,15 +85,23 @@ static int compare_bytes(const void *a, const void *b) {
   return x->value < y->value ? -1 : x->value > y->value;
 }
 
-// Whether the group of operations around `at` uses the buffer.
-static bool is_used_near(const ibx_lower *lower, uint16_t buffer, uint32_t at) {
-  uint32_t from = 0, to = (uint32_t)lower->func->op_count;
+typedef struct stretch {
+  uint32_t from, to; // operations
+} stretch;
+
+// The group of operations around `at`.
+static stretch group_around(const ibx_lower *lower, uint32_t at) {
+  stretch group = {0, (uint32_t)lower->func->op_count};
   for (size_t g = 0; g < lower->start_count; g++) {
     uint32_t start = lower->starts[g].op;
-    if (start <= at) from = start;
-    if (start > at && start < to) to = start;
+    if (start <= at) group.from = start;
+    if (start > at && start < group.to) group.to = start;
   }
-  for (uint32_t i = from; i < to; i++) {
+  return group;
+}
+
+static bool uses(const ibx_lower *lower, stretch group, uint16_t buffer) {
+  for (uint32_t i = group.from; i < group.to; i++) {
     const ibx_insn *insn = &lower->func->ops[i].insn;
     for (size_t s = 0; s < IBX_OPERANDS; s++) {
       if (insn->operand[s].buffer == buffer) return true;
@@ -107,12 +116,13 @@ static size_t mark_across(const ibx_lower *lower, span *spans, uint32_t at,
                           uint64_t live, uint64_t limit, ibx_arena *scratch,
                           bool *spill) {
   span **order = IBX_ARENA_ARRAY(scratch, lower->func->buffer_count, span *);
+  stretch group = group_around(lower, at);
   size_t count = 0, marked = 0;
   for (size_t b = 0; b < lower->func->buffer_count; b++) {
     span *s = &spans[b];
     bool across = s->first < at && s->last > at && s->first != UINT32_MAX;
     if (!across || s->streamed || s->value == IBX_NO_VALUE) continue;
-    if (spill[s->value] || is_used_near(lower, (uint16_t)b, at)) continue;
+    if (spill[s->value] || uses(lower, group, (uint16_t)b)) continue;
     order[count++] = s;
   }
   qsort(order, count, sizeof(*order), compare_bytes);
@@ -127,20 +137,22 @@ static size_t mark_across(const ibx_lower *lower, span *spans, uint32_t at,
 // Peaks that are lowered in one attempt; an attempt costs more than this.
 enum { PEAKS = 64 };
 
-size_t ibx_spill_choose(const ibx_lower *lower, ibx_arena *scratch,
-                        bool *spill) {
-  span *spans = spans_of(lower, scratch);
-  uint64_t limit = lower->machine->sbuf_bytes;
+size_t ibx_spill_choose(const ibx_lower *lower, unsigned percent,
+                        ibx_arena *scratch, bool *spill) {
+  span *spans = spans_of(lower, spill, scratch);
+  bool *is_done = IBX_ARENA_ARRAY(scratch, lower->func->op_count + 1, bool);
+  uint64_t limit = (uint64_t)lower->machine->sbuf_bytes * percent / 100;
   size_t marked = 0;
-  limit = limit * USABLE_PERCENT / 100;
   for (int peak = 0; peak < PEAKS; peak++) {
     uint64_t live;
-    uint32_t at = fullest(lower, spans, scratch, &live);
-    size_t more = live <= limit ? 0
-                                : mark_across(lower, spans, at, live, limit,
-                                              scratch, spill);
-    if (more == 0) break;
+    uint32_t at = fullest(lower, spans, is_done, scratch, &live);
+    if (live <= limit) break;
+    size_t more = mark_across(lower, spans, at, live, limit, scratch, spill);
     marked += more;
+    if (more) continue;
+    // Nothing can be spared there; others may be too full as well.
+    stretch group = group_around(lower, at);
+    memset(&is_done[group.from], true, group.to - group.from);
   }
   return marked;
 }

@@ -89,19 +89,21 @@ static void append_too_many(ibx_diag_sink *sink) {
                                 .remedy = "repair the first problems first"});
 }
 
-void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
-                  const char *remedy, const char *format, ...) {
-  const ibx_diag_info *info = find(code);
-  if (info->severity == IBX_SEVERITY_ERROR) {
-    if (sink->error_count++ == 0) sink->status = info->status;
-  }
+// The first error always gets a place: the status is told by it.
+static bool has_room(ibx_diag_sink *sink, const ibx_diag_info *info) {
+  bool is_error = info->severity == IBX_SEVERITY_ERROR;
+  bool is_first = is_error && sink->error_count++ == 0;
+  if (is_first) sink->status = info->status;
   if (sink->count == MOST) append_too_many(sink);
-  if (sink->count > MOST) return;
+  return sink->count < MOST || is_first;
+}
+
+static void add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                const char *remedy, const char *format, va_list args) {
+  const ibx_diag_info *info = find(code);
+  if (!has_room(sink, info)) return;
   char message[TEXT_BYTES];
-  va_list args;
-  va_start(args, format);
   vsnprintf(message, sizeof(message), format, args);
-  va_end(args);
   ibx_arena *arena = sink->arena;
   append(sink, (ibx_diagnostic){.severity = info->severity,
                                 .code = info->name,
@@ -116,6 +118,70 @@ void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                                 .wants_length = at.wants_length,
                                 .message = clean(arena, message),
                                 .remedy = clean(arena, remedy)});
+}
+
+void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                  const char *remedy, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  add(sink, code, at, remedy, format, args);
+  va_end(args);
+}
+
+ibx_status ibx_diag_fail(ibx_diag_sink *sink, ibx_diag_code code,
+                         ibx_diag_at at, ibx_error *err, const char *remedy,
+                         const char *format, ...) {
+  char message[TEXT_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof(message), format, args);
+  va_end(args);
+  if (sink) ibx_diag_add(sink, code, at, remedy, "%s", message);
+  return ibx_error_set(err, find(code)->status, __FILE__, __LINE__,
+                       "node %.60s (%.20s): %s; %s", at.node ? at.node : "",
+                       at.op ? at.op : "", message, remedy);
+}
+
+// Digits of the number of a trip at `text`, 0 where there is none.
+static size_t trip_digits(const char *text) {
+  size_t digits = *text == '[' ? strspn(text + 1, "0123456789") : 0;
+  return digits != 0 && strncmp(text + 1 + digits, "]/", 2) == 0 ? digits : 0;
+}
+
+const char *ibx_diag_node_key(ibx_arena *arena, const char *node) {
+  char *key = ibx_arena_text(arena, node, strlen(node)), *end = key;
+  for (const char *at = node; *at != 0; at++) {
+    size_t digits = at == node || at[-1] == '/' ? trip_digits(at) : 0;
+    *end++ = *at;
+    at += digits;
+  }
+  *end = 0;
+  return key;
+}
+
+static const char *told_key(ibx_arena *arena, ibx_diag_code code,
+                            const char *node) {
+  return ibx_arena_format(arena, "%d %s", (int)code,
+                          ibx_diag_node_key(arena, node ? node : ""));
+}
+
+void ibx_diag_slow(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                   const char *remedy, const char *format, ...) {
+  if (!sink || !sink->tells_slow) return;
+  sink->told.arena = sink->arena;
+  if (!ibx_map_put(&sink->told, told_key(sink->arena, code, at.node), 0)) {
+    return;
+  }
+  va_list args;
+  va_start(args, format);
+  add(sink, code, at, remedy, format, args);
+  va_end(args);
+}
+
+bool ibx_diag_has(const ibx_diag_sink *sink, ibx_diag_code code,
+                  const char *node) {
+  uint32_t unused;
+  return ibx_map_find(&sink->told, told_key(sink->arena, code, node), &unused);
 }
 
 ibx_status ibx_diag_status(const ibx_diag_sink *sink, ibx_error *err) {

@@ -9,6 +9,7 @@
 
 #include "imbrex/compiler.h"
 #include "support/arena.h"
+#include "support/map.h"
 
 typedef enum ibx_diag_code {
 #define IBX_DIAG(name, number, severity, status, sentence)                     \
@@ -46,11 +47,34 @@ typedef struct ibx_diag_sink {
   size_t count, room;
   size_t error_count;
   ibx_status status; ///< of the first error, OK without one
+  bool tells_slow;   ///< somebody wants to know what slows the model
+  ibx_map told;      ///< of that, by code and node
 } ibx_diag_sink;
 
-/// Adds one diagnostic. Past a thousand, one note says that more was found.
+/// Adds one diagnostic. Past a thousand, one note says that more was found, and
+/// only the first error still comes.
 void ibx_diag_add(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
                   const char *remedy, const char *format, ...) IBX_PRINTF(5, 6);
+
+/// Adds an error, fills `*err` with it and returns the code's status. Accepts no
+/// sink: then `*err` tells all.
+ibx_status ibx_diag_fail(ibx_diag_sink *sink, ibx_diag_code code,
+                         ibx_diag_at at, ibx_error *err, const char *remedy,
+                         const char *format, ...) IBX_PRINTF(6, 7);
+
+/// The same as ibx_diag_add() for what slows a node: once for each node and code, and only where
+/// the sink wants it. Accepts no sink.
+void ibx_diag_slow(ibx_diag_sink *sink, ibx_diag_code code, ibx_diag_at at,
+                   const char *remedy, const char *format, ...)
+    IBX_PRINTF(5, 6);
+
+/// Whether ibx_diag_slow() has said this of the node.
+bool ibx_diag_has(const ibx_diag_sink *sink, ibx_diag_code code,
+                  const char *node);
+
+/// The name without the numbers of trips, which stand in brackets, so that a node
+/// of a loop is one: "loop/[17]/add" gives "loop/[]/add".
+const char *ibx_diag_node_key(ibx_arena *arena, const char *node);
 
 /// Returns OK when there is no error, else fills `*err` from the first one and
 /// returns its status.

@@ -12,6 +12,10 @@ from onnx import numpy_helper
 
 
 def as_tensor(value):
+    """Maps from class to score, one for each row, are rows of scores."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = np.array([[row[key] for key in value[0]] for row in value],
+                         np.float32)
     value = np.asarray(value)
     if value.dtype.kind in "US":  # ONNX knows texts as objects
         value = value.astype(object)

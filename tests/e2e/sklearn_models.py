@@ -5,7 +5,9 @@
     sklearn_models.py --imbrex PROGRAM --work FOLDER
 
 Classifiers, regressors, preparation and texts, fitted on the data sets that
-come with scikit-learn. Labels may be texts; those run on the host."""
+come with scikit-learn, as the converter exports them when nobody asks for
+anything. Labels may be texts; those run on the host. Then vector machines of
+random numbers, with probabilities and without."""
 
 import argparse
 import sys
@@ -17,6 +19,7 @@ from onnx.helper import make_attribute
 from host_cases import fresh, run_cases, write_case
 
 SKIPPED = 77
+MACHINES = 24  # of random numbers
 
 
 def f32(values):
@@ -33,6 +36,7 @@ def tables():
     b, c = datasets.load_breast_cancer(return_X_y=True)
     d, t = datasets.load_diabetes(return_X_y=True)
     x, b, d = f32(x), f32(b), f32(d)
+    even = f32((b - b.mean(0)) / b.std(0))
     gaps = x.copy()
     gaps[::7, 1] = np.nan
     made = {"random_state": 0}
@@ -56,6 +60,9 @@ def tables():
         "vectors": (svm.LinearSVC(**made), x, y),
         "kernels": (svm.SVC(**made), x, names),
         "kernels_of_two": (svm.SVC(kernel="poly", **made), x[:100], y[:100]),
+        "kernels_probable": (svm.SVC(probability=True, **made), x, names),
+        "kernels_probable_of_two": (svm.SVC(kernel="linear", probability=True,
+                                            **made), even, c),
         "kernel_regressor": (svm.SVR(), d, t),
         "one_class": (svm.OneClassSVM(), x, None),
         "linear": (linear_model.LinearRegression(), d, t),
@@ -104,12 +111,45 @@ def text_rows():
             for name, (model, data) in rows.items()}
 
 
+def vector_machine(rng, probable):
+    """A machine of random numbers: model and rows."""
+    from onnx import TensorProto, helper
+    classes, features = int(rng.integers(2, 6)), int(rng.integers(1, 5))
+    sizes = [int(n) for n in rng.integers(1, 4, classes)]
+    pairs, rows = classes * (classes - 1) // 2, int(rng.integers(1, 8))
+
+    def numbers(count):
+        return [float(n) for n in rng.standard_normal(count)]
+
+    attrs = {"classlabels_ints": list(range(3, 3 + classes)),
+             "coefficients": numbers((classes - 1) * sum(sizes)),
+             "kernel_params": [0.3, 0.5, 2.0], "rho": numbers(pairs),
+             "kernel_type": str(rng.choice(["RBF", "LINEAR", "POLY",
+                                            "SIGMOID"])),
+             "post_transform": str(rng.choice(["NONE", "SOFTMAX", "LOGISTIC"])),
+             "support_vectors": numbers(sum(sizes) * features),
+             "vectors_per_class": sizes}
+    if probable:
+        attrs["prob_a"] = [-abs(n) for n in numbers(pairs)]
+        attrs["prob_b"] = numbers(pairs)
+    node = helper.make_node("SVMClassifier", ["x"], ["label", "scores"],
+                            domain="ai.onnx.ml", **attrs)
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node], "machine", [info("x", TensorProto.FLOAT, [rows, features])],
+        [info("label", TensorProto.INT64, None),
+         info("scores", TensorProto.FLOAT, None)])
+    model = helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 16),
+                                            helper.make_opsetid("ai.onnx.ml",
+                                                                1)])
+    return model, f32(rng.standard_normal((rows, features)) * 2)
+
+
 def export_table(model, data):
+    """As it is exported when nobody asks for anything."""
     from skl2onnx import to_onnx
-    try:
-        return to_onnx(model, data, options={id(model): {"zipmap": False}})
-    except (NameError, ValueError):  # a model that has no such option
-        return to_onnx(model, data)
+    return to_onnx(model, data)
 
 
 def export_texts(model, data):
@@ -148,6 +188,10 @@ def main():
     for name, (model, data) in text_rows().items():
         write_case(f"{args.work}/{name}", export_texts(model, data),
                    {"x": data})
+    rng = np.random.default_rng(7)
+    for index in range(MACHINES):
+        made, data = vector_machine(rng, index % 4 != 0)
+        write_case(f"{args.work}/machine_{index}", made, {"x": data})
     return run_cases(args.imbrex, args.work)
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-OPSET = 18
+# RoiAlign and MaxRoiPool are older in ONNX Runtime, Attention newer.
+OPSETS = (18, 18, 23)
 MOST_REFUSED = 0.02  # of the cases: the others must pass
 
 
@@ -34,6 +35,7 @@ class Value:
 
     def __init__(self, name, array, others):
         self.name, self.array = name, array
+        self.others = [o.shape for o in others]
         self.open = [any(o.shape[d] != n for o in others)
                      for d, n in enumerate(array.shape)]
 
@@ -51,6 +53,7 @@ class Builder:
         self.rng, self.helper = rng, helper
         self.nodes, self.constants, self.inputs = [], [], []
         self.values, self.count = [], 0
+        self.opset = OPSETS[rng.integers(len(OPSETS))]
 
     def fresh(self):
         self.count += 1
@@ -82,7 +85,7 @@ class Builder:
             [onnx.ValueInfoProto(name=n) for n in outputs], self.constants)
         return self.helper.make_model(
             graph, ir_version=10,
-            opset_imports=[self.helper.make_opsetid("", OPSET)])
+            opset_imports=[self.helper.make_opsetid("", self.opset)])
 
 
 def typed(model):
@@ -242,10 +245,8 @@ def reduce(b, v):
     if op in ("ReduceMax", "ReduceMin", "ReduceMean") and v.array.size == 0:
         return None
     axes = sorted(set(int(b.rng.integers(v.rank)) for _ in range(2)))
-    if op == "ReduceSum" or OPSET >= 18:
-        return b.emit(op, [v.name, b.constant(np.array(axes))],
-                      keepdims=b.pick(0, 1))
-    return b.emit(op, [v.name], axes=axes, keepdims=b.pick(0, 1))
+    return b.emit(op, [v.name, b.constant(np.array(axes))],
+                  keepdims=b.pick(0, 1))
 
 
 def softmax(b, v):
@@ -407,6 +408,227 @@ def take(b, v):
     return b.emit("Gather", [v.name, b.constant(index)], axis=axis)
 
 
+def indices_for(b, v, axis):
+    """Positions that exist in every data set, or None."""
+    least = min([v.array.shape[axis]] + [s[axis] for s in v.others])
+    if least == 0:
+        return None
+    return lambda shape: b.rng.integers(-least, least, shape)
+
+
+def take_elements(b, v):
+    axis = int(b.rng.integers(v.rank))
+    index = indices_for(b, v, axis)
+    if index is None:
+        return None
+    if b.rng.random() < 0.5 and not any(v.open):
+        shape = [int(b.rng.integers(1, n + 1)) for n in v.array.shape]
+        names = [v.name, b.constant(index(shape))]
+    else:  # as many as there are, in all but the axis
+        zero = b.constant(np.array(0))
+        shape = b.emit("Shape", [v.name])[0]
+        zeros = b.emit("Expand", [zero, shape])[0]
+        at = b.constant(index([1] * v.rank))
+        names = [v.name, b.emit("Add", [zeros, at])[0]]
+    return b.emit("GatherElements", names, axis=axis)
+
+
+def take_rows(b, v):
+    depth = int(b.rng.integers(1, v.rank + 1))
+    columns = [indices_for(b, v, d) for d in range(depth)]
+    if any(c is None for c in columns):
+        return None
+    rows = int(b.rng.integers(1, 4))
+    index = np.stack([c([rows]) for c in columns], -1)
+    return b.emit("GatherND", [v.name, b.constant(index)])
+
+
+def take_where(b, v):
+    """The elements that NonZero finds in an open tensor."""
+    places = b.emit("Transpose", b.emit("NonZero", [v.name]), perm=[1, 0])
+    return b.emit("GatherND", [v.name] + places)
+
+
+def pad(b, v):
+    number = b.constant(np.array(b.pick(0, 3), v.array.dtype))
+    mode = b.pick("constant", "constant", "edge", "reflect", "wrap")
+    low = [int(b.rng.integers(-1, 3)) for _ in range(2 * v.rank)]
+    if mode != "constant":
+        low = [max(0, n) for n in low]
+    return b.emit("Pad", [v.name, b.constant(np.array(low)), number],
+                  mode=mode)
+
+
+def scatter(b, v):
+    axis = int(b.rng.integers(v.rank))
+    index = indices_for(b, v, axis)
+    if index is None or v.array.dtype != np.float32:
+        return None
+    reduction = b.pick("none", "add", "max")
+    if b.rng.random() < 0.5:
+        at = np.unique(index([int(b.rng.integers(1, 3))]))
+        rest = list(v.array.shape[1:])
+        index = indices_for(b, v, 0)
+        if index is None or any(v.open[1:]):
+            return None
+        at = np.unique(index([2]) % max(1, min(
+            [v.array.shape[0]] + [s[0] for s in v.others])))
+        updates = floats(b.rng, [len(at)] + rest)
+        return b.emit("ScatterND", [v.name, b.constant(at[:, None]),
+                                    b.constant(updates)], reduction=reduction)
+    shape = [1] * v.rank
+    return b.emit("ScatterElements", [v.name, b.constant(index(shape)),
+                                      b.constant(floats(b.rng, shape))],
+                  axis=axis, reduction=reduction)
+
+
+def floats(rng, shape):
+    return np.round(rng.standard_normal(shape) * 4).astype(np.float32) / 2
+
+
+def unique_again(b, v):
+    attrs = {"sorted": b.pick(0, 1)}
+    if b.rng.random() < 0.5:
+        axis = int(b.rng.integers(v.rank))
+        if any(o and d != axis for d, o in enumerate(v.open)):
+            return None
+        attrs["axis"] = axis
+    if v.array.size == 0:
+        return None
+    return b.emit("Unique", [v.name], outputs=4, **attrs)
+
+
+def triangle(b, v):
+    if v.array.dtype != np.float32:
+        return None
+    return b.emit("Trilu", [v.name], upper=b.pick(0, 1))
+
+
+def eye(b, v):
+    return b.emit("EyeLike", [v.name], k=b.pick(0, 1, -1), dtype=1)
+
+
+def one_hot(b, v):
+    if v.array.dtype != np.int64:
+        return None
+    return b.emit("OneHot", [v.name, b.constant(np.array(5)),
+                             b.constant(np.array([0, 1], np.float32))],
+                  axis=int(b.rng.integers(-v.rank - 1, v.rank + 1)))
+
+
+def hard(b, v):
+    axis = axis_of(b, v)
+    if v.array.dtype != np.float32 or v.array.shape[axis] == 0:
+        return None
+    return b.emit("Hardmax", [v.name], axis=axis)
+
+
+def last_arg(b, v):
+    axis = axis_of(b, v)
+    if v.array.shape[axis] == 0 or v.array.dtype != np.float32:
+        return None
+    return b.emit(b.pick("ArgMax", "ArgMin"), [v.name], axis=axis,
+                  select_last_index=1, keepdims=b.pick(0, 1))
+
+
+def norm(b, v):
+    if v.array.dtype != np.float32 or v.array.size == 0:
+        return None
+    return b.emit("LpNormalization", [v.name], axis=axis_of(b, v),
+                  p=b.pick(1, 2))
+
+
+def quantised(b, v):
+    if v.array.dtype != np.float32:
+        return None
+    scale = b.constant(np.array(0.25, np.float32))
+    zero = b.constant(np.array(b.pick(0, 3, 128), np.uint8))
+    q = b.emit("QuantizeLinear", [v.name, scale, zero])[0]
+    if v.rank >= 2 and not v.open[-1] and b.rng.random() < 0.4:
+        weight = b.rng.integers(-9, 9, (v.array.shape[-1], 3)).astype(np.int8)
+        return b.emit("MatMulInteger", [q, b.constant(weight), zero])
+    return b.emit("DequantizeLinear", [q, scale, zero])
+
+
+def einsum(b, v):
+    if v.array.dtype != np.float32:
+        return None
+    letters = "abcde"[:v.rank]
+    equation = b.pick(f"{letters}->{letters[::-1]}",
+                      f"{letters},{letters}->{letters[0]}",
+                      f"{letters},{letters}->{letters[1:]}")
+    return b.emit("Einsum", [v.name] * (1 + equation.count(",")),
+                  equation=equation)
+
+
+def attend(b, v):
+    """Every row of what was found with every other."""
+    if b.opset < 23 or v.rank > 2 or not only_first_open(v):
+        return None
+    axes = [0, 1] if v.rank == 2 else [0, 1, 3]
+    x = b.emit("Unsqueeze", [v.name, b.constant(np.array(axes))])[0]
+    return b.emit("Attention", [x, x, x], is_causal=b.pick(0, 1))
+
+
+def regions(b, v):
+    """Pools of regions of which the data decide the number."""
+    if v.rank < 1 or any(v.open[1:]) or v.array.dtype != np.float32:
+        return None
+    axes = list(range(1, v.rank))
+    start = v.name
+    if axes:
+        start = b.emit("ReduceMax", [v.name, b.constant(np.array(axes))],
+                       keepdims=0)[0]
+    low = b.constant(np.array([[0, 1, 2, 1.5]], np.float32))
+    column = b.emit("Unsqueeze", [start, b.constant(np.array([1]))])[0]
+    step = b.constant(np.array([[0.5, 0.25, 1, 1.5]], np.float32))
+    rois = b.emit("Add", [b.emit("Mul", [column, step])[0], low])[0]
+    image = b.constant(floats(b.rng, [2, 2, 5, 6]))
+    one = b.emit("Mul", [column, b.constant(np.array(0, np.float32))])[0]
+    if b.rng.random() < 0.5:
+        rois = b.emit("Concat", [one, rois], axis=1)[0]
+        return b.emit("MaxRoiPool", [image, rois], pooled_shape=[2, 3])
+    batch = b.emit("Cast", b.emit("Squeeze", [one, b.constant(np.array([1]))]),
+                   to=7)[0]
+    return b.emit("RoiAlign", [image, rois, batch], output_height=2,
+                  output_width=b.pick(1, 3), sampling_ratio=2,
+                  mode=b.pick("avg", "max"))
+
+
+def image(b, v):
+    """What keeps a batch apart whose size is open."""
+    if v.rank > 4 or not only_first_open(v) or 0 in v.array.shape[1:]:
+        return None
+    shape = (list(v.array.shape) + [1, 1, 1])[:4]
+    if v.rank < 4:
+        axes = b.constant(np.arange(v.rank, 4))
+        v = Value(b.emit("Unsqueeze", [v.name, axes])[0],
+                  v.array.reshape(shape), [])
+    channels = shape[1]
+    op = b.pick("Resize", "Resize", "ConvTranspose", "InstanceNormalization",
+                "LRN", "LpPool", "GlobalLpPool", "DepthToSpace")
+    if op == "DepthToSpace":
+        four = b.emit("Concat", [v.name] * 4, axis=1)[0]
+        return b.emit(op, [four], blocksize=2)
+    if op == "Resize" and b.rng.random() < 0.5:
+        head = b.emit("Shape", [v.name], end=2)[0]
+        sizes = b.emit("Concat", [head, b.constant(np.array([3, 5]))],
+                       axis=0)[0]
+        return b.emit(op, [v.name, "", "", sizes], mode=b.pick("nearest",
+                                                               "linear"))
+    if op == "Resize":
+        scales = b.constant(np.array([1, 1, 2, 1.5], np.float32))
+        return b.emit(op, [v.name, "", scales], mode="linear")
+    if op == "ConvTranspose":
+        weight = b.rng.integers(-2, 3, (channels, 2, 2, 1)).astype(np.float32)
+        return b.emit(op, [v.name, b.constant(weight)], strides=[2, 1])
+    if op == "InstanceNormalization":
+        line = b.constant(np.linspace(1, 2, channels, dtype=np.float32))
+        return b.emit(op, [v.name, line, line])
+    return b.emit(op, [v.name], **{"LRN": {"size": 3}, "GlobalLpPool": {},
+                                   "LpPool": {"kernel_shape": [1, 1]}}[op])
+
+
 def graph(b, name, nodes, inputs, outputs):
     import onnx
 
@@ -454,13 +676,54 @@ def loop(b, v):
     return b.emit("Loop", [most, "", start], outputs=2, body=body)
 
 
-FOLLOWERS = (branch, loop, normal, windows, parts, tile, unary, with_number, with_itself, select, transpose, flatten,
-             keep_first, there_and_back, unsqueeze, reduce, softmax, top, arg,
-             concat, cut, product, running, ask_shape, count_up, fill, expand,
-             compress_again, nonzero_again, take)
-NEEDS_RANK = {normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1, flatten: 1, keep_first: 2, there_and_back: 1,
-              reduce: 1, softmax: 1, top: 1, arg: 1, concat: 1, cut: 1,
-              running: 1, compress_again: 1, take: 1, fill: 1, expand: 1}
+def scan(b, v):
+    """A sum over what was found, slice by slice; ONNX Runtime does not live
+    through slices without elements."""
+    helper, axis = b.helper, int(b.rng.integers(v.rank))
+    if v.array.dtype != np.float32 or any(
+            d != axis and 0 in [s[d] for s in v.others + [v.array.shape]]
+            for d in range(v.rank)):
+        return None
+    x = v.name
+    if not any(o and d != axis for d, o in enumerate(v.open)):
+        one = list(v.array.shape)
+        one[axis] = 1
+        x = b.emit("Concat", [x, b.constant(np.ones(one, np.float32))],
+                   axis=axis)[0]
+    elif 0 in [s[axis] for s in v.others + [v.array.shape]]:
+        return None
+    acc, item, total, out = (b.fresh() for _ in range(4))
+    axes = b.constant(np.arange(v.rank - 1))
+    body = graph(b, "body", [
+        helper.make_node("ReduceSum", [item, axes], [item + "s"], keepdims=0)
+        if v.rank > 1 else helper.make_node("Identity", [item], [item + "s"]),
+        helper.make_node("Add", [acc, item + "s"], [total]),
+        helper.make_node("Mul", [total, item + "s"], [out])],
+        [helper.make_tensor_value_info(acc, 1, []),
+         helper.make_tensor_value_info(item, 1, [None] * (v.rank - 1))],
+        [total, out])
+    start = b.constant(np.array(1.0, np.float32))
+    return b.emit("Scan", [start, x], outputs=2, body=body,
+                  num_scan_inputs=1, scan_input_axes=[axis],
+                  scan_input_directions=[b.pick(0, 1)],
+                  scan_output_directions=[b.pick(0, 1)])
+
+
+FOLLOWERS = (scan, branch, loop, normal, windows, parts, tile, unary, with_number,
+             with_itself, select, transpose, flatten, keep_first,
+             there_and_back, unsqueeze, reduce, softmax, top, arg, concat, cut,
+             product, running, ask_shape, count_up, fill, expand,
+             compress_again, nonzero_again, take, take_elements, take_rows,
+             take_where, pad, scatter, unique_again, triangle, eye, one_hot,
+             hard, last_arg, norm, quantised, einsum, attend, regions, image)
+NEEDS_RANK = {scan: 1, normal: 1, parts: 1, tile: 1, branch: 1, transpose: 1,
+              flatten: 1, keep_first: 2, there_and_back: 1, reduce: 1,
+              softmax: 1, top: 1, arg: 1, concat: 1, cut: 1, running: 1,
+              compress_again: 1, take: 1, fill: 1, expand: 1, pad: 1,
+              take_elements: 1, take_rows: 1, take_where: 1, scatter: 1,
+              unique_again: 1, triangle: 2, hard: 1, last_arg: 1, norm: 1,
+              einsum: 2, attend: 1, regions: 1,
+              image: 1}
 
 
 # --- models -----------------------------------------------------------------------

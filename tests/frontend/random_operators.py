@@ -87,6 +87,13 @@ def scan(rng, op):
          helper.make_node("Mul", ["next", "x"], ["out"])],
         "body", info[:2], info[2:])
     shape = (steps, width) if axis == 0 else (width, steps)
+    if rng.random() < 0.4:  # the old form: a batch, each with a length
+        lengths = rng.integers(1, steps + 1, 2)
+        return Case(op, {"l": pick(rng, None, lengths),
+                         "s": floats(rng, 2, width),
+                         "x": floats(rng, 2, steps, width)},
+                    known=pick(rng, [], ["l"]), opset=8, outputs=2, body=body,
+                    num_scan_inputs=1, directions=[pick(rng, 0, 1)])
     return Case(op, {"s": floats(rng, width), "x": floats(rng, *shape)},
                 outputs=2, body=body, num_scan_inputs=1,
                 scan_input_axes=[axis], scan_input_directions=[pick(rng, 0, 1)],
@@ -228,6 +235,22 @@ def roi_align(rng, op):
                 spatial_scale=pick(rng, 1.0, 0.5),
                 coordinate_transformation_mode=pick(rng, "half_pixel",
                                                     "output_half_pixel"))
+
+
+def max_roi_pool(rng, op):
+    batch, regions = int(rng.integers(1, 3)), int(rng.integers(1, 5))
+    image = [int(rng.integers(1, 12)) for _ in range(2)]
+    scale = pick(rng, None, 0.5, 0.0625, 0.3)
+    room = np.array(image[::-1]) / (scale or 1)
+    start = (rng.random((regions, 2)) * 1.6 - 0.4) * room
+    size = (rng.random((regions, 2)) * 1.4 - 0.2) * room
+    boxes = np.concatenate([rng.integers(0, batch, (regions, 1)), start,
+                            start + size], 1)
+    boxes[:, 1:] = np.round(boxes[:, 1:] * 2) / 2  # halves are frequent
+    return Case(op, {"x": floats(rng, batch, int(rng.integers(1, 4)), *image),
+                     "r": boxes.astype(np.float32)},
+                known=pick(rng, [], ["r"]), opset=16, spatial_scale=scale,
+                pooled_shape=[int(rng.integers(1, 8)) for _ in range(2)])
 
 
 def deform_conv(rng, op):
@@ -451,7 +474,7 @@ OPERATORS = {
     "Attention": attention, "GridSample": grid_sample,
     "AffineGrid": affine_grid, "Resize": resize_crop, "Col2Im": col2im,
     "CenterCropPad": center_crop_pad, "RoiAlign": roi_align,
-    "DeformConv": deform_conv, "MaxUnpool": max_unpool, "RNN": recurrent,
+    "MaxRoiPool": max_roi_pool, "DeformConv": deform_conv, "MaxUnpool": max_unpool, "RNN": recurrent,
     "GRU": recurrent, "LSTM": recurrent, "DFT": dft, "STFT": stft,
     "HannWindow": window, "HammingWindow": window, "BlackmanWindow": window,
     "MelWeightMatrix": mel, "Acos": inverse, "Asin": inverse, "Atan": inverse,

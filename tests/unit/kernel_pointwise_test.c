@@ -40,6 +40,7 @@ FORMULA(relu, fmax(x, 0))
 FORMULA(gelu, 0.5 * x * erfc(-x / sqrt(2)))
 FORMULA(gelu_tanh, x / (1 + exp(-2 * sqrt(2 / 3.141592653589793) *
                                 (x + 0.044715 * pow(x, 3)))))
+FORMULA(gelu_sigmoid, 0.5 * x * (1 + tanh(0.851 * x)))
 FORMULA(silu, 0.5 * x * (1 + tanh(x / 2)))
 FORMULA(softplus, log(1 + exp(x)))
 FORMULA(mish, x *tanh(log(1 + exp(x))))
@@ -74,6 +75,7 @@ static const unary_case unary_cases[] = {
     {IBX_TENSOR_relu, formula_relu, -9, 9},
     {IBX_TENSOR_gelu, formula_gelu, -5, 5},
     {IBX_TENSOR_gelu_tanh, formula_gelu_tanh, -5, 5},
+    {IBX_TENSOR_gelu_sigmoid, formula_gelu_sigmoid, -5, 5},
     {IBX_TENSOR_silu, formula_silu, -9, 9},
     {IBX_TENSOR_softplus, formula_softplus, -9, 9},
     {IBX_TENSOR_mish, formula_mish, -9, 9},

@@ -240,7 +240,7 @@ static void kernels_say_all_of_their_operands(void **state) {
     ibx_opcode opcode;
     const char *upper, *sentence;
   } rows[] = {
-#define IBX_CALL(name, number, insn, count, lanes, work, row_sentence)         \
+#define IBX_CALL(name, number, insn, count, lanes, work, row_sentence, ...)    \
   [number] = {IBX_OP_##insn, #name, row_sentence},
 #include "imbrex/gpsimd_calls.def"
   };
@@ -251,11 +251,13 @@ static void kernels_say_all_of_their_operands(void **state) {
     assert_true(is_lower_name(ibx_call_name(call)));
     assert_true(is_lower_of(ibx_call_name(call), rows[call].upper));
     assert_true(strlen(rows[call].sentence) > 10);
+    assert_true(strlen(ibx_call_instead(call)) > 10);
     for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
       assert_int_equal(has_row[call][slot], info->slot[slot] != IBX_SLOT_NONE);
     }
   }
   assert_null(ibx_call_name(IBX_CALL_COUNT));
+  assert_null(ibx_call_instead(IBX_CALL_COUNT));
   assert_false(ibx_insn_is_call(IBX_OP_topk));
 }
 

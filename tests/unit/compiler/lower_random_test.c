@@ -109,7 +109,7 @@ static void add_unary(graph_run *run) {
       IBX_TENSOR_relu, IBX_TENSOR_sigmoid,    IBX_TENSOR_gelu,
       IBX_TENSOR_silu, IBX_TENSOR_gelu_tanh,  IBX_TENSOR_softplus,
       IBX_TENSOR_mish, IBX_TENSOR_leaky_relu, IBX_TENSOR_elu,
-      IBX_TENSOR_clip, IBX_TENSOR_affine};
+      IBX_TENSOR_clip, IBX_TENSOR_affine,     IBX_TENSOR_gelu_sigmoid};
   ibx_params params = {.alpha = 0.5f, .beta = 1.25f};
   uint32_t x = pick(run);
   uint32_t y =

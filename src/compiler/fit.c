@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sizes in HBM. Comes in: functions with their buffers, then the bytes of
+// the weight section. Goes out: whether a core can hold both. The one to blame
+// is who reads the largest constant.
+
+#include "compiler/fit.h"
+
+#include <inttypes.h>
+
+static bool is_constant(const ibx_tile_func *func, uint16_t buffer) {
+  return buffer != IBX_NO_BUFFER &&
+         func->buffers[buffer].kind == IBX_BUFFER_WEIGHT;
+}
+
+static void add_constant(ibx_fit *fit, const ibx_buffer_decl *buffer,
+                         uint32_t source) {
+  if (buffer->place.bytes <= fit->constant_bytes) return;
+  fit->constant_bytes = buffer->place.bytes;
+  fit->constant = buffer->name;
+  fit->source = source;
+}
+
+void ibx_fit_add(ibx_fit *fit, const ibx_tile_func *func) {
+  uint64_t bytes = 0;
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    const ibx_buffer_decl *buffer = &func->buffers[b];
+    bool is_tensor = buffer->place.space == IBX_SPACE_HBM &&
+                     buffer->kind != IBX_BUFFER_WEIGHT;
+    if (is_tensor) bytes += buffer->place.bytes;
+  }
+  if (bytes > fit->tensor_bytes) fit->tensor_bytes = bytes;
+  for (size_t i = 0; i < func->op_count; i++) {
+    const ibx_insn *insn = &func->ops[i].insn;
+    for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
+      uint16_t buffer = insn->operand[slot].buffer;
+      if (ibx_insn_get(insn->opcode)->slot[slot] == IBX_SLOT_NONE) continue;
+      if (!is_constant(func, buffer)) continue;
+      add_constant(fit, &func->buffers[buffer], func->ops[i].source);
+    }
+  }
+}
+
+ibx_status ibx_fit_check(const ibx_fit *fit, const ibx_machine *machine,
+                         uint64_t weight_bytes, const ibx_tables *tables,
+                         ibx_diag_sink *sink, ibx_error *err) {
+  uint64_t limit = (uint64_t)machine->hbm_mib << 20, all;
+  bool is_known = ibx_add_size(weight_bytes, fit->tensor_bytes, &all);
+  if (is_known && all <= limit) return IBX_OK;
+  bool has_node = fit->source < tables->source_count;
+  ibx_diag_at at = {.node = has_node ? tables->sources[fit->source].name : "",
+                    .op = has_node ? tables->sources[fit->source].op : "",
+                    .attribute = fit->constant};
+  return ibx_diag_fail(
+      sink, IBX_DIAG_WEIGHTS_TOO_LARGE, at, err,
+      "use --auto-cast all, quantised weights, or a part of the model on each "
+      "of several cores",
+      "constants of %" PRIu64 " bytes, of which this node reads the largest, "
+      "%" PRIu64 ", do not fit beside tensors of %" PRIu64 " into the %" PRIu64
+      " bytes of HBM that one core of %s has",
+      weight_bytes, fit->constant_bytes, fit->tensor_bytes, limit,
+      machine->name);
+}
