@@ -7,7 +7,7 @@ import math
 import numpy as np
 from onnx import ValueInfoProto, helper, numpy_helper
 
-from .build import Maybe, Sequence, Unfit, make_model
+from .build import Maps, Maybe, Sequence, Unfit, make_model
 
 
 def position(at, count):
@@ -50,6 +50,10 @@ def has_element(x=None):
     return np.array(x is not None and get_element(x) is not None)
 
 
+def zip_map(x, classlabels_strings=None, classlabels_int64s=None):
+    return Maps(x.reshape(-1, x.shape[-1]), 8 if classlabels_strings else 7)
+
+
 OPERATORS = {
     "SequenceConstruct": lambda *items: Sequence(items[0].dtype, items),
     "SequenceEmpty": lambda dtype=1: Sequence(
@@ -58,7 +62,7 @@ OPERATORS = {
     "SequenceAt": lambda sequence, at: sequence[position(at, len(sequence))],
     "SequenceInsert": insert, "SequenceErase": erase,
     "ConcatFromSequence": join, "Optional": optional,
-    "OptionalGetElement": get_element, "OptionalHasElement": has_element,
+    "ZipMap": zip_map, "OptionalGetElement": get_element, "OptionalHasElement": has_element,
 }
 
 

@@ -46,7 +46,7 @@ Not OneHot OneHotEncoder Optional OptionalGetElement OptionalHasElement Or Pad
 ReduceMax ReduceMin Relu Reshape ReverseSequence Round Scatter SequenceAt
 SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
 Shape Sign Size Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter
-Tile TopK Transpose Trilu Unsqueeze Where Xor
+Tile TopK Transpose Trilu Unsqueeze Where Xor ZipMap
 """.split())
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",

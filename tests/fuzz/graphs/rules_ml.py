@@ -175,16 +175,27 @@ def svm_regressor(g, op, form):
 def svm_classifier(g, op, form):
     x = rows(g, form, 8)
     classes = g.choice([2, 3])
+    pairs = classes * (classes - 1) // 2
     counts = [g.integer(1, 3) for _ in range(classes)]
     count = sum(counts)
+    probable = {n: numbers(g, pairs) for n in ("prob_a", "prob_b")} \
+        if g.chance(0.4) else {}
     return g.node(op, [x], 2, domain=form.domain,
                   **labelled(g, "classlabels_ints", classes),
                   vectors_per_class=counts,
                   coefficients=numbers(g, count * (classes - 1)),
                   support_vectors=numbers(g, count * x.shape[1]),
-                  rho=numbers(g, classes * (classes - 1) // 2),
+                  rho=numbers(g, pairs), **probable,
                   post_transform=g.choice(AFTER[:2]),
                   **kernel(g, x.shape[1]))[1]
+
+
+@rule("ZipMap")
+def zip_map(g, op, form):
+    x = g.some(form.dtype(g), least_rank=1, most_rank=2, least=1,
+               where=lambda v: v.shape[-1] <= 8)
+    return g.one(op, x, domain=form.domain,
+                 **labelled(g, "classlabels_int64s", x.shape[-1]))
 
 
 # --- trees -------------------------------------------------------------------
