@@ -209,6 +209,14 @@ static bool refuse_type(ibx_call *call, size_t index) {
   return false;
 }
 
+void ibx_refuse_open(ibx_call *call, size_t index) {
+  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, call->proto->input[index],
+                "end the model at that tensor, and continue with another one",
+                "the input '%s' has extents that only the run tells: they "
+                "depend on texts or an image",
+                call->proto->input[index]);
+}
+
 // What the host makes may be used by few: its extents may be open.
 static bool check_host_input(ibx_call *call, size_t index, ibx_text_use use) {
   const ibx_type *type = ibx_type_of(call, call->in[index]);
@@ -216,11 +224,7 @@ static bool check_host_input(ibx_call *call, size_t index, ibx_text_use use) {
   if (is_text && use == IBX_TEXT_REFUSED) return refuse_type(call, index);
   bool takes_open = use == IBX_TEXT_TAKES || use == IBX_TEXT_VIEWS;
   if (!ibx_is_open(type) || (is_text && takes_open)) return true;
-  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, call->proto->input[index],
-                "end the model at that tensor, and continue with another one",
-                "the input '%s' has extents that only the run tells: they "
-                "depend on texts or an image",
-                call->proto->input[index]);
+  ibx_refuse_open(call, index);
   return false;
 }
 

@@ -304,6 +304,8 @@ enum { IBX_OPEN_EXTENT = -1 };
 bool ibx_is_text(const ibx_call *call, ibx_val value);
 /// Whether an extent is open.
 bool ibx_is_open(const ibx_type *type);
+/// Refuses input `index`, whose extents only a run tells.
+void ibx_refuse_open(ibx_call *call, size_t index);
 ibx_type ibx_make_type(ibx_dtype dtype, ibx_ints shape);
 
 /// What a call on the host gets and gives.

@@ -386,6 +386,10 @@ void ibx_import_op_one_hot_encoder(ibx_call *call) {
                        "cats_int64s", "needs categories of the input's type")) {
     return;
   }
+  if (is_text && ibx_is_open(ibx_type_of(call, x))) {
+    ibx_refuse_open(call, 0); // the device makes numbers of the comparison
+    return;
+  }
   wide.at[wide.len++] = 1;
   if (is_text) {
     equal = equal_texts(call, x, wide);

@@ -8,6 +8,10 @@
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
 
+#include <math.h>
+
+static const double pi = 3.14159265358979323846;
+
 typedef struct gradient {
   ibx_call *call;
   bool *depends;    ///< of each value that was there: on some x
@@ -43,7 +47,61 @@ static ibx_val where(gradient *g, ibx_tensor_op op, ibx_val a, ibx_val b,
                          ibx_emit_like(g->call, yes, 0));
 }
 
+// A number in the shape of x.
+static ibx_val filled(gradient *g, ibx_val x, double number) {
+  return ibx_emit_broadcast(g->call, ibx_emit_like(g->call, x, number),
+                            ibx_shape_of(g->call, x));
+}
+
+// 1 where x is positive, else `other`, which has the shape of x.
+static ibx_val one_above_zero(gradient *g, ibx_val x, ibx_val other) {
+  ibx_val above = ibx_emit_binary(g->call, IBX_TENSOR_less,
+                                  ibx_emit_like(g->call, x, 0), x);
+  return ibx_emit_select(g->call, above, filled(g, x, 1), other);
+}
+
 // ---- One operand: the derivative at x, where y = f(x); IBX_NO_VALUE: none is known
+
+// exp(-(x * scale)^2) * factor
+static ibx_val bell(gradient *g, ibx_val x, double scale, double factor) {
+  ibx_val power = affine(g, mul(g, x, x), -scale * scale, 0);
+  return affine(g, unary(g, IBX_TENSOR_exp, power), factor, 0);
+}
+
+// The normal distribution up to x, and x times its density.
+static ibx_val gelu_slope(gradient *g, ibx_val x) {
+  ibx_val below = unary(g, IBX_TENSOR_erf, affine(g, x, sqrt(0.5), 0));
+  below = affine(g, below, 0.5, 0.5);
+  ibx_val density = bell(g, x, sqrt(0.5), 1 / sqrt(2 * pi));
+  return ibx_emit_binary(g->call, IBX_TENSOR_add, below, mul(g, x, density));
+}
+
+// With t = tanh(u(x)): (1 + t) / 2 + x (1 - t^2) u'(x) / 2.
+static ibx_val gelu_tanh_slope(gradient *g, ibx_val x) {
+  const double k = sqrt(2 / pi), c = 0.044715;
+  ibx_val square = mul(g, x, x);
+  ibx_val t = mul(g, x, affine(g, square, k * c, k));
+  t = unary(g, IBX_TENSOR_tanh, t);
+  ibx_val inner = affine(g, square, 1.5 * k * c, 0.5 * k);
+  inner = mul(g, mul(g, x, inner), affine(g, mul(g, t, t), -1, 1));
+  return ibx_emit_binary(g->call, IBX_TENSOR_add, affine(g, t, 0.5, 0.5),
+                         inner);
+}
+
+// s + y (1 - s), s = sigmoid(x)
+static ibx_val silu_slope(gradient *g, ibx_val x, ibx_val y) {
+  ibx_val s = unary(g, IBX_TENSOR_sigmoid, x);
+  return ibx_emit_binary(g->call, IBX_TENSOR_add, s,
+                         mul(g, y, affine(g, s, -1, 1)));
+}
+
+// t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))
+static ibx_val mish_slope(gradient *g, ibx_val x) {
+  ibx_val t = unary(g, IBX_TENSOR_tanh, unary(g, IBX_TENSOR_softplus, x));
+  ibx_val rest = mul(g, mul(g, x, unary(g, IBX_TENSOR_sigmoid, x)),
+                     affine(g, mul(g, t, t), -1, 1));
+  return ibx_emit_binary(g->call, IBX_TENSOR_add, t, rest);
+}
 
 static ibx_val slope(gradient *g, const ibx_node *node) {
   ibx_val x = node->operand[0], y = node->result;
@@ -62,10 +120,22 @@ static ibx_val slope(gradient *g, const ibx_node *node) {
   case IBX_TENSOR_sin: return unary(g, IBX_TENSOR_cos, x);
   case IBX_TENSOR_cos: return affine(g, unary(g, IBX_TENSOR_sin, x), -1, 0);
   case IBX_TENSOR_abs: return unary(g, IBX_TENSOR_sign, x);
-  case IBX_TENSOR_relu:
-    return where(g, IBX_TENSOR_less, ibx_emit_like(g->call, x, 0), x,
-                 ibx_emit_broadcast(g->call, ibx_emit_like(g->call, x, 1),
-                                    ibx_shape_of(g->call, x)));
+  case IBX_TENSOR_relu: return one_above_zero(g, x, filled(g, x, 0));
+  case IBX_TENSOR_leaky_relu:
+    return one_above_zero(g, x, filled(g, x, node->params.alpha));
+  case IBX_TENSOR_elu:
+    return one_above_zero(g, x, affine(g, y, 1, node->params.alpha));
+  case IBX_TENSOR_clip:
+    return where(g, IBX_TENSOR_equal, x, y, filled(g, x, 1));
+  case IBX_TENSOR_erf: return bell(g, x, 1, 2 / sqrt(pi));
+  case IBX_TENSOR_gelu: return gelu_slope(g, x);
+  case IBX_TENSOR_gelu_tanh: return gelu_tanh_slope(g, x);
+  case IBX_TENSOR_silu: return silu_slope(g, x, y);
+  case IBX_TENSOR_mish: return mish_slope(g, x);
+  case IBX_TENSOR_floor:
+  case IBX_TENSOR_ceil:
+  case IBX_TENSOR_round:
+  case IBX_TENSOR_sign: return ibx_emit_like(g->call, x, 0);
   default: return IBX_NO_VALUE;
   }
 }
@@ -92,6 +162,22 @@ static ibx_val spread(gradient *g, const ibx_node *node, ibx_val dy) {
   }
   dy = ibx_emit_broadcast(g->call, ibx_emit_reshape(g->call, dy, kept), shape);
   return node->op == IBX_TENSOR_reduce_mean ? affine(g, dy, 1 / count, 0) : dy;
+}
+
+// Of a largest or smallest element; those that are equal share.
+static ibx_val share(gradient *g, const ibx_node *node, ibx_val dy) {
+  ibx_val x = node->operand[0];
+  ibx_ints shape = ibx_shape_of(g->call, x), kept = shape;
+  for (uint8_t i = 0; i < node->params.axes.len; i++)
+    kept.at[node->params.axes.at[i]] = 1;
+  ibx_val y = ibx_emit_reshape(g->call, node->result, kept);
+  y = ibx_emit_broadcast(g->call, y, shape);
+  ibx_val ones = where(g, IBX_TENSOR_equal, x, y, filled(g, x, 1));
+  ibx_val count = ibx_emit_reduce(g->call, IBX_TENSOR_reduce_sum, ones,
+                                  node->params.axes, true);
+  dy = ibx_emit_binary(g->call, IBX_TENSOR_div,
+                       ibx_emit_reshape(g->call, dy, kept), count);
+  return mul(g, ones, ibx_emit_broadcast(g->call, dy, shape));
 }
 
 static ibx_ints inverse(ibx_ints perm) {
@@ -188,6 +274,8 @@ static bool back(gradient *g, const ibx_node *node, ibx_val dy) {
     break;
   case IBX_TENSOR_reduce_sum:
   case IBX_TENSOR_reduce_mean: part = spread(g, node, dy); break;
+  case IBX_TENSOR_reduce_max:
+  case IBX_TENSOR_reduce_min: part = share(g, node, dy); break;
   case IBX_TENSOR_softmax: part = softmax_back(g, node, dy); break;
   case IBX_TENSOR_concat: split(g, node, dy); return true;
   case IBX_TENSOR_select:

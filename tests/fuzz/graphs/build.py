@@ -64,8 +64,18 @@ class Maybe:
     like: object
 
 
+@dataclasses.dataclass
+class Maps:
+    """What a program gives for a list of maps: scores with a column for each
+    key."""
+    scores: np.ndarray
+    key: int  # TensorProto.DataType
+
+
 def arrays_of(thing):
-    """All arrays of a tensor, a sequence or an optional."""
+    """All arrays of a tensor, a sequence, an optional or maps."""
+    if isinstance(thing, Maps):
+        return [thing.scores]
     if isinstance(thing, Maybe):
         return [] if thing.item is None else arrays_of(thing.item)
     return list(thing) if isinstance(thing, Sequence) else [thing]
@@ -73,6 +83,8 @@ def arrays_of(thing):
 
 def over(function, thing):
     """The same with `function` of each array."""
+    if isinstance(thing, Maps):
+        return Maps(function(thing.scores), thing.key)
     if isinstance(thing, Maybe):
         return thing if thing.item is None else \
             Maybe(over(function, thing.item), thing.like)
@@ -82,6 +94,11 @@ def over(function, thing):
 
 
 def type_of(thing):
+    if isinstance(thing, Maps):
+        maps = onnx.TypeProto()
+        maps.map_type.key_type = thing.key
+        maps.map_type.value_type.CopyFrom(type_of(np.float32(0)))
+        return helper.make_sequence_type_proto(maps)
     if isinstance(thing, Maybe):
         return helper.make_optional_type_proto(type_of(thing.like))
     element = helper.np_dtype_to_tensor_dtype(thing.dtype)
@@ -233,7 +250,8 @@ class Graph:
 
     def add(self, array, kind=None):
         """A new value that no node computes. `kind` None: any of the ways."""
-        array = np.asarray(array)
+        if not isinstance(array, (Sequence, Maybe, Maps)):
+            array = np.asarray(array)
         if kind is None:
             kind = self.choice(["input"] * 5 + ["initializer"] * 3 +
                                ["constant"])

@@ -10,7 +10,7 @@ noise on the way to them makes of them, see reference.py.
 
 import numpy as np
 
-from .build import FLOATS, SMALL_FLOATS, Value
+from .build import FLOATS, SMALL_FLOATS, Value, arrays_of
 
 # Of the element, and of the largest element of the tensor.
 TOLERANCE = {"f32": (2e-5, 4e-6), "f64": (2e-5, 4e-6), "f16": (3e-3, 1e-3),
@@ -41,14 +41,15 @@ def allowed(value):
 
 
 def tensors(values):
-    """The same values, but the tensors of a sequence instead of it."""
+    """The same values, but the tensors of a sequence, or of maps, instead."""
     found = []
     for v in values:
         if v.is_tensor:
             found.append(v)
             continue
-        found += [Value(f"{v.name}[{i}]", a, [c[i] for c in v.noisy], v.kind)
-                  for i, a in enumerate(v.array)]
+        chains = [arrays_of(c) for c in v.noisy]
+        found += [Value(f"{v.name}[{i}]", a, [c[i] for c in chains], v.kind)
+                  for i, a in enumerate(arrays_of(v.array))]
     return found
 
 

@@ -9,6 +9,7 @@ LIMITS = {
                                     r"only the run tells",
     "Unique of rows of more than 64": r"rows without elements, or of more",
     "BitwiseNot of u64": r"the other bits of u64",
+    "operations without a derivative": r"the derivative of the operation",
     "f64": r"of f64, which no engine computes",
 }
 

@@ -507,7 +507,7 @@ def pad(g, op, form):
         at = g.integer(0, len(axes) - 1)
         pads[at] = -min(1, x.shape[axes[at]] - 1)
     value = None
-    if mode in (None, "constant") and g.chance(0.5):
+    if mode in (None, "constant") and (x.dtype == "f8e8m0" or g.chance(0.5)):
         value = 1.5 if x.dtype in FLOATS else 1
     if form.since < 11:
         return g.one(op, x, mode=mode, pads=pads, value=value and float(value))
@@ -731,7 +731,9 @@ def resize(g, op, form):
 @rule("MatMul", "FusedMatMul")
 def matmul(g, op, form):
     a = g.some(form.dtype(g), least_rank=1, least=1)
-    k = a.shape[-1]
+    turn_a = g.choice([None, 0, 1]) if op == "FusedMatMul" and a.rank > 1 \
+        else None
+    k = a.shape[-2 if turn_a else -1]
     shape = [k] if g.chance(0.15) else [k, g.choice([1, 2, 5, 16, 64, 129])]
     if len(shape) == 2 and a.rank > 2 and g.chance(0.4):
         shape = [d if g.chance(0.7) else 1 for d in a.shape[:-2]] + shape
@@ -742,7 +744,7 @@ def matmul(g, op, form):
         if turn:
             shape[-2:] = shape[:-3:-1]
         b = g.some(a.dtype, shape=shape)
-        return g.one(op, a, b, domain=form.domain, transB=turn,
+        return g.one(op, a, b, domain=form.domain, transA=turn_a, transB=turn,
                      alpha=g.choice([None, 0.5]))
     return g.one(op, a, g.some(a.dtype, shape=shape))
 
@@ -1085,10 +1087,14 @@ def computed_flag(g):
     return g.one("Less", least, g.known(np.float32(g.choice([-1, 0, 1]))))
 
 
+def condition(g):
+    return computed_flag(g) if g.chance(0.5) else \
+        g.known(np.array(bool(g.chance(0.5))))
+
+
 @rule("If")
 def if_(g, op, form):
-    condition = computed_flag(g) if g.chance(0.5) else \
-        g.known(np.array(bool(g.chance(0.5))))
+    flag = condition(g)
     dtype, shape = g.choice(["f32", "f32", "i64", "f16"]), g.shape()
     graphs, captured = [], []
     for name in ("then", "else"):
@@ -1098,7 +1104,7 @@ def if_(g, op, form):
         result = child.one("Identity", result)
         graphs.append(child.proto([result], f"{name}_{result.name}"))
         captured += [v for v in child.captured if v not in captured]
-    return g.one(op, condition, captured=captured, then_branch=graphs[0],
+    return g.one(op, flag, captured=captured, then_branch=graphs[0],
                  else_branch=graphs[1])
 
 

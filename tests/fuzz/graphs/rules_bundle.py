@@ -3,10 +3,10 @@
 end: those that consume them make one of their own where none is at hand."""
 
 import numpy as np
-import onnx
 
-from .build import DTYPES, Maybe, Sequence, type_of
-from .rules import carried_body, child_of, inner_value, rule
+from .build import DTYPES, Maybe, Sequence, onnx_dtype, type_of
+from .rules import carried_body, child_of, condition, if_, inner_value, loop, \
+    rule
 
 MOST_ITEMS = 6
 
@@ -51,7 +51,7 @@ def construct(g, op, form):
 def empty(g, op, form):
     kind = g.choice(["f32", "f32", "i64", "f16", "bool"])
     value = g.one(op, dtype=None if kind == "f32" else
-                  onnx.helper.np_dtype_to_tensor_dtype(DTYPES[kind]))
+                  onnx_dtype(DTYPES[kind]))
     for _ in range(g.integer(0, 2)):
         value = g.one("SequenceInsert", value, g.some(kind))
     return value if len(value.array) else g.one("SequenceLength", value)
@@ -183,3 +183,44 @@ def get_element(g, op, form):
     if form.since >= 18 and g.chance(0.3):
         return g.one(op, g.some("f32"))
     return g.one(op, some_optional(g))
+
+
+# --- in graphs of nodes ------------------------------------------------------
+
+
+@rule("If", "Loop")
+def bundle_in_graph(g, op, form):
+    """A sequence from a branch, or one that a loop makes longer."""
+    if g.opset < 13 or g.chance(0.85):
+        return {"If": if_, "Loop": loop}[op](g, op, form)
+    dtype = g.choice(["f32", "f32", "i64"])
+    return if_sequence(g, dtype) if op == "If" else loop_sequence(g, dtype)
+
+
+def if_sequence(g, dtype):
+    shape, count, graphs, captured = g.shape(most=600), g.integer(1, 3), [], []
+    for name in ("then", "else"):
+        child = child_of(g)
+        items = [child.some(dtype, shape=shape) for _ in range(count)]
+        result = child.one("SequenceConstruct", *items)
+        graphs.append(child.proto([result], f"{name}_{result.name}"))
+        captured += [v for v in child.captured if v not in captured]
+    return g.one("If", condition(g), captured=captured, then_branch=graphs[0],
+                 else_branch=graphs[1])
+
+
+def loop_sequence(g, dtype):
+    state = g.some(dtype, most_rank=3, where=lambda v: v.array.size <= 600)
+    start = g.one("SequenceConstruct", state) if g.chance(0.6) else \
+        g.one("SequenceEmpty", dtype=onnx_dtype(DTYPES[dtype]))
+    child = child_of(g)
+    inner_value(child, np.array(0, np.int64))
+    go = inner_value(child, np.array(True))
+    inner = [inner_value(child, v.array) for v in (state, start)]
+    following = carried_body(child, g.grow, inner[:1])[0]
+    longer = child.one("SequenceInsert", inner[1], following)
+    again = child.one("Identity", go)
+    body = child.proto([again, following, longer], f"body_{again.name}")
+    return g.node("Loop", [g.ints(g.choice([0, 1, 3])),
+                           g.known(np.array(True)), state, start], 2,
+                  captured=child.captured, body=body)[1]

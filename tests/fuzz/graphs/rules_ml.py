@@ -5,7 +5,7 @@ features."""
 import numpy as np
 import onnx
 
-from .build import DTYPES, FLOATS
+from .build import DTYPES, FLOATS, WORDS
 from .rules import rule
 from .rules_host import encode_texts, one_hot_texts
 
@@ -24,6 +24,13 @@ def rows(g, form, most=40, limit=50):
 
 def labels(g, count):
     return [int(i) for i in g.rng.permutation(20)[:count] - 5]
+
+
+def labelled(g, name, count):
+    """The attribute with the labels, which are numbers or texts."""
+    if g.chance(0.25):
+        return {"classlabels_strings": WORDS[:count]}
+    return {name: labels(g, count)}
 
 
 @rule("Scaler")
@@ -137,7 +144,7 @@ def linear_classifier(g, op, form):
     return g.node(op, [x], 2, domain=form.domain,
                   coefficients=numbers(g, lines * x.shape[1], -0.5, 0.5),
                   intercepts=numbers(g, lines),
-                  classlabels_ints=labels(g, classes),
+                  **labelled(g, "classlabels_ints", classes),
                   post_transform=g.choice(AFTER),
                   multi_class=g.choice([None, 0, 1]))[1]
 
@@ -160,23 +167,35 @@ def svm_regressor(g, op, form):
     else:
         attrs.update(n_supports=count, coefficients=numbers(g, count),
                      support_vectors=numbers(g, count * x.shape[1]))
-    return g.one(op, x, domain=form.domain, rho=numbers(g, 1), **attrs)
+    return g.one(op, x, domain=form.domain, rho=numbers(g, 1),
+                 one_class=g.choice([None, None, 1]), **attrs)
 
 
 @rule("SVMClassifier")
 def svm_classifier(g, op, form):
     x = rows(g, form, 8)
     classes = g.choice([2, 3])
+    pairs = classes * (classes - 1) // 2
     counts = [g.integer(1, 3) for _ in range(classes)]
     count = sum(counts)
+    probable = {n: numbers(g, pairs) for n in ("prob_a", "prob_b")} \
+        if g.chance(0.4) else {}
     return g.node(op, [x], 2, domain=form.domain,
-                  classlabels_ints=labels(g, classes),
+                  **labelled(g, "classlabels_ints", classes),
                   vectors_per_class=counts,
                   coefficients=numbers(g, count * (classes - 1)),
                   support_vectors=numbers(g, count * x.shape[1]),
-                  rho=numbers(g, classes * (classes - 1) // 2),
+                  rho=numbers(g, pairs), **probable,
                   post_transform=g.choice(AFTER[:2]),
                   **kernel(g, x.shape[1]))[1]
+
+
+@rule("ZipMap")
+def zip_map(g, op, form):
+    x = g.some(form.dtype(g), least_rank=1, most_rank=2, least=1,
+               where=lambda v: v.shape[-1] <= 8)
+    return g.one(op, x, domain=form.domain,
+                 **labelled(g, "classlabels_int64s", x.shape[-1]))
 
 
 # --- trees -------------------------------------------------------------------
@@ -184,6 +203,16 @@ def svm_classifier(g, op, form):
 
 MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ",
          "BRANCH_NEQ"]
+
+
+def perhaps_missing(g, x):
+    """x, or a copy in which some numbers are missing."""
+    if x.dtype not in FLOATS or g.chance(0.75):
+        return x
+    at = g.rng.random(x.shape) < 0.2
+    x = g.add(np.where(at, np.nan, x.array).astype(x.array.dtype))
+    x.private = True
+    return x
 
 
 class Trees:
@@ -209,7 +238,8 @@ class Trees:
                "modes": "LEAF" if leaf else g.choice(self.modes),
                "values": 0.0 if leaf else g.choice([-1.0, 0.0, 0.25, 0.5, 1.0,
                                                     2.0]),
-               "falsenodeids": 0, "missing_value_tracks_true": 0}
+               "falsenodeids": 0,
+               "missing_value_tracks_true": 0 if leaf else g.integer(0, 1)}
         for name, column in self.columns.items():
             column.append(row[name])
         place = len(self.columns["modes"]) - 1
@@ -225,7 +255,7 @@ class Trees:
         where `few`, for some. What then becomes of a target without a vote is
         told for sums without a base alone."""
         g, found = self.g, {f"nodes_{n}": c for n, c in self.columns.items()}
-        if g.chance(0.5):
+        if g.chance(0.4):
             del found["nodes_missing_value_tracks_true"]
         rows_ = [(t, n, i) for t, n in self.leaves for i in range(count)
                  if not few or i == (t + n) % count or g.chance(0.3)]
@@ -240,7 +270,7 @@ class Trees:
 
 @rule("TreeEnsembleRegressor")
 def tree_regressor(g, op, form):
-    x = rows(g, form)
+    x = perhaps_missing(g, rows(g, form))
     targets = g.choice([1, 1, 2, 3])
     how = g.choice([None, "SUM", "AVERAGE", "MIN", "MAX"])
     attrs = Trees(g, x.shape[1]).attrs("target", "target_ids", targets,
@@ -254,18 +284,21 @@ def tree_classifier(g, op, form):
     x = rows(g, form)
     classes = g.choice([2, 3, 4])
     voted = 1 if classes == 2 and g.chance(0.4) else classes
+    if voted != 2:  # ONNX Runtime does not judge these, the others know no NaN
+        x = perhaps_missing(g, x)
     attrs = Trees(g, x.shape[1]).attrs("class", "class_ids", voted)
     return g.node(op, [x], 2, domain=form.domain,
-                  classlabels_int64s=labels(g, classes),
-                  post_transform=g.choice(AFTER), **attrs)[1]
+                  post_transform=g.choice(AFTER), **attrs,
+                  **labelled(g, "classlabels_int64s", classes))[1]
 
 
 @rule("TreeEnsemble")
 def tree_ensemble(g, op, form):
-    x = rows(g, form)
+    x = perhaps_missing(g, rows(g, form))
     targets = g.choice([1, 1, 2])
     kind = x.array.dtype
-    inner, leaves, roots = [], [], []
+    inner, leaves, roots, members = [], [], [], []
+    most = g.choice([5, 6])  # the last mode asks for members of a set
 
     def grow(depth):
         """The place of a new node and whether it is a leaf."""
@@ -273,8 +306,11 @@ def tree_ensemble(g, op, form):
             leaves.append((g.integer(0, targets - 1), *numbers(g, 1)))
             return len(leaves) - 1, 1
         row = {"featureids": g.integer(0, x.shape[1] - 1),
-               "modes": g.integer(0, 5), "splits": g.choice([-1, 0, 0.5, 1])}
+               "modes": g.integer(0, most), "splits": g.choice([-1, 0, 0.5, 1]),
+               "missing_value_tracks_true": g.integer(0, 1)}
         inner.append(row)
+        if row["modes"] == 6:
+            members.extend([*g.rng.integers(-3, 4, g.integer(1, 3)), np.nan])
         place = len(inner) - 1
         row["truenodeids"], row["trueleafs"] = grow(depth - 1)
         row["falsenodeids"], row["falseleafs"] = grow(depth - 1)
@@ -285,7 +321,8 @@ def tree_ensemble(g, op, form):
         if is_leaf:  # a tree starts at a node
             inner.append({"featureids": 0, "modes": 0, "splits": 0,
                           "truenodeids": place, "trueleafs": 1,
-                          "falsenodeids": place, "falseleafs": 1})
+                          "falsenodeids": place, "falseleafs": 1,
+                          "missing_value_tracks_true": 0})
             place = len(inner) - 1
         roots.append(place)
 
@@ -302,6 +339,7 @@ def tree_ensemble(g, op, form):
                  nodes_splits=tensor(column("splits"), kind),
                  leaf_targetids=[t for t, _ in leaves],
                  leaf_weights=tensor([w for _, w in leaves], kind),
+                 membership_values=tensor(members, kind) if members else None,
                  **{f"nodes_{n}": column(n) for n in (
                      "featureids", "truenodeids", "trueleafs", "falsenodeids",
-                     "falseleafs")})
+                     "falseleafs", "missing_value_tracks_true")})

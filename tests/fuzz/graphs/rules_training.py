@@ -48,17 +48,24 @@ def momentum(g, op, form):
 # --- Gradient ----------------------------------------------------------------
 
 ONE = ["Sigmoid", "Tanh", "Sin", "Cos", "Neg", "Relu", "Abs", "Softplus", "Exp",
-       "Softmax", "Transpose", "Reshape", "ReduceMean"]
-TWO = ["Add", "Sub", "Mul", "Div", "Max", "Min", "MatMul", "Concat", "Where"]
+       "Softmax", "LogSoftmax", "Transpose", "Reshape", "ReduceMean", "Elu",
+       "LeakyRelu", "HardSigmoid", "Selu", "Softsign", "Identity", "Flatten",
+       "Sqrt", "Log", "Reciprocal", "Erf", "Gelu", "HardSwish", "Mish"]
+TWO = ["Add", "Sub", "Mul", "Div", "Max", "Min", "MatMul", "Gemm", "Concat",
+       "Where", "Pow", "Sum", "Mean", "PRelu"]
 
 
 def derived(g, op, x, others):
     """A node with a derivative on `x`."""
+    if op in ("Sqrt", "Log", "Reciprocal"):
+        x = g.one("Add", g.one("Mul", x, x), g.known(np.float32(0.3)))
     if op in ONE:
         attrs = {"Softmax": {"axis": x.rank - 1},
+                 "LogSoftmax": {"axis": x.rank - 1},
                  "Transpose": {"perm": [1, 0]},
+                 "Gelu": {"approximate": g.choice(["none", "tanh"])},
                  "ReduceMean": {"keepdims": g.choice([0, 1])}}.get(op, {})
-        if op in ("Softmax", "Transpose", "Exp"):
+        if op in ("Softmax", "LogSoftmax", "Transpose", "Exp"):
             g.need(x.rank == 2 and x.within(-20, 4))
         operands = [g.ints([-1] if x.rank == 0 else [x.array.size])] \
             if op == "Reshape" else []
@@ -66,9 +73,13 @@ def derived(g, op, x, others):
     other = g.choice([v for v in others if v.shape == x.shape] or [x])
     if op == "Div":
         other = g.fresh("f32", x.shape, 0.5, 2)
-    if op == "MatMul":
-        g.need(x.rank == 2)
+    if op == "Pow":
+        other = g.known(np.float32(g.choice([1, 2, 3])))
+    if op in ("MatMul", "Gemm"):
+        g.need(x.rank == 2 and g.opset >= 11)
         other = g.fresh("f32", [x.shape[1], 3])
+    if op in ("Add", "Sub", "Mul", "Max") and x.rank == 2 and g.chance(0.3):
+        other = g.fresh("f32", g.choice([[1, x.shape[1]], [x.shape[1]], []]))
     if op == "Where":
         g.need(g.opset >= 9)
         return g.one(op, g.fresh("bool", x.shape), x, other)

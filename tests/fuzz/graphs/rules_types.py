@@ -132,8 +132,11 @@ def dequantize(g, op, form):
     shape, attrs = factors(g, form, x)
     kinds = ["f32"] * 4 + (["f16", "bf16"] if form.since >= 19 else [])
     operands = [x, scale_of(g, shape, DTYPES[g.choice(kinds)])]
+    if form.since >= 28 and g.chance(0.3):
+        operands[1] = g.fresh("f8e8m0", shape)
+        attrs["output_dtype"] = onnx_dtype(DTYPES[g.choice(kinds)])
+    elif form.since >= 23 and g.chance(0.2):
+        attrs["output_dtype"] = onnx_dtype(DTYPES[g.choice(["f32", "f16"])])
     if x.dtype != "i32" and g.chance(0.6):
         operands.append(zero_of(g, x.dtype, shape))
-    if form.since >= 23 and g.chance(0.2):
-        attrs["output_dtype"] = onnx_dtype(DTYPES[g.choice(["f32", "f16"])])
     return g.one(op, *operands, **attrs)

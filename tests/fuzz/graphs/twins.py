@@ -354,7 +354,8 @@ def runtime(data, arrays):
     try:
         session = onnxruntime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"])
-        if any(o.type.startswith("optional") for o in session.get_outputs()):
+        if any(o.type.startswith("optional") or "map" in o.type
+               for o in session.get_outputs()):
             return None
         found = [of_type(value, o.type) for value, o in
                  zip(session.run(None, arrays), session.get_outputs())]
