@@ -38,7 +38,7 @@ JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
 EXACT = set("""
 Abs ArrayFeatureExtractor And ArgMax ArgMin Bernoulli Binarizer BitCast BitShift
 BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil CenterCropPad
-Clip Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Equal
+CastMap Clip Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace DictVectorizer Equal
 Expand EyeLike FeatureVectorizer Flatten Floor Gather GatherElements GatherND
 Greater GreaterOrEqual GlobalMaxPool Hardmax Identity If Imputer IsInf IsNaN
 LabelEncoder Less LessOrEqual Max MaxPool MaxUnpool Min Multinomial Neg
