@@ -462,10 +462,14 @@ static ibx_view *unmade_views(ibx_arena *arena, size_t count) {
   return ibx_arena_alloc_raw(arena, (size_t)bytes);
 }
 
+enum { OPS_OF_NODE = 24 };
+
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
                              const ibx_graph *graph, const bool *spill,
                              bool has_inf, ibx_tile_func *func) {
-  size_t values = graph->value_count, ops = func->op_count; // of the last one
+  // As many as the last time, or as nodes commonly make.
+  size_t values = graph->value_count, ops = func->op_count;
+  if (ops == 0) ops = OPS_OF_NODE * graph->node_count;
   *func = (ibx_tile_func){.arena = arena, .name = graph->name};
   ibx_tile_reserve(func, ops);
   return (ibx_lower){
