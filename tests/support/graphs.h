@@ -73,8 +73,7 @@ static inline void decide(uint64_t *seed, ibx_graph *graph) {
     if (random_below(seed, 3)) continue;
     *texts[i] = random_word(seed, graph->arena);
   }
-  if (random_below(seed, 2) == 0) return;
-  decided->group = (int64_t)random_below(seed, graph->node_count + 1);
+  if (random_below(seed, 2)) decided->group = (int64_t)random_below(seed, 9);
 }
 
 /// Tries one operation; most tries fail.
