@@ -135,7 +135,7 @@ void ibx_import_op_quantize_linear(ibx_call *call) {
 
 // (x - zero) * scale in fp32. Differences of 32-bit integers are taken before
 // the conversion, which would round them.
-static ibx_val emit_dequantise(ibx_call *call, ibx_val x, quantisation q) {
+static ibx_val dequantise(ibx_call *call, ibx_val x, quantisation q) {
   bool wide = ibx_dtype_of(call, x) == IBX_DTYPE_I32;
   if (wide && q.zero != IBX_NO_VALUE) {
     x = ibx_emit_binary(call, IBX_TENSOR_sub, x,
@@ -149,6 +149,12 @@ static ibx_val emit_dequantise(ibx_call *call, ibx_val x, quantisation q) {
   return ibx_emit_binary(call, IBX_TENSOR_mul, x, q.scale);
 }
 
+ibx_val ibx_emit_dequantise(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val zero, int64_t axis, int64_t block) {
+  quantisation q = make_factors(call, x, scale, zero, axis, block);
+  return dequantise(call, x, q);
+}
+
 void ibx_import_op_dequantize_linear(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t number = ibx_attr_int(call, "output_dtype", 0);
@@ -160,7 +166,7 @@ void ibx_import_op_dequantize_linear(ibx_call *call) {
     return;
   }
   quantisation q = read_factors(call, x, ibx_in(call, 1), ibx_in(call, 2));
-  ibx_out(call, 0, ibx_emit_cast(call, emit_dequantise(call, x, q), dtype));
+  ibx_out(call, 0, ibx_emit_cast(call, dequantise(call, x, q), dtype));
 }
 
 // scale = (max(x, 0) - min(x, 0)) / 255, zero = saturate(round(-min / scale)).
