@@ -58,7 +58,7 @@ static bool read_layout(ibx_call *call, layout *l) {
 }
 
 // Rows of `stride` bytes each begin with `columns` dense elements: as a constant
-// [columns, rows].
+// [columns, rows]. The last block of weights is whole.
 static ibx_val unpack(ibx_call *call, const layout *l, const ibx_tensor *dense,
                       int64_t stride, int64_t columns) {
   size_t rows = (size_t)l->n, count = (size_t)columns;
@@ -84,7 +84,7 @@ static ibx_val read_weights(ibx_call *call, const layout *l) {
                        "B", "does not fit N, K, bits and block_size")) {
     return IBX_NO_VALUE;
   }
-  return unpack(call, l, packed, stride, l->k);
+  return unpack(call, l, packed, stride, l->blocks * l->block);
 }
 
 // [N, blocks] or as many numbers in one dimension, as [blocks, N].
@@ -132,6 +132,7 @@ void ibx_import_op_matmul_nbits(ibx_call *call) {
   ibx_val zero = read_zeros(call, &l);
   if (call->failed) return;
   weights = ibx_emit_dequantise(call, weights, scale, zero, 0, l.block);
+  weights = ibx_emit_slice(call, weights, 0, 0, l.k, 1);
   weights = ibx_emit_cast(call, weights, ibx_dtype_of(call, a));
   ibx_val y = ibx_emit_matmul_any(call, a, weights);
   if (ibx_has_in(call, 5)) {
