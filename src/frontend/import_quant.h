@@ -12,5 +12,8 @@
 ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
                           ibx_val zero, int64_t axis, int64_t block,
                           ibx_dtype dtype);
+/// (x - zero) * scale in fp32, likewise.
+ibx_val ibx_emit_dequantise(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val zero, int64_t axis, int64_t block);
 
 #endif
