@@ -10,20 +10,27 @@
 #include "frontend/import_quant.h"
 #include "frontend/import_window.h"
 
-// A number for all of the product, or one for each element of its dimension
-// `axis`, in fp32.
+// In fp32, a number for all of the product, one for each element of its dimension
+// `axis`, or a row of these for each matrix.
 static ibx_val spread(ibx_call *call, ibx_val x, ibx_val product, int64_t axis,
                       const char *name) {
-  int64_t rank = ibx_rank(call, product);
+  ibx_ints shape = ibx_shape_of(call, product), own = ibx_shape_of(call, x);
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   if (ibx_elements(ibx_type_of(call, x)) == 1) {
     return ibx_emit_reshape(call, x, (ibx_ints){0});
   }
-  bool fits = axis >= 0 && axis < rank && ibx_rank(call, x) == 1 &&
-              ibx_dim(call, x, 0) == ibx_dim(call, product, axis);
+  bool has_axis = axis >= 0 && axis < shape.len;
+  if (has_axis && own.len == 1 && own.at[0] == shape.at[axis]) {
+    return ibx_emit_along(call, x, axis, shape.len);
+  }
+  bool fits = has_axis && own.len >= 2 && own.len <= shape.len;
+  for (uint8_t i = 0; fits && i < own.len; i++) {
+    int64_t extent = shape.at[shape.len - own.len + i];
+    fits = own.at[i] == 1 || (own.at[i] == extent && i + 2 != own.len);
+  }
   ibx_call_expect(call, fits, name,
                   "needs one element, or one for each column");
-  return fits ? ibx_emit_along(call, x, axis, rank) : product;
+  return fits ? x : product;
 }
 
 static bool expect_one(ibx_call *call, size_t index, const char *name) {
@@ -89,7 +96,8 @@ static ibx_val ratio_of(ibx_call *call, ibx_val product, int64_t axis,
   ibx_val left = ibx_emit_reshape(call, ibx_in(call, 1), (ibx_ints){0});
   ibx_val ratio = ibx_emit_affine(
       call, ibx_emit_cast(call, left, IBX_DTYPE_F32), (double)alpha, 0);
-  ibx_val right = spread(call, ibx_in(call, 4), product, axis, "the scale");
+  ibx_val right =
+      spread(call, ibx_in(call, 4), product, axis, "scale of the weights");
   ratio = ibx_emit_binary(call, IBX_TENSOR_mul, ratio, right);
   if (scale == IBX_NO_VALUE) return ratio;
   return ibx_emit_binary(call, IBX_TENSOR_div, ratio, scale);

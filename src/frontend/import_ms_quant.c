@@ -233,6 +233,11 @@ void ibx_import_op_qlinear_average_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   if (!ibx_pool_read(call, s.x, &w, &extra)) return;
+  // ONNX Runtime divides by all of the window, also by what ceil_mode adds.
+  for (uint8_t i = 0; counts_pads && i < extra.len; i++) {
+    w.high.at[i] += extra.at[i];
+    extra.at[i] = 0;
+  }
   s.x = ibx_emit_avg_pool(call, s.x, w, extra, counts_pads);
   s.x = div_by(call, s.x, s.out.scale);
   ibx_val y = shift_then_round(call, s.x, s.out.zero, s.dtype);

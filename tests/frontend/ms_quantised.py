@@ -139,6 +139,9 @@ def matmul_integer_to_float(rng):
     dtype, b, own = weights(rng, inner, columns)
     if own_dtype == np.int8:
         dtype, b = np.int8, small(rng, np.int8, b.shape)
+    if batch and rng.random() < 0.4:
+        b, own = small(rng, dtype, (*batch, inner, columns)), pick(
+            rng, (), (*batch, 1, columns))
     bias = rng.standard_normal(columns).astype(np.float32)
     return Node("MatMulIntegerToFloat",
                 [input_of(integers(rng, own_dtype, [*batch, rows, inner])), b,
@@ -231,11 +234,14 @@ def average_pool(rng):
     x, _ = image(rng, spatial, last, dtype)
     kernel = [int(v) for v in rng.integers(2, 4, spatial)]
     pads = [int(v) for v in rng.integers(0, 2, 2 * spatial)]
+    where = pick(rng, {"pads": pads}, {"pads": pads}, {},
+                 {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"})
     return Node("QLinearAveragePool",
                 [input_of(x), scale(rng), integers(rng, dtype), scale(rng),
-                 integers(rng, dtype)], dtype, kernel_shape=kernel, pads=pads,
+                 integers(rng, dtype)], dtype, kernel_shape=kernel,
                 strides=[int(v) for v in rng.integers(1, 3, spatial)],
-                channels_last=last, count_include_pad=pick(rng, 0, 1))
+                channels_last=last, count_include_pad=pick(rng, 0, 1),
+                ceil_mode=pick(rng, 0, 1), **where)
 
 
 def global_average_pool(rng):
