@@ -133,6 +133,26 @@ def dynamic_quantize_matmul(rng):
                  zero(rng, dtype, own), pick(rng, None, bias)], np.float32)
 
 
+def dynamic_quantize_lstm(rng):
+    direction = pick(rng, "forward", "reverse", "bidirectional")
+    d = 2 if direction == "bidirectional" else 1
+    steps, batch, width, hidden = (int(v) for v in rng.integers(1, 6, 4))
+    inputs = [input_of(rng.standard_normal((steps, batch, width)).astype(
+        np.float32))]
+    factors, dtype = [], pick(rng, np.int8, np.uint8)
+    for rows in (width, hidden):
+        own = pick(rng, (d,), (d, 4 * hidden))
+        inputs.append(small(rng, dtype, (d, rows, 4 * hidden)))
+        factors += [np.asarray(0.002 + 0.01 * rng.random(own), np.float32),
+                    np.full(own, 0 if dtype == np.int8 else 128, dtype)]
+    bias = rng.standard_normal((d, 8 * hidden)).astype(np.float32)
+    start = rng.standard_normal((2, d, batch, hidden)).astype(np.float32)
+    inputs += [pick(rng, None, bias), None,
+               *pick(rng, (None, None), (start[0], start[1])), None]
+    return Node("DynamicQuantizeLSTM", [*inputs, *factors], np.float32,
+                hidden_size=hidden, direction=direction)
+
+
 def matmul_integer_to_float(rng):
     *batch, rows, inner = shape_of(rng, 2, 3, 9)
     columns, own_dtype = int(rng.integers(1, 9)), pick(rng, np.uint8, np.int8)
@@ -307,6 +327,7 @@ def conv(rng):
 MAKERS = {
     "QuantizeLinear": quantize_linear,
     "DequantizeLinear": dequantize_linear,
+    "DynamicQuantizeLSTM": dynamic_quantize_lstm,
     "DynamicQuantizeMatMul": dynamic_quantize_matmul,
     "MatMulIntegerToFloat": matmul_integer_to_float,
     "QGemm": qgemm,
@@ -378,12 +399,24 @@ def mlp(rng):
     return nodes, constants, [4, 24], [4, 10]
 
 
+def lstm(rng):
+    node = helper.make_node
+    nodes = [node("LSTM", ["x", "w", "r", "b"], ["", "h"], hidden_size=16),
+             node("Squeeze", ["h", "first"], ["s"]),
+             node("MatMul", ["s", "v"], ["y"])]
+    constants = [weight(rng, "w", 1, 64, 8), weight(rng, "r", 1, 64, 16),
+                 weight(rng, "b", 1, 128), weight(rng, "v", 16, 4),
+                 numpy_helper.from_array(np.array([0]), "first")]
+    return nodes, constants, [5, 2, 8], [2, 4]
+
+
 def quantised_models(work):
     """Name, path, input and how far outputs may be off on average: a step of one
     element in the middle of a model changes others a little."""
     from onnxruntime.quantization import (QuantFormat, QuantType,
                                           quantize_dynamic, quantize_static)
-    for name, make in (("conv_net", conv_net), ("mlp", mlp)):
+    for name, make in (("conv_net", conv_net), ("mlp", mlp),
+                       ("lstm", lstm)):
         rng = np.random.default_rng(7)
         nodes, constants, shape, out = make(rng)
         graph = helper.make_graph(
@@ -397,6 +430,8 @@ def quantised_models(work):
         batches = [{"x": rng.standard_normal(shape).astype(np.float32)}
                    for _ in range(4)]
         for kind in (QuantType.QUInt8, QuantType.QInt8):
+            if name == "lstm":
+                continue  # has no static form
             for channels in (False, True):
                 path = work / f"{name}_static_{kind}_{channels}.onnx"
                 quantize_static(source, path, Data(batches),
@@ -407,7 +442,7 @@ def quantised_models(work):
                 yield path.stem, path, batches[0], 3e-3
         path = work / f"{name}_dynamic.onnx"
         quantize_dynamic(source, path, reduce_range=True)
-        yield path.stem, path, batches[0], 1e-5
+        yield path.stem, path, batches[0], 1e-4
 
 
 # --- judging -------------------------------------------------------------------
@@ -488,7 +523,9 @@ def main():
             want = (mean_by_hand(node) if op == "QLinearReduceMean"
                     else expected_of(path, feeds))
             got = run(args.imbrex, args.target, path, feeds)
-            fault, steps = fault_of(got, want, 1e-5)
+            # A state in the middle between two steps changes later ones.
+            far = 1e-2 if op == "DynamicQuantizeLSTM" else 1e-5
+            fault, steps = fault_of(got, want, far)
             off, elements = off + steps, elements + want.size
             total += 1
             if fault:
