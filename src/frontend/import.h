@@ -250,6 +250,9 @@ const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
 bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out);
 const Onnx__GraphProto *ibx_attr_graph(ibx_call *call, const char *name);
 const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name);
+/// The same; one of another ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE fails.
+const Onnx__AttributeProto *ibx_attr_typed(ibx_call *call, const char *name,
+                                           int type);
 /// Looks at attributes that change nothing here; names separated by blanks.
 void ibx_attr_ignore(ibx_call *call, const char *names);
 

@@ -185,8 +185,8 @@ static int type_of(const Onnx__AttributeProto *attribute) {
   return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
 }
 
-static const Onnx__AttributeProto *typed(ibx_call *call, const char *name,
-                                         int type) {
+const Onnx__AttributeProto *ibx_attr_typed(ibx_call *call, const char *name,
+                                           int type) {
   const Onnx__AttributeProto *found = ibx_attr(call, name);
   if (!found || type_of(found) == type) return found;
   ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_TYPE, name,
@@ -198,7 +198,7 @@ static const Onnx__AttributeProto *typed(ibx_call *call, const char *name,
 
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent) {
   const Onnx__AttributeProto *found =
-      typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
   return found ? found->i : absent;
 }
 
@@ -214,7 +214,7 @@ bool ibx_attr_flag(ibx_call *call, const char *name, bool absent) {
 
 float ibx_attr_any_float(ibx_call *call, const char *name, float absent) {
   const Onnx__AttributeProto *found =
-      typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
   return found ? found->f : absent;
 }
 
@@ -230,7 +230,7 @@ float ibx_attr_float(ibx_call *call, const char *name, float absent) {
 const char *ibx_attr_text(ibx_call *call, const char *name,
                           const char *absent) {
   const Onnx__AttributeProto *found =
-      typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
   if (!found) return absent;
   if (found->s.len == 0) return "";
   return ibx_arena_text(&call->import->scratch, (const char *)found->s.data,
@@ -239,7 +239,7 @@ const char *ibx_attr_text(ibx_call *call, const char *name,
 
 bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out) {
   const Onnx__AttributeProto *found =
-      typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
   *out = (ibx_ints){0};
   if (!found) return false;
   if (found->n_ints > IBX_MAX_RANK) {
@@ -255,7 +255,7 @@ bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out) {
 
 const Onnx__GraphProto *ibx_attr_graph(ibx_call *call, const char *name) {
   const Onnx__AttributeProto *found =
-      typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
   return found ? found->g : NULL;
 }
 

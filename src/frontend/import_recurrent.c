@@ -161,9 +161,12 @@ static double next_number(const Onnx__AttributeProto *list, size_t *used,
 
 // Functions of all directions, one direction after the other.
 static bool read_activations(ibx_call *call, const recurrent *r, cell *cells) {
-  const Onnx__AttributeProto *names = ibx_attr(call, "activations");
-  const Onnx__AttributeProto *alphas = ibx_attr(call, "activation_alpha");
-  const Onnx__AttributeProto *betas = ibx_attr(call, "activation_beta");
+  const Onnx__AttributeProto *names = ibx_attr_typed(
+      call, "activations", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS);
+  const Onnx__AttributeProto *alphas = ibx_attr_typed(
+      call, "activation_alpha", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+  const Onnx__AttributeProto *betas = ibx_attr_typed(
+      call, "activation_beta", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
   size_t count = r->directions * r->activations, alpha = 0, beta = 0;
   // Gates have a sigmoid, what they pass a tanh; an RNN has no gates.
   bool named = names && names->n_strings != 0;

@@ -12,7 +12,8 @@
 
 // Entry `index` of a list with one number for each port; absent ones count 0.
 static int64_t attr_at(ibx_call *call, const char *name, size_t index) {
-  const Onnx__AttributeProto *list = ibx_attr(call, name);
+  const Onnx__AttributeProto *list =
+      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
   return list && index < list->n_ints ? list->ints[index] : 0;
 }
 
