@@ -80,6 +80,52 @@ def matmul_nbits(rng, op):
                 block_size=block)
 
 
+def gather_quantised(rng, op):
+    rows, cols = int(rng.integers(1, 12)), int(rng.integers(1, 5)) * 16
+    block = pick(rng, 16, 32)
+    blocks = -(-cols // block)
+    bits = pick(rng, 4, 4, 8)
+    low = 0
+    values = rng.integers(0, 1 << bits, (rows, cols))
+    zeros = rng.integers(0, 1 << bits, (rows, blocks))
+    data, zero = pack(values, bits), pack(zeros, bits)
+    if bits == 4 and rng.random() < 0.5:
+        dtype = pick(rng, T.INT4, T.UINT4)
+        low = 8 if dtype == T.INT4 else 0
+        numpy_dtype = helper.tensor_dtype_to_np_dtype(dtype)
+        data = (values - low).astype(numpy_dtype)
+        zero = (zeros - low).astype(numpy_dtype)
+    shape = [int(n) for n in rng.integers(1, 4, int(rng.integers(0, 3)))]
+    return Case(op, {"data": data,
+                     "i": rng.integers(-rows, rows, shape).astype(
+                         pick(rng, np.int32, np.int64)),
+                     "s": rng.random((rows, blocks)).astype(np.float32),
+                     "z": maybe(rng, zero)},
+                known=["data", "s", "z"], bits=bits, block_size=block,
+                gather_axis=0, quantize_axis=pick(rng, 1, -1))
+
+
+def embed(rng, op):
+    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    width += 1
+    places = int(rng.integers(length, 9))
+
+    def ids(most, *shape):
+        return rng.integers(0, most, shape).astype(np.int32)
+
+    segments = pick(rng, True, False)
+    return Case(op, {
+        "ids": ids(7, batch, length),
+        "segments": ids(2, batch, length) if segments else None,
+        "words": floats(rng, 7, width), "places": floats(rng, places, width),
+        "table": floats(rng, 2, width) if segments else None,
+        "gamma": floats(rng, width), "beta": floats(rng, width),
+        "mask": maybe(rng, ids(2, batch, length)),
+        "at": maybe(rng, ids(places, pick(rng, 1, batch), length))},
+                outputs=3, types={1: T.INT32}, known=["words", "places"],
+                epsilon=pick(rng, None, 1e-3))
+
+
 # --- attention ---------------------------------------------------------------
 
 
@@ -248,6 +294,8 @@ def group_query(rng, op):
 
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
+    "GatherBlockQuantized": gather_quantised,
+    "EmbedLayerNormalization": embed,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
@@ -325,7 +373,7 @@ def write_case(folder, case):
             ("input", model.graph.input, feeds.values()),
             ("output", model.graph.output, arrays)):
         for i, (info, array) in enumerate(zip(port_infos, port_arrays)):
-            tensor = numpy_helper.from_array(np.ascontiguousarray(array),
+            tensor = numpy_helper.from_array(np.asarray(array, order="C"),
                                              info.name)
             (data / f"{kind}_{i}.pb").write_bytes(tensor.SerializeToString())
 
