@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of com.microsoft with random attributes and shapes, on the simulator.
+"""Operators of com.microsoft with random attributes and shapes, simulated.
 
-ONNX Runtime judges. Each output is divided by its largest number, so that the
-tolerance is a share of its range, and elements that the operator leaves open are
-multiplied by 0. The cases are the same in every run.
+ONNX Runtime judges, or NumPy where it has no kernel. Each output is divided by
+its largest number, so that the tolerance is a share of its range, and elements
+that the operator leaves open are multiplied by 0. The cases are the same in
+every run.
 """
 
 import argparse
@@ -27,13 +28,15 @@ class Case:
 
     Inputs whose names stand in `known` become initialisers. `counts` has flags
     by output: which elements are compared, and `types` what is not FLOAT.
-    `judged` are other inputs that ONNX Runtime gets, where it lacks a form."""
+    `judged` are other inputs that ONNX Runtime gets, where it lacks a form;
+    `expected` are the outputs where it lacks the operator."""
 
     def __init__(self, op, inputs, outputs=1, known=(), counts=None, types=None,
-                 judged=None, **attrs):
+                 judged=None, expected=None, **attrs):
         self.op, self.inputs, self.outputs = op, inputs, outputs
         self.known, self.counts = set(known), counts or {}
         self.types, self.judged = types or {}, judged or inputs
+        self.expected = expected
         self.attrs = {k: v for k, v in attrs.items() if v is not None}
 
 
@@ -124,6 +127,92 @@ def embed(rng, op):
         "at": maybe(rng, ids(places, pick(rng, 1, batch), length))},
                 outputs=3, types={1: T.INT32}, known=["words", "places"],
                 epsilon=pick(rng, None, 1e-3))
+
+
+# --- several operators in one ------------------------------------------------
+
+
+def fused_conv(rng, op):
+    batch, channels, size, kernel = (int(n) for n in rng.integers(1, 4, 4))
+    size += 3
+    maps = int(rng.integers(1, 5))
+    pad = int(rng.integers(0, 2))
+    out = size + 2 * pad - kernel + 1
+    name, params = pick(rng, ("Relu", None), ("LeakyRelu", [0.3]),
+                        ("Clip", [-0.5, 0.7]), ("HardSigmoid", [0.3, 0.4]),
+                        ("Sigmoid", None), ("Tanh", None), (None, None))
+    return Case(op, {"x": floats(rng, batch, channels, size, size),
+                     "w": floats(rng, maps, channels, kernel, kernel),
+                     "b": maybe(rng, floats(rng, maps)),
+                     "z": maybe(rng, floats(rng, batch, maps, out, out))},
+                known=["w", "b"], kernel_shape=[kernel] * 2, pads=[pad] * 4,
+                activation=name, activation_params=params)
+
+
+def fused_gemm(rng, op):
+    m, n, k = (int(n) for n in rng.integers(1, 9, 3))
+    turn_a, turn_b = pick(rng, 0, 1), pick(rng, 0, 1)
+    name, alpha, beta = pick(rng, ("Relu", None, None), ("Elu", 0.7, None),
+                             ("LeakyRelu", 0.3, None), ("Tanh", None, None),
+                             ("HardSigmoid", 0.3, 0.4), ("Sigmoid", None, None),
+                             ("Softplus", None, None))
+    return Case(op, {"a": floats(rng, *((k, m) if turn_a else (m, k))),
+                     "b": floats(rng, *((n, k) if turn_b else (k, n))),
+                     "c": maybe(rng, floats(rng, n))},
+                transA=turn_a, transB=turn_b, alpha=maybe(rng, 0.5),
+                beta=maybe(rng, 2.0), activation=name, activation_alpha=alpha,
+                activation_beta=beta)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def bias_add(rng, op):
+    x, skip = (floats(rng, 2, 3, 5) for _ in range(2))
+    bias = floats(rng, 5)
+    return Case(op, {"x": x, "bias": bias, "skip": skip},
+                expected=[x + bias + skip])
+
+
+def bias_split_gelu(rng, op):
+    from math import erf
+
+    width = int(rng.integers(1, 9))
+    x, bias = floats(rng, 2, 3, 2 * width), floats(rng, 2 * width)
+    left, right = np.split(x + bias, 2, 2)
+    gelu = right * (1 + np.vectorize(erf)(right / np.sqrt(2))) / 2
+    return Case(op, {"x": x, "bias": bias},
+                expected=[(left * gelu).astype(np.float32)])
+
+
+def group_norm(rng, op):
+    batch, high, wide, groups, each = (int(n) for n in rng.integers(1, 5, 5))
+    channels, each = groups * (each + 1), each + 1
+    last, silu = pick(rng, None, 0, 1), pick(rng, 0, 1)
+    x = floats(rng, batch, high, wide, channels)
+    gamma, beta = floats(rng, channels), floats(rng, channels)
+    inputs, total = {"x": x, "gamma": gamma, "beta": beta}, x
+    if op == "SkipGroupNorm":
+        skip = floats(rng, *pick(rng, x.shape, (batch, 1, 1, channels)))
+        bias = maybe(rng, floats(rng, channels))
+        inputs = {**inputs, "skip": skip, "bias": bias}
+        total = x + skip + (0 if bias is None else bias)
+    parts = total.astype(np.float64).reshape(batch, high, wide, groups, each)
+    low = parts - parts.mean((1, 2, 4), keepdims=True)
+    y = low / np.sqrt((low * low).mean((1, 2, 4), keepdims=True) + 0.01)
+    y = y.reshape(x.shape) * gamma + beta
+    y = y * sigmoid(y) if silu else y
+    outputs = [y, total] if op == "SkipGroupNorm" else [y]
+    if last == 0:
+        inputs = {n: a.transpose(0, 3, 1, 2) if a is not None and a.ndim == 4
+                  else a for n, a in inputs.items()}
+        outputs = [a.transpose(0, 3, 1, 2) for a in outputs]
+    if inputs.get("skip") is not None and inputs["skip"].size < x.size:
+        inputs["skip"] = inputs["skip"].reshape(batch, channels)
+    return Case(op, inputs, outputs=len(outputs), channels_last=last,
+                groups=groups, activation=silu, epsilon=0.01,
+                expected=[a.astype(np.float32) for a in outputs])
 
 
 # --- attention ---------------------------------------------------------------
@@ -221,14 +310,15 @@ def angles(rng, positions, half):
 
 
 def norms(rng, inputs, heads, kv, depth):
-    """With weights that normalise heads, what ONNX Runtime gets: normal ones."""
+    """With weights that normalise heads, ONNX Runtime gets normal ones."""
     if inputs["k"] is None or rng.random() < 0.7:
         return inputs, inputs, None
     judged, weights = dict(inputs), {}
     for name, count in (("q", heads), ("k", kv)):
         x = inputs[name].reshape(*inputs[name].shape[:2], count, depth)
         weights[f"{name}_norm"] = floats(rng, depth)
-        x = x / np.sqrt((x.astype(np.float64) ** 2).mean(3, keepdims=True) + 0.5)
+        square = (x.astype(np.float64) ** 2).mean(3, keepdims=True)
+        x = x / np.sqrt(square + 0.5)
         judged[name] = (x * weights[f"{name}_norm"]).reshape(
             inputs[name].shape).astype(np.float32)
     return {**inputs, "k_scale": None, "v_scale": None, **weights}, judged, 0.5
@@ -296,6 +386,12 @@ OPERATORS = {
     "MatMulNBits": matmul_nbits,
     "GatherBlockQuantized": gather_quantised,
     "EmbedLayerNormalization": embed,
+    "FusedConv": fused_conv,
+    "FusedGemm": fused_gemm,
+    "BiasAdd": bias_add,
+    "BiasSplitGelu": bias_split_gelu,
+    "GroupNorm": group_norm,
+    "SkipGroupNorm": group_norm,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
@@ -326,7 +422,8 @@ def make_model(case, inputs, nodes, outputs, constants):
         [numpy_helper.from_array(a, n) for n, a in constants.items()])
     return helper.make_model(
         graph, ir_version=10, opset_imports=[
-            helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)])
+            helper.make_opsetid("", 21),
+            helper.make_opsetid("com.microsoft", 1)])
 
 
 def run(model, feeds):
@@ -339,13 +436,18 @@ def run(model, feeds):
     return session.run(None, feeds)
 
 
+def judge(case, names):
+    model = make_model(
+        case, case.judged, [make_node(case, case.judged, names)],
+        [helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
+         for i, n in enumerate(names)], {})
+    return run(model, {n: a for n, a in case.judged.items()
+                       if a is not None and n not in case.known})
+
+
 def write_case(folder, case):
     names = [f"y{i}" for i in range(case.outputs)]
-    plain = make_model(case, case.judged, [make_node(case, case.judged, names)], [
-        helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
-        for i, n in enumerate(names)], {})
-    values = run(plain, {n: a for n, a in case.judged.items()
-                         if a is not None and n not in case.known})
+    values = case.expected or judge(case, names)
     feeds = {n: a for n, a in case.inputs.items()
              if a is not None and n not in case.known}
     node = make_node(case, case.inputs, names)
@@ -354,7 +456,7 @@ def write_case(folder, case):
         counts = np.asarray(case.counts.get(i, True))
         if value.dtype == np.float32:
             value = np.where(counts, value, 0)
-            assert np.isfinite(value).all(), (folder, case.attrs, {n: a.shape for n, a in case.inputs.items() if a is not None})
+            assert np.isfinite(value).all(), folder
             share = counts / max(np.abs(value).max(initial=0), 1e-30)
             share = np.broadcast_to(share, value.shape).astype(np.float32)
             constants[f"share{i}"] = share
