@@ -215,6 +215,27 @@ def group_norm(rng, op):
                 expected=[a.astype(np.float32) for a in outputs])
 
 
+def experts(rng, op):
+    count, tokens, hidden, width = (int(n) for n in rng.integers(1, 8, 4))
+    kind, fusion = pick(rng, ("relu", 0), ("gelu", 0), ("silu", 0),
+                        ("identity", 0), ("swiglu", 1))
+    rows = width * (2 if fusion else 1)
+    shape = pick(rng, [tokens], [1, tokens])
+    limits = kind == "swiglu" and rng.random() < 0.5
+    return Case(op, {"x": floats(rng, *shape, hidden),
+                     "router": floats(rng, tokens, count),
+                     "fc1": floats(rng, count, rows, hidden),
+                     "b1": maybe(rng, floats(rng, count, rows)),
+                     "fc2": floats(rng, count, hidden, width),
+                     "b2": maybe(rng, floats(rng, count, hidden))},
+                known=["fc1", "b1", "fc2", "b2"], activation_type=kind,
+                k=int(rng.integers(1, min(count, 3) + 1)),
+                swiglu_fusion=fusion, swiglu_limit=1.0 if limits else None,
+                activation_alpha=1.7 if limits else None,
+                activation_beta=1.0 if limits else None,
+                normalize_routing_weights=pick(rng, 0, 1))
+
+
 # --- attention ---------------------------------------------------------------
 
 
@@ -392,6 +413,7 @@ OPERATORS = {
     "BiasSplitGelu": bias_split_gelu,
     "GroupNorm": group_norm,
     "SkipGroupNorm": group_norm,
+    "MoE": experts,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
