@@ -312,8 +312,7 @@ static ibx_ints ceil_extra(ibx_call *call, ibx_val x, ibx_window *w) {
   return extra;
 }
 
-static bool read_pool(ibx_call *call, ibx_window *w, ibx_ints *extra) {
-  ibx_val x = ibx_in(call, 0);
+bool ibx_pool_read(ibx_call *call, ibx_val x, ibx_window *w, ibx_ints *extra) {
   bool ceils = ibx_attr_flag(call, "ceil_mode", false);
   if (!ibx_window_read(call, x, NULL, w)) return false;
   if (w->same) same_pads(call, x, w->same_lower, w);
@@ -433,7 +432,7 @@ void ibx_import_op_max_pool(ibx_call *call) {
   ibx_ints extra;
   ibx_val x = ibx_in(call, 0);
   bool by_columns = ibx_attr_flag(call, "storage_order", false);
-  if (!read_pool(call, &w, &extra)) return;
+  if (!ibx_pool_read(call, ibx_in(call, 0), &w, &extra)) return;
   w.high = add_ints(w.high, extra);
   ibx_params params = pool_params(&w);
   ibx_val y = ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1);
@@ -476,7 +475,7 @@ void ibx_import_op_average_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   bool counts_pads = ibx_attr_flag(call, "count_include_pad", false);
-  if (!read_pool(call, &w, &extra)) return;
+  if (!ibx_pool_read(call, ibx_in(call, 0), &w, &extra)) return;
   ibx_out(call, 0,
           ibx_emit_avg_pool(call, ibx_in(call, 0), w, extra, counts_pads));
 }
@@ -486,7 +485,7 @@ void ibx_import_op_lp_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   int64_t p = ibx_attr_int(call, "p", 2);
-  if (!read_pool(call, &w, &extra)) return;
+  if (!ibx_pool_read(call, ibx_in(call, 0), &w, &extra)) return;
   if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm")) {
     return;
   }

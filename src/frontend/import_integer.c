@@ -8,8 +8,8 @@
 #include "frontend/import_quant.h"
 #include "frontend/import_window.h"
 
-// x - zero in i32. `axis` is where a vector of zero points lies.
-static ibx_val centred(ibx_call *call, ibx_val x, ibx_val zero, int64_t axis) {
+ibx_val ibx_emit_centred(ibx_call *call, ibx_val x, ibx_val zero,
+                         int64_t axis) {
   double number = 1;
   ibx_val wide = ibx_emit_cast(call, x, IBX_DTYPE_I32);
   if (zero == IBX_NO_VALUE) return wide;
@@ -27,14 +27,14 @@ void ibx_import_op_matmul_integer(ibx_call *call) {
   ibx_val a = ibx_in(call, 0), b = ibx_in(call, 1);
   // Zero points of A belong to rows, those of B to columns.
   int64_t row = ibx_rank(call, a) - 2, column = ibx_rank(call, b) - 1;
-  a = centred(call, a, ibx_in(call, 2), row < 0 ? 0 : row);
-  b = centred(call, b, ibx_in(call, 3), column < 0 ? 0 : column);
+  a = ibx_emit_centred(call, a, ibx_in(call, 2), row < 0 ? 0 : row);
+  b = ibx_emit_centred(call, b, ibx_in(call, 3), column < 0 ? 0 : column);
   ibx_out(call, 0, ibx_emit_matmul_any(call, a, b));
 }
 
 void ibx_import_op_conv_integer(ibx_call *call) {
-  ibx_val x = centred(call, ibx_in(call, 0), ibx_in(call, 2), 1);
-  ibx_val w = centred(call, ibx_in(call, 1), ibx_in(call, 3), 0);
+  ibx_val x = ibx_emit_centred(call, ibx_in(call, 0), ibx_in(call, 2), 1);
+  ibx_val w = ibx_emit_centred(call, ibx_in(call, 1), ibx_in(call, 3), 0);
   ibx_out(call, 0, ibx_emit_conv(call, x, w));
 }
 
@@ -72,8 +72,8 @@ void ibx_import_op_qlinear_matmul(ibx_call *call) {
   }
   int64_t column = ibx_rank(call, b) - 1;
   ibx_val product = ibx_emit_matmul_any(
-      call, centred(call, a, ibx_in(call, 2), 0),
-      centred(call, b, ibx_in(call, 5), column < 0 ? 0 : column));
+      call, ibx_emit_centred(call, a, ibx_in(call, 2), 0),
+      ibx_emit_centred(call, b, ibx_in(call, 5), column < 0 ? 0 : column));
   int64_t last = ibx_rank(call, product) - 1;
   ibx_out(call, 0,
           requantise(call, product, ibx_in(call, 1), ibx_in(call, 4),
@@ -81,8 +81,8 @@ void ibx_import_op_qlinear_matmul(ibx_call *call) {
 }
 
 void ibx_import_op_qlinear_conv(ibx_call *call) {
-  ibx_val x = centred(call, ibx_in(call, 0), ibx_in(call, 2), 1);
-  ibx_val w = centred(call, ibx_in(call, 3), ibx_in(call, 5), 0);
+  ibx_val x = ibx_emit_centred(call, ibx_in(call, 0), ibx_in(call, 2), 1);
+  ibx_val w = ibx_emit_centred(call, ibx_in(call, 3), ibx_in(call, 5), 0);
   ibx_val product = ibx_emit_conv(call, x, w);
   if (!ibx_call_expect(call, is_scalar(call, 1) && is_scalar(call, 6),
                        "x_scale", "needs one element")) {

@@ -86,6 +86,12 @@ static quantisation read_factors(ibx_call *call, ibx_val x, ibx_val scale,
   return make_factors(call, x, scale, zero, axis, block);
 }
 
+ibx_val ibx_emit_saturate(ibx_call *call, ibx_val x, ibx_dtype dtype) {
+  range limits = range_of(dtype);
+  x = ibx_emit_clip(call, x, (float)limits.low, (float)limits.high);
+  return ibx_emit_cast(call, x, dtype);
+}
+
 // saturate(round(x / scale) + zero)
 static ibx_val quantise(ibx_call *call, ibx_val x, quantisation q,
                         ibx_dtype dtype) {
@@ -97,9 +103,7 @@ static ibx_val quantise(ibx_call *call, ibx_val x, quantisation q,
     x = ibx_emit_binary(call, IBX_TENSOR_add, x, q.zero);
   }
   if (is_float) return ibx_emit_cast_as(call, x, dtype, q.saturates, "up");
-  range limits = range_of(dtype);
-  x = ibx_emit_clip(call, x, (float)limits.low, (float)limits.high);
-  return ibx_emit_cast(call, x, dtype);
+  return ibx_emit_saturate(call, x, dtype);
 }
 
 ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
@@ -218,8 +222,10 @@ void ibx_import_op_dequantize_linear(ibx_call *call) {
 }
 
 // scale = (max(x, 0) - min(x, 0)) / 255, zero = saturate(round(-min / scale)).
-void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0), none = ibx_emit_like(call, x, 0);
+// Of nothing but zeros the scale is 1.
+ibx_val ibx_emit_dynamic_quantise(ibx_call *call, ibx_val x, ibx_val *out_scale,
+                                  ibx_val *out_zero) {
+  ibx_val none = ibx_emit_like(call, x, 0);
   ibx_ints axes = {.len = (uint8_t)ibx_rank(call, x)};
   for (uint8_t i = 0; i < axes.len; i++)
     axes.at[i] = i;
@@ -227,15 +233,25 @@ void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
   ibx_val low = ibx_emit_reduce(call, IBX_TENSOR_reduce_min, x, axes, false);
   high = ibx_emit_binary(call, IBX_TENSOR_max, high, none);
   low = ibx_emit_binary(call, IBX_TENSOR_min, low, none);
+  ibx_val flat = ibx_emit_binary(call, IBX_TENSOR_equal, high, low);
   ibx_val scale = ibx_emit_binary(
       call, IBX_TENSOR_div, ibx_emit_binary(call, IBX_TENSOR_sub, high, low),
       ibx_emit_like(call, x, 255));
+  scale = ibx_emit_select(call, flat, ibx_emit_like(call, x, 1), scale);
   ibx_val zero = ibx_emit_binary(
       call, IBX_TENSOR_div, ibx_emit_unary(call, IBX_TENSOR_neg, low), scale);
   zero = ibx_emit_clip(call, zero, 0, 255);
   zero = ibx_emit_unary(call, IBX_TENSOR_round, zero);
   quantisation q = {.scale = scale, .zero = zero, .saturates = true};
-  ibx_out(call, 0, quantise(call, x, q, IBX_DTYPE_U8));
+  *out_scale = scale;
+  *out_zero = zero;
+  return quantise(call, x, q, IBX_DTYPE_U8);
+}
+
+void ibx_import_op_dynamic_quantize_linear(ibx_call *call) {
+  ibx_val scale, zero;
+  ibx_out(call, 0,
+          ibx_emit_dynamic_quantise(call, ibx_in(call, 0), &scale, &zero));
   ibx_out(call, 1, scale);
   ibx_out(call, 2, ibx_emit_cast(call, zero, IBX_DTYPE_U8));
 }

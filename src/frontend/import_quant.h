@@ -15,5 +15,14 @@ ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
 /// (x - zero) * scale in fp32, likewise.
 ibx_val ibx_emit_dequantise(ibx_call *call, ibx_val x, ibx_val scale,
                             ibx_val zero, int64_t axis, int64_t block);
+/// Whole numbers in fp32 as integers of up to 16 bits, as near as these reach.
+ibx_val ibx_emit_saturate(ibx_call *call, ibx_val x, ibx_dtype dtype);
+/// x in u8, with the scale that its largest and its least element ask for.
+/// `*out_scale` and `*out_zero` are scalars of fp32.
+ibx_val ibx_emit_dynamic_quantise(ibx_call *call, ibx_val x, ibx_val *out_scale,
+                                  ibx_val *out_zero);
+/// x - zero in i32 (import_integer.c). `axis` is where a vector of zero points
+/// lies; `zero` may be IBX_NO_VALUE.
+ibx_val ibx_emit_centred(ibx_call *call, ibx_val x, ibx_val zero, int64_t axis);
 
 #endif

@@ -6,14 +6,23 @@
 // product of the state with the recurrent weights and the gates as a formula.
 // A sequence that has ended keeps its state: a comparison with its length,
 // which may be known only at run time, chooses between old and new.
+//
+// Weights may be integers of 8 bits: then what they are multiplied with is
+// quantised by the range that it has, all steps of the sequence at once, the
+// state at each step.
 
-#include "frontend/import.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_quant.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MOST_STEPS = 1024, MOST_GATES = 4, MOST_ACTIVATIONS = 3 };
+enum {
+  MOST_STEPS = 1024,
+  MOST_GATES = 4,
+  MOST_ACTIVATIONS = 3,
+  FIRST_SCALE = 8 // of the input weights; then zero point, those of the others
+};
 
 typedef struct activation {
   const struct activation_row *row;
@@ -24,9 +33,14 @@ typedef struct state {
   ibx_val h, c; // [B, H]; c of an LSTM
 } state;
 
+// [I, gates * H]; scale and zero of integers, IBX_NO_VALUE of floating numbers.
+typedef struct matrix {
+  ibx_val values, scale, zero;
+} matrix;
+
 // The weights of one direction.
 typedef struct cell {
-  ibx_val recurrent;      // [H, gates * H]
+  matrix recurrent;       // [H, gates * H]
   ibx_val recurrent_bias; // of the gate that is reset, or IBX_NO_VALUE
   ibx_val peephole[3];    // input, output, forget; or IBX_NO_VALUE
   activation activations[MOST_ACTIVATIONS];
@@ -45,6 +59,7 @@ typedef struct recurrent {
   size_t directions, activations;
   bool backwards; // the first direction
   bool batch_first;
+  bool quantised;   // weights are [I, gates * H], with scales and zero points
   size_t initial_c; // input numbers, 0: none
   size_t peepholes;
   step_fn step;
@@ -173,14 +188,31 @@ static bool read_activations(ibx_call *call, const recurrent *r, cell *cells) {
 
 // --- steps -------------------------------------------------------------------
 
+static ibx_val multiply(ibx_call *call, ibx_val x, matrix m) {
+  if (m.scale == IBX_NO_VALUE) return ibx_emit_matmul(call, x, m.values);
+  ibx_val scale, zero;
+  x = ibx_emit_dynamic_quantise(call, x, &scale, &zero);
+  x = ibx_emit_centred(call, x, zero, 0);
+  x = ibx_emit_matmul(call, x, ibx_emit_centred(call, m.values, m.zero, 1));
+  scale = ibx_emit_binary(call, IBX_TENSOR_mul, scale, m.scale);
+  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x, scale);
+}
+
+// Columns of the matrix.
+static matrix columns_of(ibx_call *call, matrix m, int64_t start,
+                         int64_t count) {
+  m.values = ibx_emit_slice(call, m.values, 1, start, count, 1);
+  return m;
+}
+
 static ibx_val gate_at(ibx_call *call, const cell *c, ibx_val x, int64_t gate) {
   return ibx_emit_slice(call, x, 1, gate * c->hidden, c->hidden, 1);
 }
 
 static ibx_val add_product(ibx_call *call, ibx_val x, ibx_val h,
-                           ibx_val weights) {
-  return ibx_emit_binary(call, IBX_TENSOR_add, x,
-                         ibx_emit_matmul(call, h, weights));
+                           matrix weights) {
+  return ibx_emit_binary(call, IBX_TENSOR_add, x, multiply(call, h, weights));
 }
 
 static void step_rnn(ibx_call *call, const cell *c, ibx_val x, state *s) {
@@ -196,22 +228,22 @@ static ibx_val mix(ibx_call *call, ibx_val z, ibx_val h, ibx_val new) {
 
 static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
   int64_t two = 2 * c->hidden;
-  ibx_val outer = ibx_emit_slice(call, c->recurrent, 1, 0, two, 1);
-  ibx_val inner = ibx_emit_slice(call, c->recurrent, 1, two, c->hidden, 1);
+  matrix outer = columns_of(call, c->recurrent, 0, two);
+  matrix inner = columns_of(call, c->recurrent, two, c->hidden);
   ibx_val gates =
       add_product(call, ibx_emit_slice(call, x, 1, 0, two, 1), s->h, outer);
   ibx_val z = activate(call, c, 0, gate_at(call, c, gates, 0));
   ibx_val reset = activate(call, c, 0, gate_at(call, c, gates, 1));
   ibx_val new = gate_at(call, c, x, 2), past;
   if (c->resets_last) {
-    past = ibx_emit_matmul(call, s->h, inner);
+    past = multiply(call, s->h, inner);
     if (c->recurrent_bias != IBX_NO_VALUE) {
       past = ibx_emit_binary(call, IBX_TENSOR_add, past, c->recurrent_bias);
     }
     past = ibx_emit_binary(call, IBX_TENSOR_mul, reset, past);
   } else {
-    past = ibx_emit_matmul(
-        call, ibx_emit_binary(call, IBX_TENSOR_mul, reset, s->h), inner);
+    past = multiply(call, ibx_emit_binary(call, IBX_TENSOR_mul, reset, s->h),
+                    inner);
   }
   new = activate(call, c, 1, ibx_emit_binary(call, IBX_TENSOR_add, new, past));
   s->h = mix(call, z, s->h, new);
@@ -251,12 +283,27 @@ static ibx_val of_direction(ibx_call *call, ibx_val x, size_t direction) {
   return ibx_emit_reshape(call, x, ibx_make_ints(shape.at + 1, shape.len - 1u));
 }
 
+// Weights of input 1 or 2; of integers, the scale and the zero point of that
+// direction, one number each or one for each column.
+static matrix read_matrix(ibx_call *call, const recurrent *r, size_t input,
+                          size_t direction) {
+  matrix m = {of_direction(call, ibx_in(call, input), direction), IBX_NO_VALUE,
+              IBX_NO_VALUE};
+  if (!r->quantised) {
+    m.values = ibx_emit_swap(call, m.values, 0, 1);
+    return m;
+  }
+  size_t first = input == 1 ? FIRST_SCALE : FIRST_SCALE + 2;
+  m.scale = of_direction(call, ibx_in(call, first), direction);
+  m.zero = of_direction(call, ibx_in(call, first + 1), direction);
+  return m;
+}
+
 // The sequence times the input weights plus the biases: [T, B, gates * H]. What
 // the reset gate acts on keeps its bias to itself.
 static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
                            size_t direction) {
-  ibx_val weights = of_direction(call, ibx_in(call, 1), direction);
-  ibx_val all = ibx_emit_matmul(call, r->x, ibx_emit_swap(call, weights, 0, 1));
+  ibx_val all = multiply(call, r->x, read_matrix(call, r, 1, direction));
   int64_t width = r->gates * r->hidden;
   c->recurrent_bias = IBX_NO_VALUE;
   if (!ibx_has_in(call, 3)) return all;
@@ -302,8 +349,7 @@ static state run_direction(ibx_call *call, const recurrent *r, cell *c,
   ibx_val inputs = emit_inputs(call, r, c, direction);
   bool backwards = direction == 1 || r->backwards;
   read_peepholes(call, r, c, direction);
-  c->recurrent =
-      ibx_emit_swap(call, of_direction(call, ibx_in(call, 2), direction), 0, 1);
+  c->recurrent = read_matrix(call, r, 2, direction);
   state s = {.h = initial(call, r, 5, direction),
              .c = initial(call, r, r->initial_c, direction)};
   ibx_val zero = ibx_emit_like(call, r->x, 0);
@@ -351,12 +397,38 @@ static bool input_fits(ibx_call *call, size_t index, ibx_ints shape,
                          name, "does not fit the other inputs");
 }
 
+// One number for each direction, or one for each column of it.
+static bool scale_fits(ibx_call *call, const recurrent *r, size_t index,
+                       const char *name) {
+  ibx_ints own = ibx_shape_of(call, ibx_in(call, index));
+  bool fits = own.len >= 1 && own.at[0] == (int64_t)r->directions;
+  fits = fits &&
+         (own.len == 1 || (own.len == 2 && own.at[1] == r->gates * r->hidden));
+  return ibx_call_expect(call, fits, name, "does not fit the other inputs");
+}
+
+static bool quantised_weights_fit(ibx_call *call, const recurrent *r) {
+  int64_t d = (int64_t)r->directions, wide = r->gates * r->hidden;
+  return input_fits(call, 1, IBX_INTS(d, ibx_dim(call, r->x, 2), wide), "W") &&
+         input_fits(call, 2, IBX_INTS(d, r->hidden, wide), "R") &&
+         scale_fits(call, r, FIRST_SCALE, "W_scale") &&
+         scale_fits(call, r, FIRST_SCALE + 1, "W_zero_point") &&
+         scale_fits(call, r, FIRST_SCALE + 2, "R_scale") &&
+         scale_fits(call, r, FIRST_SCALE + 3, "R_zero_point");
+}
+
+static bool weights_fit(ibx_call *call, const recurrent *r) {
+  int64_t d = (int64_t)r->directions, wide = r->gates * r->hidden;
+  if (r->quantised) return quantised_weights_fit(call, r);
+  return input_fits(call, 1, IBX_INTS(d, wide, ibx_dim(call, r->x, 2)), "W") &&
+         input_fits(call, 2, IBX_INTS(d, wide, r->hidden), "R");
+}
+
 static bool shapes_fit(ibx_call *call, const recurrent *r) {
   int64_t d = (int64_t)r->directions, h = r->hidden, wide = r->gates * h;
   ibx_ints start =
       r->batch_first ? IBX_INTS(r->batch, d, h) : IBX_INTS(d, r->batch, h);
-  return input_fits(call, 1, IBX_INTS(d, wide, ibx_dim(call, r->x, 2)), "W") &&
-         input_fits(call, 2, IBX_INTS(d, wide, h), "R") &&
+  return weights_fit(call, r) &&
          input_fits(call, 3, IBX_INTS(d, 2 * wide), "B") &&
          input_fits(call, 4, IBX_INTS(r->batch), "sequence_lens") &&
          input_fits(call, 5, start, "initial_h") &&
@@ -367,7 +439,7 @@ static bool shapes_fit(ibx_call *call, const recurrent *r) {
 static bool read_recurrent(ibx_call *call, recurrent *r) {
   ibx_ints shape = ibx_shape_of(call, ibx_in(call, 0));
   r->x = ibx_in(call, 0);
-  r->hidden = ibx_dim(call, ibx_in(call, 2), 2);
+  r->hidden = ibx_dim(call, ibx_in(call, 2), r->quantised ? 1 : 2);
   r->lengths = IBX_NO_VALUE;
   if (call->version >= 14) {
     r->batch_first = ibx_attr_flag(call, "layout", false);
@@ -456,12 +528,28 @@ void ibx_import_op_gru(ibx_call *call) {
   import_recurrent(call, &r, (cell){.resets_last = last});
 }
 
-void ibx_import_op_lstm(ibx_call *call) {
+static void import_lstm(ibx_call *call, bool quantised) {
   recurrent r = {.gates = MOST_GATES,
                  .activations = MOST_ACTIVATIONS,
+                 .quantised = quantised,
                  .initial_c = 6,
                  .peepholes = 7,
                  .step = step_lstm};
   bool couples = ibx_attr_flag(call, "input_forget", false);
   import_recurrent(call, &r, (cell){.couples = couples});
+}
+
+void ibx_import_op_lstm(ibx_call *call) { import_lstm(call, false); }
+
+// Of com.microsoft, which has all inputs up to the last one.
+void ibx_import_op_dynamic_quantize_lstm(ibx_call *call) {
+  for (size_t i = FIRST_SCALE; i < FIRST_SCALE + 4; i++) {
+    if (ibx_has_in(call, i)) continue;
+    ibx_call_fail(call, IBX_DIAG_OPERAND_COUNT, NULL,
+                  "correct the node where the model is made",
+                  "input %zu of %s, a scale or a zero point, is left out", i,
+                  call->at.op);
+    return;
+  }
+  import_lstm(call, true);
 }

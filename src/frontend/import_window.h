@@ -22,6 +22,11 @@ bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
 /// A convolution with the attributes of the call, without bias.
 ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights);
 
+/// Reads the window of a pool on x, with its pads; `*extra` gets how many
+/// elements ceil_mode adds behind each dimension. Returns false when the call
+/// failed.
+bool ibx_pool_read(ibx_call *call, ibx_val x, ibx_window *out, ibx_ints *extra);
+
 /// `extra` elements past the padding never count.
 ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window window,
                           ibx_ints extra, bool counts_pads);

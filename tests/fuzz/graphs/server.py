@@ -21,6 +21,7 @@ STORED = {"int2": np.dtype(np.int8), "int4": np.dtype(np.int8)}
 
 def stored(array):
     """The bytes of an input; each text ends with a zero byte."""
+    array = getattr(array, "scores", array)  # of maps
     if array.dtype == object:
         return b"".join(t.encode() + b"\0" for t in array.reshape(-1))
     return np.ascontiguousarray(array).astype(
@@ -131,7 +132,8 @@ class Server:
         data = self.data()
         kind = helper.tensor_dtype_to_np_dtype(dtype)
         if kind == object:
-            texts = [t.decode() for t in data.split(b"\0")[:-1]]
+            texts = [t.decode(errors="surrogateescape")
+                     for t in data.split(b"\0")[:-1]]
             return np.array(texts, object).reshape(shape)
         held = STORED.get(str(kind), kind)
         array = np.frombuffer(data, held).astype(kind)
