@@ -281,6 +281,7 @@ def multi_head(rng, op):
         k = floats(rng, batch, heads, keys, depth)
         v, bias = floats(rng, batch, heads, keys, depth), None
     if form == "past":
+        past = pick(rng, 0, past, past)
         k, v = (floats(rng, batch, rows, width) for _ in range(2))
         old = floats(rng, 2, batch, heads, past, depth)
         total = past + rows
@@ -364,7 +365,7 @@ def group_query(rng, op):
         lengths[0] = total
     present = max(total, past)
     cache = None
-    if past > 0 or form != "prompt":
+    if past > 0 or rng.random() < 0.5:  # an empty one is a cache too
         cache = floats(rng, 2, batch, kv, past, depth)
     q = floats(rng, batch, rows, heads * depth)
     k, v = (floats(rng, batch, rows, kv * depth) for _ in range(2))
