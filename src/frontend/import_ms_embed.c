@@ -4,7 +4,7 @@
 // GatherBlockQuantized. Comes in: tables, and indices of rows. Goes out: gathers;
 // rows of few bits are gathered as they are and dequantised behind that.
 
-#include "frontend/import.h"
+#include "frontend/import_ms_attention.h"
 #include "frontend/import_ops.h"
 #include "frontend/import_quant.h"
 
@@ -16,6 +16,16 @@ static bool is_table(ibx_call *call, size_t index, int64_t width) {
 }
 
 static bool embedding_fits(ibx_call *call) {
+  static const struct {
+    size_t index;
+    const char *name;
+  } needed[] = {{2, "word_embedding"},
+                {3, "position_embedding"},
+                {5, "gamma"},
+                {6, "beta"}};
+  for (size_t i = 0; i < IBX_COUNT_OF(needed); i++)
+    ibx_ms_need_input(call, needed[i].index, needed[i].name);
+  if (call->failed) return false;
   ibx_val ids = ibx_in(call, 0);
   int64_t batch = ibx_dim(call, ids, 0), length = ibx_dim(call, ids, 1);
   int64_t width = ibx_dim(call, ibx_in(call, 2), 1);
@@ -32,7 +42,7 @@ static bool embedding_fits(ibx_call *call) {
            (one || ibx_dim(call, x, 0) == batch);
   }
   for (size_t i = 5; fits && i < 7; i++)
-    fits = ibx_has_in(call, i) && ibx_rank(call, ibx_in(call, i)) == 1 &&
+    fits = ibx_rank(call, ibx_in(call, i)) == 1 &&
            ibx_dim(call, ibx_in(call, i), 0) == width;
   fits = fits &&
          (ibx_has_in(call, 8) || length <= ibx_dim(call, ibx_in(call, 3), 0));
