@@ -29,6 +29,12 @@ void ibx_ms_refuse_input(ibx_call *call, size_t index, const char *name,
                 name);
 }
 
+void ibx_ms_need_input(ibx_call *call, size_t index, const char *name) {
+  if (ibx_has_in(call, index)) return;
+  ibx_call_fail(call, IBX_DIAG_OPERAND_COUNT, name, "give the node the input",
+                "the input '%s' is required, the node leaves it out", name);
+}
+
 // Where keys count, by their number, and by the first of them where the mask has
 // both: bools [B, 1, 1, keys].
 static ibx_val counts_by_place(ibx_call *call, ibx_val mask, int64_t batch,
@@ -318,7 +324,19 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a) {
   return !call->failed;
 }
 
+// Attention of ai.onnx knows of extents, this one does not.
+static bool extents_are_fixed(ibx_call *call) {
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i) || !ibx_has_extent(call, ibx_in(call, i)))
+      continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
+    return false;
+  }
+  return true;
+}
+
 void ibx_import_op_attention_ms(ibx_call *call) {
+  if (!extents_are_fixed(call)) return;
   ibx_attention a = {.bias = IBX_NO_VALUE, .sink = IBX_NO_VALUE};
   ibx_ms_refuse_input(call, 6, "past_sequence_length",
                       "export without a buffer that past and present share");
