@@ -1,28 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports Attention and RotaryEmbedding, decomposed. Comes in: queries, keys
-// and values as [B, S, heads * D] or [B, heads, S, D], a mask, a cache. Goes out:
+// Imports Attention, decomposed. Comes in: queries, keys and values as [B, S,
+// heads * D] or [B, heads, S, D], a mask, a cache. Goes out:
 //
 //   softmax(cap(Q K^T * scale) + bias) V
 //
 // where the bias joins the mask, the causal rule and the window. A row in which
 // everything is masked gives 0.
 
-#include "frontend/import.h"
+#include "frontend/import_attention.h"
+
 #include "frontend/import_ops.h"
 
 #include <math.h>
 
-typedef struct attention {
-  ibx_val q, k, v; // [B, heads, S, D]
-  ibx_val bias;    // IBX_NO_VALUE: none
-  int64_t offset;  // keys before the first query
-  bool is_flat;    // the result is [B, S, heads * D]
-  bool masks_rows; // the bias may mask a whole row
-} attention;
-
-// [B, S, heads * D] to [B, heads, S, D]
-static ibx_val split_heads(ibx_call *call, ibx_val x, int64_t heads) {
+ibx_val ibx_emit_split_heads(ibx_call *call, ibx_val x, int64_t heads) {
   if (ibx_rank(call, x) == 4) return x;
   ibx_ints shape = ibx_shape_of(call, x);
   bool fits = shape.len == 3 && heads > 0 && shape.at[2] % heads == 0;
@@ -35,7 +27,7 @@ static ibx_val split_heads(ibx_call *call, ibx_val x, int64_t heads) {
   return ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
 }
 
-static ibx_val merge_heads(ibx_call *call, ibx_val x) {
+ibx_val ibx_emit_merge_heads(ibx_call *call, ibx_val x) {
   ibx_ints shape = ibx_shape_of(call, x);
   x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
   return ibx_emit_reshape(
@@ -69,14 +61,13 @@ static ibx_val join_past(ibx_call *call, ibx_val past, ibx_val now,
   return now;
 }
 
-static bool read_operands(ibx_call *call, attention *a) {
+static bool read_operands(ibx_call *call, ibx_attention *a) {
   int64_t heads = ibx_attr_int(call, "q_num_heads", 0);
   int64_t kv_heads = ibx_attr_int(call, "kv_num_heads", 0);
   ibx_val past = ibx_in(call, 4);
-  a->is_flat = ibx_rank(call, ibx_in(call, 0)) == 3;
-  a->q = split_heads(call, ibx_in(call, 0), heads);
-  a->k = split_heads(call, ibx_in(call, 1), kv_heads);
-  a->v = split_heads(call, ibx_in(call, 2), kv_heads);
+  a->q = ibx_emit_split_heads(call, ibx_in(call, 0), heads);
+  a->k = ibx_emit_split_heads(call, ibx_in(call, 1), kv_heads);
+  a->v = ibx_emit_split_heads(call, ibx_in(call, 2), kv_heads);
   bool fits = ibx_rank(call, a->q) == 4 && ibx_rank(call, a->k) == 4 &&
               ibx_rank(call, a->v) == 4;
   if (!ibx_call_expect(call, fits, "Q", "needs 3 or 4 dimensions"))
@@ -84,15 +75,13 @@ static bool read_operands(ibx_call *call, attention *a) {
   if (past != IBX_NO_VALUE) a->offset = ibx_dim(call, past, 2);
   a->k = join_past(call, past, a->k, 1);
   a->v = join_past(call, ibx_in(call, 5), a->v, 2);
-  a->k = repeat_heads(call, a->k, ibx_dim(call, a->q, 1));
-  a->v = repeat_heads(call, a->v, ibx_dim(call, a->q, 1));
   return !call->failed;
 }
 
 // --- masks -------------------------------------------------------------------
 
 // Bools become 0 and minus infinity; a short mask masks the rest.
-static ibx_val read_mask(ibx_call *call, const attention *a) {
+static ibx_val read_mask(ibx_call *call, const ibx_attention *a) {
   ibx_val mask = ibx_in(call, 3);
   ibx_dtype dtype = ibx_dtype_of(call, a->q);
   if (ibx_dtype_of(call, mask) == IBX_DTYPE_BOOL) {
@@ -107,10 +96,8 @@ static ibx_val read_mask(ibx_call *call, const attention *a) {
   return ibx_emit_pad(call, mask, low, high, -INFINITY);
 }
 
-// 0 where key j is allowed for query i, else minus infinity, as a constant:
-// i + offset - left <= j <= i + offset + right.
-static ibx_val band(ibx_call *call, const attention *a, int64_t left,
-                    int64_t right) {
+ibx_val ibx_attention_band(ibx_call *call, const ibx_attention *a, int64_t left,
+                           int64_t right) {
   int64_t rows = ibx_dim(call, a->q, 2), columns = ibx_dim(call, a->k, 2);
   ibx_type type = {.dims = {rows, columns}, .rank = 2, .dtype = IBX_DTYPE_F32};
   if (!ibx_call_expect_room(call, rows) ||
@@ -141,13 +128,9 @@ static ibx_val minus(ibx_call *call, ibx_val x, int64_t number) {
                          ibx_emit_longs(call, (ibx_ints){0}, &number));
 }
 
-// The same where the number of keys is an input for each element of the batch:
-// its last queries are the newest keys, so the offset is that number less the
-// queries, and keys from it on are padding.
-static ibx_val band_of_lengths(ibx_call *call, const attention *a, int64_t left,
-                               int64_t right) {
+ibx_val ibx_attention_band_of(ibx_call *call, const ibx_attention *a,
+                              ibx_val lengths, int64_t left, int64_t right) {
   int64_t rows = ibx_dim(call, a->q, 2), columns = ibx_dim(call, a->k, 2);
-  ibx_val lengths = ibx_in(call, 6);
   if (!ibx_call_expect(call,
                        ibx_rank(call, lengths) == 1 &&
                            ibx_dim(call, lengths, 0) == ibx_dim(call, a->q, 0),
@@ -176,16 +159,16 @@ static ibx_val band_of_lengths(ibx_call *call, const attention *a, int64_t left,
                          ibx_emit_like(call, a->q, -HUGE_VAL));
 }
 
-static ibx_val add_bias(ibx_call *call, ibx_val a, ibx_val b) {
-  if (a == IBX_NO_VALUE) return b;
-  return ibx_emit_binary(call, IBX_TENSOR_add, a, b);
+void ibx_attention_add_bias(ibx_call *call, ibx_attention *a, ibx_val bias) {
+  a->bias = a->bias == IBX_NO_VALUE
+                ? bias
+                : ibx_emit_binary(call, IBX_TENSOR_add, a->bias, bias);
 }
 
-static void read_bias(ibx_call *call, attention *a) {
+static void read_bias(ibx_call *call, ibx_attention *a) {
   int64_t left = ibx_attr_int(call, "left_window_size", -1);
   int64_t right = ibx_attr_int(call, "right_window_size", -1);
   bool causal = ibx_attr_flag(call, "is_causal", false);
-  a->bias = IBX_NO_VALUE;
   if (ibx_has_in(call, 3)) {
     a->bias = read_mask(call, a);
     a->masks_rows = true;
@@ -198,9 +181,10 @@ static void read_bias(ibx_call *call, attention *a) {
     return;
   }
   if (left < 0 && right < 0 && !has_lengths) return;
-  ibx_val seen = has_lengths ? band_of_lengths(call, a, left, right)
-                             : band(call, a, left, right);
-  a->bias = add_bias(call, a->bias, seen);
+  ibx_val seen =
+      has_lengths ? ibx_attention_band_of(call, a, ibx_in(call, 6), left, right)
+                  : ibx_attention_band(call, a, left, right);
+  ibx_attention_add_bias(call, a, seen);
   a->masks_rows = a->masks_rows || left >= 0 || has_lengths;
 }
 
@@ -214,7 +198,7 @@ static ibx_val cap(ibx_call *call, ibx_val x, double softcap) {
 }
 
 // A row whose bias is minus infinity everywhere gets probabilities of 0.
-static ibx_val zero_masked_rows(ibx_call *call, const attention *a,
+static ibx_val zero_masked_rows(ibx_call *call, const ibx_attention *a,
                                 ibx_val probabilities) {
   int64_t last = ibx_rank(call, a->bias) - 1;
   if (!a->masks_rows || last < 0) return probabilities;
@@ -232,12 +216,40 @@ static ibx_val zero_masked_rows(ibx_call *call, const attention *a,
                          probabilities);
 }
 
-static ibx_val scores(ibx_call *call, const attention *a, double scale) {
+static ibx_val scores(ibx_call *call, const ibx_attention *a) {
   // Half of the scale on each side keeps fp16 products in range.
-  double half = sqrt(fabs(scale));
-  ibx_val keys = ibx_emit_swap(call, a->k, 2, 3);
-  ibx_val q = ibx_emit_affine(call, a->q, scale < 0 ? -half : half, 0);
+  double half = sqrt(fabs(a->scale));
+  ibx_val keys = repeat_heads(call, a->k, ibx_dim(call, a->q, 1));
+  keys = ibx_emit_swap(call, keys, 2, 3);
+  ibx_val q = ibx_emit_affine(call, a->q, a->scale < 0 ? -half : half, 0);
   return ibx_emit_matmul(call, q, ibx_emit_affine(call, keys, half, 0));
+}
+
+// The sink is one more key, of which the value is 0.
+static ibx_val softmax(ibx_call *call, const ibx_attention *a, ibx_val x) {
+  if (a->sink == IBX_NO_VALUE) return ibx_emit_softmax(call, x, 3);
+  ibx_ints shape = ibx_shape_of(call, x);
+  int64_t keys = shape.at[3];
+  shape.at[3] = 1;
+  ibx_val parts[] = {x, ibx_emit_broadcast(call, a->sink, shape)};
+  x = ibx_emit_softmax(call, ibx_emit_concat(call, parts, 2, 3), 3);
+  return ibx_emit_slice(call, x, 3, 0, keys, 1);
+}
+
+ibx_val ibx_emit_attention(ibx_call *call, const ibx_attention *a,
+                           ibx_val *out_stages) {
+  ibx_val raw = scores(call, a);
+  ibx_val capped = cap(call, raw, a->softcap), biased = capped;
+  if (a->bias != IBX_NO_VALUE) {
+    biased = ibx_emit_binary(call, IBX_TENSOR_add, capped, a->bias);
+  }
+  ibx_val weights = softmax(call, a, biased);
+  if (a->bias != IBX_NO_VALUE) weights = zero_masked_rows(call, a, weights);
+  const ibx_val stages[] = {raw, capped, biased, weights};
+  for (size_t i = 0; i < IBX_ATTENTION_STAGES; i++)
+    out_stages[i] = stages[i];
+  ibx_val values = repeat_heads(call, a->v, ibx_dim(call, a->q, 1));
+  return ibx_emit_matmul(call, weights, values);
 }
 
 // Where a query stands among the keys is a constant, unless nothing asks.
@@ -254,146 +266,22 @@ static bool positions_are_fixed(ibx_call *call) {
 }
 
 void ibx_import_op_attention(ibx_call *call) {
-  attention a = {0};
+  ibx_attention a = {.bias = IBX_NO_VALUE, .sink = IBX_NO_VALUE};
+  bool is_flat = ibx_rank(call, ibx_in(call, 0)) == 3;
   if (!positions_are_fixed(call) || !read_operands(call, &a)) return;
   int64_t depth = ibx_dim(call, a.q, 3);
   double absent = depth > 0 ? 1 / sqrt((double)depth) : 1;
-  double scale = (double)ibx_attr_float(call, "scale", (float)absent);
-  double softcap = (double)ibx_attr_float(call, "softcap", 0);
+  a.scale = (double)ibx_attr_float(call, "scale", (float)absent);
+  a.softcap = (double)ibx_attr_float(call, "softcap", 0);
   int64_t mode = ibx_attr_int(call, "qk_matmul_output_mode", 0);
   ibx_attr_ignore(call, "softmax_precision"); // exp and sums are always fp32
   read_bias(call, &a);
-  ibx_val raw = scores(call, &a, scale);
-  ibx_val capped = cap(call, raw, softcap), biased = capped;
-  if (a.bias != IBX_NO_VALUE) biased = add_bias(call, capped, a.bias);
-  int64_t last = ibx_rank(call, biased) - 1;
-  ibx_val weights = ibx_emit_softmax(call, biased, last);
-  if (a.bias != IBX_NO_VALUE) weights = zero_masked_rows(call, &a, weights);
-  ibx_val result = ibx_emit_matmul(call, weights, a.v);
-  ibx_out(call, 0, a.is_flat ? merge_heads(call, result) : result);
-  ibx_val stages[] = {raw, capped, biased, weights};
-  if (!ibx_call_expect(call, mode >= 0 && mode <= 3, "qk_matmul_output_mode",
-                       "lies outside of 0 to 3")) {
+  ibx_val stages[IBX_ATTENTION_STAGES];
+  ibx_val result = ibx_emit_attention(call, &a, stages);
+  ibx_out(call, 0, is_flat ? ibx_emit_merge_heads(call, result) : result);
+  if (!ibx_call_expect(call, mode >= 0 && mode < IBX_ATTENTION_STAGES,
+                       "qk_matmul_output_mode", "lies outside of 0 to 3")) {
     return;
   }
-  ibx_out(call, 3, stages[(size_t)mode % IBX_COUNT_OF(stages)]);
-}
-
-// --- rotary embedding --------------------------------------------------------
-
-static ibx_val join_two(ibx_call *call, ibx_val a, ibx_val b, uint8_t axis) {
-  ibx_val parts[] = {a, b};
-  return ibx_emit_concat(call, parts, 2, axis);
-}
-
-// Rotates pairs of x [B, S, heads, D], which are D / 2 apart, by angles [B or 1,
-// S, 1, D / 2]: x * (cos, cos) + (second, first) * (-sin, sin).
-static ibx_val rotate_halves(ibx_call *call, ibx_val x, ibx_val cosine,
-                             ibx_val sine) {
-  int64_t half = ibx_dim(call, x, 3) / 2;
-  ibx_val turned = join_two(call, ibx_emit_slice(call, x, 3, half, half, 1),
-                            ibx_emit_slice(call, x, 3, 0, half, 1), 3);
-  ibx_val minus_sine = ibx_emit_unary(call, IBX_TENSOR_neg, sine);
-  return ibx_emit_binary(call, IBX_TENSOR_add,
-                         ibx_emit_binary(call, IBX_TENSOR_mul, x,
-                                         join_two(call, cosine, cosine, 3)),
-                         ibx_emit_binary(call, IBX_TENSOR_mul, turned,
-                                         join_two(call, minus_sine, sine, 3)));
-}
-
-// The same for pairs of neighbours.
-static ibx_val rotate_neighbours(ibx_call *call, ibx_val x, ibx_val cosine,
-                                 ibx_val sine) {
-  int64_t depth = ibx_dim(call, x, 3), half = depth / 2;
-  ibx_val first = ibx_emit_slice(call, x, 3, 0, half, 2);
-  ibx_val second = ibx_emit_slice(call, x, 3, 1, half, 2);
-  ibx_val real =
-      ibx_emit_binary(call, IBX_TENSOR_sub,
-                      ibx_emit_binary(call, IBX_TENSOR_mul, cosine, first),
-                      ibx_emit_binary(call, IBX_TENSOR_mul, sine, second));
-  ibx_val imaginary = ibx_emit_binary(
-      call, IBX_TENSOR_add, ibx_emit_binary(call, IBX_TENSOR_mul, sine, first),
-      ibx_emit_binary(call, IBX_TENSOR_mul, cosine, second));
-  ibx_ints shape = ibx_shape_of(call, real), apart = shape;
-  apart.at[apart.len++] = 1;
-  real = ibx_emit_reshape(call, real, apart);
-  imaginary = ibx_emit_reshape(call, imaginary, apart);
-  shape.at[3] = depth;
-  return ibx_emit_reshape(call, join_two(call, real, imaginary, 4), shape);
-}
-
-// [S or positions, D / 2] by position to [B or 1, S, 1, D / 2].
-static ibx_val read_angles(ibx_call *call, size_t index, ibx_val positions,
-                           int64_t half) {
-  ibx_val cache = ibx_in(call, index);
-  if (positions != IBX_NO_VALUE) {
-    cache = ibx_emit_gather(call, cache, positions, 0);
-  }
-  ibx_ints s = ibx_shape_of(call, cache);
-  if (s.len == 2) s = IBX_INTS(1, s.at[0], s.at[1]);
-  bool fits = s.len == 3 && s.at[2] >= half;
-  if (!ibx_call_expect(call, fits, "cos_cache", "does not fit the rotation")) {
-    return cache;
-  }
-  cache = ibx_emit_reshape(call, cache, IBX_INTS(s.at[0], s.at[1], 1, s.at[2]));
-  return ibx_emit_slice(call, cache, 3, 0, half, 1);
-}
-
-// `positions` may be one offset (a vector of 1) or one for each token.
-static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
-  ibx_val x = ibx_in(call, 0);
-  bool interleaved = ibx_attr_flag(call, "interleaved", false);
-  int64_t depth = ibx_attr_int(call, "rotary_embedding_dim", 0);
-  int64_t heads = ibx_attr_int(call, "num_heads", 0);
-  ibx_ints shape = ibx_shape_of(call, x);
-  bool is_flat = shape.len == 3;
-  if (is_flat && heads == 0 && cosine_in == 2) {
-    // com.microsoft: the caches tell the depth of a head.
-    int64_t head = 2 * ibx_dim(call, ibx_in(call, cosine_in), -1);
-    heads = head > 0 ? shape.at[2] / head : 0;
-  }
-  bool fits =
-      shape.len == 4 || (is_flat && heads > 0 && shape.at[2] % heads == 0);
-  if (!ibx_call_expect(call, fits, "X", "does not fit the heads")) return;
-  x = is_flat ? ibx_emit_reshape(call, x,
-                                 IBX_INTS(shape.at[0], shape.at[1], heads,
-                                          shape.at[2] / heads))
-              : ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-  int64_t whole = ibx_dim(call, x, 3);
-  if (depth == 0) depth = whole;
-  if (!ibx_call_expect(call, depth > 0 && depth <= whole && depth % 2 == 0,
-                       "rotary_embedding_dim", "is odd or too large")) {
-    return;
-  }
-  ibx_val cosine = read_angles(call, cosine_in, positions, depth / 2);
-  ibx_val sine = read_angles(call, cosine_in + 1, positions, depth / 2);
-  ibx_val parts[2] = {ibx_emit_slice(call, x, 3, 0, depth, 1)};
-  parts[0] = interleaved ? rotate_neighbours(call, parts[0], cosine, sine)
-                         : rotate_halves(call, parts[0], cosine, sine);
-  if (depth < whole) {
-    parts[1] = ibx_emit_slice(call, x, 3, depth, whole - depth, 1);
-  }
-  x = ibx_emit_concat(call, parts, depth < whole ? 2 : 1, 3);
-  if (!is_flat) x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-  ibx_out(call, 0, ibx_emit_reshape(call, x, shape));
-}
-
-void ibx_import_op_rotary_embedding(ibx_call *call) {
-  rotary(call, ibx_in(call, 3), 1);
-}
-
-// com.microsoft has the positions before the caches.
-void ibx_import_op_rotary_embedding_ms(ibx_call *call) {
-  ibx_val positions = ibx_in(call, 1);
-  ibx_attr_ignore(call, "scale is_packed_batching");
-  if (ibx_rank(call, positions) == 1) {
-    int64_t length = ibx_dim(call, ibx_in(call, 0),
-                             ibx_rank(call, ibx_in(call, 0)) == 3 ? 1 : 2);
-    ibx_val tokens = ibx_emit_reshape(call, ibx_emit_iota(call, length),
-                                      IBX_INTS(1, length));
-    positions =
-        ibx_emit_binary(call, IBX_TENSOR_add,
-                        ibx_emit_cast(call, positions, IBX_DTYPE_I64), tokens);
-  }
-  rotary(call, positions, 2);
+  ibx_out(call, 3, stages[mode]);
 }

@@ -203,6 +203,28 @@ static bool is_countable(const ibx_type *type) {
   return ibx_type_elements(&full, &elements) && elements <= IBX_MOST_ELEMENTS;
 }
 
+// A sum over no elements, or another reduction: one number, however many there
+// are of it. A single one is computed as others are.
+static bool is_of_nothing(const ibx_import *import, const ibx_node *node) {
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  const ibx_value *values = import->graph.values;
+  bool reduces = klass == IBX_KLASS_REDUCE || klass == IBX_KLASS_CONTRACT;
+  return reduces && ibx_elements(&values[node->operand[0]].type) == 0 &&
+         ibx_elements(&values[node->result].type) > 1;
+}
+
+static ibx_val fold_nothing(ibx_call *call, const ibx_node *node,
+                            ibx_val value) {
+  ibx_val one = ibx_emit_like(call, value, 0);
+  if (ibx_tensor_op_get(node->op)->klass == IBX_KLASS_REDUCE) {
+    const ibx_params all = {.axes = IBX_INTS(0)};
+    const ibx_type none = ibx_make_type(ibx_dtype_of(call, value), IBX_INTS(0));
+    ibx_val vector = ibx_emit_constant(call, none, "");
+    one = ibx_emit_static(call, node->op, &all, &vector, 1);
+  }
+  return ibx_emit_broadcast(call, one, ibx_shape_of(call, value));
+}
+
 ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   ibx_import *import = call->import;
   ibx_import_make_room(import);
@@ -214,6 +236,10 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   }
   if (ibx_elements(&import->graph.values[value].type) == 0) {
     return ibx_emit_constant(call, import->graph.values[value].type, "");
+  }
+  if (is_of_nothing(import, node)) {
+    const ibx_node copy = *node; // the graph grows
+    return fold_nothing(call, &copy, value);
   }
   if (!is_known_node(import, node)) return value;
   import->known[value] = true;

@@ -230,26 +230,28 @@ void ibx_import_op_mod(ibx_call *call) {
 
 // --- hyperbolic functions ----------------------------------------------------
 
-static ibx_val emit_exps(ibx_call *call, ibx_tensor_op join) {
-  ibx_val x = ibx_in(call, 0);
+// In fp32 at least: exponentials overflow before their half does, and cancel.
+static void out_exps(ibx_call *call, ibx_tensor_op join) {
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val x = ibx_emit_wide(call, ibx_in(call, 0));
   ibx_val up = ibx_emit_unary(call, IBX_TENSOR_exp, x);
   ibx_val down = ibx_emit_unary(call, IBX_TENSOR_exp,
                                 ibx_emit_unary(call, IBX_TENSOR_neg, x));
-  return ibx_emit_affine(call, ibx_emit_binary(call, join, up, down), 0.5, 0);
+  x = ibx_emit_affine(call, ibx_emit_binary(call, join, up, down), 0.5, 0);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
-void ibx_import_op_sinh(ibx_call *call) {
-  ibx_out(call, 0, emit_exps(call, IBX_TENSOR_sub));
-}
+void ibx_import_op_sinh(ibx_call *call) { out_exps(call, IBX_TENSOR_sub); }
 
-void ibx_import_op_cosh(ibx_call *call) {
-  ibx_out(call, 0, emit_exps(call, IBX_TENSOR_add));
-}
+void ibx_import_op_cosh(ibx_call *call) { out_exps(call, IBX_TENSOR_add); }
 
 void ibx_import_op_tan(ibx_call *call) {
-  ibx_val sine = ibx_emit_unary(call, IBX_TENSOR_sin, ibx_in(call, 0));
-  ibx_val cosine = ibx_emit_unary(call, IBX_TENSOR_cos, ibx_in(call, 0));
-  ibx_out(call, 0, ibx_emit_binary(call, IBX_TENSOR_div, sine, cosine));
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val x = ibx_emit_wide(call, ibx_in(call, 0));
+  ibx_val sine = ibx_emit_unary(call, IBX_TENSOR_sin, x);
+  ibx_val cosine = ibx_emit_unary(call, IBX_TENSOR_cos, x);
+  x = ibx_emit_binary(call, IBX_TENSOR_div, sine, cosine);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 // --- limits ------------------------------------------------------------------

@@ -139,7 +139,7 @@ void ibx_import_op_quantize_linear(ibx_call *call) {
 
 // (x - zero) * scale in fp32. Differences of 32-bit integers are taken before
 // the conversion, which would round them.
-static ibx_val emit_dequantise(ibx_call *call, ibx_val x, quantisation q) {
+static ibx_val dequantise(ibx_call *call, ibx_val x, quantisation q) {
   bool wide = ibx_dtype_of(call, x) == IBX_DTYPE_I32;
   if (wide && q.zero != IBX_NO_VALUE) {
     x = ibx_emit_binary(call, IBX_TENSOR_sub, x,
@@ -153,6 +153,56 @@ static ibx_val emit_dequantise(ibx_call *call, ibx_val x, quantisation q) {
   return ibx_emit_binary(call, IBX_TENSOR_mul, x, q.scale);
 }
 
+// [.., n, ..] as [.., n / block, block, ..]; factors have one of each block.
+static ibx_val split_blocks(ibx_call *call, ibx_val x, int64_t axis,
+                            int64_t block) {
+  ibx_ints own = ibx_shape_of(call, x), split = {0};
+  for (uint8_t i = 0; i < own.len; i++) {
+    if (i != axis) split.at[split.len++] = own.at[i];
+    if (i != axis) continue;
+    split.at[split.len++] = own.at[i] / block;
+    split.at[split.len++] = block;
+  }
+  return ibx_emit_reshape(call, x, split);
+}
+
+// Whether blocks of x become a dimension of their own, along which one scale
+// serves all: then it is never spread, which constants of weights would be.
+static bool has_whole_blocks(ibx_call *call, ibx_val x, ibx_val scale,
+                             int64_t axis, int64_t block) {
+  ibx_ints shape = ibx_shape_of(call, x), own = ibx_shape_of(call, scale);
+  bool fits = block > 1 && own.len == shape.len && own.len < IBX_MAX_RANK &&
+              shape.at[axis] % block == 0;
+  for (uint8_t i = 0; fits && i < own.len; i++)
+    fits = own.at[i] == (i == axis ? shape.at[i] / block : shape.at[i]);
+  return fits;
+}
+
+ibx_val ibx_emit_dequantise(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val zero, int64_t axis, int64_t block) {
+  axis = block > 0 ? ibx_axis(call, axis, ibx_rank(call, x)) : axis;
+  if (!has_whole_blocks(call, x, scale, axis, block)) {
+    quantisation q = make_factors(call, x, scale, zero, axis, block);
+    return dequantise(call, x, q);
+  }
+  ibx_ints shape = ibx_shape_of(call, x);
+  bool is_list = zero != IBX_NO_VALUE && ibx_rank(call, zero) > 0;
+  if (is_list && !has_whole_blocks(call, x, zero, axis, block)) {
+    ibx_call_expect(call, false, "zero_point", "does not fit the scale");
+    return x;
+  }
+  if (is_list) zero = split_blocks(call, zero, axis, 1);
+  x = split_blocks(call, x, axis, block);
+  scale = split_blocks(call, scale, axis, 1);
+  quantisation q = {.scale = ibx_emit_cast(call, scale, IBX_DTYPE_F32),
+                    .zero = zero};
+  double number = 1;
+  if (zero != IBX_NO_VALUE && ibx_is_splat(call, zero, &number) && number == 0)
+    q.zero = IBX_NO_VALUE;
+  if (q.zero != IBX_NO_VALUE) q.zero = ibx_emit_cast(call, zero, IBX_DTYPE_F32);
+  return ibx_emit_reshape(call, dequantise(call, x, q), shape);
+}
+
 void ibx_import_op_dequantize_linear(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t number = ibx_attr_int(call, "output_dtype", 0);
@@ -163,8 +213,11 @@ void ibx_import_op_dequantize_linear(ibx_call *call) {
                     (long long)number);
     return;
   }
-  quantisation q = read_factors(call, x, ibx_in(call, 1), ibx_in(call, 2));
-  ibx_out(call, 0, ibx_emit_cast(call, emit_dequantise(call, x, q), dtype));
+  int64_t axis = ibx_attr_int(call, "axis", 1);
+  int64_t block = ibx_attr_int(call, "block_size", 0);
+  x = ibx_emit_dequantise(call, x, ibx_in(call, 1), ibx_in(call, 2), axis,
+                          block);
+  ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 // scale = (max(x, 0) - min(x, 0)) / 255, zero = saturate(round(-min / scale)).

@@ -12,6 +12,9 @@
 ibx_val ibx_emit_quantise(ibx_call *call, ibx_val x, ibx_val scale,
                           ibx_val zero, int64_t axis, int64_t block,
                           ibx_dtype dtype);
+/// (x - zero) * scale in fp32, likewise.
+ibx_val ibx_emit_dequantise(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val zero, int64_t axis, int64_t block);
 /// Whole numbers in fp32 as integers of up to 16 bits, as near as these reach.
 ibx_val ibx_emit_saturate(ibx_call *call, ibx_val x, ibx_dtype dtype);
 /// x in u8, with the scale that its largest and its least element ask for.

@@ -173,6 +173,13 @@ static double ratio_of(ibx_call *call) {
   return ibx_has_in(call, 1) ? ibx_const_number(call, 1, "ratio") : given;
 }
 
+// A value of the shape of `x` is as long as `x` is.
+static ibx_val as_long_as(ibx_call *call, ibx_val value, ibx_val x) {
+  for (int64_t d = 0; d < ibx_rank(call, x); d++)
+    value = ibx_set_extent(call, value, d, ibx_extent(call, x, d));
+  return value;
+}
+
 void ibx_import_op_dropout(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   ibx_ints shape = ibx_shape_of(call, x);
@@ -184,7 +191,8 @@ void ibx_import_op_dropout(ibx_call *call) {
     ibx_out(call, 0, x);
     if (!ibx_wants_out(call, 1)) return;
     ibx_val all = ibx_emit_scalar(call, IBX_DTYPE_BOOL, 1);
-    ibx_out(call, 1, ibx_emit_broadcast(call, all, shape));
+    all = ibx_emit_broadcast(call, all, shape);
+    ibx_out(call, 1, as_long_as(call, all, x));
     return;
   }
   if (!ibx_call_expect(call, ratio > 0 && ratio < 1, "ratio",
@@ -198,5 +206,5 @@ void ibx_import_op_dropout(ibx_call *call) {
   ibx_val zero = ibx_emit_like(call, x, 0);
   ibx_val scaled = ibx_emit_affine(call, x, 1.0 / (1.0 - ratio), 0);
   ibx_out(call, 0, ibx_emit_select(call, kept, scaled, zero));
-  if (ibx_wants_out(call, 1)) ibx_out(call, 1, kept);
+  if (ibx_wants_out(call, 1)) ibx_out(call, 1, as_long_as(call, kept, x));
 }

@@ -343,10 +343,6 @@ static ibx_status read_node(reader *r, MlirOperation op, ibx_tensor_op kind) {
   IBX_TRY(read_params(r, op, &node));
   IBX_TRY(read_operands(r, op, &node));
   read_decisions(r, op, &node.decided);
-  int64_t group = node.decided.group; // 1 + the index of its first operation
-  if (group < 0 || group > (int64_t)graph->node_count + 1) {
-    return fail_at(r, op, "its group begins behind it");
-  }
   ibx_numbers_set(&r->numbers, op.ptr, node.result);
   graph->nodes[graph->node_count++] = node;
   graph->values[graph->value_count++] = value;

@@ -462,10 +462,14 @@ static ibx_view *unmade_views(ibx_arena *arena, size_t count) {
   return ibx_arena_alloc_raw(arena, (size_t)bytes);
 }
 
+enum { OPS_OF_NODE = 24 };
+
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
                              const ibx_graph *graph, const bool *spill,
                              bool has_inf, ibx_tile_func *func) {
-  size_t values = graph->value_count, ops = func->op_count; // of the last one
+  // As many as the last time, or as nodes commonly make.
+  size_t values = graph->value_count, ops = func->op_count;
+  if (ops == 0) ops = OPS_OF_NODE * graph->node_count;
   *func = (ibx_tile_func){.arena = arena, .name = graph->name};
   ibx_tile_reserve(func, ops);
   return (ibx_lower){
@@ -602,8 +606,22 @@ static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
   }
 }
 
+// Text may hold what no plan does.
+static ibx_status check_groups(const ibx_pass_ctx *ctx,
+                               const ibx_graph *graph) {
+  for (size_t n = 0; n < graph->node_count; n++) {
+    int64_t group = graph->nodes[n].decided.group;
+    if (group >= 0 && group <= (int64_t)n + 1) continue;
+    return IBX_FAIL(ctx->err, INVALID_ARGUMENT,
+                    "@%s: the group of %s begins behind it; run plan_fusion",
+                    graph->name, ibx_tensor_op_get(graph->nodes[n].op)->name);
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
                                 ibx_tile_func *out_func) {
+  IBX_TRY(check_groups(ctx, graph));
   ibx_graph own = own_graph(ctx, graph);
   ibx_arena attempt = {0}, work = {0};
   ibx_status status = lower_until_it_fits(ctx, &attempt, &work, &own, out_func);

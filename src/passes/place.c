@@ -126,6 +126,7 @@ enum { SPANS = 512, FEW_SPANS = 8 };
 
 typedef struct shelf {
   row span[SPANS];
+  row gathered; // of many spans
   uint32_t ops; // in a span
   ibx_arena *arena;
 } shelf;
@@ -171,32 +172,35 @@ static int compare_from(const void *a, const void *b) {
 }
 
 // The lives of several spans, each once.
-static row gather_spans(const shelf *on, uint32_t span, uint32_t end) {
-  row many = {.count = 0};
+static const row *gather_spans(shelf *on, uint32_t span, uint32_t end) {
+  row *many = &on->gathered;
+  size_t most = 0;
   for (uint32_t s = span; s < end; s++)
-    many.room += on->span[s].count;
-  many.at = IBX_ARENA_ARRAY(on->arena, many.room + 1, shelved);
+    most += on->span[s].count;
+  if (most > many->room) {
+    many->room = most * 2;
+    many->at = IBX_ARENA_ARRAY(on->arena, many->room, shelved);
+  }
+  many->count = 0;
   for (uint32_t s = span; s < end; s++) {
     for (size_t i = 0; i < on->span[s].count; i++) {
       const shelved *placed = &on->span[s].at[i];
       bool is_new = s == span || span_of(on, placed->first) == s;
-      if (is_new) many.at[many.count++] = *placed;
+      if (is_new) many->at[many->count++] = *placed;
     }
   }
-  qsort(many.at, many.count, sizeof(shelved), compare_from);
+  if (many->count) qsort(many->at, many->count, sizeof(shelved), compare_from);
   return many;
 }
 
-static uint64_t lowest_gap(const shelf *on, const life *wanted,
-                           uint32_t slack) {
+static uint64_t lowest_gap(shelf *on, const life *wanted, uint32_t slack) {
   uint64_t first = wanted->first > slack ? wanted->first - slack : 0;
   uint64_t last = (uint64_t)wanted->last + slack;
   uint32_t span = span_of(on, first), end = span_of(on, last) + 1;
   if (end - span <= FEW_SPANS) {
     return gap_beside(&on->span[span], end - span, wanted->bytes, first, last);
   }
-  row many = gather_spans(on, span, end);
-  return gap_beside(&many, 1, wanted->bytes, first, last);
+  return gap_beside(gather_spans(on, span, end), 1, wanted->bytes, first, last);
 }
 
 static void insert_into(row *into, const shelved *added, ibx_arena *arena) {

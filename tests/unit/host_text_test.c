@@ -397,7 +397,7 @@ static void texts_are_cut_into_tokens(void **state) {
        "\xc3\xa4|b|c|#"},
       {"a|", "a", {0, 1, 1}, "\x02|a|\x03|\x02|\x03|#"},
       {"-|-", "a", {0, 0, 1}, ""},
-      {"-|-", "a", {0, 1, 1}, ""}, // no marks around nothing at all
+      {"-|-", "a", {0, 1, 1}, ""},  // no marks around nothing at all
       {"xay", "b*", {0, 0, 1}, ""}, // matches nothing, and ends
   };
   for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {

@@ -72,6 +72,10 @@ class Maps:
     key: int  # TensorProto.DataType
 
 
+class OneMap(Maps):
+    """The same of one map, which an input may be."""
+
+
 def arrays_of(thing):
     """All arrays of a tensor, a sequence, an optional or maps."""
     if isinstance(thing, Maps):
@@ -84,7 +88,7 @@ def arrays_of(thing):
 def over(function, thing):
     """The same with `function` of each array."""
     if isinstance(thing, Maps):
-        return Maps(function(thing.scores), thing.key)
+        return type(thing)(function(thing.scores), thing.key)
     if isinstance(thing, Maybe):
         return thing if thing.item is None else \
             Maybe(over(function, thing.item), thing.like)
@@ -98,6 +102,8 @@ def type_of(thing):
         maps = onnx.TypeProto()
         maps.map_type.key_type = thing.key
         maps.map_type.value_type.CopyFrom(type_of(np.float32(0)))
+        if isinstance(thing, OneMap):
+            return maps
         return helper.make_sequence_type_proto(maps)
     if isinstance(thing, Maybe):
         return helper.make_optional_type_proto(type_of(thing.like))

@@ -62,7 +62,11 @@ OPERATORS = {
     "SequenceAt": lambda sequence, at: sequence[position(at, len(sequence))],
     "SequenceInsert": insert, "SequenceErase": erase,
     "ConcatFromSequence": join, "Optional": optional,
-    "ZipMap": zip_map, "OptionalGetElement": get_element, "OptionalHasElement": has_element,
+    "DictVectorizer": lambda x, int64_vocabulary: x.scores,
+    "CastMap": lambda x, cast_to, map_form, max_map: x.scores.astype(
+        np.int64 if cast_to == "TO_INT64" else np.float32),
+    "ZipMap": zip_map, "OptionalGetElement": get_element,
+    "OptionalHasElement": has_element,
 }
 
 

@@ -36,18 +36,19 @@ JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
 # Floats move, are compared or change in the sign: nothing is rounded, or there
 # is one way to round.
 EXACT = set("""
-Abs ArrayFeatureExtractor And ArgMax ArgMin Bernoulli Binarizer BitCast BitShift
-BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil CenterCropPad
-Clip Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Equal
-Expand EyeLike FeatureVectorizer Flatten Floor Gather GatherElements GatherND
-Greater GreaterOrEqual GlobalMaxPool Hardmax Identity If Imputer IsInf IsNaN
-LabelEncoder Less LessOrEqual Max MaxPool MaxUnpool Min Multinomial Neg
-NonMaxSuppression RandomNormal RandomNormalLike RandomUniform RandomUniformLike
-Not OneHot OneHotEncoder Optional OptionalGetElement OptionalHasElement Or Pad
-ReduceMax ReduceMin Relu Reshape ReverseSequence Round Scatter SequenceAt
-SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
-Shape Sign Size Slice SpaceToDepth Split SplitToSequence Squeeze TensorScatter
-Tile TopK Transpose Trilu Unsqueeze Where Xor ZipMap
+Abs And ArgMax ArgMin ArrayFeatureExtractor Bernoulli Binarizer BitCast BitShift
+BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike CastMap Ceil
+CenterCropPad Clip Concat ConcatFromSequence Constant ConstantOfShape
+DepthToSpace DictVectorizer Equal Expand EyeLike FeatureVectorizer Flatten Floor
+Gather GatherElements GatherND GlobalMaxPool Greater GreaterOrEqual Hardmax
+Identity If Imputer IsInf IsNaN LabelEncoder Less LessOrEqual Max MaxPool
+MaxUnpool Min Multinomial Neg NonMaxSuppression Not OneHot OneHotEncoder
+Optional OptionalGetElement OptionalHasElement Or Pad RandomNormal
+RandomNormalLike RandomUniform RandomUniformLike ReduceMax ReduceMin Relu
+Reshape ReverseSequence Round Scatter SequenceAt SequenceConstruct SequenceEmpty
+SequenceErase SequenceInsert SequenceLength Shape Sign Size Slice SpaceToDepth
+Split SplitToSequence Squeeze TensorScatter Tile TopK Transpose Trilu Unsqueeze
+Where Xor ZipMap
 """.split())
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",

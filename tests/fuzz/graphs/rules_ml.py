@@ -5,7 +5,7 @@ features."""
 import numpy as np
 import onnx
 
-from .build import DTYPES, FLOATS, WORDS
+from .build import DTYPES, FLOATS, WORDS, OneMap
 from .rules import rule
 from .rules_host import encode_texts, one_hot_texts
 
@@ -196,6 +196,19 @@ def zip_map(g, op, form):
                where=lambda v: v.shape[-1] <= 8)
     return g.one(op, x, domain=form.domain,
                  **labelled(g, "classlabels_int64s", x.shape[-1]))
+
+
+@rule("DictVectorizer", "CastMap")
+def from_map(g, op, form):
+    g.need(g.outer is None)
+    count = g.integer(1, 6)
+    numbers_ = g.rng.integers(-9, 9, [1, count]).astype(np.float32)
+    x = g.add(OneMap(numbers_, onnx.TensorProto.INT64), "input")
+    if op == "DictVectorizer":
+        return g.one(op, x, domain=form.domain,
+                     int64_vocabulary=labels(g, count))
+    return g.one(op, x, domain=form.domain, map_form="SPARSE", max_map=count,
+                 cast_to=g.choice(["TO_FLOAT", "TO_INT64"]))
 
 
 # --- trees -------------------------------------------------------------------

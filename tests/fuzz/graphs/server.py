@@ -21,6 +21,7 @@ STORED = {"int2": np.dtype(np.int8), "int4": np.dtype(np.int8)}
 
 def stored(array):
     """The bytes of an input; each text ends with a zero byte."""
+    array = getattr(array, "scores", array)  # of maps
     if array.dtype == object:
         return b"".join(t.encode() + b"\0" for t in array.reshape(-1))
     return np.ascontiguousarray(array).astype(

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of com.microsoft with random attributes and shapes, on the simulator.
+
+ONNX Runtime judges. Each output is divided by its largest number, so that the
+tolerance is a share of its range, and elements that the operator leaves open are
+multiplied by 0. The cases are the same in every run.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
+
+TOLERANCE = "1e-4"
+
+
+class Case:
+    """One node: attributes, inputs by name (None: left out), outputs.
+
+    Inputs whose names stand in `known` become initialisers. `counts` has flags
+    by output: which elements are compared, and `types` what is not FLOAT.
+    `judged` are other inputs that ONNX Runtime gets, where it lacks a form."""
+
+    def __init__(self, op, inputs, outputs=1, known=(), counts=None, types=None,
+                 judged=None, **attrs):
+        self.op, self.inputs, self.outputs = op, inputs, outputs
+        self.known, self.counts = set(known), counts or {}
+        self.types, self.judged = types or {}, judged or inputs
+        self.attrs = {k: v for k, v in attrs.items() if v is not None}
+
+
+def floats(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def pick(rng, *values):
+    return values[rng.integers(len(values))]
+
+
+def maybe(rng, value):
+    return pick(rng, None, value)
+
+
+# --- weights of few bits -----------------------------------------------------
+
+
+def pack(values, bits):
+    """Along the last dimension, from the lowest bits of a byte."""
+    per_byte = 8 // bits
+    pad = -values.shape[-1] % per_byte
+    values = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, pad)])
+    parts = values.reshape(*values.shape[:-1], -1, per_byte)
+    shifts = np.arange(per_byte) * bits
+    return (parts.astype(np.uint32) << shifts).sum(-1).astype(np.uint8)
+
+
+def matmul_nbits(rng, op):
+    bits, block = pick(rng, 2, 4, 4, 8), pick(rng, 16, 32, 64)
+    k, n = int(rng.integers(1, 130)), int(rng.integers(1, 40))
+    blocks = -(-k // block)
+    weights = rng.integers(0, 1 << bits, (n, blocks, block))
+    zeros = rng.integers(0, 1 << bits, (n, blocks))
+    zero = pick(rng, None, pack(zeros, bits))
+    if bits == 4 and rng.random() < 0.3:
+        zero = zeros.astype(np.float32) + np.float32(0.25)
+    lead = pick(rng, [3], [2, 3], [1, 1, 2])
+    return Case(op, {"a": floats(rng, *lead, k), "b": pack(weights, bits),
+                     "s": rng.random((n, blocks)).astype(np.float32) / 8,
+                     "z": zero, "g": None,
+                     "bias": maybe(rng, floats(rng, n))},
+                known=["b", "s", "z", "bias"], K=k, N=n, bits=bits,
+                block_size=block)
+
+
+# --- attention ---------------------------------------------------------------
+
+
+def key_mask(rng, batch, rows, keys, forms, causal=False):
+    """A mask that leaves each row a key: without one, rounding decides."""
+    kind = pick(rng, None, *forms)
+    lengths = rng.integers(1, keys + 1, batch)
+    if kind == 1:
+        return lengths.astype(np.int32)
+    if kind == "range":
+        starts = (rng.random(batch) * lengths * (not causal)).astype(np.int64)
+        return np.concatenate([lengths, starts]).astype(np.int32)
+    if kind is None:
+        return None
+    mask = rng.random((batch, rows, keys)) < 0.7
+    mask[:, :, 0] = True
+    return (mask if kind == 3 else mask[:, 0]).astype(np.int32)
+
+
+def pack_qkv(rng, q, k, v, heads, depth):
+    """Inputs in place of these: packed, or none."""
+    parts = [x.reshape(*x.shape[:2], heads, 1, depth) for x in (q, k, v)]
+    kind = pick(rng, "apart", "kv", "qkv")
+    if kind == "kv":
+        return {"k": np.concatenate(parts[1:], 3), "v": None}
+    if kind == "qkv" and q.shape == k.shape:
+        return {"q": np.concatenate(parts, 3), "k": None, "v": None}
+    return {}
+
+
+def multi_head(rng, op):
+    batch, heads, depth = (int(n) for n in rng.integers(1, 4, 3))
+    rows, keys, past = (int(n) for n in rng.integers(1, 6, 3))
+    width = heads * depth
+    # Without the outputs ONNX Runtime reads past the end of keys.
+    form = pick(rng, "apart", "apart", "cross", "past")
+    out = depth + (int(rng.integers(0, 3)) if form == "apart" else 0)
+    q, k = floats(rng, batch, rows, width), floats(rng, batch, keys, width)
+    v = floats(rng, batch, keys, heads * out)
+    bias, old = maybe(rng, floats(rng, 2 * width + heads * out)), None
+    total = keys
+    if form == "cross":
+        k = floats(rng, batch, heads, keys, depth)
+        v, bias = floats(rng, batch, heads, keys, depth), None
+    if form == "past":
+        k, v = (floats(rng, batch, rows, width) for _ in range(2))
+        old = floats(rng, 2, batch, heads, past, depth)
+        total = past + rows
+    packed = {}
+    if form == "apart" and out == depth:
+        packed = pack_qkv(rng, q, k, v, heads, depth)
+    extra = floats(rng, pick(rng, 1, batch), pick(rng, 1, heads), rows, total)
+    causal = pick(rng, 0, 1) if form == "past" or rows == keys else None
+    outputs = {"apart": pick(rng, 1, 3), "past": pick(rng, 3, 4),
+               "cross": 1}[form]
+    if outputs == 4:  # a score that the rule hides is the lowest or infinite
+        causal = None
+    judged = {"q": q, "k": k, "v": v, "bias": bias,
+              "mask": key_mask(rng, batch, rows, total, [1, 2, 3]),
+              "extra": maybe(rng, extra), "pk": None if old is None else old[0],
+              "pv": None if old is None else old[1]}
+    inputs = {**judged, **packed}
+    return Case(op, inputs, judged=judged,
+                outputs=outputs, num_heads=heads, unidirectional=causal,
+                scale=maybe(rng, 0.3), mask_filter_value=maybe(rng, -5000.0))
+
+
+def attention(rng, op):
+    batch, heads, depth = (int(n) for n in rng.integers(1, 4, 3))
+    rows, width, past = (int(n) for n in rng.integers(1, 6, 3))
+    old = maybe(rng, floats(rng, 2, batch, heads, past, depth))
+    causal = rng.random() < 0.5
+    total = rows + (0 if old is None else past)
+    out = depth if old is not None else depth + int(rng.integers(0, 2))
+    sizes = [heads * depth, heads * depth, heads * out]
+    forms = [2, 3] if old is not None else [1, "range", 2, 3]
+    extra = floats(rng, pick(rng, 1, batch), pick(rng, 1, heads), rows, total)
+    return Case(op, {"x": floats(rng, batch, rows, width),
+                     "w": floats(rng, width, sum(sizes)),
+                     "b": floats(rng, sum(sizes)),
+                     "mask": key_mask(rng, batch, rows, total, forms, causal),
+                     "past": old,
+                     "extra": maybe(rng, extra) if old is None else None},
+                outputs=2 if old is not None else 1, known=["w", "b"],
+                num_heads=heads, unidirectional=1 if causal else None,
+                qkv_hidden_sizes=sizes if out != depth else maybe(rng, sizes),
+                scale=maybe(rng, 0.3), mask_filter_value=maybe(rng, -5000.0))
+
+
+OPERATORS = {
+    "MatMulNBits": matmul_nbits,
+    "MultiHeadAttention": multi_head,
+    "Attention": attention,
+}
+
+
+# --- running -----------------------------------------------------------------
+
+
+def value_info(name, array):
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+
+def make_node(case, inputs, names):
+    return helper.make_node(
+        case.op, [n if a is not None else "" for n, a in inputs.items()],
+        names, name=case.op.lower(), domain="com.microsoft", **case.attrs)
+
+
+def make_model(case, inputs, nodes, outputs, constants):
+    given = {n: a for n, a in inputs.items() if a is not None}
+    constants = {**{n: a for n, a in given.items() if n in case.known},
+                 **constants}
+    graph = helper.make_graph(
+        nodes, "g", [value_info(n, a) for n, a in given.items()
+                     if n not in case.known], outputs,
+        [numpy_helper.from_array(a, n) for n, a in constants.items()])
+    return helper.make_model(
+        graph, ir_version=10, opset_imports=[
+            helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)])
+
+
+def run(model, feeds):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)
+
+
+def write_case(folder, case):
+    names = [f"y{i}" for i in range(case.outputs)]
+    plain = make_model(case, case.judged, [make_node(case, case.judged, names)], [
+        helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
+        for i, n in enumerate(names)], {})
+    values = run(plain, {n: a for n, a in case.judged.items()
+                         if a is not None and n not in case.known})
+    feeds = {n: a for n, a in case.inputs.items()
+             if a is not None and n not in case.known}
+    node = make_node(case, case.inputs, names)
+    nodes, infos, constants, arrays = [node], [], {}, []
+    for i, value in enumerate(values):
+        counts = np.asarray(case.counts.get(i, True))
+        if value.dtype == np.float32:
+            value = np.where(counts, value, 0)
+            assert np.isfinite(value).all(), (folder, case.attrs, {n: a.shape for n, a in case.inputs.items() if a is not None})
+            share = counts / max(np.abs(value).max(initial=0), 1e-30)
+            share = np.broadcast_to(share, value.shape).astype(np.float32)
+            constants[f"share{i}"] = share
+            nodes.append(helper.make_node("Mul", [names[i], f"share{i}"],
+                                          [f"out{i}"]))
+            value, name = value * share, f"out{i}"
+        else:
+            name = names[i]
+        infos.append(value_info(name, value))
+        arrays.append(value)
+    data = folder / "test_data_set_0"
+    data.mkdir(parents=True)
+    model = make_model(case, case.inputs, nodes, infos, constants)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    for kind, port_infos, port_arrays in (
+            ("input", model.graph.input, feeds.values()),
+            ("output", model.graph.output, arrays)):
+        for i, (info, array) in enumerate(zip(port_infos, port_arrays)):
+            tensor = numpy_helper.from_array(np.ascontiguousarray(array),
+                                             info.name)
+            (data / f"{kind}_{i}.pb").write_bytes(tensor.SerializeToString())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--imbrex", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--only", choices=OPERATORS)
+    args = parser.parse_args()
+    shutil.rmtree(args.work, ignore_errors=True)
+    for op, make in OPERATORS.items():
+        if args.only not in (None, op):
+            continue
+        for seed in range(args.first, args.first + args.count):
+            case = make(np.random.default_rng([seed, *op.encode()]), op)
+            write_case(args.work / f"{op.lower()}_{seed}", case)
+    done = subprocess.run(
+        [args.imbrex, "test", "--json", "--rtol", "0", "--atol", TOLERANCE,
+         args.work], capture_output=True, text=True)
+    if not done.stdout:
+        sys.exit(f"{args.imbrex} exits with {done.returncode}: {done.stderr}")
+    cases = json.loads(done.stdout)["cases"]
+    bad = [case for case in cases if case["result"] != "pass"]
+    for case in bad:
+        print(f"{case['name']}: {case['result']}: {case['reason']}")
+    print(f"{len(cases) - len(bad)} of {len(cases)} cases agree")
+    return bool(bad) or not cases
+
+
+if __name__ == "__main__":
+    sys.exit(main())
