@@ -29,6 +29,12 @@ void ibx_ms_refuse_input(ibx_call *call, size_t index, const char *name,
                 name);
 }
 
+void ibx_ms_need_input(ibx_call *call, size_t index, const char *name) {
+  if (ibx_has_in(call, index)) return;
+  ibx_call_fail(call, IBX_DIAG_OPERAND_COUNT, name, "give the node the input",
+                "the input '%s' is required, the node leaves it out", name);
+}
+
 // Where keys count, by their number, and by the first of them where the mask has
 // both: bools [B, 1, 1, keys].
 static ibx_val counts_by_place(ibx_call *call, ibx_val mask, int64_t batch,
@@ -294,6 +300,10 @@ static ibx_val half_of(ibx_call *call, ibx_val past, int64_t index) {
 
 static bool join_packed_past(ibx_call *call, ibx_attention *a) {
   ibx_val past = ibx_in(call, 4);
+  if (past != IBX_NO_VALUE && ibx_has_extent(call, past)) {
+    ibx_refuse_extent(call, "past");
+    return false;
+  }
   if (past != IBX_NO_VALUE) {
     bool fits = ibx_rank(call, past) == 5 && ibx_dim(call, past, 0) == 2;
     if (!ibx_call_expect(call, fits, "past", "needs [2, B, heads, P, D]")) {

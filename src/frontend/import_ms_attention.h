@@ -19,5 +19,7 @@ void ibx_ms_add_mask(ibx_call *call, ibx_attention *a, size_t index,
 /// Refuses input `index`, if it is there.
 void ibx_ms_refuse_input(ibx_call *call, size_t index, const char *name,
                          const char *remedy);
+/// Fails where input `index`, behind optional ones, is left out.
+void ibx_ms_need_input(ibx_call *call, size_t index, const char *name);
 
 #endif

@@ -172,7 +172,8 @@ static bool has_whole_blocks(ibx_call *call, ibx_val x, ibx_val scale,
                              int64_t axis, int64_t block) {
   ibx_ints shape = ibx_shape_of(call, x), own = ibx_shape_of(call, scale);
   bool fits = block > 1 && own.len == shape.len && own.len < IBX_MAX_RANK &&
-              shape.at[axis] % block == 0;
+              shape.at[axis] % block == 0 && !ibx_has_extent(call, x) &&
+              !ibx_has_extent(call, scale);
   for (uint8_t i = 0; fits && i < own.len; i++)
     fits = own.at[i] == (i == axis ? shape.at[i] / block : shape.at[i]);
   return fits;

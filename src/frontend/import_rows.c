@@ -4,7 +4,8 @@
 // element of a batch. Comes in: a tensor, and numbers by batch. Goes out: a
 // gather of rows by an index that is arithmetic on those numbers.
 
-#include "frontend/import.h"
+#include "frontend/import_rows.h"
+
 #include "frontend/import_ops.h"
 
 #include <string.h>
@@ -141,6 +142,12 @@ static ibx_val replace_at(ibx_call *call, const cache *c, ibx_val start) {
                                           ibx_emit_long(call, c->positions)),
                           row);
   }
+  if (c->written == 1) { // a step of a decoder: nothing to gather
+    ibx_val here =
+        ibx_emit_binary(call, IBX_TENSOR_equal, row, ibx_emit_long(call, 0));
+    here = ibx_emit_reshape(call, here, IBX_INTS(c->batch, 1, c->positions, 1));
+    return ibx_emit_select(call, here, c->update, c->past);
+  }
   ibx_val zero = ibx_emit_long(call, 0),
           last = ibx_emit_long(call, c->written - 1);
   ibx_val inside =
@@ -163,6 +170,19 @@ static ibx_val replace_at(ibx_call *call, const cache *c, ibx_val start) {
       ibx_emit_reshape(call, inside, IBX_INTS(c->batch, 1, c->positions, 1));
   return ibx_emit_select(call, inside, ibx_emit_gather(call, rows, row, 0),
                          c->past);
+}
+
+ibx_val ibx_emit_rows_at(ibx_call *call, ibx_val past, ibx_val update,
+                         ibx_val start) {
+  ibx_ints shape = ibx_shape_of(call, past);
+  const cache c = {.past = past,
+                   .update = update,
+                   .batch = shape.at[0],
+                   .outer = shape.at[1],
+                   .positions = shape.at[2],
+                   .inner = shape.at[3],
+                   .written = ibx_dim(call, update, 2)};
+  return replace_at(call, &c, start);
 }
 
 void ibx_import_op_tensor_scatter(ibx_call *call) {

@@ -169,10 +169,88 @@ def attention(rng, op):
                 scale=maybe(rng, 0.3), mask_filter_value=maybe(rng, -5000.0))
 
 
+def angles(rng, positions, half):
+    turn = rng.random((positions, half)).astype(np.float32) * 6
+    return np.cos(turn), np.sin(turn)
+
+
+def norms(rng, inputs, heads, kv, depth):
+    """With weights that normalise heads, what ONNX Runtime gets: normal ones."""
+    if inputs["k"] is None or rng.random() < 0.7:
+        return inputs, inputs, None
+    judged, weights = dict(inputs), {}
+    for name, count in (("q", heads), ("k", kv)):
+        x = inputs[name].reshape(*inputs[name].shape[:2], count, depth)
+        weights[f"{name}_norm"] = floats(rng, depth)
+        x = x / np.sqrt((x.astype(np.float64) ** 2).mean(3, keepdims=True) + 0.5)
+        judged[name] = (x * weights[f"{name}_norm"]).reshape(
+            inputs[name].shape).astype(np.float32)
+    return {**inputs, "k_scale": None, "v_scale": None, **weights}, judged, 0.5
+
+
+def group_query(rng, op):
+    kv, depth = int(rng.integers(1, 3)), pick(rng, 16, 32)
+    heads = kv * int(rng.integers(1, 4))
+    form = pick(rng, "prompt", "step", "step", "chunk")
+    batch = 1 if form == "chunk" else int(rng.integers(1, 4))
+    rows = 1 if form == "step" else int(rng.integers(2, 6))
+    old = 0 if form == "prompt" else int(rng.integers(1, 6))
+    total, past = rows + old, old
+    if rng.random() < 0.5:
+        past += rows + int(rng.integers(0, 4))
+    lengths = np.full(batch, total)
+    if form == "step":
+        lengths = rng.integers(2, total + 1, batch)
+        lengths[0] = total
+    if form == "prompt":
+        lengths = rng.integers(1, total + 1, batch)
+        lengths[0] = total
+    present = max(total, past)
+    cache = None
+    if past > 0 or form != "prompt":
+        cache = floats(rng, 2, batch, kv, past, depth)
+    q = floats(rng, batch, rows, heads * depth)
+    k, v = (floats(rng, batch, rows, kv * depth) for _ in range(2))
+    if rng.random() < 0.4:
+        q, k, v = np.concatenate([q, k, v], 2), None, None
+    turns = pick(rng, 0, 1)
+    half = depth // pick(rng, 2, 4) if depth == 32 else 8
+    cosine, sine = angles(rng, total + 5, half) if turns else (None, None)
+    places = lengths[:, None] - rows + np.arange(rows)
+    if form == "prompt":
+        places = np.tile(np.arange(rows), (batch, 1)) + 2
+    extra = floats(rng, pick(rng, 1, batch), pick(rng, 1, heads), rows, total)
+    inputs = {"q": q, "k": k, "v": v,
+              "pk": None if cache is None else cache[0],
+              "pv": None if cache is None else cache[1],
+              "lengths": (lengths - 1).astype(np.int32),
+              "total": np.array([total], np.int32), "cos": cosine, "sin": sine,
+              "places": maybe(rng, places.astype(np.int64)) if turns else None,
+              "extra": pick(rng, None, None, extra),
+              "sink": pick(rng, None, None, floats(rng, heads))}
+    inputs, judged, epsilon = norms(rng, inputs, heads, kv, depth)
+    window = pick(rng, None, None, 1, 2, 4)
+    # Rows of the cache and of the result behind the tokens are open.
+    filled = np.arange(present) < lengths[:, None]
+    real = np.arange(rows) < (lengths if form == "prompt" else rows * (
+        lengths > 0))[:, None]
+    return Case(op, inputs, outputs=3, judged=judged,
+                known=["total", "cos", "sin", *pick(rng, [], ["lengths"])],
+                counts={0: real[:, :, None], 1: filled[:, None, :, None],
+                        2: filled[:, None, :, None]},
+                num_heads=heads, kv_num_heads=kv, scale=maybe(rng, 0.3),
+                softcap=pick(rng, None, None, 2.0), do_rotary=turns,
+                rotary_interleaved=pick(rng, 0, 1),
+                local_window_size=window, qk_norm_epsilon=epsilon,
+                causal=pick(rng, None, None, 0) if window is None else None,
+                smooth_softmax=pick(rng, None, None, 1))
+
+
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
+    "GroupQueryAttention": group_query,
 }
 
 
