@@ -244,6 +244,17 @@ void ibx_import_op_qlinear_average_pool(ibx_call *call) {
   ibx_out(call, 0, is_last ? ibx_emit_channels_last(call, y) : y);
 }
 
+// What ONNX Runtime makes of MaxPool between convolutions that have the channels
+// last.
+void ibx_import_op_nhwc_max_pool(ibx_call *call) {
+  ibx_val x = ibx_emit_channels_first(call, ibx_in(call, 0));
+  ibx_window w;
+  ibx_ints extra;
+  if (!ibx_pool_read(call, x, &w, &extra)) return;
+  x = ibx_emit_max_pool(call, x, w, extra);
+  ibx_out(call, 0, ibx_emit_channels_last(call, x));
+}
+
 // Sums of integers are exact in fp32 up to 2^24 only.
 static ibx_val exact_sum(ibx_call *call, ibx_val x, ibx_ints axes,
                          bool keepdims, int64_t count) {
