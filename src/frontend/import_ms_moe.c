@@ -9,7 +9,7 @@
 // times its share in the token, which is 0 for all but the k experts with the
 // highest scores, and the sum of these.
 
-#include "frontend/import.h"
+#include "frontend/import_ms_attention.h"
 #include "frontend/import_ops.h"
 #include "frontend/import_quant.h"
 
@@ -283,18 +283,12 @@ static ibx_val activate(ibx_call *call, const experts *m, ibx_val x) {
 
 // --- the operators -----------------------------------------------------------
 
-static void refuse_input(ibx_call *call, size_t index, const char *name,
-                         const char *remedy) {
-  if (!ibx_has_in(call, index)) return;
-  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, name, remedy, "the input '%s'",
-                name);
-}
-
 static void import_experts(ibx_call *call, experts *m, places first,
                            places second, size_t router_weights) {
   if (ibx_attr_flag(call, "use_sparse_mixer", false)) {
     ibx_call_refuse(call, "use_sparse_mixer", "routing by a sparse mixer");
   }
+  ibx_ms_need_input(call, second.weights, "fc2_experts_weights");
   if (call->failed || !read_activation(call, m) ||
       !read_routing(call, m, router_weights)) {
     return;
@@ -323,8 +317,9 @@ static void import_experts(ibx_call *call, experts *m, places first,
 
 void ibx_import_op_moe(ibx_call *call) {
   experts m = {0};
-  refuse_input(call, 6, "fc3_experts_weights",
-               "join both projections in fc1, with swiglu_fusion 1 or 2");
+  ibx_ms_refuse_input(
+      call, 6, "fc3_experts_weights",
+      "join both projections in fc1, with swiglu_fusion 1 or 2");
   import_experts(call, &m, (places){2, NONE, 3, NONE},
                  (places){4, NONE, 5, NONE}, NONE);
 }
@@ -344,11 +339,12 @@ void ibx_import_op_qmoe(ibx_call *call) {
                   "export with weights_prepacked = 0",
                   "weights in the layout of one device");
   }
-  refuse_input(call, 8, "fc3_experts_weights",
-               "join both projections in fc1, with swiglu_fusion 1 or 2");
+  ibx_ms_refuse_input(
+      call, 8, "fc3_experts_weights",
+      "join both projections in fc1, with swiglu_fusion 1 or 2");
   for (size_t i = 15; i < 21; i++)
-    refuse_input(call, i, "global or activation scales",
-                 "quantise to integers");
+    ibx_ms_refuse_input(call, i, "global or activation scales",
+                        "quantise to integers");
   if (call->failed) return;
   import_experts(call, &m, (places){2, 3, 4, 11}, (places){5, 6, 7, 12}, 14);
 }
