@@ -158,7 +158,9 @@ void ibx_import_op_causal_conv_with_state(ibx_call *call) {
   }
   ibx_out(call, 1,
           to_layout(call, &c, ibx_emit_slice(call, x, 2, length, c.kept, 1)));
+  if (call->failed) return;
   x = depthwise(call, x, c.weight, length, c.dilation);
+  if (call->failed) return;
   if (ibx_has_in(call, 2)) {
     ibx_val bias = ibx_emit_cast(call, ibx_in(call, 2), ibx_dtype_of(call, x));
     x = ibx_emit_binary(call, IBX_TENSOR_add, x,
