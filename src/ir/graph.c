@@ -7,15 +7,21 @@
 
 #include <string.h>
 
+static void *move(ibx_arena *arena, const void *array, size_t count,
+                  size_t *room, size_t more, size_t size) {
+  uint64_t bytes;
+  if (!ibx_mul_size(more, size, &bytes)) bytes = SIZE_MAX; // ends the process
+  void *copy = ibx_arena_alloc_raw(arena, (size_t)bytes);
+  if (count) memcpy(copy, array, count * size);
+  *room = more;
+  return copy;
+}
+
 // Makes room for one more element; returns the (possibly moved) array.
 static void *grow(ibx_arena *arena, void *array, size_t count, size_t *room,
                   size_t size) {
   if (count < *room) return array;
-  size_t more = *room ? *room * 2 : 64;
-  void *copy = ibx_arena_array(arena, more, size);
-  if (count) memcpy(copy, array, count * size);
-  *room = more;
-  return copy;
+  return move(arena, array, count, room, *room ? *room * 2 : 64, size);
 }
 
 uint32_t ibx_tables_add_weight(ibx_tables *tables, ibx_arena *arena,
@@ -47,6 +53,17 @@ static uint32_t add_node(ibx_graph *graph, const ibx_node *node) {
                       &graph->node_room, sizeof *graph->nodes);
   graph->nodes[graph->node_count] = *node;
   return (uint32_t)graph->node_count++;
+}
+
+void ibx_graph_reserve(ibx_graph *graph, size_t nodes, size_t values) {
+  if (nodes > graph->node_room) {
+    graph->nodes = move(graph->arena, graph->nodes, graph->node_count,
+                        &graph->node_room, nodes, sizeof *graph->nodes);
+  }
+  if (values > graph->value_room) {
+    graph->values = move(graph->arena, graph->values, graph->value_count,
+                         &graph->value_room, values, sizeof *graph->values);
+  }
 }
 
 uint32_t ibx_graph_add_input(ibx_graph *graph, ibx_type type, uint32_t index) {

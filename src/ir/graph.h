@@ -89,6 +89,9 @@ typedef struct ibx_graph {
   size_t output_count;
 } ibx_graph;
 
+/// Makes room for so many nodes and values; more find theirs as they come.
+void ibx_graph_reserve(ibx_graph *graph, size_t nodes, size_t values);
+
 /// Adds a value for input `index`; returns it.
 uint32_t ibx_graph_add_input(ibx_graph *graph, ibx_type type, uint32_t index);
 

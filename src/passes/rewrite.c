@@ -23,6 +23,9 @@ ibx_rewrite ibx_rewrite_begin(ibx_pass_ctx *ctx, const ibx_graph *old,
                               .input_count = old->input_count,
                               .outputs = old->outputs,
                               .output_count = old->output_count};
+  // Most rewrites change a few nodes.
+  ibx_graph_reserve(&rewrite.graph, old->node_count + old->node_count / 8,
+                    old->value_count + old->value_count / 8);
   for (size_t v = 0; v < old->value_count; v++)
     rewrite.map[v] = IBX_NO_VALUE;
   for (uint32_t i = 0; i < old->input_count; i++) {

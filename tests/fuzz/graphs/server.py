@@ -132,7 +132,8 @@ class Server:
         data = self.data()
         kind = helper.tensor_dtype_to_np_dtype(dtype)
         if kind == object:
-            texts = [t.decode() for t in data.split(b"\0")[:-1]]
+            texts = [t.decode(errors="surrogateescape")
+                     for t in data.split(b"\0")[:-1]]
             return np.array(texts, object).reshape(shape)
         held = STORED.get(str(kind), kind)
         array = np.frombuffer(data, held).astype(kind)
