@@ -47,7 +47,8 @@ def experts(rng, op):
 
 def quantised(rng, count, rows, columns, bits, block):
     """Weights, scales and zero points as the operator has them."""
-    weights = rng.integers(0, 1 << bits, (count, rows, columns)).astype(np.uint8)
+    weights = rng.integers(0, 1 << bits, (count, rows, columns))
+    weights = weights.astype(np.uint8)
     blocks = columns // block if block else 1
     scales = (0.2 + rng.random((count, rows, blocks))) / (4 << bits)
     zeros = rng.integers(0, 1 << bits, (count, rows, blocks)).astype(np.uint8)
