@@ -69,6 +69,10 @@ static ibx_val common_extent(const meeting *m, int64_t *out_most) {
     if (axis < 0) continue;
     ibx_val extent = ibx_extent_or_dim(m->call, m->values[i], axis);
     int64_t dim = ibx_dim(m->call, m->values[i], axis);
+    if (dim == 0) { // the others have 1 or none: nothing is left
+      *out_most = 0;
+      return IBX_NO_VALUE;
+    }
     if (dim > *out_most) *out_most = dim;
     if (common == IBX_NO_VALUE) {
       common = extent;

@@ -16,10 +16,11 @@ static bool is_whole(ibx_dtype dtype) {
   return kind == IBX_DTYPE_KIND_SINT || kind == IBX_DTYPE_KIND_UINT;
 }
 
-// Results that pass the end of 8 bits in ordinary use.
+// Results that pass the end of 8 bits in ordinary use. Where a product does,
+// legalise has made an integer one of it.
 static bool outgrows(ibx_tensor_op op) {
-  return op == IBX_TENSOR_mul || op == IBX_TENSOR_reduce_sum ||
-         op == IBX_TENSOR_reduce_prod || op == IBX_TENSOR_pow;
+  return op == IBX_TENSOR_reduce_sum || op == IBX_TENSOR_reduce_prod ||
+         op == IBX_TENSOR_pow;
 }
 
 // Whatever the types are.

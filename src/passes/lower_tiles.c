@@ -560,49 +560,78 @@ static bool *copy_flags(ibx_arena *arena, const bool *flags, size_t count) {
   return copy;
 }
 
+typedef struct fitting {
+  ibx_pass_ctx *ctx;
+  ibx_graph *graph;
+  ibx_arena *work;  // of an attempt
+  bool *spill;      // values of the graph
+  size_t cuts_done; // times that the graph was cut
+  unsigned percent; // of SBUF that may live at once
+} fitting;
+
+// Cuts groups that take more than `percent` of SBUF. `*out_found` counts them,
+// and values that are marked to spill instead.
+static ibx_status cut_groups(fitting *f, const ibx_lower *lower,
+                             unsigned percent, size_t *out_found,
+                             bool *out_cut) {
+  ibx_cut *cuts = IBX_ARENA_ARRAY(f->work, f->graph->node_count, ibx_cut);
+  *out_found = 0;
+  *out_cut = false;
+  if (f->cuts_done == CUTS) return IBX_OK;
+  *out_found = ibx_bands_choose(lower, percent, f->work, cuts, f->spill);
+  f->cuts_done += *out_found != 0;
+  *out_cut = any_cut(cuts, f->graph->node_count);
+  if (!*out_cut) return IBX_OK;
+  IBX_TRY(cut(f->ctx, f->graph, cuts));
+  f->spill = IBX_ARENA_ARRAY(f->ctx->arena, f->graph->value_count, bool);
+  return IBX_OK;
+}
+
 // Marks what is to leave SBUF so that the rest can be placed.
-static size_t choose_spills(ibx_lower *lower, unsigned *percent,
-                            ibx_arena *scratch, bool *spill) {
-  size_t found = ibx_spill_choose(lower, *percent, scratch, spill);
-  if (found || ibx_place_fits(lower->machine, lower->func, scratch)) {
-    return found;
-  }
-  while (!found && *percent > LEAST_PERCENT) {
-    *percent -= 10;
-    found = ibx_spill_choose(lower, *percent, scratch, spill);
+static size_t choose_spills(fitting *f, ibx_lower *lower, bool *out_fits) {
+  size_t found = ibx_spill_choose(lower, f->percent, f->work, f->spill);
+  *out_fits = false;
+  if (found) return found;
+  *out_fits = ibx_place_fits(lower->machine, lower->func, f->work);
+  while (!*out_fits && !found && f->percent > LEAST_PERCENT) {
+    f->percent -= 10;
+    found = ibx_spill_choose(lower, f->percent, f->work, f->spill);
   }
   return found;
 }
 
-static ibx_status lower_until_it_fits(ibx_pass_ctx *ctx, ibx_arena *arena,
-                                      ibx_arena *work, ibx_graph *own,
+// Looks at an attempt. `*out_again`: something was changed, and the next one may
+// fit.
+static ibx_status judge(fitting *f, ibx_lower *lower, bool *out_again) {
+  bool is_cut, fits;
+  size_t found;
+  unsigned full = f->cuts_done == 0 ? CUT_PERCENT : CUT_AGAIN_PERCENT;
+  *out_again = true;
+  IBX_TRY(cut_groups(f, lower, full, &found, &is_cut));
+  if (is_cut) return IBX_OK;
+  found += choose_spills(f, lower, &fits);
+  if (found) return IBX_OK;
+  if (!fits) IBX_TRY(cut_groups(f, lower, CUT_PERCENT, &found, &is_cut));
+  *out_again = found != 0;
+  return IBX_OK;
+}
+
+static ibx_status lower_until_it_fits(fitting *f, ibx_arena *arena,
                                       ibx_tile_func *func) {
-  size_t packed = ctx->packs->count, cuts_done = 0;
-  unsigned percent = MOST_PERCENT;
-  bool *spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
-  bool has_inf = has_infinities(own, ctx->machine);
+  ibx_pass_ctx *ctx = f->ctx;
+  size_t packed = ctx->packs->count;
+  bool has_inf = has_infinities(f->graph, ctx->machine), again = true;
+  f->spill = IBX_ARENA_ARRAY(ctx->arena, f->graph->value_count, bool);
   for (int attempt = 1;; attempt++) {
-    const bool *spilled = copy_flags(work, spill, own->value_count);
-    ibx_lower lower = lower_begin(ctx, arena, own, spilled, has_inf, func);
+    const bool *spilled = copy_flags(f->work, f->spill, f->graph->value_count);
+    ibx_lower lower = lower_begin(ctx, arena, f->graph, spilled, has_inf, func);
     IBX_TRY(lower_all(&lower));
     if (attempt == ATTEMPTS) return IBX_OK;
-    ibx_cut *cuts = IBX_ARENA_ARRAY(work, own->node_count, ibx_cut);
-    size_t found = 0;
-    if (cuts_done < CUTS) {
-      unsigned full = cuts_done == 0 ? CUT_PERCENT : CUT_AGAIN_PERCENT;
-      found = ibx_bands_choose(&lower, full, work, cuts, spill);
-    }
-    cuts_done += found != 0;
-    if (any_cut(cuts, own->node_count)) {
-      IBX_TRY(cut(ctx, own, cuts));
-      spill = IBX_ARENA_ARRAY(ctx->arena, own->value_count, bool);
-    } else {
-      found += choose_spills(&lower, &percent, work, spill);
-      if (found == 0) return IBX_OK;
-    }
+    IBX_TRY(judge(f, &lower, &again));
+    if (!again) return IBX_OK;
     ibx_packs_rewind(ctx->packs, packed);
     ibx_arena_rewind(arena);
-    ibx_arena_rewind(work);
+    ibx_arena_rewind(f->work);
   }
 }
 
@@ -624,7 +653,9 @@ ibx_status ibx_pass_lower_tiles(ibx_pass_ctx *ctx, const ibx_graph *graph,
   IBX_TRY(check_groups(ctx, graph));
   ibx_graph own = own_graph(ctx, graph);
   ibx_arena attempt = {0}, work = {0};
-  ibx_status status = lower_until_it_fits(ctx, &attempt, &work, &own, out_func);
+  fitting f = {
+      .ctx = ctx, .graph = &own, .work = &work, .percent = MOST_PERCENT};
+  ibx_status status = lower_until_it_fits(&f, &attempt, out_func);
   ibx_arena_reset(&work);
   ibx_arena_join(ctx->arena, &attempt);
   out_func->arena = ctx->arena;
