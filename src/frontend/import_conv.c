@@ -427,15 +427,21 @@ static ibx_val emit_pool_indices(ibx_call *call, ibx_val x, ibx_val y,
   return call->failed ? y : count_images(call, least, x);
 }
 
+ibx_val ibx_emit_max_pool(ibx_call *call, ibx_val x, ibx_window w,
+                          ibx_ints extra) {
+  w.high = add_ints(w.high, extra);
+  ibx_params params = pool_params(&w);
+  return ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1);
+}
+
 void ibx_import_op_max_pool(ibx_call *call) {
   ibx_window w;
   ibx_ints extra;
   ibx_val x = ibx_in(call, 0);
   bool by_columns = ibx_attr_flag(call, "storage_order", false);
   if (!ibx_pool_read(call, ibx_in(call, 0), &w, &extra)) return;
+  ibx_val y = ibx_emit_max_pool(call, x, w, extra);
   w.high = add_ints(w.high, extra);
-  ibx_params params = pool_params(&w);
-  ibx_val y = ibx_emit_op(call, IBX_TENSOR_max_pool, &params, &x, 1);
   ibx_out(call, 0, y);
   if (call->failed || !ibx_wants_out(call, 1)) return;
   ibx_out(call, 1, emit_pool_indices(call, x, y, &w, by_columns));

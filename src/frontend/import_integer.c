@@ -8,8 +8,19 @@
 #include "frontend/import_quant.h"
 #include "frontend/import_window.h"
 
+bool ibx_expect_integers(ibx_call *call, ibx_val x) {
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  if (!ibx_is_float(dtype) && dtype != IBX_DTYPE_BOOL) return true;
+  ibx_call_fail(call, IBX_DIAG_OPERAND_TYPE, NULL,
+                "quantise the tensor where the model is made",
+                "%s has an operand of %s, it needs integers", call->at.op,
+                ibx_dtype_get(dtype)->name);
+  return false;
+}
+
 ibx_val ibx_emit_centred(ibx_call *call, ibx_val x, ibx_val zero,
                          int64_t axis) {
+  ibx_expect_integers(call, x);
   double number = 1;
   ibx_val wide = ibx_emit_cast(call, x, IBX_DTYPE_I32);
   if (zero == IBX_NO_VALUE) return wide;

@@ -21,76 +21,154 @@
 // Each channel by itself, with weights that are computed: one product for each
 // element of the window, summed in fp32.
 static ibx_val depthwise_sum(ibx_call *call, ibx_val x, ibx_val weight,
-                             int64_t length) {
+                             int64_t length, int64_t dilation) {
   ibx_ints own = ibx_shape_of(call, weight);
   weight = ibx_emit_reshape(call, weight, IBX_INTS(1, own.at[0], own.at[2]));
   weight = ibx_emit_cast(call, weight, IBX_DTYPE_F32);
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   ibx_val sum = IBX_NO_VALUE;
   for (int64_t i = 0; i < own.at[2] && !call->failed; i++) {
-    ibx_val term = ibx_emit_binary(call, IBX_TENSOR_mul,
-                                   ibx_emit_slice(call, x, 2, i, length, 1),
-                                   ibx_emit_slice(call, weight, 2, i, 1, 1));
+    ibx_val term =
+        ibx_emit_binary(call, IBX_TENSOR_mul,
+                        ibx_emit_slice(call, x, 2, i * dilation, length, 1),
+                        ibx_emit_slice(call, weight, 2, i, 1, 1));
     sum = i == 0 ? term : ibx_emit_binary(call, IBX_TENSOR_add, sum, term);
   }
   return sum;
 }
 
 static ibx_val depthwise(ibx_call *call, ibx_val x, ibx_val weight,
-                         int64_t length) {
+                         int64_t length, int64_t dilation) {
   enum { MOST_TERMS = 64 };
   if (!ibx_is_known(call, weight) && ibx_dim(call, weight, 2) <= MOST_TERMS) {
-    return depthwise_sum(call, x, weight, length);
+    return depthwise_sum(call, x, weight, length, dilation);
   }
   ibx_params params = {.strides = IBX_INTS(1),
                        .low = IBX_INTS(0),
                        .high = IBX_INTS(0),
-                       .dilations = IBX_INTS(1),
+                       .dilations = IBX_INTS(dilation),
                        .groups = ibx_dim(call, x, 1)};
   ibx_val operands[] = {x, weight};
   return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
 }
 
-static bool conv_fits(ibx_call *call, ibx_val x, ibx_val weight) {
-  ibx_ints a = ibx_shape_of(call, x), w = ibx_shape_of(call, weight);
+// What com.microsoft adds to the operator.
+typedef struct causal_conv {
+  ibx_val x, past, weight; // [B, C, T], [B, C, kept] or IBX_NO_VALUE
+  int64_t dilation, kept;
+  ibx_ints shape; // of the input
+  bool channels_last;
+} causal_conv;
+
+// [B, T, C...] as [B, C, T].
+static ibx_val to_channels_first(ibx_call *call, ibx_val x) {
+  ibx_ints s = ibx_shape_of(call, x);
+  int64_t channels = 1;
+  for (uint8_t i = 2; i < s.len; i++)
+    channels *= s.at[i];
+  x = ibx_emit_reshape(call, x, IBX_INTS(s.at[0], s.at[1], channels));
+  return ibx_emit_swap(call, x, 1, 2);
+}
+
+// [B, C, T] in the layout of the input.
+static ibx_val to_layout(ibx_call *call, const causal_conv *c, ibx_val x) {
+  if (!c->channels_last) return x;
+  ibx_ints shape = c->shape;
+  shape.at[1] = ibx_dim(call, x, 2);
+  return ibx_emit_reshape(call, ibx_emit_swap(call, x, 1, 2), shape);
+}
+
+// Attributes that have another value than this one.
+static void refuse_others(ibx_call *call, const char *name, int64_t value) {
+  int64_t given = ibx_attr_int(call, name, value);
+  if (given == value) return;
+  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, name,
+                "leave out the attribute, and keep states outside of the node",
+                "%s = %lld", name, (long long)given);
+}
+
+static bool read_conv_attributes(ibx_call *call, causal_conv *c) {
+  c->dilation = 1;
+  if (call->at.domain[0] == 0) return true;
+  static const char *const unused[] = {
+      "state_window", "state_length", "state_update_capacity", "input_channels",
+      "input_channel_offset"};
+  for (size_t i = 0; i < IBX_COUNT_OF(unused); i++)
+    refuse_others(call, unused[i], 0);
+  refuse_others(call, "state_channels_last", -1);
+  refuse_others(call, "ndim", 1);
+  c->channels_last = ibx_attr_flag(call, "channels_last", false);
+  c->dilation = ibx_attr_int(call, "dilation", 1);
+  return ibx_call_expect(call, c->dilation >= 1 && c->dilation <= INT32_MAX,
+                         "dilation", "needs at least 1");
+}
+
+static bool conv_fits(ibx_call *call, causal_conv *c) {
+  ibx_ints a = ibx_shape_of(call, c->x), w = ibx_shape_of(call, c->weight);
   bool fits = a.len == 3 && w.len == 3 && w.at[0] == a.at[1] && w.at[1] == 1 &&
-              w.at[2] >= 1 && a.at[2] >= 1;
+              w.at[2] >= 1 && w.at[2] <= INT32_MAX && a.at[2] >= 1;
   if (!ibx_call_expect(call, fits, "weight", "does not fit the channels")) {
     return false;
   }
-  if (!ibx_has_in(call, 3)) return true;
-  ibx_ints past = ibx_shape_of(call, ibx_in(call, 3));
+  c->kept = (w.at[2] - 1) * c->dilation;
+  if (c->past == IBX_NO_VALUE) return true;
+  ibx_ints past = ibx_shape_of(call, c->past);
   return ibx_call_expect(call,
                          past.len == 3 && past.at[0] == a.at[0] &&
-                             past.at[1] == a.at[1] && past.at[2] == w.at[2] - 1,
+                             past.at[1] == a.at[1] && past.at[2] == c->kept,
                          "past_state", "does not fit the window");
 }
 
+static bool read_conv(ibx_call *call, causal_conv *c) {
+  *c = (causal_conv){
+      .x = ibx_in(call, 0), .past = ibx_in(call, 3), .weight = ibx_in(call, 1)};
+  if (!read_conv_attributes(call, c) || call->failed) return false;
+  c->shape = ibx_shape_of(call, c->x);
+  if (c->channels_last) {
+    bool has_past = c->past != IBX_NO_VALUE;
+    int64_t least = c->shape.len;
+    if (has_past && ibx_rank(call, c->past) < least)
+      least = ibx_rank(call, c->past);
+    if (!ibx_call_expect(call, least >= 3, "input",
+                         "needs a batch, a sequence and channels")) {
+      return false;
+    }
+    c->x = to_channels_first(call, c->x);
+    if (has_past) c->past = to_channels_first(call, c->past);
+  }
+  return conv_fits(call, c);
+}
+
 void ibx_import_op_causal_conv_with_state(ibx_call *call) {
-  ibx_val x = ibx_in(call, 0), weight = ibx_in(call, 1);
+  causal_conv c;
   const char *activation = ibx_attr_text(call, "activation", "none");
   bool swish =
       strcmp(activation, "silu") == 0 || strcmp(activation, "swish") == 0;
   if (!swish && strcmp(activation, "none") != 0) {
     ibx_call_refuse(call, "activation", "activation = '%s'", activation);
   }
-  if (call->failed || !conv_fits(call, x, weight)) return;
-  int64_t length = ibx_dim(call, x, 2), kept = ibx_dim(call, weight, 2) - 1;
-  if (kept > 0 && ibx_has_in(call, 3)) {
-    ibx_val parts[] = {ibx_in(call, 3), x};
+  if (call->failed || !read_conv(call, &c)) return;
+  ibx_val x = c.x;
+  int64_t length = ibx_dim(call, x, 2);
+  if (c.kept > 0 && c.past != IBX_NO_VALUE) {
+    ibx_val parts[] = {c.past, x};
     x = ibx_emit_concat(call, parts, 2, 2);
   } else {
-    x = ibx_emit_pad(call, x, IBX_INTS(0, 0, kept), IBX_INTS(0, 0, 0), 0);
+    x = ibx_emit_pad(call, x, IBX_INTS(0, 0, c.kept), IBX_INTS(0, 0, 0), 0);
   }
-  ibx_out(call, 1, ibx_emit_slice(call, x, 2, length, kept, 1));
-  x = depthwise(call, x, weight, length);
+  ibx_out(call, 1,
+          to_layout(call, &c, ibx_emit_slice(call, x, 2, length, c.kept, 1)));
+  if (call->failed) return;
+  x = depthwise(call, x, c.weight, length, c.dilation);
+  if (call->failed) return;
   if (ibx_has_in(call, 2)) {
     ibx_val bias = ibx_emit_cast(call, ibx_in(call, 2), ibx_dtype_of(call, x));
     x = ibx_emit_binary(call, IBX_TENSOR_add, x,
                         ibx_emit_along(call, bias, 1, 3));
   }
   if (swish) x = ibx_emit_unary(call, IBX_TENSOR_silu, x);
-  ibx_out(call, 0, ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0))));
+  x = ibx_emit_cast(call, x, ibx_dtype_of(call, ibx_in(call, 0)));
+  ibx_out(call, 0, to_layout(call, &c, x));
 }
 
 // --- linear attention --------------------------------------------------------
@@ -235,7 +313,8 @@ static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
 
 void ibx_import_op_linear_attention(ibx_call *call) {
   linear_attention a = {0};
-  if (!read_rule(call) || !read_operands(call, &a)) return;
+  if (call->at.domain[0] != 0) refuse_others(call, "state_window", 0);
+  if (call->failed || !read_rule(call) || !read_operands(call, &a)) return;
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
   ibx_val *parts =
       IBX_ARENA_ARRAY(&call->import->scratch, (size_t)a.tokens, ibx_val);

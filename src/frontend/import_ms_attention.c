@@ -253,9 +253,10 @@ void ibx_import_op_multi_head_attention(ibx_call *call) {
 // --- Attention ---------------------------------------------------------------
 
 // The widths of Q, K and V, which join in the weights.
-static bool read_widths(ibx_call *call, int64_t heads, int64_t *widths) {
+static bool read_widths(ibx_call *call, ibx_val x, int64_t heads,
+                        int64_t *widths) {
   ibx_ints given = {0};
-  int64_t all = ibx_dim(call, ibx_in(call, 1), 1);
+  int64_t all = ibx_dim(call, x, 2);
   bool has = ibx_attr_ints(call, "qkv_hidden_sizes", &given) && given.len != 0;
   bool fits = has ? given.len == 3 : all % 3 == 0;
   for (size_t i = 0; fits && i < 3; i++) {
@@ -268,19 +269,9 @@ static bool read_widths(ibx_call *call, int64_t heads, int64_t *widths) {
                          "does not fit qkv_hidden_sizes and num_heads");
 }
 
-static bool project(ibx_call *call, ibx_attention *a) {
+static bool split(ibx_call *call, ibx_val x, ibx_attention *a) {
   int64_t heads = read_heads(call), widths[3] = {0}, start = 0;
-  ibx_val x = ibx_in(call, 0), weights = ibx_in(call, 1);
-  bool fits = ibx_rank(call, x) == 3 && ibx_rank(call, weights) == 2;
-  if (!ibx_call_expect(call, fits, "input",
-                       "needs 3 dimensions, and weights 2") ||
-      !read_widths(call, heads, widths)) {
-    return false;
-  }
-  x = ibx_emit_matmul_any(call, x, weights);
-  if (ibx_has_in(call, 2)) {
-    x = ibx_emit_binary(call, IBX_TENSOR_add, x, ibx_in(call, 2));
-  }
+  if (call->failed || !read_widths(call, x, heads, widths)) return false;
   ibx_val *parts[] = {&a->q, &a->k, &a->v};
   for (size_t i = 0; i < 3; i++) {
     ibx_val part = ibx_emit_slice(call, x, 2, start, widths[i], 1);
@@ -298,8 +289,12 @@ static ibx_val half_of(ibx_call *call, ibx_val past, int64_t index) {
                           IBX_INTS(s.at[1], s.at[2], s.at[3], s.at[4]));
 }
 
-static bool join_packed_past(ibx_call *call, ibx_attention *a) {
-  ibx_val past = ibx_in(call, 4);
+static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
+  ibx_val past = ibx_in(call, index);
+  if (past != IBX_NO_VALUE && ibx_has_extent(call, past)) {
+    ibx_refuse_extent(call, "past");
+    return false;
+  }
   if (past != IBX_NO_VALUE) {
     bool fits = ibx_rank(call, past) == 5 && ibx_dim(call, past, 0) == 2;
     if (!ibx_call_expect(call, fits, "past", "needs [2, B, heads, P, D]")) {
@@ -324,6 +319,32 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a) {
   return !call->failed;
 }
 
+bool ibx_ms_may_project(ibx_call *call) {
+  bool fits = ibx_rank(call, ibx_in(call, 0)) == 3 &&
+              ibx_rank(call, ibx_in(call, 1)) == 2;
+  return ibx_call_expect(call, fits, "input",
+                         "needs 3 dimensions, and weights 2");
+}
+
+void ibx_ms_attend_projected(ibx_call *call, ibx_val x, ibx_ms_places places) {
+  ibx_attention a = {.bias = IBX_NO_VALUE, .sink = IBX_NO_VALUE};
+  ibx_attr_ignore(call, "past_present_share_buffer rotary_embedding_dim");
+  if (ibx_attr_flag(call, "do_rotary", false)) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "do_rotary",
+                  "use RotaryEmbedding and MultiHeadAttention",
+                  "attention with positions that the node itself rotates");
+  }
+  if (call->failed || !split(call, x, &a) ||
+      !join_packed_past(call, &a, places.past)) {
+    return;
+  }
+  a.scale = ibx_ms_read_scale(call, a.q);
+  add_biases(call, &a, places.mask, "mask_index", places.bias);
+  ibx_val stages[IBX_ATTENTION_STAGES];
+  ibx_val y = ibx_emit_attention(call, &a, stages);
+  ibx_out(call, 0, ibx_emit_merge_heads(call, y));
+}
+
 // Attention of ai.onnx knows of extents, this one does not.
 static bool extents_are_fixed(ibx_call *call) {
   for (size_t i = 0; i < call->in_count; i++) {
@@ -337,19 +358,13 @@ static bool extents_are_fixed(ibx_call *call) {
 
 void ibx_import_op_attention_ms(ibx_call *call) {
   if (!extents_are_fixed(call)) return;
-  ibx_attention a = {.bias = IBX_NO_VALUE, .sink = IBX_NO_VALUE};
   ibx_ms_refuse_input(call, 6, "past_sequence_length",
                       "export without a buffer that past and present share");
-  ibx_attr_ignore(call, "past_present_share_buffer rotary_embedding_dim");
-  if (ibx_attr_flag(call, "do_rotary", false)) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "do_rotary",
-                  "use RotaryEmbedding and MultiHeadAttention",
-                  "attention with positions that the node itself rotates");
+  if (call->failed || !ibx_ms_may_project(call)) return;
+  ibx_val x = ibx_emit_matmul_any(call, ibx_in(call, 0), ibx_in(call, 1));
+  if (ibx_has_in(call, 2)) {
+    x = ibx_emit_binary(call, IBX_TENSOR_add, x, ibx_in(call, 2));
   }
-  if (call->failed || !project(call, &a) || !join_packed_past(call, &a)) return;
-  a.scale = ibx_ms_read_scale(call, a.q);
-  add_biases(call, &a, 3, "mask_index", 5);
-  ibx_val stages[IBX_ATTENTION_STAGES];
-  ibx_val y = ibx_emit_attention(call, &a, stages);
-  ibx_out(call, 0, ibx_emit_merge_heads(call, y));
+  ibx_ms_attend_projected(call, x,
+                          (ibx_ms_places){.mask = 3, .past = 4, .bias = 5});
 }

@@ -22,4 +22,15 @@ void ibx_ms_refuse_input(ibx_call *call, size_t index, const char *name,
 /// Fails where input `index`, behind optional ones, is left out.
 void ibx_ms_need_input(ibx_call *call, size_t index, const char *name);
 
+/// Inputs of an attention behind its projection; SIZE_MAX: it has none.
+typedef struct ibx_ms_places {
+  size_t mask, past, bias;
+} ibx_ms_places;
+/// Whether input 0 and its weights, input 1, have the ranks of a projection:
+/// fails with OPERAND_SHAPE.
+bool ibx_ms_may_project(ibx_call *call);
+/// The outputs of Attention, and of what differs from it in the projection only,
+/// which has made x [B, S, all of Q, K and V].
+void ibx_ms_attend_projected(ibx_call *call, ibx_val x, ibx_ms_places places);
+
 #endif

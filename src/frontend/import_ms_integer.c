@@ -5,6 +5,7 @@
 // quantised here. Goes out: the product of integers in i32, times the product of
 // the scales: as floating numbers, or quantised again.
 
+#include "frontend/import_ms_attention.h"
 #include "frontend/import_ms_quant.h"
 #include "frontend/import_ops.h"
 #include "frontend/import_quant.h"
@@ -86,6 +87,23 @@ void ibx_import_op_dynamic_quantize_matmul(ibx_call *call) {
   ibx_val product = multiply(call, a, zero, ibx_in(call, 1), ibx_in(call, 3));
   ibx_out(call, 0,
           scaled(call, product, scale, ibx_in(call, 2), ibx_in(call, 4)));
+}
+
+// Attention of com.microsoft behind a projection of quantised numbers.
+void ibx_import_op_qattention(ibx_call *call) {
+  if (!expect_one(call, 3, "input_scale") ||
+      !expect_one(call, 6, "input_zero_point") || !ibx_ms_may_project(call)) {
+    return;
+  }
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 3));
+  ibx_val left = ibx_emit_cast(call, ibx_in(call, 3), IBX_DTYPE_F32);
+  left = ibx_emit_reshape(call, left, (ibx_ints){0});
+  ibx_val product = multiply(call, ibx_in(call, 0), ibx_in(call, 6),
+                             ibx_in(call, 1), ibx_in(call, 7));
+  ibx_val x = scaled(call, product, left, ibx_in(call, 4), ibx_in(call, 2));
+  ibx_ms_attend_projected(
+      call, ibx_emit_cast(call, x, dtype),
+      (ibx_ms_places){.mask = 5, .past = 8, .bias = SIZE_MAX});
 }
 
 // --- quantised results -------------------------------------------------------

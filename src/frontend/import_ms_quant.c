@@ -62,6 +62,7 @@ static ibx_val add(ibx_call *call, ibx_val a, ibx_val b) {
 
 // x - zero in fp32, which holds it exactly.
 static ibx_val centre(ibx_call *call, ibx_val x, ibx_factor f) {
+  ibx_expect_integers(call, x);
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
   if (f.zero == IBX_NO_VALUE) return x;
   return ibx_emit_binary(call, IBX_TENSOR_sub, x, f.zero);
@@ -104,7 +105,7 @@ static pair read_pair(ibx_call *call) {
 }
 
 static bool has_pair(ibx_call *call) {
-  if (ibx_has_in(call, 3)) return true;
+  if (ibx_has_in(call, 3)) return ibx_expect_integers(call, ibx_in(call, 3));
   ibx_call_fail(call, IBX_DIAG_OPERAND_COUNT, NULL,
                 "correct the node where the model is made",
                 "input 3 of %s, B, is left out", call->at.op);
@@ -242,6 +243,17 @@ void ibx_import_op_qlinear_average_pool(ibx_call *call) {
   s.x = div_by(call, s.x, s.out.scale);
   ibx_val y = shift_then_round(call, s.x, s.out.zero, s.dtype);
   ibx_out(call, 0, is_last ? ibx_emit_channels_last(call, y) : y);
+}
+
+// What ONNX Runtime makes of MaxPool between convolutions that have the channels
+// last.
+void ibx_import_op_nhwc_max_pool(ibx_call *call) {
+  ibx_val x = ibx_emit_channels_first(call, ibx_in(call, 0));
+  ibx_window w;
+  ibx_ints extra;
+  if (!ibx_pool_read(call, x, &w, &extra)) return;
+  x = ibx_emit_max_pool(call, x, w, extra);
+  ibx_out(call, 0, ibx_emit_channels_last(call, x));
 }
 
 // Sums of integers are exact in fp32 up to 2^24 only.

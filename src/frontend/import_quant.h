@@ -21,6 +21,8 @@ ibx_val ibx_emit_saturate(ibx_call *call, ibx_val x, ibx_dtype dtype);
 /// `*out_scale` and `*out_zero` are scalars of fp32.
 ibx_val ibx_emit_dynamic_quantise(ibx_call *call, ibx_val x, ibx_val *out_scale,
                                   ibx_val *out_zero);
+/// Whether x holds integers: fails with OPERAND_TYPE (import_integer.c).
+bool ibx_expect_integers(ibx_call *call, ibx_val x);
 /// x - zero in i32 (import_integer.c). `axis` is where a vector of zero points
 /// lies; `zero` may be IBX_NO_VALUE.
 ibx_val ibx_emit_centred(ibx_call *call, ibx_val x, ibx_val zero, int64_t axis);

@@ -30,5 +30,7 @@ bool ibx_pool_read(ibx_call *call, ibx_val x, ibx_window *out, ibx_ints *extra);
 /// `extra` elements past the padding never count.
 ibx_val ibx_emit_avg_pool(ibx_call *call, ibx_val x, ibx_window window,
                           ibx_ints extra, bool counts_pads);
+ibx_val ibx_emit_max_pool(ibx_call *call, ibx_val x, ibx_window window,
+                          ibx_ints extra);
 
 #endif

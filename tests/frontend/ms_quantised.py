@@ -53,10 +53,12 @@ def zero(rng, dtype, shape=()):
 
 
 class Node:
-    """Inputs in order: (array, is constant), or None where left out."""
+    """Inputs in order: (array, is constant), or None where left out. The output
+    y is judged, others are of its type."""
 
-    def __init__(self, op, inputs, dtype, **attrs):
+    def __init__(self, op, inputs, dtype, outputs=("y",), **attrs):
         self.op, self.dtype, self.attrs = op, dtype, attrs
+        self.outputs = outputs
         self.inputs = [i if i is None or isinstance(i, tuple) else (i, True)
                        for i in inputs]
 
@@ -68,11 +70,12 @@ class Node:
             n, helper.np_dtype_to_tensor_dtype(i[0].dtype), i[0].shape)
             for n, i in given if not i[1]]
         constants = [numpy_helper.from_array(i[0], n) for n, i in given if i[1]]
-        node = helper.make_node(self.op, names, ["y"], name="node",
+        node = helper.make_node(self.op, names, self.outputs, name="node",
                                 domain=DOMAIN, **self.attrs)
-        out = helper.make_tensor_value_info(
-            "y", helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)), None)
-        graph = helper.make_graph([node], "g", infos, [out], constants)
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        outputs = [helper.make_tensor_value_info(n, kind, None)
+                   for n in self.outputs]
+        graph = helper.make_graph([node], "g", infos, outputs, constants)
         return (helper.make_model(graph, ir_version=10, opset_imports=[
             helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]),
             {n: i[0] for n, i in given if not i[1]})
@@ -272,6 +275,53 @@ def global_average_pool(rng):
                  integers(rng, dtype)], dtype, channels_last=last)
 
 
+def nhwc_max_pool(rng):
+    dtype, spatial = pick(rng, np.uint8, np.int8), pick(rng, 1, 2, 3)
+    x, _ = image(rng, spatial, True, dtype)
+    pads = [int(v) for v in rng.integers(0, 2, 2 * spatial)]
+    return Node("NhwcMaxPool", [input_of(x)], dtype, pads=pads,
+                kernel_shape=[int(v) for v in rng.integers(2, 4, spatial)],
+                strides=[int(v) for v in rng.integers(1, 3, spatial)],
+                ceil_mode=pick(rng, 0, 1))
+
+
+def q_attention(rng):
+    heads, depth = int(rng.integers(1, 4)), 4 * int(rng.integers(1, 3))
+    batch, length, width = (int(v) for v in rng.integers(1, 6, 3))
+    dtype, all_of = pick(rng, np.int8, np.uint8), 3 * heads * depth
+    own, past = pick(rng, (), (all_of,)), pick(rng, 0, 0, 3)
+    keys = past + length
+    lengths = rng.integers(1, keys + 1, batch).astype(np.int32)
+    mask = pick(rng, None, lengths, np.asarray(
+        np.arange(keys) < lengths[:, None], np.int32))
+    cache = rng.standard_normal((2, batch, heads, past, depth))
+    point = np.full(own, 0 if dtype == np.int8 else 128, dtype)
+    return Node("QAttention",
+                [input_of(integers(rng, np.uint8, (batch, length, width))),
+                 small(rng, dtype, (width, all_of)),
+                 rng.standard_normal(all_of).astype(np.float32),
+                 np.float32(0.02), scale(rng, own),
+                 None if mask is None else input_of(mask), np.uint8(120), point,
+                 input_of(cache.astype(np.float32)) if past else None],
+                np.float32, ("y", "present") if past else ("y",),
+                num_heads=heads,
+                unidirectional=pick(rng, 0, 0, 1))
+
+
+def matmul_bnb4(rng):
+    inner, columns = (int(v) for v in rng.integers(1, 40, 2))
+    inner += inner % 2
+    block = pick(rng, 16, 32, 64)
+    count = inner * columns
+    shape = [*shape_of(rng, 0, 2, 4), int(rng.integers(1, 4)), inner]
+    codes = integers(rng, np.uint8, (count + 1) // 2)
+    sizes = rng.random((count + block - 1) // block).astype(np.float32) + 0.1
+    return Node("MatMulBnb4",
+                [input_of(rng.standard_normal(shape).astype(np.float32)), codes,
+                 sizes], np.float32, K=inner, N=columns, block_size=block,
+                quant_type=pick(rng, 0, 1))
+
+
 def concat(rng):
     dtype, shape = pick(rng, np.uint8, np.int8), shape_of(rng)
     axis = int(rng.integers(-len(shape), len(shape)))
@@ -340,6 +390,9 @@ MAKERS = {
     "QLinearSoftmax": softmax,
     "QLinearAveragePool": average_pool,
     "QLinearGlobalAveragePool": global_average_pool,
+    "NhwcMaxPool": nhwc_max_pool,
+    "QAttention": q_attention,
+    "MatMulBnb4": matmul_bnb4,
     "QLinearConcat": concat,
     "QLinearWhere": where,
     "QLinearConv": conv,
