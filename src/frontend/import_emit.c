@@ -321,7 +321,13 @@ ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
                         ibx_ints axes, bool keepdims) {
   if (axes.len == 0) return x;
   ibx_params params = {.axes = axes, .keepdims = keepdims};
-  return ibx_emit_op(call, op, &params, &x, 1);
+  ibx_dtype dtype = ibx_dtype_of(call, x);
+  bool grows = op == IBX_TENSOR_reduce_sum || op == IBX_TENSOR_reduce_prod;
+  if (!grows || ibx_is_float(dtype) || ibx_dtype_bytes(dtype) >= 4)
+    return ibx_emit_op(call, op, &params, &x, 1);
+  // Narrow integers wrap at the end, as the standard's do.
+  x = ibx_emit_cast(call, x, IBX_DTYPE_I32);
+  return ibx_emit_cast(call, ibx_emit_op(call, op, &params, &x, 1), dtype);
 }
 
 ibx_val ibx_emit_softmax(ibx_call *call, ibx_val x, int64_t axis) {
