@@ -541,6 +541,10 @@ ibx_val ibx_emit_matmul_any(ibx_call *call, ibx_val a, ibx_val b);
 ibx_val ibx_emit_norm(ibx_call *call, ibx_tensor_op op, ibx_val x,
                       ibx_val scale, ibx_val shift, int64_t axis,
                       float epsilon);
+/// Each group of channels of x [N, channels, ...] normalised, times a scale and
+/// plus a shift for each channel.
+ibx_val ibx_emit_group_norm(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val shift, int64_t groups, float epsilon);
 /// |x|^p, and the root that ends a norm of order p.
 ibx_val ibx_emit_norm_terms(ibx_call *call, ibx_val x, int64_t p);
 ibx_val ibx_emit_norm_root(ibx_call *call, ibx_val sum, int64_t p);

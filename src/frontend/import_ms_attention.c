@@ -291,10 +291,6 @@ static ibx_val half_of(ibx_call *call, ibx_val past, int64_t index) {
 
 static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
   ibx_val past = ibx_in(call, index);
-  if (past != IBX_NO_VALUE && ibx_has_extent(call, past)) {
-    ibx_refuse_extent(call, "past");
-    return false;
-  }
   if (past != IBX_NO_VALUE) {
     bool fits = ibx_rank(call, past) == 5 && ibx_dim(call, past, 0) == 2;
     if (!ibx_call_expect(call, fits, "past", "needs [2, B, heads, P, D]")) {
@@ -319,7 +315,19 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
   return !call->failed;
 }
 
+// Attention of ai.onnx knows of extents, this one does not.
+static bool extents_are_fixed(ibx_call *call) {
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i) || !ibx_has_extent(call, ibx_in(call, i)))
+      continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
+    return false;
+  }
+  return true;
+}
+
 bool ibx_ms_may_project(ibx_call *call) {
+  if (!extents_are_fixed(call)) return false;
   bool fits = ibx_rank(call, ibx_in(call, 0)) == 3 &&
               ibx_rank(call, ibx_in(call, 1)) == 2;
   return ibx_call_expect(call, fits, "input",

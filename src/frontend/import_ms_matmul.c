@@ -118,6 +118,16 @@ static ibx_val read_zeros(ibx_call *call, const layout *l) {
   return unpack(call, l, packed, stride, l->blocks);
 }
 
+// What the last block has behind K counts 0 times.
+static ibx_val pad_to_blocks(ibx_call *call, const layout *l, ibx_val a) {
+  int64_t missing = l->blocks * l->block - l->k;
+  size_t rank = (size_t)ibx_rank(call, a);
+  if (missing == 0) return a;
+  ibx_ints low = ibx_fill_ints(rank, 0), high = low;
+  high.at[rank - 1] = missing;
+  return ibx_emit_pad(call, a, low, high, 0);
+}
+
 void ibx_import_op_matmul_nbits(ibx_call *call) {
   layout l = {0};
   ibx_val a = ibx_in(call, 0);
@@ -132,9 +142,8 @@ void ibx_import_op_matmul_nbits(ibx_call *call) {
   ibx_val zero = read_zeros(call, &l);
   if (call->failed) return;
   weights = ibx_emit_dequantise(call, weights, scale, zero, 0, l.block);
-  weights = ibx_emit_slice(call, weights, 0, 0, l.k, 1);
   weights = ibx_emit_cast(call, weights, ibx_dtype_of(call, a));
-  ibx_val y = ibx_emit_matmul_any(call, a, weights);
+  ibx_val y = ibx_emit_matmul_any(call, pad_to_blocks(call, &l, a), weights);
   if (ibx_has_in(call, 5)) {
     y = ibx_emit_binary(call, IBX_TENSOR_add, y, ibx_in(call, 5));
   }

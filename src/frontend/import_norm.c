@@ -223,15 +223,21 @@ void ibx_import_op_group_normalization_18(ibx_call *call) {
   ibx_out(call, 0, scale_channels(call, normal, scale, shift));
 }
 
+ibx_val ibx_emit_group_norm(ibx_call *call, ibx_val x, ibx_val scale,
+                            ibx_val shift, int64_t groups, float epsilon) {
+  if (!groups_fit(call, x, groups)) return x;
+  ibx_val normal = norm_groups(call, x, groups, epsilon);
+  return scale_channels(call, normal, scale, shift);
+}
+
 void ibx_import_op_group_normalization(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   int64_t groups = ibx_attr_int(call, "num_groups", 0);
   float epsilon = read_epsilon(call, 1e-5f);
   ibx_attr_ignore(call, "stash_type");
-  if (!groups_fit(call, x, groups)) return;
-  ibx_val normal = norm_groups(call, x, groups, epsilon);
   ibx_out(call, 0,
-          scale_channels(call, normal, ibx_in(call, 1), ibx_in(call, 2)));
+          ibx_emit_group_norm(call, x, ibx_in(call, 1), ibx_in(call, 2), groups,
+                              epsilon));
 }
 
 // --- others ------------------------------------------------------------------

@@ -368,6 +368,16 @@ static bool both_computed(product *p) {
     if (!laid(lower, x, p->m, p->ka, tiles[0], &p->a)) return false;
     if (!laid(lower, y, p->n, p->kb, tiles[1], &p->b)) return false;
   }
+  if (!meets(p)) {
+    // One has another number of partitions in a tile: what was sliced out of
+    // 2 x 64, beside 69 as 1 x 69.
+    ibx_layout left = {.dims = {p->ka}, .count = 1};
+    ibx_layout right = {.dims = {p->kb}, .count = 1};
+    if (!ibx_lower_row_major(lower, x, &left, &p->a) ||
+        !ibx_lower_row_major(lower, y, &right, &p->b)) {
+      return false;
+    }
+  }
   int64_t batch[IBX_MAX_RANK] = {0};
   return batches(p, batch, 0, 0,
                  lower->graph->values[p->node->result].type.dims[p->n]);

@@ -449,23 +449,24 @@ static bool move_by_rows(ibx_lower *lower, const ibx_view *dst,
          ibx_move_by_dma(lower, dst, &rows);
 }
 
-// Whether all partitions of `dst` want the same: what `src` has along them is
-// one element.
-static bool visit_same(void *user, const ibx_rect *rect) {
-  bool *spreads = user;
-  for (size_t i = 0; i < rect->axis_count; i++) {
-    const ibx_axis *axis = &rect->axis[i];
-    if (axis->pstep[0] == 0) continue;
-    if (axis->step[1] != 0 || axis->pstep[1] != 0) return false;
-    *spreads = true;
+static bool repeats_one(const ibx_dim *dim) {
+  for (uint8_t a = 0; a < dim->count; a++) {
+    const ibx_atom *atom = &dim->atom[a];
+    if (atom->size > 1 && (atom->step != 0 || atom->pstep != 0)) return false;
   }
   return true;
 }
 
+// Whether all partitions of `dst` want the same: what `src` has along the
+// dimensions there, whole ones, is one element.
 static bool is_same_for_all(const ibx_view *dst, const ibx_view *src) {
-  const ibx_view *views[] = {dst, src};
   bool spreads = false;
-  return ibx_view_rects(views, 2, visit_same, &spreads) && spreads;
+  for (uint8_t d = 0; d < dst->rank; d++) {
+    if (!ibx_dim_on_partitions(&dst->dim[d])) continue;
+    if (!repeats_one(&src->dim[d])) return false;
+    spreads = spreads || dst->dim[d].size > 1;
+  }
+  return spreads;
 }
 
 static bool is_word(ibx_dtype dtype) {
@@ -498,11 +499,7 @@ static bool move_by_row(ibx_lower *lower, const ibx_view *dst,
   }
   ibx_view part = *src, like = *dst, row, wide, full;
   for (uint8_t d = 0; d < dst->rank; d++) {
-    bool spread = false;
-    for (uint8_t a = 0; a < dst->dim[d].count; a++) {
-      spread = spread || dst->dim[d].atom[a].pstep != 0;
-    }
-    if (!spread) continue;
+    if (!ibx_dim_on_partitions(&dst->dim[d])) continue;
     ibx_dim one = {.atom[0].size = 1, .size = 1, .count = 1};
     part.dim[d] = one;
     like.dim[d] = one;

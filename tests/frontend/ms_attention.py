@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of com.microsoft with random attributes and shapes, on the simulator.
+"""Operators of com.microsoft with random attributes and shapes, simulated.
 
-ONNX Runtime judges. Each output is divided by its largest number, so that the
-tolerance is a share of its range, and elements that the operator leaves open are
-multiplied by 0. The cases are the same in every run.
+ONNX Runtime judges, or NumPy where it has no kernel. Each output is divided by
+its largest number, so that the tolerance is a share of its range, and elements
+that the operator leaves open are multiplied by 0. The cases are the same in
+every run.
 """
 
 import argparse
@@ -27,13 +28,15 @@ class Case:
 
     Inputs whose names stand in `known` become initialisers. `counts` has flags
     by output: which elements are compared, and `types` what is not FLOAT.
-    `judged` are other inputs that ONNX Runtime gets, where it lacks a form."""
+    `judged` are other inputs that ONNX Runtime gets, where it lacks a form;
+    `expected` are the outputs where it lacks the operator."""
 
     def __init__(self, op, inputs, outputs=1, known=(), counts=None, types=None,
-                 judged=None, **attrs):
+                 judged=None, expected=None, **attrs):
         self.op, self.inputs, self.outputs = op, inputs, outputs
         self.known, self.counts = set(known), counts or {}
         self.types, self.judged = types or {}, judged or inputs
+        self.expected = expected
         self.attrs = {k: v for k, v in attrs.items() if v is not None}
 
 
@@ -78,6 +81,159 @@ def matmul_nbits(rng, op):
                      "bias": maybe(rng, floats(rng, n))},
                 known=["b", "s", "z", "bias"], K=k, N=n, bits=bits,
                 block_size=block)
+
+
+def gather_quantised(rng, op):
+    rows, cols = int(rng.integers(1, 12)), int(rng.integers(1, 5)) * 16
+    block = pick(rng, 16, 32)
+    blocks = -(-cols // block)
+    bits = pick(rng, 4, 4, 8)
+    low = 0
+    values = rng.integers(0, 1 << bits, (rows, cols))
+    zeros = rng.integers(0, 1 << bits, (rows, blocks))
+    data, zero = pack(values, bits), pack(zeros, bits)
+    if bits == 4 and rng.random() < 0.5:
+        dtype = pick(rng, T.INT4, T.UINT4)
+        low = 8 if dtype == T.INT4 else 0
+        numpy_dtype = helper.tensor_dtype_to_np_dtype(dtype)
+        data = (values - low).astype(numpy_dtype)
+        zero = (zeros - low).astype(numpy_dtype)
+    shape = [int(n) for n in rng.integers(1, 4, int(rng.integers(0, 3)))]
+    return Case(op, {"data": data,
+                     "i": rng.integers(-rows, rows, shape).astype(
+                         pick(rng, np.int32, np.int64)),
+                     "s": rng.random((rows, blocks)).astype(np.float32),
+                     "z": maybe(rng, zero)},
+                known=["data", "s", "z"], bits=bits, block_size=block,
+                gather_axis=0, quantize_axis=pick(rng, 1, -1))
+
+
+def embed(rng, op):
+    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    width += 1
+    places = int(rng.integers(length, 9))
+
+    def ids(most, *shape):
+        return rng.integers(0, most, shape).astype(np.int32)
+
+    segments = pick(rng, True, False)
+    return Case(op, {
+        "ids": ids(7, batch, length),
+        "segments": ids(2, batch, length) if segments else None,
+        "words": floats(rng, 7, width), "places": floats(rng, places, width),
+        "table": floats(rng, 2, width) if segments else None,
+        "gamma": floats(rng, width), "beta": floats(rng, width),
+        "mask": maybe(rng, ids(2, batch, length)),
+        "at": maybe(rng, ids(places, pick(rng, 1, batch), length))},
+                outputs=3, types={1: T.INT32}, known=["words", "places"],
+                epsilon=pick(rng, None, 1e-3))
+
+
+# --- several operators in one ------------------------------------------------
+
+
+def fused_conv(rng, op):
+    batch, channels, size, kernel = (int(n) for n in rng.integers(1, 4, 4))
+    size += 3
+    maps = int(rng.integers(1, 5))
+    pad = int(rng.integers(0, 2))
+    out = size + 2 * pad - kernel + 1
+    name, params = pick(rng, ("Relu", None), ("LeakyRelu", [0.3]),
+                        ("Clip", [-0.5, 0.7]), ("HardSigmoid", [0.3, 0.4]),
+                        ("Sigmoid", None), ("Tanh", None), (None, None))
+    return Case(op, {"x": floats(rng, batch, channels, size, size),
+                     "w": floats(rng, maps, channels, kernel, kernel),
+                     "b": maybe(rng, floats(rng, maps)),
+                     "z": maybe(rng, floats(rng, batch, maps, out, out))},
+                known=["w", "b"], kernel_shape=[kernel] * 2, pads=[pad] * 4,
+                activation=name, activation_params=params)
+
+
+def fused_gemm(rng, op):
+    m, n, k = (int(n) for n in rng.integers(1, 9, 3))
+    turn_a, turn_b = pick(rng, 0, 1), pick(rng, 0, 1)
+    name, alpha, beta = pick(rng, ("Relu", None, None), ("Elu", 0.7, None),
+                             ("LeakyRelu", 0.3, None), ("Tanh", None, None),
+                             ("HardSigmoid", 0.3, 0.4), ("Sigmoid", None, None),
+                             ("Softplus", None, None))
+    return Case(op, {"a": floats(rng, *((k, m) if turn_a else (m, k))),
+                     "b": floats(rng, *((n, k) if turn_b else (k, n))),
+                     "c": maybe(rng, floats(rng, n))},
+                transA=turn_a, transB=turn_b, alpha=maybe(rng, 0.5),
+                beta=maybe(rng, 2.0), activation=name, activation_alpha=alpha,
+                activation_beta=beta)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def bias_add(rng, op):
+    x, skip = (floats(rng, 2, 3, 5) for _ in range(2))
+    bias = floats(rng, 5)
+    return Case(op, {"x": x, "bias": bias, "skip": skip},
+                expected=[x + bias + skip])
+
+
+def bias_split_gelu(rng, op):
+    from math import erf
+
+    width = int(rng.integers(1, 9))
+    x, bias = floats(rng, 2, 3, 2 * width), floats(rng, 2 * width)
+    left, right = np.split(x + bias, 2, 2)
+    gelu = right * (1 + np.vectorize(erf)(right / np.sqrt(2))) / 2
+    return Case(op, {"x": x, "bias": bias},
+                expected=[(left * gelu).astype(np.float32)])
+
+
+def group_norm(rng, op):
+    batch, high, wide, groups, each = (int(n) for n in rng.integers(1, 5, 5))
+    channels, each = groups * (each + 1), each + 1
+    last, silu = pick(rng, None, 0, 1), pick(rng, 0, 1)
+    x = floats(rng, batch, high, wide, channels)
+    gamma, beta = floats(rng, channels), floats(rng, channels)
+    inputs, total = {"x": x, "gamma": gamma, "beta": beta}, x
+    if op == "SkipGroupNorm":
+        skip = floats(rng, *pick(rng, x.shape, (batch, 1, 1, channels)))
+        bias = maybe(rng, floats(rng, channels))
+        inputs = {**inputs, "skip": skip, "bias": bias}
+        total = x + skip + (0 if bias is None else bias)
+    parts = total.astype(np.float64).reshape(batch, high, wide, groups, each)
+    low = parts - parts.mean((1, 2, 4), keepdims=True)
+    y = low / np.sqrt((low * low).mean((1, 2, 4), keepdims=True) + 0.01)
+    y = y.reshape(x.shape) * gamma + beta
+    y = y * sigmoid(y) if silu else y
+    outputs = [y, total] if op == "SkipGroupNorm" else [y]
+    if last == 0:
+        inputs = {n: a.transpose(0, 3, 1, 2) if a is not None and a.ndim == 4
+                  else a for n, a in inputs.items()}
+        outputs = [a.transpose(0, 3, 1, 2) for a in outputs]
+    if inputs.get("skip") is not None and inputs["skip"].size < x.size:
+        inputs["skip"] = inputs["skip"].reshape(batch, channels)
+    return Case(op, inputs, outputs=len(outputs), channels_last=last,
+                groups=groups, activation=silu, epsilon=0.01,
+                expected=[a.astype(np.float32) for a in outputs])
+
+
+def experts(rng, op):
+    count, tokens, hidden, width = (int(n) for n in rng.integers(1, 8, 4))
+    kind, fusion = pick(rng, ("relu", 0), ("gelu", 0), ("silu", 0),
+                        ("identity", 0), ("swiglu", 1))
+    rows = width * (2 if fusion else 1)
+    shape = pick(rng, [tokens], [1, tokens])
+    limits = kind == "swiglu" and rng.random() < 0.5
+    return Case(op, {"x": floats(rng, *shape, hidden),
+                     "router": floats(rng, tokens, count),
+                     "fc1": floats(rng, count, rows, hidden),
+                     "b1": maybe(rng, floats(rng, count, rows)),
+                     "fc2": floats(rng, count, hidden, width),
+                     "b2": maybe(rng, floats(rng, count, hidden))},
+                known=["fc1", "b1", "fc2", "b2"], activation_type=kind,
+                k=int(rng.integers(1, min(count, 3) + 1)),
+                swiglu_fusion=fusion, swiglu_limit=1.0 if limits else None,
+                activation_alpha=1.7 if limits else None,
+                activation_beta=1.0 if limits else None,
+                normalize_routing_weights=pick(rng, 0, 1))
 
 
 # --- attention ---------------------------------------------------------------
@@ -125,6 +281,7 @@ def multi_head(rng, op):
         k = floats(rng, batch, heads, keys, depth)
         v, bias = floats(rng, batch, heads, keys, depth), None
     if form == "past":
+        past = pick(rng, 0, past, past)
         k, v = (floats(rng, batch, rows, width) for _ in range(2))
         old = floats(rng, 2, batch, heads, past, depth)
         total = past + rows
@@ -175,14 +332,15 @@ def angles(rng, positions, half):
 
 
 def norms(rng, inputs, heads, kv, depth):
-    """With weights that normalise heads, what ONNX Runtime gets: normal ones."""
+    """With weights that normalise heads, ONNX Runtime gets normal ones."""
     if inputs["k"] is None or rng.random() < 0.7:
         return inputs, inputs, None
     judged, weights = dict(inputs), {}
     for name, count in (("q", heads), ("k", kv)):
         x = inputs[name].reshape(*inputs[name].shape[:2], count, depth)
         weights[f"{name}_norm"] = floats(rng, depth)
-        x = x / np.sqrt((x.astype(np.float64) ** 2).mean(3, keepdims=True) + 0.5)
+        square = (x.astype(np.float64) ** 2).mean(3, keepdims=True)
+        x = x / np.sqrt(square + 0.5)
         judged[name] = (x * weights[f"{name}_norm"]).reshape(
             inputs[name].shape).astype(np.float32)
     return {**inputs, "k_scale": None, "v_scale": None, **weights}, judged, 0.5
@@ -207,7 +365,7 @@ def group_query(rng, op):
         lengths[0] = total
     present = max(total, past)
     cache = None
-    if past > 0 or form != "prompt":
+    if past > 0 or rng.random() < 0.5:  # an empty one is a cache too
         cache = floats(rng, 2, batch, kv, past, depth)
     q = floats(rng, batch, rows, heads * depth)
     k, v = (floats(rng, batch, rows, kv * depth) for _ in range(2))
@@ -248,6 +406,15 @@ def group_query(rng, op):
 
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
+    "GatherBlockQuantized": gather_quantised,
+    "EmbedLayerNormalization": embed,
+    "FusedConv": fused_conv,
+    "FusedGemm": fused_gemm,
+    "BiasAdd": bias_add,
+    "BiasSplitGelu": bias_split_gelu,
+    "GroupNorm": group_norm,
+    "SkipGroupNorm": group_norm,
+    "MoE": experts,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
@@ -278,7 +445,8 @@ def make_model(case, inputs, nodes, outputs, constants):
         [numpy_helper.from_array(a, n) for n, a in constants.items()])
     return helper.make_model(
         graph, ir_version=10, opset_imports=[
-            helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)])
+            helper.make_opsetid("", 21),
+            helper.make_opsetid("com.microsoft", 1)])
 
 
 def run(model, feeds):
@@ -291,13 +459,18 @@ def run(model, feeds):
     return session.run(None, feeds)
 
 
+def judge(case, names):
+    model = make_model(
+        case, case.judged, [make_node(case, case.judged, names)],
+        [helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
+         for i, n in enumerate(names)], {})
+    return run(model, {n: a for n, a in case.judged.items()
+                       if a is not None and n not in case.known})
+
+
 def write_case(folder, case):
     names = [f"y{i}" for i in range(case.outputs)]
-    plain = make_model(case, case.judged, [make_node(case, case.judged, names)], [
-        helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
-        for i, n in enumerate(names)], {})
-    values = run(plain, {n: a for n, a in case.judged.items()
-                         if a is not None and n not in case.known})
+    values = case.expected or judge(case, names)
     feeds = {n: a for n, a in case.inputs.items()
              if a is not None and n not in case.known}
     node = make_node(case, case.inputs, names)
@@ -306,7 +479,7 @@ def write_case(folder, case):
         counts = np.asarray(case.counts.get(i, True))
         if value.dtype == np.float32:
             value = np.where(counts, value, 0)
-            assert np.isfinite(value).all(), (folder, case.attrs, {n: a.shape for n, a in case.inputs.items() if a is not None})
+            assert np.isfinite(value).all(), folder
             share = counts / max(np.abs(value).max(initial=0), 1e-30)
             share = np.broadcast_to(share, value.shape).astype(np.float32)
             constants[f"share{i}"] = share
@@ -325,7 +498,7 @@ def write_case(folder, case):
             ("input", model.graph.input, feeds.values()),
             ("output", model.graph.output, arrays)):
         for i, (info, array) in enumerate(zip(port_infos, port_arrays)):
-            tensor = numpy_helper.from_array(np.ascontiguousarray(array),
+            tensor = numpy_helper.from_array(np.asarray(array, order="C"),
                                              info.name)
             (data / f"{kind}_{i}.pb").write_bytes(tensor.SerializeToString())
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports tables of embeddings of com.microsoft: EmbedLayerNormalization and
+// GatherBlockQuantized. Comes in: tables, and indices of rows. Goes out: gathers;
+// rows of few bits are gathered as they are and dequantised behind that.
+
+#include "frontend/import_ms_attention.h"
+#include "frontend/import_ops.h"
+#include "frontend/import_quant.h"
+
+// --- EmbedLayerNormalization -------------------------------------------------
+
+static bool is_table(ibx_call *call, size_t index, int64_t width) {
+  ibx_val x = ibx_in(call, index);
+  return ibx_rank(call, x) == 2 && ibx_dim(call, x, 1) == width;
+}
+
+static bool embedding_fits(ibx_call *call) {
+  static const struct {
+    size_t index;
+    const char *name;
+  } needed[] = {{2, "word_embedding"},
+                {3, "position_embedding"},
+                {5, "gamma"},
+                {6, "beta"}};
+  for (size_t i = 0; i < IBX_COUNT_OF(needed); i++)
+    ibx_ms_need_input(call, needed[i].index, needed[i].name);
+  if (call->failed) return false;
+  ibx_val ids = ibx_in(call, 0);
+  int64_t batch = ibx_dim(call, ids, 0), length = ibx_dim(call, ids, 1);
+  int64_t width = ibx_dim(call, ibx_in(call, 2), 1);
+  bool fits = ibx_rank(call, ids) == 2 && is_table(call, 2, width) &&
+              is_table(call, 3, width) &&
+              ibx_has_in(call, 1) == ibx_has_in(call, 4) &&
+              (!ibx_has_in(call, 4) || is_table(call, 4, width));
+  static const uint8_t like_ids[] = {1, 7, 8};
+  for (size_t i = 0; fits && i < IBX_COUNT_OF(like_ids); i++) {
+    ibx_val x = ibx_in(call, like_ids[i]);
+    if (x == IBX_NO_VALUE) continue;
+    bool one = like_ids[i] == 8 && ibx_dim(call, x, 0) == 1;
+    fits = ibx_rank(call, x) == 2 && ibx_dim(call, x, 1) == length &&
+           (one || ibx_dim(call, x, 0) == batch);
+  }
+  for (size_t i = 5; fits && i < 7; i++)
+    fits = ibx_rank(call, ibx_in(call, i)) == 1 &&
+           ibx_dim(call, ibx_in(call, i), 0) == width;
+  fits = fits &&
+         (ibx_has_in(call, 8) || length <= ibx_dim(call, ibx_in(call, 3), 0));
+  return ibx_call_expect(call, fits, "input_ids",
+                         "does not fit the tables of embeddings");
+}
+
+// How many elements of each row of the mask are 1, or 0 where there is none.
+static ibx_val count_words(ibx_call *call, ibx_val ids) {
+  ibx_val mask = ibx_in(call, 7);
+  if (mask == IBX_NO_VALUE) {
+    ibx_val none = ibx_emit_scalar(call, IBX_DTYPE_I32, 0);
+    return ibx_emit_broadcast(call, none, IBX_INTS(ibx_dim(call, ids, 0)));
+  }
+  ibx_val one = ibx_emit_binary(call, IBX_TENSOR_equal, mask,
+                                ibx_emit_like(call, mask, 1));
+  return ibx_emit_reduce(call, IBX_TENSOR_reduce_sum,
+                         ibx_emit_cast(call, one, IBX_DTYPE_I32), IBX_INTS(1),
+                         false);
+}
+
+void ibx_import_op_embed_layer_normalization(ibx_call *call) {
+  ibx_val ids = ibx_in(call, 0), places = ibx_in(call, 8);
+  float epsilon = ibx_attr_float(call, "epsilon", 1e-12f);
+  ibx_attr_ignore(call, "mask_index_type");
+  if (!embedding_fits(call)) return;
+  ibx_val sum = ibx_emit_gather(call, ibx_in(call, 2), ids, 0);
+  ibx_val place = places == IBX_NO_VALUE
+                      ? ibx_emit_slice(call, ibx_in(call, 3), 0, 0,
+                                       ibx_dim(call, ids, 1), 1)
+                      : ibx_emit_gather(call, ibx_in(call, 3), places, 0);
+  sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, place);
+  if (ibx_has_in(call, 1)) {
+    ibx_val segment =
+        ibx_emit_gather(call, ibx_in(call, 4), ibx_in(call, 1), 0);
+    sum = ibx_emit_binary(call, IBX_TENSOR_add, sum, segment);
+  }
+  ibx_out(call, 0,
+          ibx_emit_norm(call, IBX_TENSOR_layer_norm, sum, ibx_in(call, 5),
+                        ibx_in(call, 6), 2, epsilon));
+  if (ibx_wants_out(call, 1)) ibx_out(call, 1, count_words(call, ids));
+  ibx_out(call, 2, sum);
+}
+
+// --- GatherBlockQuantized ----------------------------------------------------
+
+typedef struct quantised_table {
+  ibx_val data, scale, zero;
+  int64_t gather_axis, axis, block; // of the data
+  int64_t bits;                     // of the data where they are in bytes
+} quantised_table;
+
+// A constant of bytes, which are dense elements along the last dimension.
+static ibx_val unpack(ibx_call *call, size_t index, const char *name,
+                      int64_t bits) {
+  ibx_dtype dtype = bits == 2 ? IBX_DTYPE_U2 : IBX_DTYPE_U4;
+  if (bits == 8) return ibx_in(call, index);
+  const ibx_tensor *packed = ibx_const_in(call, index, name);
+  if (!packed) return IBX_NO_VALUE;
+  ibx_type type = packed->type;
+  int64_t all = ibx_elements(&type), factor = 8 / bits;
+  bool fits = type.rank >= 1 && all <= IBX_MOST_ELEMENTS / factor;
+  if (!ibx_call_expect(call, fits, name, "is too large")) return IBX_NO_VALUE;
+  uint8_t *data = ibx_arena_alloc(call->import->arena, (size_t)(all * factor));
+  ibx_dtype_from_dense(dtype, packed->data, data, (size_t)(all * factor));
+  type.dims[type.rank - 1] *= factor;
+  type.dtype = dtype;
+  return ibx_emit_constant(call, type, data);
+}
+
+static ibx_val read_zeros(ibx_call *call, const quantised_table *t,
+                          bool is_packed) {
+  if (!ibx_has_in(call, 3)) {
+    double middle = is_packed ? (double)(1 << (t->bits - 1)) : 0;
+    return ibx_emit_scalar(call, IBX_DTYPE_F32, middle);
+  }
+  ibx_val zero = ibx_in(call, 3);
+  if (is_packed) zero = unpack(call, 3, "zero_points", t->bits);
+  if (call->failed) return zero;
+  ibx_ints own = ibx_shape_of(call, zero), want = ibx_shape_of(call, t->scale);
+  bool fits = own.len == want.len;
+  for (uint8_t i = 0; fits && i < own.len; i++) {
+    bool last = is_packed && i == own.len - 1;
+    fits = last ? own.at[i] >= want.at[i] : own.at[i] == want.at[i];
+  }
+  if (!ibx_call_expect(call, fits, "zero_points", "do not fit the scales")) {
+    return zero;
+  }
+  int64_t last = own.len - 1;
+  return last < 0 ? zero
+                  : ibx_emit_slice(call, zero, last, 0, want.at[last], 1);
+}
+
+static bool read_table(ibx_call *call, quantised_table *t) {
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  bool is_packed = dtype == IBX_DTYPE_U8;
+  t->bits = ibx_attr_int(call, "bits", 4);
+  t->block = ibx_attr_int(call, "block_size", 128);
+  int64_t gather_axis = ibx_attr_int(call, "gather_axis", 0);
+  int64_t axis = ibx_attr_int(call, "quantize_axis", 1);
+  bool known = t->bits == 2 || t->bits == 4 || t->bits == 8;
+  if (!is_packed && dtype != IBX_DTYPE_U4 && dtype != IBX_DTYPE_I4)
+    known = false;
+  if (!known || t->block < 1) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "data",
+                  "quantise to integers of 2, 4 or 8 bits, in blocks",
+                  "a table of %s with bits = %lld", ibx_dtype_get(dtype)->name,
+                  (long long)t->bits);
+    return false;
+  }
+  t->data = is_packed ? unpack(call, 0, "data", t->bits) : ibx_in(call, 0);
+  t->scale = ibx_in(call, 2);
+  if (call->failed) return false;
+  int64_t rank = ibx_rank(call, t->data);
+  t->gather_axis = ibx_axis(call, gather_axis, rank);
+  t->axis = ibx_axis(call, axis, rank);
+  if (call->failed) return false;
+  bool fits = ibx_rank(call, t->scale) == rank;
+  for (int64_t i = 0; fits && i < rank; i++) {
+    int64_t extent = ibx_dim(call, t->data, i);
+    if (i == t->axis) extent = (extent + t->block - 1) / t->block;
+    fits = ibx_dim(call, t->scale, i) == extent;
+  }
+  if (!ibx_call_expect(call, fits, "scales",
+                       "do not fit data and block_size")) {
+    return false;
+  }
+  t->zero = read_zeros(call, t, is_packed);
+  return !call->failed;
+}
+
+void ibx_import_op_gather_block_quantized(ibx_call *call) {
+  quantised_table t = {0};
+  if (!read_table(call, &t)) return;
+  ibx_val indices = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_I64);
+  indices = ibx_emit_from_start(call, indices, t.data, t.gather_axis);
+  int64_t axis = t.axis;
+  bool apart = t.axis != t.gather_axis;
+  if (apart) {
+    t.data = ibx_emit_gather(call, t.data, indices, t.gather_axis);
+    t.scale = ibx_emit_gather(call, t.scale, indices, t.gather_axis);
+    if (ibx_rank(call, t.zero) > 0) {
+      t.zero = ibx_emit_gather(call, t.zero, indices, t.gather_axis);
+    }
+    if (axis > t.gather_axis) axis += ibx_rank(call, indices) - 1;
+  }
+  ibx_val y = ibx_emit_dequantise(call, t.data, t.scale, t.zero, axis, t.block);
+  if (!apart) y = ibx_emit_gather(call, y, indices, t.gather_axis);
+  ibx_out(call, 0, ibx_emit_cast(call, y, ibx_dtype_of(call, t.scale)));
+}
