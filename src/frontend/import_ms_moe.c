@@ -6,8 +6,8 @@
 //
 //   sum p[e] * (activation(x W1[e] + b1[e]) W2[e] + b2[e])
 //
-// Where fewer experts are picked than there are, their weights are gathered;
-// else all experts see all tokens, and those that are not picked count 0 times.
+// Where fewer experts are picked than there are, small weights are gathered; else
+// all experts see all tokens, and those that are not picked count 0 times.
 
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
@@ -256,7 +256,12 @@ void ibx_import_op_moe(ibx_call *call) {
   ibx_ints shape = ibx_shape_of(call, x);
   if (!read_kind(call, &m) || !read_shapes(call, &m)) return;
   route r = pick_experts(call, &m);
-  bool gathers = m.tokens * m.picked < m.experts;
+  // A gathered matrix lies in one partition of the on-chip memory: a large one
+  // has no room there.
+  enum { MOST_GATHERED = 1 << 14 };
+  bool gathers = m.tokens * m.picked < m.experts && m.width <= MOST_GATHERED &&
+                 m.hidden <= MOST_GATHERED &&
+                 2 * m.width * m.hidden <= MOST_GATHERED;
   ibx_val y = gathers ? run_picked(call, &m, &r, x) : run_all(call, &m, &r, x);
   ibx_out(call, 0, ibx_emit_reshape(call, y, shape));
 }
