@@ -291,10 +291,6 @@ static ibx_val half_of(ibx_call *call, ibx_val past, int64_t index) {
 
 static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
   ibx_val past = ibx_in(call, index);
-  if (past != IBX_NO_VALUE && ibx_has_extent(call, past)) {
-    ibx_refuse_extent(call, "past");
-    return false;
-  }
   if (past != IBX_NO_VALUE) {
     bool fits = ibx_rank(call, past) == 5 && ibx_dim(call, past, 0) == 2;
     if (!ibx_call_expect(call, fits, "past", "needs [2, B, heads, P, D]")) {
@@ -319,7 +315,19 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
   return !call->failed;
 }
 
+// Attention of ai.onnx knows of extents, this one does not.
+static bool extents_are_fixed(ibx_call *call) {
+  for (size_t i = 0; i < call->in_count; i++) {
+    if (!ibx_has_in(call, i) || !ibx_has_extent(call, ibx_in(call, i)))
+      continue;
+    ibx_refuse_extent(call, call->proto->input[i]);
+    return false;
+  }
+  return true;
+}
+
 bool ibx_ms_may_project(ibx_call *call) {
+  if (!extents_are_fixed(call)) return false;
   bool fits = ibx_rank(call, ibx_in(call, 0)) == 3 &&
               ibx_rank(call, ibx_in(call, 1)) == 2;
   return ibx_call_expect(call, fits, "input",
@@ -345,19 +353,7 @@ void ibx_ms_attend_projected(ibx_call *call, ibx_val x, ibx_ms_places places) {
   ibx_out(call, 0, ibx_emit_merge_heads(call, y));
 }
 
-// Attention of ai.onnx knows of extents, this one does not.
-static bool extents_are_fixed(ibx_call *call) {
-  for (size_t i = 0; i < call->in_count; i++) {
-    if (!ibx_has_in(call, i) || !ibx_has_extent(call, ibx_in(call, i)))
-      continue;
-    ibx_refuse_extent(call, call->proto->input[i]);
-    return false;
-  }
-  return true;
-}
-
 void ibx_import_op_attention_ms(ibx_call *call) {
-  if (!extents_are_fixed(call)) return;
   ibx_ms_refuse_input(call, 6, "past_sequence_length",
                       "export without a buffer that past and present share");
   if (call->failed || !ibx_ms_may_project(call)) return;

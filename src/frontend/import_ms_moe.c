@@ -1,350 +1,267 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports MoE and QMoE of com.microsoft. Comes in: tokens, the scores of experts
-// for each of them, and the weights of all experts, which may be integers of few
-// bits. Goes out: what each expert makes of each token,
+// Imports MoE of com.microsoft, a mixture of experts. Comes in: tokens [T, H],
+// what a router says of the experts for each [T, E], and the weights of all
+// experts. Goes out, for the k experts e with the largest p of a token:
 //
-//   activation(x W1 + b1) W2 + b2
+//   sum p[e] * (activation(x W1[e] + b1[e]) W2[e] + b2[e])
 //
-// times its share in the token, which is 0 for all but the k experts with the
-// highest scores, and the sum of these.
+// Where fewer experts are picked than there are, small weights are gathered; else
+// all experts see all tokens, and those that are not picked count 0 times.
 
-#include "frontend/import_ms_attention.h"
+#include "frontend/import.h"
 #include "frontend/import_ops.h"
-#include "frontend/import_quant.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef enum activation { RELU, GELU, SILU, IDENTITY, SWIGLU } activation;
+typedef enum expert_kind {
+  IDENTITY,
+  RELU,
+  RELU2,
+  GELU,
+  SILU,
+  SWIGLU,
+  GEGLU
+} expert_kind;
 
-// Inputs of one layer of the experts: weights, their scales, bias, zero points.
-typedef struct places {
-  size_t weights, scales, bias, zeros;
-} places;
+static const struct {
+  const char *name;
+  expert_kind kind;
+} kinds[] = {{"identity", IDENTITY}, {"relu", RELU}, {"relu2", RELU2},
+             {"gelu", GELU},         {"silu", SILU}, {"swiglu", SWIGLU},
+             {"geglu", GEGLU}};
 
-enum { NONE = 63 }; // behind the last input of all
+typedef struct mixture {
+  expert_kind kind;
+  int64_t fusion; // 0: W3 apart, 1: columns of both in turn, 2: halves
+  double alpha, beta, limit;
+  int64_t tokens, experts, width, hidden, picked;
+} mixture;
 
-typedef struct experts {
-  ibx_val x;     // [1, T, H]
-  ibx_val share; // [E, T, 1]
-  activation act;
-  double alpha, beta, limit; // of SwiGLU
-  bool interleaved;          // its halves are neighbours
-  int64_t tokens, hidden, count, chosen, block;
-  bool normalises; // the shares of a token add up to 1
-  bool quantised;
-} experts;
+// What each lane multiplies: an expert, or one that a token has picked.
+typedef struct lanes {
+  ibx_val fc[3], bias[3]; // [lanes, out, in] and [lanes, out]
+} lanes;
 
-// --- routing -----------------------------------------------------------------
-
-// The share of each expert in each token, [T, E], in fp32.
-static ibx_val emit_shares(ibx_call *call, const experts *m, ibx_val weights) {
-  ibx_val scores = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
-  ibx_params params = {
-      .axis = 1, .count = m->chosen, .largest = true, .dtype = IBX_DTYPE_I64};
-  ibx_val index = ibx_emit_op(call, IBX_TENSOR_top_index, &params, &scores, 1);
-  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, m->count), 2, 3);
-  index = ibx_emit_reshape(call, index, IBX_INTS(m->tokens, m->chosen, 1));
-  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
-  hot = ibx_emit_cast(call, hot, IBX_DTYPE_F32);
-  hot = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, hot, IBX_INTS(1), false);
-  ibx_val all = weights == IBX_NO_VALUE
-                    ? ibx_emit_softmax(call, scores, 1)
-                    : ibx_emit_cast(call, weights, IBX_DTYPE_F32);
-  ibx_val share = ibx_emit_binary(call, IBX_TENSOR_mul, all, hot);
-  if (!m->normalises) return share;
-  ibx_val sum =
-      ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, share, IBX_INTS(1), true);
-  return ibx_emit_binary(call, IBX_TENSOR_div, share, sum);
-}
-
-static bool read_routing(ibx_call *call, experts *m, size_t weights) {
-  ibx_val x = ibx_in(call, 0), scores = ibx_in(call, 1);
-  int64_t rank = ibx_rank(call, x);
-  if (!ibx_call_expect(call, rank == 2 || rank == 3, "input",
-                       "needs 2 or 3 dimensions")) {
-    return false;
-  }
-  m->hidden = ibx_dim(call, x, -1);
-  m->tokens = ibx_dim(call, x, 0) * (rank == 3 ? ibx_dim(call, x, 1) : 1);
-  m->count = ibx_dim(call, scores, -1);
-  m->chosen = ibx_attr_int(call, "k", 1);
-  m->normalises = ibx_attr_flag(call, "normalize_routing_weights", false);
-  bool fits = ibx_rank(call, scores) == 2 &&
-              ibx_dim(call, scores, 0) == m->tokens && m->count >= 1;
-  if (!ibx_call_expect(call, fits, "router_probs",
-                       "needs a row for each token") ||
-      !ibx_call_expect(call, m->chosen >= 1 && m->chosen <= m->count, "k",
-                       "is not a number of experts")) {
-    return false;
-  }
-  if (ibx_has_in(call, weights)) {
-    ibx_ints own = ibx_shape_of(call, ibx_in(call, weights));
-    fits = own.len == 2 && own.at[0] == m->tokens && own.at[1] == m->count;
-    ibx_call_expect(call, fits, "router_weights",
-                    "differs in shape from router_probs");
-  }
-  // Of QMoE, ONNX Runtime normalises on the CPU always, elsewhere it does not.
-  if (m->quantised && !m->normalises && m->chosen < m->count &&
-      !ibx_has_in(call, weights)) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "normalize_routing_weights",
-                  "set it to 1, or give router_weights",
-                  "shares that are not normalised, which the devices of ONNX "
-                  "Runtime take in different ways");
-  }
-  if (call->failed) return false;
-  m->x = ibx_emit_reshape(call, x, IBX_INTS(1, m->tokens, m->hidden));
-  ibx_val share = emit_shares(call, m, ibx_in(call, weights));
-  share = ibx_emit_swap(call, share, 0, 1);
-  m->share = ibx_emit_reshape(call, share, IBX_INTS(m->count, m->tokens, 1));
-  return !call->failed;
-}
-
-// --- weights -----------------------------------------------------------------
-
-static int64_t read_bits(ibx_call *call, const char *name, int64_t absent) {
-  int64_t bits = ibx_attr_int(call, name, absent);
-  if (bits == 2 || bits == 4 || bits == 8) return bits;
-  ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, name,
-                "quantise to 2, 4 or 8 bits", "weights of %lld bits",
-                (long long)bits);
-  return 8;
-}
-
-// Rows of dense elements, [E, rows, bytes], as a constant [E, columns, rows].
-static ibx_val unpack(ibx_call *call, const experts *m, size_t index,
-                      const char *name, int64_t rows, int64_t columns,
-                      ibx_dtype dtype) {
-  const ibx_tensor *dense = ibx_const_in(call, index, name);
-  if (!dense) return IBX_NO_VALUE;
-  int64_t bytes = (columns * ibx_dtype_get(dtype)->width + 7) / 8, all = 0;
-  bool fits = ibx_mul_extent(m->count, rows, &all) &&
-              ibx_mul_extent(all, columns, &all) && all <= IBX_MOST_ELEMENTS &&
-              dense->type.dtype == IBX_DTYPE_U8 &&
-              ibx_elements(&dense->type) == m->count * rows * bytes;
-  if (!ibx_call_expect(call, fits, name, "does not fit the other inputs")) {
-    return IBX_NO_VALUE;
-  }
-  size_t width = (size_t)columns, height = (size_t)rows;
-  uint8_t *row = ibx_arena_alloc(&call->import->scratch, width);
-  uint8_t *data = ibx_arena_alloc(call->import->arena, (size_t)all);
-  const uint8_t *from = dense->data;
-  for (size_t r = 0; r < (size_t)m->count * height; r++) {
-    ibx_dtype_from_dense(dtype, from + r * (size_t)bytes, row, width);
-    uint8_t *matrix = data + r / height * width * height;
-    for (size_t c = 0; c < width; c++)
-      matrix[c * height + r % height] = row[c];
-  }
-  ibx_type type = {
-      .dims = {m->count, columns, rows}, .rank = 3, .dtype = dtype};
-  return ibx_emit_constant(call, type, data);
-}
-
-// The weights [E, columns, rows] of a layer from `columns` to `rows` elements.
-static ibx_val read_quantised(ibx_call *call, const experts *m, places at,
-                              int64_t rows, int64_t columns, int64_t bits) {
-  ibx_dtype dtype = bits == 2   ? IBX_DTYPE_U2
-                    : bits == 4 ? IBX_DTYPE_U4
-                                : IBX_DTYPE_U8;
-  int64_t block = m->block > 0 ? m->block : columns, blocks = columns / block;
-  bool fits = columns % block == 0 && columns * bits % 8 == 0 &&
-              ibx_has_in(call, at.scales) &&
-              ibx_elements(ibx_type_of(call, ibx_in(call, at.scales))) ==
-                  m->count * rows * blocks;
-  if (!ibx_call_expect(call, fits, "scales",
-                       "need a number for each block of a row")) {
-    return IBX_NO_VALUE;
-  }
-  ibx_val weights =
-      unpack(call, m, at.weights, "weights", rows, columns, dtype);
-  ibx_val scale = ibx_emit_reshape(call, ibx_in(call, at.scales),
-                                   IBX_INTS(m->count, rows, blocks));
-  scale = ibx_emit_swap(call, scale, 1, 2);
-  ibx_val zero =
-      ibx_emit_scalar(call, IBX_DTYPE_F32, (double)(1 << (bits - 1)));
-  // Without blocks the zero points of all rows are dense.
-  if (ibx_has_in(call, at.zeros)) {
-    bool has_blocks = m->block > 0;
-    zero = unpack(call, m, at.zeros, "zero_points", has_blocks ? rows : 1,
-                  has_blocks ? blocks : rows, dtype);
-  }
-  if (call->failed) return IBX_NO_VALUE;
-  if (ibx_rank(call, zero) == 3) {
-    zero = ibx_emit_reshape(call, zero, IBX_INTS(m->count, blocks, rows));
-  }
-  weights = ibx_emit_dequantise(call, weights, scale, zero, 1, block);
-  return ibx_emit_cast(call, weights, ibx_dtype_of(call, m->x));
-}
-
-static ibx_val read_weights(ibx_call *call, const experts *m, places at,
-                            int64_t rows, int64_t columns, const char *bits) {
-  int64_t width = m->quantised ? read_bits(call, "expert_weight_bits", 4) : 0;
-  if (m->quantised) width = read_bits(call, bits, width);
-  if (call->failed) return IBX_NO_VALUE;
-  if (m->quantised) {
-    return read_quantised(call, m, at, rows, columns, width);
-  }
-  ibx_val weights = ibx_in(call, at.weights);
-  ibx_ints own = ibx_shape_of(call, weights);
-  bool fits = own.len == 3 && own.at[0] == m->count && own.at[1] == rows &&
-              own.at[2] == columns;
-  if (!ibx_call_expect(call, fits, "weights", "does not fit the input")) {
-    return IBX_NO_VALUE;
-  }
-  return ibx_emit_swap(call, weights, 1, 2);
-}
-
-// x [1 or E, T, columns] to [E, T, rows].
-static ibx_val layer(ibx_call *call, const experts *m, ibx_val x, places at,
-                     int64_t rows, const char *bits) {
-  ibx_val weights = read_weights(call, m, at, rows, ibx_dim(call, x, 2), bits);
-  if (call->failed) return x;
-  ibx_val y = ibx_emit_matmul(call, x, weights);
-  if (!ibx_has_in(call, at.bias)) return y;
-  ibx_val bias = ibx_in(call, at.bias);
-  bool fits = ibx_elements(ibx_type_of(call, bias)) == m->count * rows;
-  if (!ibx_call_expect(call, fits, "bias", "does not fit the weights")) {
-    return y;
-  }
-  bias = ibx_emit_reshape(call, bias, IBX_INTS(m->count, 1, rows));
-  return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
-}
-
-// --- activations -------------------------------------------------------------
-
-static bool read_activation(ibx_call *call, experts *m) {
-  static const char *const names[] = {[RELU] = "relu",
-                                      [GELU] = "gelu",
-                                      [SILU] = "silu",
-                                      [IDENTITY] = "identity",
-                                      [SWIGLU] = "swiglu"};
+static bool read_kind(ibx_call *call, mixture *m) {
   const char *name = ibx_attr_text(call, "activation_type", "relu");
-  size_t i = 0;
-  while (i < IBX_COUNT_OF(names) && strcmp(names[i], name) != 0)
-    i++;
-  if (i == IBX_COUNT_OF(names)) {
-    ibx_call_refuse(call, "activation_type", "activation_type = '%s'", name);
-    return false;
-  }
-  m->act = (activation)i;
+  m->fusion = ibx_attr_int(call, "swiglu_fusion", 0);
   m->alpha = (double)ibx_attr_float(call, "activation_alpha", 1);
   m->beta = (double)ibx_attr_float(call, "activation_beta", 0);
   m->limit = (double)ibx_attr_any_float(call, "swiglu_limit", INFINITY);
-  int64_t fusion = ibx_attr_int(call, "swiglu_fusion", 0);
-  m->interleaved = fusion == 1;
-  if (m->act == SWIGLU && fusion != 1 && fusion != 2) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "swiglu_fusion",
-                  "join both projections in fc1, with swiglu_fusion 1 or 2",
-                  "swiglu_fusion = %lld", (long long)fusion);
+  size_t i = 0;
+  while (i < IBX_COUNT_OF(kinds) && strcmp(kinds[i].name, name) != 0)
+    i++;
+  if (i == IBX_COUNT_OF(kinds)) {
+    ibx_call_refuse(call, "activation_type", "activation '%s'", name);
+    return false;
+  }
+  m->kind = kinds[i].kind;
+  if (ibx_attr_flag(call, "use_sparse_mixer", false)) {
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "use_sparse_mixer",
+                  "export with use_sparse_mixer = 0",
+                  "routing by a sparse mixer");
   }
   if (ibx_attr_flag(call, "swiglu_limit_after_activation", false)) {
-    ibx_call_refuse(call, "swiglu_limit_after_activation",
-                    "a limit behind the activation");
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM,
+                  "swiglu_limit_after_activation",
+                  "export with a limit before the activation",
+                  "a limit behind the activation");
   }
-  return !call->failed;
+  bool gated = m->kind == SWIGLU || m->kind == GEGLU;
+  if (!gated) m->fusion = 0;
+  bool fits = m->fusion >= 0 && m->fusion <= 2;
+  if (gated && m->fusion == 0) fits = m->kind == SWIGLU && ibx_has_in(call, 6);
+  if (m->fusion != 0) fits = fits && !ibx_has_in(call, 6);
+  return ibx_call_expect(call, fits, "swiglu_fusion",
+                         "does not fit the activation and its weights");
 }
 
-// Half `index` of x [E, T, 2 * I].
-static ibx_val half_of(ibx_call *call, const experts *m, ibx_val x,
-                       int64_t index) {
-  int64_t width = ibx_dim(call, x, 2) / 2;
-  return m->interleaved ? ibx_emit_slice(call, x, 2, index, width, 2)
-                        : ibx_emit_slice(call, x, 2, index * width, width, 1);
+static bool weights_fit(ibx_call *call, size_t index, int64_t experts,
+                        int64_t out, int64_t in) {
+  ibx_ints w = ibx_shape_of(call, ibx_in(call, index));
+  bool fits =
+      w.len == 3 && w.at[0] == experts && w.at[1] == out && w.at[2] == in;
+  if (!ibx_has_in(call, index + 1)) return fits;
+  ibx_ints b = ibx_shape_of(call, ibx_in(call, index + 1));
+  return fits && b.len == 2 && b.at[0] == experts && b.at[1] == out;
 }
 
-// gate * sigmoid(alpha * gate) * (linear + beta), both limited before.
-static ibx_val swiglu(ibx_call *call, const experts *m, ibx_val x) {
-  ibx_val gate = half_of(call, m, x, 0), linear = half_of(call, m, x, 1);
+static bool read_shapes(ibx_call *call, mixture *m) {
+  ibx_ints x = ibx_shape_of(call, ibx_in(call, 0));
+  ibx_ints r = ibx_shape_of(call, ibx_in(call, 1));
+  bool fits = (x.len == 2 || x.len == 3) && r.len == 2 && ibx_has_in(call, 4) &&
+              ibx_rank(call, ibx_in(call, 4)) == 3;
+  if (fits) {
+    m->hidden = x.at[x.len - 1];
+    m->tokens = x.len == 3 ? x.at[0] * x.at[1] : x.at[0];
+    m->experts = r.at[1];
+    m->width = ibx_dim(call, ibx_in(call, 4), 2);
+    int64_t factor = m->fusion == 0 ? 1 : 2;
+    fits = r.at[0] == m->tokens &&
+           weights_fit(call, 2, m->experts, factor * m->width, m->hidden) &&
+           weights_fit(call, 4, m->experts, m->hidden, m->width);
+    if (ibx_has_in(call, 6)) {
+      fits = fits && weights_fit(call, 6, m->experts, m->width, m->hidden);
+    }
+  }
+  m->picked = ibx_attr_int(call, "k", 1);
+  return ibx_call_expect(call, fits, "fc1_experts_weights",
+                         "does not fit tokens, router and other weights") &&
+         ibx_call_expect(call, m->picked >= 1 && m->picked <= m->experts, "k",
+                         "is not a number of experts");
+}
+
+// --- experts -----------------------------------------------------------------
+
+static ibx_val multiply(ibx_call *call, ibx_val a, ibx_val b) {
+  return ibx_emit_binary(call, IBX_TENSOR_mul, a, b);
+}
+
+static ibx_val layer(ibx_call *call, const lanes *l, size_t index, ibx_val x) {
+  ibx_val y = ibx_emit_matmul(call, x, ibx_emit_swap(call, l->fc[index], 1, 2));
+  if (l->bias[index] == IBX_NO_VALUE) return y;
+  ibx_ints s = ibx_shape_of(call, l->bias[index]);
+  ibx_val bias =
+      ibx_emit_reshape(call, l->bias[index], IBX_INTS(s.at[0], 1, s.at[1]));
+  return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
+}
+
+// gate * sigmoid(alpha * gate) * (line + beta), both limited before.
+static ibx_val swiglu(ibx_call *call, const mixture *m, ibx_val gate,
+                      ibx_val line) {
   if (isfinite(m->limit)) {
-    ibx_val most = ibx_emit_like(call, x, m->limit);
-    gate = ibx_emit_binary(call, IBX_TENSOR_min, gate, most);
-    linear = ibx_emit_binary(call, IBX_TENSOR_min, linear, most);
-    linear = ibx_emit_binary(call, IBX_TENSOR_max, linear,
-                             ibx_emit_like(call, x, -m->limit));
+    float limit = (float)m->limit;
+    gate = ibx_emit_clip(call, gate, -INFINITY, limit);
+    line = ibx_emit_clip(call, line, -limit, limit);
   }
-  ibx_val open = ibx_emit_unary(call, IBX_TENSOR_sigmoid,
-                                ibx_emit_affine(call, gate, m->alpha, 0));
-  gate = ibx_emit_binary(call, IBX_TENSOR_mul, gate, open);
-  return ibx_emit_binary(call, IBX_TENSOR_mul, gate,
-                         ibx_emit_affine(call, linear, 1, m->beta));
+  ibx_val share = ibx_emit_unary(call, IBX_TENSOR_sigmoid,
+                                 ibx_emit_affine(call, gate, m->alpha, 0));
+  return multiply(call, multiply(call, gate, share),
+                  ibx_emit_affine(call, line, 1, m->beta));
 }
 
-static ibx_val activate(ibx_call *call, const experts *m, ibx_val x) {
-  switch (m->act) {
+static ibx_val activate(ibx_call *call, const mixture *m, ibx_val x) {
+  switch (m->kind) {
   case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
-  case GELU: return ibx_emit_unary(call, IBX_TENSOR_gelu_tanh, x);
+  case RELU2:
+    x = ibx_emit_unary(call, IBX_TENSOR_relu, x);
+    return multiply(call, x, x);
+  case GELU:
+  case GEGLU: return ibx_emit_unary(call, IBX_TENSOR_gelu_tanh, x);
   case SILU: return ibx_emit_unary(call, IBX_TENSOR_silu, x);
-  case SWIGLU: return swiglu(call, m, x);
-  case IDENTITY: break;
+  case IDENTITY:
+  case SWIGLU: break;
   }
   return x;
 }
 
-// --- the operators -----------------------------------------------------------
+// x [1 or lanes, rows, H] to [lanes, rows, H]
+static ibx_val run_experts(ibx_call *call, const mixture *m, const lanes *l,
+                           ibx_val x) {
+  ibx_val gate = layer(call, l, 0, x), line = IBX_NO_VALUE;
+  if (m->fusion == 0 && l->fc[2] != IBX_NO_VALUE) line = layer(call, l, 2, x);
+  if (m->fusion != 0) {
+    bool halves = m->fusion == 2;
+    int64_t step = halves ? 1 : 2;
+    line = ibx_emit_slice(call, gate, 2, halves ? m->width : 1, m->width, step);
+    gate = ibx_emit_slice(call, gate, 2, 0, m->width, step);
+  }
+  if (m->kind == SWIGLU) {
+    gate = swiglu(call, m, gate, line);
+  } else {
+    gate = activate(call, m, gate);
+    if (line != IBX_NO_VALUE) gate = multiply(call, gate, line);
+  }
+  return layer(call, l, 1, gate);
+}
 
-static void import_experts(ibx_call *call, experts *m, places first,
-                           places second, size_t router_weights) {
-  if (ibx_attr_flag(call, "use_sparse_mixer", false)) {
-    ibx_call_refuse(call, "use_sparse_mixer", "routing by a sparse mixer");
+static ibx_val gather_lanes(ibx_call *call, ibx_val x, ibx_val index) {
+  if (x == IBX_NO_VALUE || index == IBX_NO_VALUE) return x;
+  return ibx_emit_gather(call, x, index, 0);
+}
+
+// Those that `index` names, or all where it is IBX_NO_VALUE.
+static lanes read_lanes(ibx_call *call, ibx_val index) {
+  lanes l = {0};
+  for (size_t i = 0; i < 3; i++) {
+    l.fc[i] = gather_lanes(call, ibx_in(call, 2 + 2 * i), index);
+    l.bias[i] = gather_lanes(call, ibx_in(call, 3 + 2 * i), index);
   }
-  ibx_ms_need_input(call, second.weights, "fc2_experts_weights");
-  if (call->failed || !read_activation(call, m) ||
-      !read_routing(call, m, router_weights)) {
-    return;
+  return l;
+}
+
+// --- routing -----------------------------------------------------------------
+
+typedef struct route {
+  ibx_val expert, share; // [T, k], by falling share
+} route;
+
+static route pick_experts(ibx_call *call, const mixture *m) {
+  bool normalises = ibx_attr_flag(call, "normalize_routing_weights", false);
+  ibx_val all = ibx_emit_softmax(call, ibx_in(call, 1), 1);
+  const ibx_params params = {
+      .axis = 1, .count = m->picked, .largest = true, .dtype = IBX_DTYPE_I64};
+  ibx_val logits = ibx_in(call, 1);
+  route r = {.expert =
+                 ibx_emit_op(call, IBX_TENSOR_top_index, &params, &logits, 1),
+             .share = ibx_emit_op(call, IBX_TENSOR_top, &params, &all, 1)};
+  if (normalises) {
+    ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, r.share,
+                                  IBX_INTS(1), true);
+    r.share = ibx_emit_binary(call, IBX_TENSOR_div, r.share, sum);
   }
-  ibx_val weights = ibx_in(call, first.weights);
-  int64_t wide = ibx_dim(call, weights, 1);
-  bool fits = ibx_rank(call, weights) == 3 &&
-              ibx_dim(call, weights, 0) == m->count &&
-              (m->act != SWIGLU || wide % 2 == 0);
-  if (!ibx_call_expect(call, fits, "fc1_experts_weights",
-                       "needs a matrix for each expert")) {
-    return;
-  }
-  ibx_val y = layer(call, m, m->x, first, wide, "fc1_expert_weight_bits");
-  if (call->failed) return;
-  y = activate(call, m, y);
-  y = layer(call, m, y, second, m->hidden, "fc2_expert_weight_bits");
-  if (call->failed) return;
-  y = ibx_emit_cast(call, y, IBX_DTYPE_F32);
-  y = ibx_emit_binary(call, IBX_TENSOR_mul, y, m->share);
-  y = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, y, IBX_INTS(0), false);
-  y = ibx_emit_cast(call, y, ibx_dtype_of(call, ibx_in(call, 0)));
-  ibx_out(call, 0,
-          ibx_emit_reshape(call, y, ibx_shape_of(call, ibx_in(call, 0))));
+  return r;
+}
+
+// Only the picked experts: a lane for each of a token.
+static ibx_val run_picked(ibx_call *call, const mixture *m, const route *r,
+                          ibx_val x) {
+  int64_t count = m->tokens * m->picked;
+  lanes l =
+      read_lanes(call, ibx_emit_reshape(call, r->expert, IBX_INTS(count)));
+  x = ibx_emit_reshape(call, x, IBX_INTS(m->tokens, 1, m->hidden));
+  x = ibx_emit_broadcast(call, x, IBX_INTS(m->tokens, m->picked, m->hidden));
+  x = ibx_emit_reshape(call, x, IBX_INTS(count, 1, m->hidden));
+  ibx_val y = run_experts(call, m, &l, x);
+  y = ibx_emit_reshape(call, y, IBX_INTS(m->tokens, m->picked, m->hidden));
+  y = multiply(
+      call, y,
+      ibx_emit_reshape(call, r->share, IBX_INTS(m->tokens, m->picked, 1)));
+  return ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, y, IBX_INTS(1), false);
+}
+
+static ibx_val run_all(ibx_call *call, const mixture *m, const route *r,
+                       ibx_val x) {
+  lanes l = read_lanes(call, IBX_NO_VALUE);
+  x = ibx_emit_reshape(call, x, IBX_INTS(1, m->tokens, m->hidden));
+  ibx_val y = run_experts(call, m, &l, x); // [E, T, H]
+  ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, m->experts), 0, 3);
+  ibx_ints apart = IBX_INTS(1, m->tokens, m->picked);
+  ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal,
+                                ibx_emit_reshape(call, r->expert, apart), line);
+  ibx_val shares =
+      ibx_emit_select(call, hot, ibx_emit_reshape(call, r->share, apart),
+                      ibx_emit_like(call, r->share, 0));
+  shares = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, shares, IBX_INTS(2),
+                           true); // [E, T, 1]
+  return ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, multiply(call, y, shares),
+                         IBX_INTS(0), false);
 }
 
 void ibx_import_op_moe(ibx_call *call) {
-  experts m = {0};
-  ibx_ms_refuse_input(
-      call, 6, "fc3_experts_weights",
-      "join both projections in fc1, with swiglu_fusion 1 or 2");
-  import_experts(call, &m, (places){2, NONE, 3, NONE},
-                 (places){4, NONE, 5, NONE}, NONE);
-}
-
-void ibx_import_op_qmoe(ibx_call *call) {
-  experts m = {.quantised = true};
-  const char *type = ibx_attr_text(call, "quant_type", "int");
-  m.block = ibx_attr_int(call, "block_size", 0);
-  ibx_attr_ignore(call, "accuracy_level fc3_expert_weight_bits");
-  if (strcmp(type, "int") != 0) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "quant_type",
-                  "quantise to integers, with quant_type = 'int'",
-                  "quant_type = '%s'", type);
-  }
-  if (ibx_attr_int(call, "weights_prepacked", -1) == 1) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "weights_prepacked",
-                  "export with weights_prepacked = 0",
-                  "weights in the layout of one device");
-  }
-  ibx_ms_refuse_input(
-      call, 8, "fc3_experts_weights",
-      "join both projections in fc1, with swiglu_fusion 1 or 2");
-  for (size_t i = 15; i < 21; i++)
-    ibx_ms_refuse_input(call, i, "global or activation scales",
-                        "quantise to integers");
-  if (call->failed) return;
-  import_experts(call, &m, (places){2, 3, 4, 11}, (places){5, 6, 7, 12}, 14);
+  mixture m = {0};
+  ibx_val x = ibx_in(call, 0);
+  ibx_ints shape = ibx_shape_of(call, x);
+  if (!read_kind(call, &m) || !read_shapes(call, &m)) return;
+  route r = pick_experts(call, &m);
+  // A gathered matrix lies in one partition of the on-chip memory: a large one
+  // has no room there.
+  enum { MOST_GATHERED = 1 << 14 };
+  bool gathers = m.tokens * m.picked < m.experts && m.width <= MOST_GATHERED &&
+                 m.hidden <= MOST_GATHERED &&
+                 2 * m.width * m.hidden <= MOST_GATHERED;
+  ibx_val y = gathers ? run_picked(call, &m, &r, x) : run_all(call, &m, &r, x);
+  ibx_out(call, 0, ibx_emit_reshape(call, y, shape));
 }
