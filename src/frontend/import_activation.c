@@ -53,12 +53,24 @@ void ibx_import_op_selu(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_affine(call, elu, (double)gamma, 0));
 }
 
-// max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) = alpha * elu(x / alpha)
+// max(0, x) + min(0, alpha * (exp(x / alpha) - 1)), which is alpha * elu(x /
+// alpha) where alpha is positive.
 void ibx_import_op_celu(ibx_call *call) {
   double alpha = (double)ibx_attr_float(call, "alpha", 1.0f);
-  ibx_val scaled = ibx_emit_affine(call, ibx_in(call, 0), 1 / alpha, 0);
-  ibx_val elu = emit_alpha(call, IBX_TENSOR_elu, scaled, 1.0f);
-  ibx_out(call, 0, ibx_emit_affine(call, elu, alpha, 0));
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val x = ibx_emit_wide(call, ibx_in(call, 0)), y;
+  ibx_val scaled = ibx_emit_affine(call, x, 1 / alpha, 0);
+  if (alpha > 0) {
+    y = emit_alpha(call, IBX_TENSOR_elu, scaled, 1.0f);
+    y = ibx_emit_affine(call, y, alpha, 0);
+  } else {
+    y = ibx_emit_unary(call, IBX_TENSOR_exp, scaled);
+    y = ibx_emit_affine(call, y, alpha, -alpha);
+    y = ibx_emit_binary(call, IBX_TENSOR_min, y, ibx_emit_like(call, y, 0));
+    y = ibx_emit_binary(call, IBX_TENSOR_add, y,
+                        ibx_emit_unary(call, IBX_TENSOR_relu, x));
+  }
+  ibx_out(call, 0, ibx_emit_cast(call, y, dtype));
 }
 
 void ibx_import_op_hard_sigmoid(ibx_call *call) {
