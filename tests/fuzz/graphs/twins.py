@@ -327,6 +327,13 @@ def feeds(model, arrays):
     return found
 
 
+def has_texts(graph):
+    """Whether a constant of the graph holds texts."""
+    tensors = list(graph.initializer) + [
+        a.t for n in graph.node for a in n.attribute if a.HasField("t")]
+    return any(t.data_type == TensorProto.STRING for t in tensors)
+
+
 def of_type(value, name):
     """ONNX Runtime hands numbers of 8 bits out as bytes."""
     if not name.startswith("tensor(float8"):
@@ -343,7 +350,8 @@ def runtime(data, arrays):
     if any(word in data for word in (
             b"SAME_", b"Random", b"Bernoulli", b"Multinomial", b"TfIdf",
             b"StringSplit", b"TreeEnsembleClassifier")) or \
-            any(a.dtype == object for a in arrays.values()):
+            any(a.dtype == object for a in arrays.values()) or \
+            has_texts(onnx.load_from_string(data).graph):
         return None
 
     options = onnxruntime.SessionOptions()
