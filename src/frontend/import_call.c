@@ -77,8 +77,11 @@ void ibx_out(ibx_call *call, size_t index, ibx_val value) {
   if (index < call->out_count) call->out[index] = value;
 }
 
+// After a failure a value may be none.
 const ibx_type *ibx_type_of(const ibx_call *call, ibx_val value) {
-  return &call->import->graph.values[value].type;
+  static const ibx_type nothing = {.dtype = IBX_DTYPE_F32};
+  const ibx_graph *graph = &call->import->graph;
+  return value < graph->value_count ? &graph->values[value].type : &nothing;
 }
 
 int64_t ibx_rank(const ibx_call *call, ibx_val value) {

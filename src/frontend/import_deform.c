@@ -142,7 +142,7 @@ void ibx_import_op_deform_conv(ibx_call *call) {
     return;
   }
   ibx_val parts[MOST_GROUPS];
-  for (int64_t g = 0; g < d.offset_groups; g++)
+  for (int64_t g = 0; g < d.offset_groups && !call->failed; g++)
     parts[g] = sample_group(call, &d, g);
   if (call->failed) return;
   ibx_val y = multiply(

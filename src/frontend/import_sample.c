@@ -194,6 +194,7 @@ ibx_val ibx_emit_samples(ibx_call *call, ibx_sampler *s, ibx_val x) {
   for (size_t i = 0; i < combinations && !call->failed; i++) {
     sum = join(call, IBX_TENSOR_add, sum, emit_term(call, s, rows, start, i));
   }
+  if (call->failed) return x; // there may be no sum
   return ibx_emit_cast(call, sum, ibx_dtype_of(call, x));
 }
 
