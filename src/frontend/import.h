@@ -246,13 +246,19 @@ float ibx_attr_float(ibx_call *call, const char *name, float absent);
 float ibx_attr_any_float(ibx_call *call, const char *name, float absent);
 /// Lends text that lives as long as the import.
 const char *ibx_attr_text(ibx_call *call, const char *name, const char *absent);
+/// The position in `names` of the attribute's text; another one is refused.
+bool ibx_attr_choice(ibx_call *call, const char *name, const char *absent,
+                     const char *const *names, size_t count, size_t *out);
 /// Returns false when it is absent.
 bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out);
 const Onnx__GraphProto *ibx_attr_graph(ibx_call *call, const char *name);
-const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name);
-/// The same; one of another ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE fails.
-const Onnx__AttributeProto *ibx_attr_typed(ibx_call *call, const char *name,
-                                           int type);
+/// The attribute, or NULL: one of another type fails.
+#define IBX_ATTR(call, name, type)                                             \
+  ibx_attr(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##type)
+const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name,
+                                     int type);
+/// Whether it is there with that type.
+bool ibx_attr_is(ibx_call *call, const char *name, int type);
 /// Looks at attributes that change nothing here; names separated by blanks.
 void ibx_attr_ignore(ibx_call *call, const char *names);
 
@@ -484,6 +490,8 @@ ibx_val ibx_emit_select(ibx_call *call, ibx_val condition, ibx_val yes,
                         ibx_val no);
 /// x * alpha + beta, in any floating type.
 ibx_val ibx_emit_affine(ibx_call *call, ibx_val x, double alpha, double beta);
+/// Element `index` of a dimension, which goes away.
+ibx_val ibx_emit_at(ibx_call *call, ibx_val x, int64_t axis, int64_t index);
 ibx_val ibx_emit_clip(ibx_call *call, ibx_val x, float low, float high);
 ibx_val ibx_emit_cast(ibx_call *call, ibx_val x, ibx_dtype dtype);
 /// `x` in fp64 as it is, all else in fp32: where a narrower type would not hold

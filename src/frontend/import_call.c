@@ -150,7 +150,7 @@ static const Onnx__AttributeProto *resolve(const ibx_frame *frame,
   return found;
 }
 
-const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name) {
+static const Onnx__AttributeProto *find_attr(ibx_call *call, const char *name) {
   const Onnx__AttributeProto *found = NULL;
   for (size_t i = 0; i < call->proto->n_attribute; i++) {
     if (strcmp(ibx_onnx_text(call->proto->attribute[i]->name), name) != 0) {
@@ -163,7 +163,7 @@ const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name) {
 }
 
 bool ibx_has_attr(ibx_call *call, const char *name) {
-  return ibx_attr(call, name) != NULL;
+  return find_attr(call, name) != NULL;
 }
 
 static const char *type_name(int type) {
@@ -185,12 +185,20 @@ static int type_of(const Onnx__AttributeProto *attribute) {
   if (attribute->n_floats != 0) {
     return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS;
   }
+  if (attribute->n_strings != 0) {
+    return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
+  }
   return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
 }
 
-const Onnx__AttributeProto *ibx_attr_typed(ibx_call *call, const char *name,
-                                           int type) {
-  const Onnx__AttributeProto *found = ibx_attr(call, name);
+bool ibx_attr_is(ibx_call *call, const char *name, int type) {
+  const Onnx__AttributeProto *found = find_attr(call, name);
+  return found && type_of(found) == type;
+}
+
+const Onnx__AttributeProto *ibx_attr(ibx_call *call, const char *name,
+                                     int type) {
+  const Onnx__AttributeProto *found = find_attr(call, name);
   if (!found || type_of(found) == type) return found;
   ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_TYPE, name,
                 "store the attribute with the type that the operator declares",
@@ -200,8 +208,7 @@ const Onnx__AttributeProto *ibx_attr_typed(ibx_call *call, const char *name,
 }
 
 int64_t ibx_attr_int(ibx_call *call, const char *name, int64_t absent) {
-  const Onnx__AttributeProto *found =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, INT);
   return found ? found->i : absent;
 }
 
@@ -216,8 +223,7 @@ bool ibx_attr_flag(ibx_call *call, const char *name, bool absent) {
 }
 
 float ibx_attr_any_float(ibx_call *call, const char *name, float absent) {
-  const Onnx__AttributeProto *found =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, FLOAT);
   return found ? found->f : absent;
 }
 
@@ -232,17 +238,25 @@ float ibx_attr_float(ibx_call *call, const char *name, float absent) {
 
 const char *ibx_attr_text(ibx_call *call, const char *name,
                           const char *absent) {
-  const Onnx__AttributeProto *found =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, STRING);
   if (!found) return absent;
   if (found->s.len == 0) return "";
   return ibx_arena_text(&call->import->scratch, (const char *)found->s.data,
                         found->s.len);
 }
 
+bool ibx_attr_choice(ibx_call *call, const char *name, const char *absent,
+                     const char *const *names, size_t count, size_t *out) {
+  const char *text = ibx_attr_text(call, name, absent);
+  for (*out = 0; *out < count; (*out)++) {
+    if (strcmp(text, names[*out]) == 0) return true;
+  }
+  ibx_call_refuse(call, name, "%s = '%s'", name, text);
+  return false;
+}
+
 bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out) {
-  const Onnx__AttributeProto *found =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, INTS);
   *out = (ibx_ints){0};
   if (!found) return false;
   if (found->n_ints > IBX_MAX_RANK) {
@@ -257,15 +271,14 @@ bool ibx_attr_ints(ibx_call *call, const char *name, ibx_ints *out) {
 }
 
 const Onnx__GraphProto *ibx_attr_graph(ibx_call *call, const char *name) {
-  const Onnx__AttributeProto *found =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, GRAPH);
   return found ? found->g : NULL;
 }
 
 void ibx_attr_ignore(ibx_call *call, const char *names) {
   for (const char *at = names; *at != 0;) {
     size_t len = strcspn(at, " ");
-    ibx_attr(call, ibx_arena_text(&call->import->scratch, at, len));
+    find_attr(call, ibx_arena_text(&call->import->scratch, at, len));
     at += len;
     at += strspn(at, " ");
   }

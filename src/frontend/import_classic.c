@@ -14,7 +14,7 @@
 
 const int64_t *ibx_attr_longs(ibx_call *call, const char *name,
                               size_t *out_len) {
-  const Onnx__AttributeProto *found = ibx_attr(call, name);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, INTS);
   *out_len = found ? found->n_ints : 0;
   return found ? found->ints : NULL;
 }
@@ -38,8 +38,10 @@ static double *numbers_of_tensor(ibx_call *call, const Onnx__TensorProto *proto,
 
 double *ibx_attr_numbers(ibx_call *call, const char *list, const char *tensor,
                          size_t *out_len) {
-  const Onnx__AttributeProto *floats = list ? ibx_attr(call, list) : NULL;
-  const Onnx__AttributeProto *found = tensor ? ibx_attr(call, tensor) : NULL;
+  const Onnx__AttributeProto *floats =
+      list ? IBX_ATTR(call, list, FLOATS) : NULL;
+  const Onnx__AttributeProto *found =
+      tensor ? IBX_ATTR(call, tensor, TENSOR) : NULL;
   *out_len = 0;
   if (found && found->t) return numbers_of_tensor(call, found->t, out_len);
   if (!floats) return NULL;
@@ -140,7 +142,7 @@ ibx_val ibx_emit_post_transform(ibx_call *call, ibx_val scores, int64_t mode) {
 // --- labels ------------------------------------------------------------------
 
 int64_t ibx_label_count(ibx_call *call, const char *texts, const char *ints) {
-  const Onnx__AttributeProto *text = ibx_attr(call, texts);
+  const Onnx__AttributeProto *text = IBX_ATTR(call, texts, STRINGS);
   size_t len;
   ibx_attr_longs(call, ints, &len);
   int64_t count =
@@ -153,7 +155,7 @@ int64_t ibx_label_count(ibx_call *call, const char *texts, const char *ints) {
 
 ibx_val ibx_emit_labels(ibx_call *call, const char *texts, const char *ints,
                         ibx_val number) {
-  const Onnx__AttributeProto *text = ibx_attr(call, texts);
+  const Onnx__AttributeProto *text = IBX_ATTR(call, texts, STRINGS);
   size_t len;
   const int64_t *at = ibx_attr_longs(call, ints, &len);
   if (text && text->n_strings != 0) {
@@ -377,7 +379,7 @@ void ibx_import_op_one_hot_encoder(ibx_call *call) {
   ibx_ints wide = ibx_shape_of(call, x);
   size_t len;
   const int64_t *ints = ibx_attr_longs(call, "cats_int64s", &len);
-  const Onnx__AttributeProto *texts = ibx_attr(call, "cats_strings");
+  const Onnx__AttributeProto *texts = IBX_ATTR(call, "cats_strings", STRINGS);
   bool is_text = ibx_is_text(call, x);
   ibx_attr_ignore(call, "zeros");
   if (!ibx_call_expect(call, wide.len < IBX_MAX_RANK, "X",

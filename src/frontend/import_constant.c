@@ -58,12 +58,9 @@ void ibx_import_op_constant(ibx_call *call) {
                   call->proto->n_attribute);
     return;
   }
-  const Onnx__AttributeProto *tensor = ibx_attr_typed(
-      call, "value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR);
-  const Onnx__AttributeProto *ints = ibx_attr_typed(
-      call, "value_ints", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
-  const Onnx__AttributeProto *floats = ibx_attr_typed(
-      call, "value_floats", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+  const Onnx__AttributeProto *tensor = IBX_ATTR(call, "value", TENSOR);
+  const Onnx__AttributeProto *ints = IBX_ATTR(call, "value_ints", INTS);
+  const Onnx__AttributeProto *floats = IBX_ATTR(call, "value_floats", FLOATS);
   if (call->failed) return;
   if (tensor) {
     ibx_out(call, 0, constant_of_tensor(call, tensor->t));
@@ -89,8 +86,7 @@ void ibx_import_op_constant(ibx_call *call) {
 }
 
 void ibx_import_op_constant_of_shape(ibx_call *call) {
-  const Onnx__AttributeProto *value = ibx_attr_typed(
-      call, "value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR);
+  const Onnx__AttributeProto *value = IBX_ATTR(call, "value", TENSOR);
   ibx_bounded dims;
   if (!ibx_bounded_dims(call, 0, "input", &dims)) return;
   ibx_ints shape = dims.most;

@@ -29,7 +29,7 @@ static bool read_list(ibx_call *call, const char *name, size_t spatial,
 }
 
 static bool read_pads(ibx_call *call, size_t spatial, ibx_window *w) {
-  const Onnx__AttributeProto *pads = ibx_attr(call, "pads");
+  const Onnx__AttributeProto *pads = IBX_ATTR(call, "pads", INTS);
   w->low = w->high = ibx_fill_ints(spatial, 0);
   if (!pads) return true;
   bool fine = pads->n_ints == 2 * spatial;

@@ -268,6 +268,15 @@ ibx_val ibx_emit_slice(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
   return ibx_emit_op(call, IBX_TENSOR_slice, &params, &x, 1);
 }
 
+ibx_val ibx_emit_at(ibx_call *call, ibx_val x, int64_t axis, int64_t index) {
+  ibx_ints shape = ibx_shape_of(call, x), thin = {0};
+  for (uint8_t i = 0; i < shape.len; i++) {
+    if (i != axis) thin.at[thin.len++] = shape.at[i];
+  }
+  x = ibx_emit_slice(call, x, axis, index, 1, 1);
+  return ibx_emit_reshape(call, x, thin);
+}
+
 ibx_val ibx_emit_along(ibx_call *call, ibx_val vector, int64_t axis,
                        int64_t rank) {
   ibx_ints shape = ibx_fill_ints((size_t)rank, 1);

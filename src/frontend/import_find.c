@@ -124,8 +124,7 @@ static ibx_val sort_rows(ibx_call *call, ibx_val matrix, ibx_val valid) {
   int64_t count = ibx_dim(call, matrix, 0);
   ibx_val from = IBX_NO_VALUE;
   for (int64_t e = ibx_dim(call, matrix, 1); e-- > 0;) {
-    ibx_val column = ibx_emit_slice(call, matrix, 1, e, 1, 1);
-    column = ibx_emit_reshape(call, column, IBX_INTS(count));
+    ibx_val column = ibx_emit_at(call, matrix, 1, e);
     from = sort_again(call, column, from);
   }
   if (ibx_is_known(call, valid)) return from;

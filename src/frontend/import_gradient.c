@@ -323,7 +323,7 @@ static ibx_val read_name(ibx_call *call, const ProtobufCBinaryData *name) {
 }
 
 void ibx_import_op_gradient(ibx_call *call) {
-  const Onnx__AttributeProto *xs = ibx_attr(call, "xs");
+  const Onnx__AttributeProto *xs = IBX_ATTR(call, "xs", STRINGS);
   const char *target = ibx_attr_text(call, "y", "");
   ibx_attr_ignore(call, "zs"); // what stays as it is
   if (!ibx_call_expect(call,

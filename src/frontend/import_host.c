@@ -107,7 +107,7 @@ bool ibx_import_text_tensor(ibx_import *import, const Onnx__TensorProto *tensor,
 }
 
 ibx_val ibx_attr_texts(ibx_call *call, const char *name, ibx_val absent) {
-  const Onnx__AttributeProto *found = ibx_attr(call, name);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, STRINGS);
   if (!found) return absent;
   ibx_error err = {0};
   ibx_host_tensor texts = IBX_HOST_TENSOR_INIT;

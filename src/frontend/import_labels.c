@@ -25,7 +25,7 @@ static ibx_val vector_of(ibx_call *call, ibx_dtype dtype, const void *from,
 }
 
 static ibx_val tensor_attr(ibx_call *call, const char *name) {
-  const Onnx__AttributeProto *found = ibx_attr(call, name);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, TENSOR);
   ibx_import *import = call->import;
   ibx_val texts = IBX_NO_VALUE;
   ibx_weight weight;
@@ -49,10 +49,10 @@ static ibx_val list_attr(ibx_call *call, const char *what) {
   snprintf(name, sizeof name, "%s_strings", what);
   found = ibx_attr_texts(call, name, IBX_NO_VALUE);
   snprintf(name, sizeof name, "%s_int64s", what);
-  const Onnx__AttributeProto *ints = ibx_attr(call, name);
+  const Onnx__AttributeProto *ints = IBX_ATTR(call, name, INTS);
   if (ints) found = vector_of(call, IBX_DTYPE_I64, ints->ints, ints->n_ints);
   snprintf(name, sizeof name, "%s_floats", what);
-  const Onnx__AttributeProto *floats = ibx_attr(call, name);
+  const Onnx__AttributeProto *floats = IBX_ATTR(call, name, FLOATS);
   if (floats) {
     found = vector_of(call, IBX_DTYPE_F32, floats->floats, floats->n_floats);
   }
@@ -222,7 +222,7 @@ static void encode_between(ibx_call *call, ibx_val texts, ibx_val numbers) {
 
 void ibx_import_op_category_mapper(ibx_call *call) {
   ibx_val texts = ibx_attr_texts(call, "cats_strings", IBX_NO_VALUE);
-  const Onnx__AttributeProto *ints = ibx_attr(call, "cats_int64s");
+  const Onnx__AttributeProto *ints = IBX_ATTR(call, "cats_int64s", INTS);
   if (texts == IBX_NO_VALUE || !ints) {
     ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "cats_strings",
                   "add both lists",
@@ -248,7 +248,7 @@ void ibx_import_op_label_encoder_1(ibx_call *call) {
 
 static ibx_val ints_attr(ibx_call *call, const char *name,
                          const int64_t **out_at, size_t *out_len) {
-  const Onnx__AttributeProto *found = ibx_attr(call, name);
+  const Onnx__AttributeProto *found = IBX_ATTR(call, name, INTS);
   *out_len = found ? found->n_ints : 0;
   *out_at = found ? found->ints : NULL;
   if (found) return vector_of(call, IBX_DTYPE_I64, found->ints, found->n_ints);
@@ -259,7 +259,7 @@ static ibx_val ints_attr(ibx_call *call, const char *name,
 
 static ibx_val pool_of(ibx_call *call) {
   ibx_val texts = ibx_attr_texts(call, "pool_strings", IBX_NO_VALUE);
-  const Onnx__AttributeProto *ints = ibx_attr(call, "pool_int64s");
+  const Onnx__AttributeProto *ints = IBX_ATTR(call, "pool_int64s", INTS);
   bool is_text = ibx_is_text(call, ibx_in(call, 0));
   if (is_text ? texts != IBX_NO_VALUE : ints != NULL) {
     return is_text ? texts
@@ -298,7 +298,7 @@ void ibx_import_op_tfidf_vectorizer(ibx_call *call) {
   ibx_val x = ibx_in(call, 0), out;
   ibx_val starts = ints_attr(call, "ngram_counts", &at, &count);
   ibx_val columns = ints_attr(call, "ngram_indexes", &at, &count);
-  const Onnx__AttributeProto *weights = ibx_attr(call, "weights");
+  const Onnx__AttributeProto *weights = IBX_ATTR(call, "weights", FLOATS);
   ibx_val operands[] = {x, pool_of(call), starts, columns, IBX_NO_VALUE};
   if (weights) {
     operands[4] =

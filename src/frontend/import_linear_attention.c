@@ -237,12 +237,9 @@ static ibx_val read_state(ibx_call *call, const linear_attention *a) {
 static bool read_rule(ibx_call *call) {
   static const char *const rules[] = {"linear", "gated", "delta",
                                       "gated_delta"};
-  const char *name = ibx_attr_text(call, "update_rule", "gated_delta");
-  size_t rule = 0;
-  while (rule < IBX_COUNT_OF(rules) && strcmp(rules[rule], name) != 0)
-    rule++;
-  if (rule == IBX_COUNT_OF(rules)) {
-    ibx_call_refuse(call, "update_rule", "update_rule = '%s'", name);
+  size_t rule;
+  if (!ibx_attr_choice(call, "update_rule", "gated_delta", rules,
+                       IBX_COUNT_OF(rules), &rule)) {
     return false;
   }
   bool gated = (rule & 1) != 0, delta = (rule & 2) != 0;
@@ -285,30 +282,24 @@ static bool read_operands(ibx_call *call, linear_attention *a) {
   return !call->failed;
 }
 
-// [T, ...] at one token
-static ibx_val at_token(ibx_call *call, ibx_val x, int64_t token) {
-  ibx_ints s = ibx_shape_of(call, x);
-  return ibx_emit_reshape(call, ibx_emit_slice(call, x, 0, token, 1, 1),
-                          IBX_INTS(s.at[1], s.at[2], s.at[3], s.at[4]));
-}
-
 // Takes the state one token further; gives what its queries read.
 static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
-  ibx_val k = at_token(call, a->k, token), v = at_token(call, a->v, token);
+  ibx_val k = ibx_emit_at(call, a->k, 0, token),
+          v = ibx_emit_at(call, a->v, 0, token);
   if (a->decay != IBX_NO_VALUE) {
-    ibx_val decay = at_token(call, a->decay, token);
+    ibx_val decay = ibx_emit_at(call, a->decay, 0, token);
     a->state = ibx_emit_binary(call, IBX_TENSOR_mul, a->state, decay);
   }
   if (a->beta != IBX_NO_VALUE) {
     v = ibx_emit_binary(call, IBX_TENSOR_sub, v,
                         ibx_emit_matmul(call, k, a->state));
-    v = ibx_emit_binary(call, IBX_TENSOR_mul, at_token(call, a->beta, token),
-                        v);
+    v = ibx_emit_binary(call, IBX_TENSOR_mul,
+                        ibx_emit_at(call, a->beta, 0, token), v);
   }
   ibx_val added =
       ibx_emit_binary(call, IBX_TENSOR_mul, ibx_emit_swap(call, k, 2, 3), v);
   a->state = ibx_emit_binary(call, IBX_TENSOR_add, a->state, added);
-  return ibx_emit_matmul(call, at_token(call, a->q, token), a->state);
+  return ibx_emit_matmul(call, ibx_emit_at(call, a->q, 0, token), a->state);
 }
 
 void ibx_import_op_linear_attention(ibx_call *call) {

@@ -9,18 +9,14 @@
 #include "frontend/import.h"
 #include "frontend/import_ops.h"
 
-#include <string.h>
-
 typedef enum reduction { REDUCE_NONE, REDUCE_SUM, REDUCE_MEAN } reduction;
 
 static reduction read_reduction(ibx_call *call) {
   static const char *const names[] = {"none", "sum", "mean"};
-  const char *name = ibx_attr_text(call, "reduction", "mean");
-  for (size_t i = 0; i < IBX_COUNT_OF(names); i++) {
-    if (strcmp(name, names[i]) == 0) return (reduction)i;
-  }
-  ibx_call_refuse(call, "reduction", "reduction = '%s'", name);
-  return REDUCE_NONE;
+  size_t i;
+  bool is_known = ibx_attr_choice(call, "reduction", "mean", names,
+                                  IBX_COUNT_OF(names), &i);
+  return is_known ? (reduction)i : REDUCE_NONE;
 }
 
 // Bools [N, C, d1, ...]: whether class c is the target of the position.

@@ -105,7 +105,7 @@ const Onnx__TypeProto *ibx_map_type(ibx_import *import,
 static const char *list_names(ibx_call *call, const char *texts,
                               const char *ints) {
   enum { ROOM = 96, MOST_NAME = 32 };
-  const Onnx__AttributeProto *text = ibx_attr(call, texts);
+  const Onnx__AttributeProto *text = IBX_ATTR(call, texts, STRINGS);
   bool is_text = text && text->n_strings != 0;
   size_t count, used = 0;
   const int64_t *numbers = ibx_attr_longs(call, ints, &count);

@@ -166,14 +166,6 @@ static ibx_val add_projection(ibx_call *call, ibx_val x, int64_t heads,
   return swap_heads(call, x);
 }
 
-// Part `index` of x [B, S, heads, parts, D].
-static ibx_val unpack(ibx_call *call, ibx_val x, int64_t index) {
-  ibx_ints s = ibx_shape_of(call, x);
-  x = ibx_emit_slice(call, x, 3, index, 1, 1);
-  return ibx_emit_reshape(call, x,
-                          IBX_INTS(s.at[0], s.at[1], s.at[2], s.at[4]));
-}
-
 // Queries, keys and values where they are packed: false for other forms.
 static bool read_packed(ibx_call *call, ibx_val *parts, int64_t heads) {
   bool has_keys = ibx_has_in(call, 1);
@@ -190,7 +182,7 @@ static bool read_packed(ibx_call *call, ibx_val *parts, int64_t heads) {
   }
   ibx_val x = parts[packed];
   for (size_t i = packed; i < 3; i++)
-    parts[i] = unpack(call, x, (int64_t)(i - packed));
+    parts[i] = ibx_emit_at(call, x, 3, (int64_t)(i - packed));
   return true;
 }
 
@@ -281,14 +273,6 @@ static bool split(ibx_call *call, ibx_val x, ibx_attention *a) {
   return !call->failed && heads_fit(call, a);
 }
 
-// Half of a cache [2, B, heads, P, D].
-static ibx_val half_of(ibx_call *call, ibx_val past, int64_t index) {
-  ibx_ints s = ibx_shape_of(call, past);
-  past = ibx_emit_slice(call, past, 0, index, 1, 1);
-  return ibx_emit_reshape(call, past,
-                          IBX_INTS(s.at[1], s.at[2], s.at[3], s.at[4]));
-}
-
 static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
   ibx_val past = ibx_in(call, index);
   if (past != IBX_NO_VALUE) {
@@ -297,8 +281,8 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
       return false;
     }
     a->offset = ibx_dim(call, past, 3);
-    a->k = join_past(call, half_of(call, past, 0), a->k);
-    a->v = join_past(call, half_of(call, past, 1), a->v);
+    a->k = join_past(call, ibx_emit_at(call, past, 0, 0), a->k);
+    a->v = join_past(call, ibx_emit_at(call, past, 0, 1), a->v);
   }
   if (call->failed || !heads_fit(call, a)) return false;
   if (!ibx_wants_out(call, 1)) return true;

@@ -81,7 +81,8 @@ static ibx_val activate(ibx_call *call, ibx_val x, const activation *a) {
 void ibx_import_op_fused_conv(ibx_call *call) {
   bool has = ibx_has_attr(call, "activation");
   activation a = has ? read_activation(call) : (activation){.kind = RELU};
-  const Onnx__AttributeProto *given = ibx_attr(call, "activation_params");
+  const Onnx__AttributeProto *given =
+      IBX_ATTR(call, "activation_params", FLOATS);
   if (given && given->n_floats > 0) a.alpha = (double)given->floats[0];
   if (given && given->n_floats > 1) a.beta = (double)given->floats[1];
   if (call->failed) return;

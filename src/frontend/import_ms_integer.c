@@ -68,16 +68,21 @@ static ibx_val scaled(ibx_call *call, ibx_val product, ibx_val left,
   return ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
 }
 
+// A scale of one element as a number.
+static ibx_val scale_in(ibx_call *call, size_t index) {
+  ibx_val scale = ibx_emit_cast(call, ibx_in(call, index), IBX_DTYPE_F32);
+  return ibx_emit_reshape(call, scale, (ibx_ints){0});
+}
+
 void ibx_import_op_matmul_integer_to_float(ibx_call *call) {
   if (!expect_one(call, 2, "a_scale") || !expect_one(call, 4, "a_zero_point")) {
     return;
   }
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 2));
-  ibx_val left = ibx_emit_cast(call, ibx_in(call, 2), IBX_DTYPE_F32);
-  left = ibx_emit_reshape(call, left, (ibx_ints){0});
   ibx_val product = multiply(call, ibx_in(call, 0), ibx_in(call, 4),
                              ibx_in(call, 1), ibx_in(call, 5));
-  ibx_val y = scaled(call, product, left, ibx_in(call, 3), ibx_in(call, 6));
+  ibx_val y = scaled(call, product, scale_in(call, 2), ibx_in(call, 3),
+                     ibx_in(call, 6));
   ibx_out(call, 0, ibx_emit_cast(call, y, dtype));
 }
 
@@ -96,11 +101,10 @@ void ibx_import_op_qattention(ibx_call *call) {
     return;
   }
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 3));
-  ibx_val left = ibx_emit_cast(call, ibx_in(call, 3), IBX_DTYPE_F32);
-  left = ibx_emit_reshape(call, left, (ibx_ints){0});
   ibx_val product = multiply(call, ibx_in(call, 0), ibx_in(call, 6),
                              ibx_in(call, 1), ibx_in(call, 7));
-  ibx_val x = scaled(call, product, left, ibx_in(call, 4), ibx_in(call, 2));
+  ibx_val x = scaled(call, product, scale_in(call, 3), ibx_in(call, 4),
+                     ibx_in(call, 2));
   ibx_ms_attend_projected(
       call, ibx_emit_cast(call, x, dtype),
       (ibx_ms_places){.mask = 5, .past = 8, .bias = SIZE_MAX});

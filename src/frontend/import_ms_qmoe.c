@@ -204,12 +204,9 @@ static bool read_activation(ibx_call *call, experts *m) {
                                       [SILU] = "silu",
                                       [IDENTITY] = "identity",
                                       [SWIGLU] = "swiglu"};
-  const char *name = ibx_attr_text(call, "activation_type", "relu");
-  size_t i = 0;
-  while (i < IBX_COUNT_OF(names) && strcmp(names[i], name) != 0)
-    i++;
-  if (i == IBX_COUNT_OF(names)) {
-    ibx_call_refuse(call, "activation_type", "activation_type = '%s'", name);
+  size_t i;
+  if (!ibx_attr_choice(call, "activation_type", "relu", names,
+                       IBX_COUNT_OF(names), &i)) {
     return false;
   }
   m->act = (activation)i;

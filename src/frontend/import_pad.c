@@ -209,7 +209,7 @@ static void import_pads(ibx_call *call, ibx_list pads, const ibx_list *axes,
 }
 
 void ibx_import_op_pad_2(ibx_call *call) {
-  const Onnx__AttributeProto *pads = ibx_attr(call, "pads");
+  const Onnx__AttributeProto *pads = IBX_ATTR(call, "pads", INTS);
   double value = (double)ibx_attr_any_float(call, "value", 0);
   if (!pads) {
     ibx_call_fail(call, IBX_DIAG_MISSING_ATTRIBUTE, "pads",

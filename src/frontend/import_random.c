@@ -18,8 +18,7 @@ enum { MOST_NUMBERS = 1 << 26 };
 static uint32_t seed_of(ibx_call *call) {
   if (ibx_has_attr(call, "seed")) {
     // Dropout's is an integer, that of the others a floating number.
-    const Onnx__AttributeProto *seed = ibx_attr(call, "seed");
-    if (seed->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT)
+    if (ibx_attr_is(call, "seed", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT))
       return (uint32_t)ibx_attr_int(call, "seed", 0);
     float number = ibx_attr_float(call, "seed", 0);
     bool is_whole = number >= 0 && number < 4294967296.0f;

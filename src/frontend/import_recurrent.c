@@ -161,12 +161,10 @@ static double next_number(const Onnx__AttributeProto *list, size_t *used,
 
 // Functions of all directions, one direction after the other.
 static bool read_activations(ibx_call *call, const recurrent *r, cell *cells) {
-  const Onnx__AttributeProto *names = ibx_attr_typed(
-      call, "activations", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS);
-  const Onnx__AttributeProto *alphas = ibx_attr_typed(
-      call, "activation_alpha", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
-  const Onnx__AttributeProto *betas = ibx_attr_typed(
-      call, "activation_beta", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+  const Onnx__AttributeProto *names = IBX_ATTR(call, "activations", STRINGS);
+  const Onnx__AttributeProto *alphas =
+      IBX_ATTR(call, "activation_alpha", FLOATS);
+  const Onnx__AttributeProto *betas = IBX_ATTR(call, "activation_beta", FLOATS);
   size_t count = r->directions * r->activations, alpha = 0, beta = 0;
   // Gates have a sigmoid, what they pass a tanh; an RNN has no gates.
   bool named = names && names->n_strings != 0;

@@ -111,10 +111,13 @@ void ibx_import_op_reduce_l1(ibx_call *call) {
   ibx_out(call, 0, reduce(call, &r, IBX_TENSOR_reduce_sum, size));
 }
 
-// Of floats in fp32 at least: a square of a narrower type overflows early.
+// Floats in fp32 at least: what is made of a narrower type overflows early.
+static ibx_val wide_floats(ibx_call *call, ibx_val x) {
+  return ibx_is_float(ibx_dtype_of(call, x)) ? ibx_emit_wide(call, x) : x;
+}
+
 static ibx_val sum_of_squares(ibx_call *call, const reduction *r) {
-  bool is_float = ibx_is_float(ibx_dtype_of(call, r->x));
-  ibx_val x = is_float ? ibx_emit_wide(call, r->x) : r->x;
+  ibx_val x = wide_floats(call, r->x);
   ibx_val square = ibx_emit_binary(call, IBX_TENSOR_mul, x, x);
   return reduce(call, r, IBX_TENSOR_reduce_sum, square);
 }
@@ -140,9 +143,7 @@ void ibx_import_op_reduce_sum_square(ibx_call *call) {
 
 void ibx_import_op_reduce_log_sum(ibx_call *call) {
   reduction r = read_reduction(call);
-  bool is_float = ibx_is_float(ibx_dtype_of(call, r.x));
-  ibx_val x = is_float ? ibx_emit_wide(call, r.x) : r.x;
-  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, x);
+  ibx_val sum = reduce(call, &r, IBX_TENSOR_reduce_sum, wide_floats(call, r.x));
   out_as(call, IBX_TENSOR_log, sum, ibx_dtype_of(call, r.x));
 }
 

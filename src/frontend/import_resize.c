@@ -345,8 +345,7 @@ static bool read_extents(ibx_call *call, resize_axis *axes,
 void ibx_import_op_upsample_7(ibx_call *call) {
   resize r = {0};
   resize_axis axes[IBX_MAX_RANK];
-  const Onnx__AttributeProto *scales = ibx_attr_typed(
-      call, "scales", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+  const Onnx__AttributeProto *scales = IBX_ATTR(call, "scales", FLOATS);
   size_t rank = (size_t)ibx_rank(call, ibx_in(call, 0));
   if (!read_modes(call, &r, true)) return;
   if (!ibx_call_expect(call, scales && scales->n_floats == rank, "scales",

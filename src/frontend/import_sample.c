@@ -10,7 +10,6 @@
 #include "frontend/import_ops.h"
 
 #include <math.h>
-#include <string.h>
 
 // --- positions ---------------------------------------------------------------
 
@@ -200,16 +199,6 @@ ibx_val ibx_emit_samples(ibx_call *call, ibx_sampler *s, ibx_val x) {
 
 // --- GridSample --------------------------------------------------------------
 
-static bool pick_name(ibx_call *call, const char *attribute, const char *absent,
-                      const char *const *names, size_t count, size_t *out) {
-  const char *name = ibx_attr_text(call, attribute, absent);
-  for (*out = 0; *out < count; (*out)++) {
-    if (strcmp(name, names[*out]) == 0) return true;
-  }
-  ibx_call_refuse(call, attribute, "%s = '%s'", attribute, name);
-  return false;
-}
-
 // Opset 20 renamed the modes.
 static bool read_sampler(ibx_call *call, ibx_sampler *s) {
   static const char *const modes_16[] = {"nearest", "bilinear", "bicubic"};
@@ -219,8 +208,9 @@ static bool read_sampler(ibx_call *call, ibx_sampler *s) {
   const char *const *modes = call->version < 20 ? modes_16 : modes_20;
   size_t mode, pad;
   s->align = ibx_attr_flag(call, "align_corners", false);
-  if (!pick_name(call, "mode", modes[IBX_SAMPLE_LINEAR], modes, 3, &mode) ||
-      !pick_name(call, "padding_mode", "zeros", pads, 3, &pad)) {
+  if (!ibx_attr_choice(call, "mode", modes[IBX_SAMPLE_LINEAR], modes, 3,
+                       &mode) ||
+      !ibx_attr_choice(call, "padding_mode", "zeros", pads, 3, &pad)) {
     return false;
   }
   s->mode = (ibx_sample_mode)mode;

@@ -12,19 +12,8 @@
 
 // Entry `index` of a list with one number for each port; absent ones count 0.
 static int64_t attr_at(ibx_call *call, const char *name, size_t index) {
-  const Onnx__AttributeProto *list =
-      ibx_attr_typed(call, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  const Onnx__AttributeProto *list = IBX_ATTR(call, name, INTS);
   return list && index < list->n_ints ? list->ints[index] : 0;
-}
-
-static ibx_val slice_at(ibx_call *call, ibx_val x, int64_t axis,
-                        int64_t index) {
-  ibx_ints shape = ibx_shape_of(call, x), thin = {0};
-  for (uint8_t i = 0; i < shape.len; i++) {
-    if (i != axis) thin.at[thin.len++] = shape.at[i];
-  }
-  x = ibx_emit_slice(call, x, axis, index, 1, 1);
-  return ibx_emit_reshape(call, x, thin);
 }
 
 // The tensors that are read by slices.
@@ -80,7 +69,7 @@ static ibx_val scanned_slice(ibx_call *call, const scanned *s,
                              const stretch *way, int64_t t) {
   if (way->length > 0) {
     bool turns = s->backwards && way->real == IBX_NO_VALUE;
-    return slice_at(call, s->x, s->axis, turns ? way->length - 1 - t : t);
+    return ibx_emit_at(call, s->x, s->axis, turns ? way->length - 1 - t : t);
   }
   ibx_ints shape = ibx_shape_of(call, s->x), thin = {0};
   for (uint8_t i = 0; i < shape.len; i++) {
@@ -201,7 +190,8 @@ void ibx_import_op_scan(ibx_call *call) {
 static void read_sequence(ibx_call *call, int64_t b, stretch *way) {
   if (!ibx_has_in(call, 0)) return;
   ibx_val lengths = ibx_in(call, 0);
-  way->real = ibx_emit_cast(call, slice_at(call, lengths, 0, b), IBX_DTYPE_I64);
+  way->real =
+      ibx_emit_cast(call, ibx_emit_at(call, lengths, 0, b), IBX_DTYPE_I64);
   way->pads = true;
 }
 
@@ -236,10 +226,10 @@ void ibx_import_op_scan_8(ibx_call *call) {
     results[i] = IBX_ARENA_ARRAY(scratch, (size_t)batch, ibx_val);
   for (int64_t b = 0; b < batch && !call->failed; b++) {
     for (size_t i = 0; i < states; i++)
-      l.in[i] = slice_at(call, ibx_in(call, i + 1), 0, b);
+      l.in[i] = ibx_emit_at(call, ibx_in(call, i + 1), 0, b);
     for (size_t i = 0; i < count; i++) {
       tensors[i] =
-          (scanned){.x = slice_at(call, ibx_in(call, states + i + 1), 0, b),
+          (scanned){.x = ibx_emit_at(call, ibx_in(call, states + i + 1), 0, b),
                     .backwards = attr_at(call, "directions", i) != 0};
     }
     if (call->failed || !read_stretch(call, tensors, count, &way)) return;

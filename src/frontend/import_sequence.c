@@ -257,14 +257,6 @@ static void split_by(ibx_call *call, int64_t axis, ibx_list sizes) {
   out_sequence(call, 0, ibx_dtype_of(call, x), items, sizes.len);
 }
 
-static ibx_val drop_axis(ibx_call *call, ibx_val x, int64_t axis) {
-  ibx_ints shape = ibx_shape_of(call, x), thin = {0};
-  for (uint8_t i = 0; i < shape.len; i++) {
-    if (i != axis) thin.at[thin.len++] = shape.at[i];
-  }
-  return ibx_emit_reshape(call, x, thin);
-}
-
 void ibx_import_op_split_to_sequence(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   bool keeps = ibx_attr_flag(call, "keepdims", true);
@@ -282,8 +274,8 @@ void ibx_import_op_split_to_sequence(ibx_call *call) {
   if (!expect_few(call, extent, "axis")) return;
   ibx_val *items = make_items(call, (size_t)extent);
   for (int64_t i = 0; i < extent; i++) {
-    items[i] = ibx_emit_slice(call, x, axis, i, 1, 1);
-    if (!keeps) items[i] = drop_axis(call, items[i], axis);
+    items[i] = keeps ? ibx_emit_slice(call, x, axis, i, 1, 1)
+                     : ibx_emit_at(call, x, axis, i);
   }
   out_sequence(call, 0, ibx_dtype_of(call, x), items, (size_t)extent);
 }

@@ -177,7 +177,8 @@ static const char *join_patterns(ibx_call *call,
 
 void ibx_import_op_tokenizer(ibx_call *call) {
   enum { MATCHES, BETWEEN, CHARACTERS };
-  const Onnx__AttributeProto *separators = ibx_attr(call, "separators");
+  const Onnx__AttributeProto *separators =
+      IBX_ATTR(call, "separators", STRINGS);
   const char *pattern = ibx_attr_text(call, "tokenexp", "");
   const char *pad = ibx_attr_text(call, "pad_value", "");
   int64_t ints[] = {MATCHES, ibx_attr_flag(call, "mark", false),

@@ -265,7 +265,7 @@ static void read_old_nodes(old_trees *t, ibx_forest *forest) {
                             longs(call, "nodes_truenodeids", n),
                             longs(call, "nodes_falsenodeids", n)};
   double *values = doubles(call, "nodes_values", "nodes_values_as_tensor", n);
-  const Onnx__AttributeProto *modes = ibx_attr(call, "nodes_modes");
+  const Onnx__AttributeProto *modes = IBX_ATTR(call, "nodes_modes", STRINGS);
   const int64_t *missing = NULL;
   ibx_attr_ignore(call, "nodes_hitrates nodes_hitrates_as_tensor");
   if (ibx_has_attr(call, "nodes_missing_value_tracks_true")) {

@@ -349,8 +349,7 @@ static void split_equal(ibx_call *call, int64_t axis) {
 void ibx_import_op_split_2(ibx_call *call) {
   int64_t rank = ibx_rank(call, ibx_in(call, 0));
   int64_t axis = ibx_axis(call, ibx_attr_int(call, "axis", 0), rank);
-  const Onnx__AttributeProto *sizes = ibx_attr_typed(
-      call, "split", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  const Onnx__AttributeProto *sizes = IBX_ATTR(call, "split", INTS);
   if (call->failed) return;
   if (sizes) {
     split_by(call, axis, sizes->ints, sizes->n_ints);
