@@ -199,6 +199,11 @@ typedef struct ibx_program_data {
 IBX_API size_t ibx_entry_library_nodes(const ibx_program_data *program,
                                        const ibx_entry *entry);
 
+/// The time that a library call keeps GpSimd; `buffers` are those of its entry.
+IBX_API uint64_t ibx_library_call_ps(const ibx_machine *machine,
+                                     const ibx_buffer_decl *buffers,
+                                     const ibx_insn *call);
+
 typedef struct ibx_program ibx_program;
 
 /// Receives a program file piece by piece; returns false on a write error.

@@ -229,38 +229,3 @@ ibx_status ibx_steps_check(const ibx_program_data *program,
   ibx_pool_fini(&pool);
   return status;
 }
-
-size_t ibx_entry_host_segments(const ibx_entry *entry) {
-  size_t count = 0;
-  for (size_t i = 0; entry->steps && i < entry->steps->step_count; i++) {
-    const ibx_step *steps = entry->steps->steps;
-    count += steps[i].call && (i == 0 || !steps[i - 1].call);
-  }
-  return count;
-}
-
-// Calls of one node mostly stand together, so looking back finds them at once.
-static size_t count_library_nodes(const ibx_stream *stream) {
-  size_t count = 0;
-  for (size_t i = 0; i < stream->count; i++) {
-    bool is_new = ibx_insn_is_call(stream->insns[i].opcode);
-    for (size_t j = i; is_new && stream->nodes && j-- > 0;) {
-      is_new = !ibx_insn_is_call(stream->insns[j].opcode) ||
-               stream->nodes[j] != stream->nodes[i];
-    }
-    count += is_new;
-  }
-  return count;
-}
-
-size_t ibx_entry_library_nodes(const ibx_program_data *program,
-                               const ibx_entry *entry) {
-  size_t count = count_library_nodes(&entry->streams[IBX_ENGINE_GPSIMD]);
-  for (size_t i = 0; entry->steps && i < entry->steps->step_count; i++) {
-    const ibx_step *step = &entry->steps->steps[i];
-    if (step->call) continue;
-    const ibx_entry *segment = &program->entries[step->segment];
-    count += count_library_nodes(&segment->streams[IBX_ENGINE_GPSIMD]);
-  }
-  return count;
-}

@@ -74,25 +74,9 @@ static uint32_t *first_sources(const ibx_tables *tables, ibx_arena *scratch) {
   return first;
 }
 
-static uint64_t call_ps(const ibx_machine *machine, const ibx_tile_func *func,
-                        const ibx_insn *call) {
-  ibx_buffer_place places[IBX_OPERANDS] = {{0}};
-  ibx_insn insn = *call;
-  for (uint16_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    uint16_t buffer = call->operand[slot].buffer;
-    if (buffer == IBX_NO_BUFFER) continue;
-    places[slot] = func->buffers[buffer].place;
-    insn.operand[slot].buffer = slot;
-  }
-  ibx_insn_cost cost =
-      ibx_insn_cost_get(machine, IBX_ENGINE_GPSIMD, &insn, places);
-  return ibx_machine_cycles_to_ps(machine, IBX_ENGINE_GPSIMD,
-                                  cost.issue_cycles);
-}
-
 static void add_call(tally *sum, const ibx_machine *machine,
                      const ibx_tile_func *func, const ibx_insn *insn) {
-  uint64_t ps = call_ps(machine, func, insn);
+  uint64_t ps = ibx_library_call_ps(machine, func->buffers, insn);
   if (sum->calls++ == 0 || ps > sum->worst_ps) {
     sum->worst_ps = ps;
     sum->kernel = insn->op[0];
@@ -120,12 +104,6 @@ typedef struct load {
   uint32_t source;
 } load;
 
-static bool is_load(const ibx_tile_func *func, const ibx_tile_op *op) {
-  const ibx_insn *insn = &op->insn;
-  return insn->opcode == IBX_OP_dma_copy &&
-         func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
-}
-
 static int compare_loads(const void *left, const void *right) {
   const load *a = left, *b = right;
   if (a->source != b->source) return a->source < b->source ? -1 : 1;
@@ -146,7 +124,8 @@ static void add_loads(tally *sums, const uint32_t *first, size_t source_count,
   size_t count = 0;
   for (size_t i = 0; i < func->op_count; i++) {
     const ibx_tile_op *op = &func->ops[i];
-    if (!is_load(func, op) || op->source >= source_count) continue;
+    if (op->source >= source_count) continue;
+    if (!ibx_tile_loads_constant(func, &op->insn)) continue;
     const ibx_operand *from = &op->insn.operand[1];
     const ibx_buffer_place *place = &func->buffers[from->buffer].place;
     loads[count++] = (load){.offset = place->offset + from->offset,

@@ -58,23 +58,6 @@ static const char *bound_name(const figures *f) {
   return bounds->tensor_ps >= bounds->hbm_ps ? "tensor" : "hbm";
 }
 
-// The time that a library call keeps GpSimd.
-static uint64_t call_ps(const figures *f, const ibx_entry *entry,
-                        const ibx_insn *call) {
-  ibx_buffer_place places[IBX_OPERANDS];
-  ibx_insn insn = *call;
-  for (uint16_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    uint16_t buffer = call->operand[slot].buffer;
-    if (buffer == IBX_NO_BUFFER) continue;
-    places[slot] = entry->buffers[buffer].place;
-    insn.operand[slot].buffer = slot;
-  }
-  ibx_insn_cost cost =
-      ibx_insn_cost_get(f->program->machine, IBX_ENGINE_GPSIMD, &insn, places);
-  return ibx_machine_cycles_to_ps(f->program->machine, IBX_ENGINE_GPSIMD,
-                                  cost.issue_cycles);
-}
-
 // Part `index` of what runs on the device: the entry, or one of its segments;
 // NULL past the last.
 static const ibx_entry *device_part(const figures *f, size_t index) {
@@ -178,10 +161,12 @@ static void add_calls(const figures *f, const ibx_entry *entry, json_t *calls) {
     bool has_node = at < f->program->node_count;
     const ibx_node_decl *node = has_node ? &f->program->nodes[at] : NULL;
     json_array_append_new(
-        calls, json_pack("{s:s, s:s, s:s, s:f}", "op", node ? node->op : "",
-                         "node", node ? node->name : "", "kernel",
-                         ibx_call_name(stream->insns[i].op[0]), "us",
-                         to_us(call_ps(f, entry, &stream->insns[i]))));
+        calls,
+        json_pack("{s:s, s:s, s:s, s:f}", "op", node ? node->op : "", "node",
+                  node ? node->name : "", "kernel",
+                  ibx_call_name(stream->insns[i].op[0]), "us",
+                  to_us(ibx_library_call_ps(f->program->machine, entry->buffers,
+                                            &stream->insns[i]))));
   }
 }
 

@@ -37,6 +37,11 @@ ibx_tile_op *ibx_tile_add_op(ibx_tile_func *func) {
   return &func->ops[func->op_count++];
 }
 
+bool ibx_tile_loads_constant(const ibx_tile_func *func, const ibx_insn *insn) {
+  return insn->opcode == IBX_OP_dma_copy &&
+         func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
+}
+
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops) {
   size_t room = func->op_room ? func->op_room : FIRST_ROOM;
   while (room < ops)

@@ -37,6 +37,8 @@ typedef struct ibx_tile_func {
 uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
 /// Appends an operation, which the caller fills.
 ibx_tile_op *ibx_tile_add_op(ibx_tile_func *func);
+/// Whether the instruction loads a constant out of the weight section.
+bool ibx_tile_loads_constant(const ibx_tile_func *func, const ibx_insn *insn);
 /// Makes the room that adding as many operations would have made.
 void ibx_tile_reserve(ibx_tile_func *func, size_t ops);
 

@@ -39,14 +39,6 @@ static ibx_buffer_place *place_of(const placement *p, uint16_t buffer) {
   return &p->func->buffers[buffer].place;
 }
 
-static bool is_constant_load(const ibx_tile_func *func, const ibx_insn *insn,
-                             uint16_t buffer) {
-  if (insn->opcode != IBX_OP_dma_copy || insn->operand[0].buffer != buffer) {
-    return false;
-  }
-  return func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
-}
-
 // Lifetimes of all buffers, indexed by buffer; first is UINT32_MAX when unused.
 static life *collect(placement *p) {
   ibx_tile_func *func = p->func;
@@ -64,7 +56,7 @@ static life *collect(placement *p) {
       if (info->slot[s] == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
       if (all[buffer].first == UINT32_MAX) {
         all[buffer].first = i;
-        all[buffer].streamed = is_constant_load(func, insn, buffer);
+        all[buffer].streamed = s == 0 && ibx_tile_loads_constant(func, insn);
       }
       all[buffer].last = i;
     }

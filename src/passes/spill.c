@@ -19,11 +19,6 @@ typedef struct span {
   bool streamed;
 } span;
 
-static bool is_load(const ibx_tile_func *func, const ibx_insn *insn) {
-  return insn->opcode == IBX_OP_dma_copy &&
-         func->buffers[insn->operand[1].buffer].kind == IBX_BUFFER_WEIGHT;
-}
-
 static span *spans_of(const ibx_lower *lower, const bool *spill,
                       ibx_arena *scratch) {
   const ibx_tile_func *func = lower->func;
@@ -42,7 +37,7 @@ static span *spans_of(const ibx_lower *lower, const bool *spill,
       if (info->slot[s] == IBX_SLOT_NONE || b == IBX_NO_BUFFER) continue;
       if (spans[b].first == UINT32_MAX) {
         spans[b].first = i;
-        spans[b].streamed = s == 0 && is_load(func, insn);
+        spans[b].streamed = s == 0 && ibx_tile_loads_constant(func, insn);
       }
       spans[b].last = i;
     }
