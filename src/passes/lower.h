@@ -55,6 +55,11 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
 /// failure that names the remedy.
 bool ibx_lower_accepts(ibx_lower *lower, const ibx_node *node);
 
+// ---- The graph (lower_graph.c)
+
+/// Lowers all nodes and the ports. Fails with the status of the node that failed.
+IBX_NODISCARD ibx_status ibx_lower_graph(ibx_lower *lower);
+
 // ---- Ports (lower_port.c)
 
 /// Makes the buffers of the inputs and their views.
