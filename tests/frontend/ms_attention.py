@@ -9,9 +9,7 @@ every run.
 """
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +17,8 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
+
+import cases
 
 TOLERANCE = "1e-4"
 
@@ -518,17 +518,9 @@ def main():
         for seed in range(args.first, args.first + args.count):
             case = make(np.random.default_rng([seed, *op.encode()]), op)
             write_case(args.work / f"{op.lower()}_{seed}", case)
-    done = subprocess.run(
-        [args.imbrex, "test", "--json", "--rtol", "0", "--atol", TOLERANCE,
-         args.work], capture_output=True, text=True)
-    if not done.stdout:
-        sys.exit(f"{args.imbrex} exits with {done.returncode}: {done.stderr}")
-    cases = json.loads(done.stdout)["cases"]
-    bad = [case for case in cases if case["result"] != "pass"]
-    for case in bad:
-        print(f"{case['name']}: {case['result']}: {case['reason']}")
-    print(f"{len(cases) - len(bad)} of {len(cases)} cases agree")
-    return bool(bad) or not cases
+    found = cases.judge(args.imbrex, [args.work], "--rtol", "0",
+                        "--atol", TOLERANCE)
+    return cases.count_bad(found, "cases") > 0 or not found
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ Runtime computes what the logits and the caches must be.
 """
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
+import cases
 from ms_attention import floats, run, value_info
 
 WIDTH, HEADS, KV_HEADS, DEPTH, INNER, WORDS, LAYERS = 128, 4, 2, 32, 256, 64, 2
@@ -155,17 +154,9 @@ def main():
     shutil.rmtree(args.work, ignore_errors=True)
     for name, form in FORMS.items():
         write_form(args.work / name, *form)
-    done = subprocess.run(
-        [args.imbrex, "test", "--json", "--rtol", "1e-4", "--atol", "1e-4",
-         args.work], capture_output=True, text=True)
-    if not done.stdout:
-        sys.exit(f"{args.imbrex} exits with {done.returncode}: {done.stderr}")
-    cases = json.loads(done.stdout)["cases"]
-    bad = [case for case in cases if case["result"] != "pass"]
-    for case in bad:
-        print(f"{case['name']}: {case['result']}: {case['reason']}")
-    print(f"{len(cases) - len(bad)} of {len(cases)} forms agree")
-    return bool(bad) or len(cases) != len(FORMS)
+    found = cases.judge(args.imbrex, [args.work], "--rtol", "1e-4",
+                        "--atol", "1e-4")
+    return cases.count_bad(found, "forms") > 0 or len(found) != len(FORMS)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ numbers to unsigned types; and those that the reference does not have.
 """
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +18,8 @@ import numpy as np
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+import cases
 
 SMALL = [T.FLOAT8E4M3FN, T.FLOAT8E4M3FNUZ, T.FLOAT8E5M2, T.FLOAT8E5M2FNUZ,
          T.UINT4, T.INT4, T.FLOAT4E2M1, T.FLOAT8E8M0, T.UINT2, T.INT2,
@@ -197,17 +197,9 @@ def main():
         while len(graph.nodes) < 1 + seed % 6:
             graph.add()
         write_case(args.work / f"graph_{seed}", graph)
-    done = subprocess.run(
-        [args.imbrex, "test", "--json", "--target", args.target, "--rtol", "0",
-         "--atol", "0", args.work], capture_output=True, text=True)
-    if not done.stdout:
-        sys.exit(f"{args.imbrex} exits with {done.returncode}: {done.stderr}")
-    cases = json.loads(done.stdout)["cases"]
-    bad = [case for case in cases if case["result"] != "pass"]
-    for case in bad:
-        print(f"{case['name']}: {case['result']}: {case['reason']}")
-    print(f"{len(cases) - len(bad)} of {len(cases)} graphs agree")
-    return bool(bad) or not cases
+    found = cases.judge(args.imbrex, [args.work], "--target", args.target,
+                        "--rtol", "0", "--atol", "0")
+    return cases.count_bad(found, "graphs") > 0 or not found
 
 
 if __name__ == "__main__":
