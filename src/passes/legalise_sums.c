@@ -9,6 +9,7 @@
 #include "passes/legalise.h"
 
 #include "imbrex/tensor.h"
+#include "ir/block.h"
 
 #include <math.h>
 #include <string.h>
@@ -51,101 +52,6 @@ static bool evaluate(const ibx_graph *graph, uint32_t value, int depth,
   out->data = ibx_arena_alloc_raw(arena, (size_t)bytes); // all of it is written
   return ibx_tensor_eval(node->op, &node->params, operands, node->operand_count,
                          out, NULL) == IBX_OK;
-}
-
-// Elements [from, from + count) of values that are computed element by element.
-typedef struct block {
-  const ibx_graph *graph;
-  ibx_arena *arena;
-  int64_t from, count;
-  const uint8_t
-      *bytes; // instead of those of a weight of one byte each, or NULL
-} block;
-
-static const uint8_t *part_of(const block *b, uint32_t value);
-
-// One element, `count` times.
-static const uint8_t *spread(const block *b, uint32_t value, size_t size) {
-  const block single = {.graph = b->graph, .arena = b->arena, .count = 1};
-  const uint8_t *element = part_of(&single, value);
-  size_t count = (size_t)b->count, done = 1;
-  uint8_t *data = ibx_arena_alloc_raw(b->arena, count * size);
-  if (!element) return NULL;
-  memcpy(data, element, size);
-  for (; done * 2 <= count; done *= 2)
-    memcpy(data + done * size, data, done * size);
-  memcpy(data + done * size, data, (count - done) * size);
-  return data;
-}
-
-static const uint8_t *compute(const block *b, const ibx_node *node) {
-  const ibx_value *values = b->graph->values;
-  ibx_tensor operands[IBX_NODE_OPERANDS];
-  ibx_tensor result = {.type = {.dims = {b->count},
-                                .rank = 1,
-                                .dtype = values[node->result].type.dtype}};
-  for (uint32_t i = 0; i < node->operand_count; i++) {
-    const uint8_t *data = part_of(b, node->operand[i]);
-    if (!data) return NULL;
-    operands[i].type = result.type;
-    operands[i].type.dtype = values[node->operand[i]].type.dtype;
-    memcpy(&operands[i].data, &data, sizeof(data)); // read only
-  }
-  result.data = ibx_arena_alloc_raw(
-      b->arena, (size_t)b->count * ibx_dtype_bytes(result.type.dtype));
-  bool ok = ibx_tensor_eval(node->op, &node->params, operands,
-                            node->operand_count, &result, NULL) == IBX_OK;
-  return ok ? result.data : NULL;
-}
-
-static bool is_pointwise(const ibx_node *node) {
-  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
-  return klass == IBX_KLASS_UNARY || klass == IBX_KLASS_BINARY;
-}
-
-static bool is_one_element(const ibx_graph *graph, const ibx_node *node) {
-  int64_t all = 0;
-  return node->op == IBX_TENSOR_broadcast &&
-         ibx_type_elements(&graph->values[node->operand[0]].type, &all) &&
-         all == 1;
-}
-
-// Lends a block of a value; NULL where it is not computed element by element.
-// Most weights are, and then nothing of their size is computed at once.
-static const uint8_t *part_of(const block *b, uint32_t value) {
-  const ibx_node *node = ibx_graph_maker(b->graph, value);
-  const ibx_weight *weight = ibx_graph_constant(b->graph, value);
-  const size_t size = ibx_dtype_bytes(b->graph->values[value].type.dtype);
-  if (weight && b->bytes && size == 1) return b->bytes;
-  if (weight) return (const uint8_t *)weight->data + (size_t)b->from * size;
-  if (!node) return NULL;
-  if (is_pointwise(node)) return compute(b, node);
-  if (node->op == IBX_TENSOR_reshape) return part_of(b, node->operand[0]);
-  if (!is_one_element(b->graph, node)) return NULL;
-  return spread(b, node->operand[0], size);
-}
-
-// The weight of one byte an element that a value is computed from, element by
-// element, with numbers that are the same for all. `*count` counts the weights.
-static const ibx_weight *weight_behind(const ibx_graph *graph, uint32_t value,
-                                       int depth, size_t *count) {
-  const ibx_weight *weight = ibx_graph_constant(graph, value), *found = NULL;
-  const ibx_node *node = ibx_graph_maker(graph, value);
-  if (weight) {
-    ++*count;
-    return ibx_dtype_bytes(weight->type.dtype) == 1 ? weight : NULL;
-  }
-  if (!node || depth == 0 || is_one_element(graph, node)) return NULL;
-  if (!is_pointwise(node) && node->op != IBX_TENSOR_reshape) {
-    ++*count; // of something else
-    return NULL;
-  }
-  for (uint32_t i = 0; i < node->operand_count; i++) {
-    const ibx_weight *one =
-        weight_behind(graph, node->operand[i], depth - 1, count);
-    if (one) found = one;
-  }
-  return *count == 1 ? found : NULL;
 }
 
 // Whether `value` depends on constants only, without computing anything.
@@ -239,7 +145,7 @@ static void next_run(const kernel_walk *walk, const ibx_type *type,
   }
 }
 
-enum { BLOCK_ELEMENTS = 8192, BYTES = 256 };
+enum { BYTES = 256 };
 
 // A kernel of which each element is read as its magnitude.
 typedef struct kernel {
@@ -255,16 +161,15 @@ typedef struct kernel {
 
 // Elements of one byte have 256 values, each of which is computed once.
 static void use_bytes(kernel *k) {
-  size_t count = 0, size = ibx_dtype_bytes(k->type->dtype);
-  const ibx_weight *weight =
-      weight_behind(k->graph, k->value, EVALUATED_DEPTH, &count);
+  size_t size = ibx_dtype_bytes(k->type->dtype);
+  const ibx_weight *weight = ibx_block_weight(k->graph, k->value);
   uint8_t every[BYTES];
   for (int i = 0; i < BYTES; i++)
     every[i] = (uint8_t)i;
-  if (!weight || count != 1 || size > 4) return;
-  const block b = {
+  if (!weight || ibx_dtype_bytes(weight->type.dtype) != 1 || size > 4) return;
+  const ibx_block b = {
       .graph = k->graph, .arena = &k->block, .count = BYTES, .bytes = every};
-  const uint8_t *values = part_of(&b, k->value);
+  const uint8_t *values = ibx_block_read(&b, k->value);
   if (!values) return;
   for (size_t i = 0; i < BYTES; i++)
     k->magnitude[i] =
@@ -274,9 +179,9 @@ static void use_bytes(kernel *k) {
 
 // Elements from `from` on, where they are not read from bytes.
 static const uint8_t *read_block(kernel *k, int64_t from, int64_t count) {
-  const block b = {
+  const ibx_block b = {
       .graph = k->graph, .arena = &k->block, .from = from, .count = count};
-  const uint8_t *data = k->whole.data ? NULL : part_of(&b, k->value);
+  const uint8_t *data = k->whole.data ? NULL : ibx_block_read(&b, k->value);
   if (data) return data;
   if (!k->whole.data &&
       !evaluate(k->graph, k->value, EVALUATED_DEPTH, k->arena, &k->whole)) {
@@ -302,7 +207,7 @@ static bool add_terms(ibx_sums *sums, double *terms, kernel *k,
   const int64_t run = walk->run, groups = sums->outputs / walk->outputs;
   kernel_place place = {.at = 0};
   int64_t elements = 0;
-  int64_t runs = run < BLOCK_ELEMENTS ? BLOCK_ELEMENTS / run : 1;
+  int64_t runs = run < IBX_BLOCK_ELEMENTS ? IBX_BLOCK_ELEMENTS / run : 1;
   if (!ibx_type_elements(k->type, &elements)) return false;
   for (int64_t i = 0; i < elements; i += runs * run) {
     if (elements - i < runs * run) runs = (elements - i) / run;
