@@ -17,18 +17,25 @@
 //   before   %r = ibx.reshape %x     %a = ibx.add %r, %b
 //   after    %a = ibx.add %x, (ibx.reshape %b)     %r = ibx.reshape %a
 //
-// (where the reshape only adds or drops extents of 1). The first holds because softmax of finite numbers has no NaN; masks of finite
-// numbers keep them finite. The others let the operation join the epilogue of what
-// makes %x. Also: casts to the dtype a value has, factors of 1, sums with 0.
+// (where the reshape only adds or drops extents of 1). The first holds where a
+// row has finite numbers, so it is kept where a mask may cover a whole row with
+// minus infinity. The others let the operation join the epilogue of what makes
+// %x. Also: casts to the dtype a value has, factors of 1, sums with 0.
 
+#include "passes/infinite.h"
 #include "passes/rewrite.h"
 
-static bool is_guarded_softmax(const ibx_graph *graph, const ibx_node *node) {
+static bool is_guarded_softmax(const ibx_graph *graph, const ibx_node *node,
+                               ibx_arena *scratch) {
   const ibx_node *condition = ibx_graph_maker(graph, node->operand[0]);
   if (!condition || condition->op != IBX_TENSOR_is_nan) return false;
   if (condition->operand[0] != node->operand[2]) return false;
   const ibx_node *guarded = ibx_graph_maker(graph, node->operand[2]);
-  return guarded && guarded->op == IBX_TENSOR_softmax;
+  if (!guarded || guarded->op != IBX_TENSOR_softmax) return false;
+  bool is_last = guarded->params.axis + 1 ==
+                 (int64_t)graph->values[guarded->result].type.rank;
+  return is_last &&
+         !ibx_may_have_infinite_row(graph, guarded->operand[0], scratch);
 }
 
 // x where it is above a limit, else softplus(x), which is x there: exporters keep
@@ -48,7 +55,8 @@ static bool is_guarded_softplus(const ibx_graph *graph, const ibx_node *node) {
 }
 
 // The operand that a node passes on unchanged, or IBX_NO_VALUE.
-static uint32_t passed_on(const ibx_graph *graph, const ibx_node *node) {
+static uint32_t passed_on(const ibx_graph *graph, const ibx_node *node,
+                          ibx_arena *scratch) {
   float number;
   const ibx_type *type = &graph->values[node->result].type;
   switch (node->op) {
@@ -72,7 +80,8 @@ static uint32_t passed_on(const ibx_graph *graph, const ibx_node *node) {
     }
     break;
   case IBX_TENSOR_select:
-    if (is_guarded_softmax(graph, node) || is_guarded_softplus(graph, node))
+    if (is_guarded_softmax(graph, node, scratch) ||
+        is_guarded_softplus(graph, node))
       return node->operand[2];
     break;
   default: break;
@@ -213,7 +222,7 @@ ibx_status ibx_pass_opt_algebra(ibx_pass_ctx *ctx, ibx_graph *graph) {
   for (size_t n = 0; n < graph->node_count && rewrite.status == IBX_OK; n++) {
     const ibx_node *node = &graph->nodes[n];
     rewrite.source = node->source;
-    uint32_t same = passed_on(graph, node);
+    uint32_t same = passed_on(graph, node, ctx->scratch);
     if (same != IBX_NO_VALUE) {
       rewrite.map[node->result] = rewrite.map[same];
     } else if (!sink_number(&rewrite, node) && !sink_reshape(&rewrite, node)) {

@@ -56,3 +56,67 @@ func.func @cut(%x: tensor<4x3xf32> {ibx.name = "x"})
   %g = "ibx.select"(%c, %x, %s) : (tensor<4x3xi1>, tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>
   return %g : tensor<4x3xf32>
 }
+
+// Softmax of finite numbers is a number.
+// CHECK-LABEL: func.func @softmax
+// CHECK-NOT: ibx.is_nan
+// CHECK: "ibx.softmax"
+// CHECK-NOT: ibx.select
+// CHECK: return
+func.func @softmax(%x: tensor<2x3xf32> {ibx.name = "x"})
+    -> (tensor<2x3xf32> {ibx.name = "y"}) {
+  %zero = "ibx.constant"() {data = dense<0.0> : tensor<2x3xf32>, dtype = f32, name = "zero", shape = array<i64: 2, 3>, weight = 5 : i64} : () -> tensor<2x3xf32>
+  %s = "ibx.softmax"(%x) {axis = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %n = "ibx.is_nan"(%s) : (tensor<2x3xf32>) -> tensor<2x3xi1>
+  %g = "ibx.select"(%n, %zero, %s) : (tensor<2x3xi1>, tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %g : tensor<2x3xf32>
+}
+
+// So it is where a constant mask leaves something of each row,
+// CHECK-LABEL: func.func @causal
+// CHECK-NOT: ibx.is_nan
+// CHECK: "ibx.softmax"
+// CHECK-NOT: ibx.select
+// CHECK: return
+func.func @causal(%x: tensor<2x3xf32> {ibx.name = "x"})
+    -> (tensor<2x3xf32> {ibx.name = "y"}) {
+  %zero = "ibx.constant"() {data = dense<0.0> : tensor<2x3xf32>, dtype = f32, name = "zero", shape = array<i64: 2, 3>, weight = 6 : i64} : () -> tensor<2x3xf32>
+  %m = "ibx.constant"() {data = dense<[[0.0, 0xFF800000, 0xFF800000], [0.0, 0.0, 0xFF800000]]> : tensor<2x3xf32>, dtype = f32, name = "mask", shape = array<i64: 2, 3>, weight = 7 : i64} : () -> tensor<2x3xf32>
+  %a = "ibx.add"(%x, %m) : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  %s = "ibx.softmax"(%a) {axis = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %n = "ibx.is_nan"(%s) : (tensor<2x3xf32>) -> tensor<2x3xi1>
+  %g = "ibx.select"(%n, %zero, %s) : (tensor<2x3xi1>, tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %g : tensor<2x3xf32>
+}
+
+// but not where it covers one,
+// CHECK-LABEL: func.func @covered
+// CHECK: ibx.is_nan
+// CHECK: ibx.select
+func.func @covered(%x: tensor<2x3xf32> {ibx.name = "x"})
+    -> (tensor<2x3xf32> {ibx.name = "y"}) {
+  %zero = "ibx.constant"() {data = dense<0.0> : tensor<2x3xf32>, dtype = f32, name = "zero", shape = array<i64: 2, 3>, weight = 8 : i64} : () -> tensor<2x3xf32>
+  %m = "ibx.constant"() {data = dense<[[0.0, 0.0, 0.0], [0xFF800000, 0xFF800000, 0xFF800000]]> : tensor<2x3xf32>, dtype = f32, name = "mask", shape = array<i64: 2, 3>, weight = 9 : i64} : () -> tensor<2x3xf32>
+  %a = "ibx.add"(%x, %m) : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  %s = "ibx.softmax"(%a) {axis = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %n = "ibx.is_nan"(%s) : (tensor<2x3xf32>) -> tensor<2x3xi1>
+  %g = "ibx.select"(%n, %zero, %s) : (tensor<2x3xi1>, tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %g : tensor<2x3xf32>
+}
+
+// nor where the data may.
+// CHECK-LABEL: func.func @masked
+// CHECK: ibx.is_nan
+// CHECK: ibx.select
+func.func @masked(%x: tensor<2x3xf32> {ibx.name = "x"},
+    %c: tensor<2x3xi1> {ibx.name = "c"})
+    -> (tensor<2x3xf32> {ibx.name = "y"}) {
+  %zero = "ibx.constant"() {data = dense<0.0> : tensor<2x3xf32>, dtype = f32, name = "zero", shape = array<i64: 2, 3>, weight = 10 : i64} : () -> tensor<2x3xf32>
+  %i = "ibx.constant"() {data = dense<0xFF800000> : tensor<2x3xf32>, dtype = f32, name = "mask", shape = array<i64: 2, 3>, weight = 11 : i64} : () -> tensor<2x3xf32>
+  %m = "ibx.select"(%c, %zero, %i) : (tensor<2x3xi1>, tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  %a = "ibx.add"(%x, %m) : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  %s = "ibx.softmax"(%a) {axis = 1 : i64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %n = "ibx.is_nan"(%s) : (tensor<2x3xf32>) -> tensor<2x3xi1>
+  %g = "ibx.select"(%n, %zero, %s) : (tensor<2x3xi1>, tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %g : tensor<2x3xf32>
+}
