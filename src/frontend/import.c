@@ -255,6 +255,23 @@ static bool moves_texts(const ibx_call *call) {
   return false;
 }
 
+// Which of two would count is nobody's to say. Nodes have few attributes: those
+// behind the first 64 are unknown ones.
+static bool names_attributes_once(ibx_call *call) {
+  for (size_t i = 0; i < call->proto->n_attribute; i++) {
+    const char *name = ibx_onnx_text(call->proto->attribute[i]->name);
+    for (size_t k = 0; k < i && k < 64; k++) {
+      if (strcmp(ibx_onnx_text(call->proto->attribute[k]->name), name) != 0)
+        continue;
+      ibx_call_fail(call, IBX_DIAG_DUPLICATE_NAME, name,
+                    "remove one of the attributes",
+                    "the node has two attributes '%s'", name);
+      return false;
+    }
+  }
+  return true;
+}
+
 static void check_attributes(ibx_call *call) {
   for (size_t i = 0; i < call->proto->n_attribute; i++) {
     const char *name = ibx_onnx_text(call->proto->attribute[i]->name);
@@ -380,6 +397,8 @@ static void import_node(ibx_import *import, const ibx_frame *frame,
   call.row = ibx_onnx_op_find(domain, call.at.op, call.version);
   if (!fits) {
     report_too_many(&call);
+  } else if (!names_attributes_once(&call)) {
+    call.failed = true;
   } else if (function) {
     call.failed = !read_inputs(&call);
     if (!call.failed) ibx_import_function(&call, function);
