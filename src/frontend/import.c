@@ -362,6 +362,19 @@ static void run_row(ibx_call *call) {
   if (!call->failed) tell_extents(call);
 }
 
+// Operators of a later version may be others by then.
+static bool opset_is_read(ibx_call *call) {
+  if (strcmp(call->at.domain, "ai.onnx.ml") != 0 ||
+      call->version <= IBX_OPSET_NEWEST_ML) {
+    return true;
+  }
+  ibx_call_fail(call, IBX_DIAG_OPSET, NULL,
+                "convert the model with onnx.version_converter",
+                "the model imports ai.onnx.ml %" PRId64 ", Imbrex reads 1 to %d",
+                call->version, IBX_OPSET_NEWEST_ML);
+  return false;
+}
+
 // Says so once; the other nodes are silent.
 static void report_too_many(ibx_call *call) {
   if (call->import->work == MOST_NODES + 1) {
@@ -403,7 +416,7 @@ static void import_node(ibx_import *import, const ibx_frame *frame,
     call.failed = !read_inputs(&call);
     if (!call.failed) ibx_import_function(&call, function);
   } else if (call.row) {
-    run_row(&call);
+    if (opset_is_read(&call)) run_row(&call);
   } else {
     report_no_row(&call);
   }
