@@ -370,7 +370,8 @@ static bool opset_is_read(ibx_call *call) {
   }
   ibx_call_fail(call, IBX_DIAG_OPSET, NULL,
                 "convert the model with onnx.version_converter",
-                "the model imports ai.onnx.ml %" PRId64 ", Imbrex reads 1 to %d",
+                "the model imports ai.onnx.ml %" PRId64
+                ", Imbrex reads 1 to %d",
                 call->version, IBX_OPSET_NEWEST_ML);
   return false;
 }

@@ -182,18 +182,19 @@ class Run:
             return None if own.status != OK else f"runs not: {got.message}"
         judge, text = "the reference kernels", ""
         if want is None:
-            text = self.far_off(got.outputs, own.outputs, bounds=True)
+            text = self.far_off(data, got.outputs, own.outputs, bounds=True)
         else:
-            judge, text = "ONNX Runtime", self.far_off(got.outputs, want)
+            judge, text = "ONNX Runtime", self.far_off(data, got.outputs, want)
             other = self.others.ask(verdict.reference, data, feeds) \
                 if text else None
-            if other is not None and not self.far_off(got.outputs, other):
+            if other is not None and \
+                    not self.far_off(data, got.outputs, other):
                 judge, text = "the onnx package alone", None
         self.groups[f"compiled twins judged by {judge}"] += 1
         return text
 
     @staticmethod
-    def far_off(got, want, bounds=False):
+    def far_off(data, got, want, bounds=False):
         """What is wrong with outputs, or None. `bounds`: where the data decide
         an extent, the kernels know the most that it may be."""
         for i, (a, b) in enumerate(zip(got, want)):
@@ -201,7 +202,8 @@ class Run:
                     all(x <= y for x, y in zip(a.shape, b.shape)):
                 continue
             text = compare.gross(b, a)
-            if text:
+            same = a.shape == b.shape and a.dtype == b.dtype
+            if text and not (same and verdict.is_open(data, b)):
                 return f"output {i} {text}"
         return None
 

@@ -22,8 +22,8 @@ ODD_FLOATS = (0, -0.0, -1, 0.5, np.inf, -np.inf, np.nan, 1e-45, 1e6, 2.0 ** 31,
               2.0 ** 63, 65520)
 ODD_INTS = (0, -1, 1, 3, -128, 255, 4096, 65537, 10 ** 6, 2 ** 31 - 1,
             -2 ** 31, 2 ** 31, 2 ** 32, 2 ** 53 + 1, 2 ** 63 - 1, -2 ** 63)
-NAMES = ("a" * 100000, "%s%n%d", "a\nb", "'", '"', "\\", "../../x", "\0", "a\0b",
-         "\u00e9\u4e16\U0001f600", " ", "<svg onload=x>", "\x1b[31m")
+NAMES = ("a" * 100000, "%s%n%d", "a\nb", "'", '"', "\\", "../../x", "\0",
+         "a\0b", "\u00e9\u4e16\U0001f600", " ", "<svg onload=x>", "\x1b[31m")
 
 
 def pick(rng, items):
@@ -44,8 +44,8 @@ def some_node(rng, model, fits=lambda node: True):
                       if fits(n)])
 
 
-def tensors_of(model):
-    for graph in graphs_of(model.graph):
+def tensors_of(graph):
+    for graph in graphs_of(graph):
         yield from graph.initializer
         for node in graph.node:
             yield from (a.t for a in node.attribute if a.HasField("t"))
@@ -56,7 +56,7 @@ def tensors_of(model):
 
 def odd_numbers(rng, model):
     """Some numbers of a constant are such as nobody counts with."""
-    tensor = pick(rng, [t for t in tensors_of(model) if t.raw_data and
+    tensor = pick(rng, [t for t in tensors_of(model.graph) if t.raw_data and
                         t.data_type in NUMBERS])
     if tensor is None:
         return None
@@ -73,7 +73,7 @@ def odd_numbers(rng, model):
 
 def odd_storage(rng, model):
     """The data of a constant do not stand where they should."""
-    tensor = pick(rng, tensors_of(model))
+    tensor = pick(rng, tensors_of(model.graph))
     if tensor is None:
         return None
     how = rng.integers(9)
@@ -107,7 +107,7 @@ def odd_storage(rng, model):
 
 
 def odd_extents(rng, model):
-    tensor = pick(rng, tensors_of(model))
+    tensor = pick(rng, tensors_of(model.graph))
     if tensor is None:
         return None
     dims = pick(rng, ([2 ** 32, 2 ** 32], [0, 2 ** 62], [2 ** 62, 4], [-1, -1],
