@@ -4,12 +4,14 @@
 
     random_graphs.py --imbrex PROGRAM --server PROGRAM --work FOLDER
                      [--seed FIRST] [--count N] [--twins N] [--only OPS]
+                     [--models FOLDER]
 
 Each seed is one graph of the operators in `imbrex ops`, with the numbers that
 others compute for it (graphs/reference.py). What is wrong is made smaller,
 stored below the work folder and told with its seed. --twins breaks the model of
 each seed in one place: it must be refused with the node named, or be right
-nevertheless. A valid graph that is refused counts, unless its reason stands in
+nevertheless. --models has it break the models below a folder instead, one after
+the other, of which onnx_suite.py leaves one for each operator. A valid graph that is refused counts, unless its reason stands in
 graphs/limits.py.
 """
 
@@ -23,6 +25,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 warnings.filterwarnings("ignore")
 from graphs import compare, limits, server, twins, verdict  # noqa: E402
@@ -73,6 +77,8 @@ class Run:
         self.server = server.Server(options.server)
         self.others = verdict.Others()
         self.work, self.options = options.work, options
+        self.models = sorted(options.models.rglob("*.onnx")) \
+            if options.models else []
         self.counts = collections.Counter()
         self.groups = collections.Counter()
         self.used = collections.Counter()
@@ -133,12 +139,11 @@ class Run:
                     np.save(folder / f"{kind}_{i}.npy", value.array)
 
     def twin(self, seed):
-        """A broken twin of the graph of the seed."""
-        g, outputs = make_graph(seed, self.table, self.options.only)
-        part = make_part(g, outputs, [])
+        """A broken twin of the graph of the seed, or of a model of a folder."""
+        model, arrays = self.whole(seed)
         rng = np.random.default_rng([seed, 2])
         try:
-            data, what = twins.broken(rng, part.model())
+            data, what = twins.broken(rng, model)
         except (ValueError, TypeError, AttributeError):  # no proto holds it
             self.counts["no twin"] += 1
             return
@@ -150,11 +155,27 @@ class Run:
         if reply.status != OK:
             self.refused_twin(seed, data, what, reply)
             return
-        text = self.run_twin(data, part, seed)
+        text = self.run_twin(data, arrays, seed)
         if text:
             self.tell_twin(seed, data, "mismatch", f"{what}: {text}")
         else:
             self.counts["compiled twin"] += 1
+
+    def whole(self, seed):
+        """The model that is broken, and its inputs by name."""
+        if self.options.models is None:
+            g, outputs = make_graph(seed, self.table, self.options.only)
+            part = make_part(g, outputs, [])
+            return part.model(), {v.name: v.array for v in part.inputs()}
+        path = self.models[seed % len(self.models)]
+        model = onnx.load(path)
+        arrays = {}
+        for i, value in enumerate(model.graph.input):
+            data = path.parent / "test_data_set_0" / f"input_{i}.pb"
+            if data.exists() and value.type.HasField("tensor_type"):
+                arrays[value.name] = numpy_helper.to_array(
+                    onnx.TensorProto.FromString(data.read_bytes()))
+        return model, arrays
 
     def refused_twin(self, seed, data, what, reply):
         """Every refusal has a code, and names what is wrong."""
@@ -166,9 +187,9 @@ class Run:
         else:
             self.tell_twin(seed, data, "unnamed", f"{what}: {reply.reason}")
 
-    def run_twin(self, data, part, seed):
+    def run_twin(self, data, arrays, seed):
         """What is wrong with what a twin computes, or None."""
-        feeds = verdict.feeds(data, {v.name: v.array for v in part.inputs()})
+        feeds = verdict.feeds(data, arrays)
         if feeds is None:
             return None
         arrays = list(feeds.values())
@@ -215,7 +236,12 @@ class Run:
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(data)
         (folder / "finding").write_text(
-            f"{kind}: {text}\n{self.repeat(seed, '--count 0 --twins 1')}")
+            f"{kind}: {text}\n"
+            f"{self.repeat(seed, '--count 0 --twins 1' + self.folder)}")
+
+    @property
+    def folder(self):
+        return f" --models {self.options.models}" if self.models else ""
 
     def repeat(self, seed, what):
         return f"repeat: {Path(__file__).name} --imbrex " \
@@ -249,6 +275,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--twins", type=int, default=0)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--only", type=lambda s: set(s.split(",")))
     options = parser.parse_args()
     start = time.monotonic()
