@@ -10,9 +10,9 @@ Each seed is one graph of the operators in `imbrex ops`, with the numbers that
 others compute for it (graphs/reference.py). What is wrong is made smaller,
 stored below the work folder and told with its seed. --twins breaks the model of
 each seed in one place: it must be refused with the node named, or be right
-nevertheless. --models has it break the models below a folder instead, one after
-the other, of which onnx_suite.py leaves one for each operator. A valid graph that is refused counts, unless its reason stands in
-graphs/limits.py.
+nevertheless. --models has it break the models below a folder instead, one
+after the other, of which onnx_suite.py leaves one for each operator. A valid
+graph that is refused counts, unless its reason stands in graphs/limits.py.
 """
 
 import argparse
