@@ -13,8 +13,8 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper
 
 from . import hostile
-from .hostile import ODD_FLOATS, ODD_INTS, graphs_of, names_of, pick, \
-    some_node
+from .hostile import ODD_FLOATS, ODD_INTS, breakable, graphs_of, names_of, \
+    pick, some_node
 
 ODD = ODD_INTS + (2, 7, -7, 2 ** 40)
 DTYPES = [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32,
@@ -29,8 +29,8 @@ DTYPES = [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32,
 
 
 def some_attribute(rng, model):
-    node = some_node(rng, model, lambda n: len(n.attribute) > 0)
-    return (node, pick(rng, node.attribute)) if node else (None, None)
+    node = some_node(rng, model, breakable)
+    return (node, pick(rng, breakable(node))) if node else (None, None)
 
 
 def drop_attribute(rng, model):
@@ -38,8 +38,6 @@ def drop_attribute(rng, model):
     if node is None:
         return None
     name = attribute.name
-    if name == "ignore_index":  # what the ignored labels are then, is open
-        return None
     node.attribute.remove(attribute)
     return f"{node.name} without {name}"
 
