@@ -144,7 +144,8 @@ class Run:
         rng = np.random.default_rng([seed, 2])
         try:
             data, what = twins.broken(rng, model)
-        except (ValueError, TypeError, AttributeError):  # no proto holds it
+        except (AttributeError, IndexError, TypeError, ValueError):
+            # No proto holds it, or the first break left nothing to break.
             self.counts["no twin"] += 1
             return
         try:
