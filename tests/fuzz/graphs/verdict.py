@@ -23,6 +23,12 @@ NOT_JUDGED = (b"SAME_", b"Random", b"Bernoulli", b"Multinomial", b"TfIdf",
               b"StringSplit", b"TreeEnsembleClassifier")
 
 
+def some(dims):
+    """Numbers from 1 to 2, no two equal: as integers, all 1."""
+    count = int(np.prod(dims))
+    return (1 + np.arange(count) / (count + 1)).reshape(dims)
+
+
 def feeds(data, arrays):
     """Inputs of the model by name: those of the valid model where they fit.
     None where an input has no shape."""
@@ -46,7 +52,7 @@ def feeds(data, arrays):
         array = arrays.get(value.name)
         if array is None or list(array.shape) != dims or \
                 (array.dtype == object) != (dtype == object):
-            array = np.full(dims, "a") if dtype == object else np.ones(dims)
+            array = np.full(dims, "a") if dtype == object else some(dims)
         with np.errstate(all="ignore"):
             found[value.name] = array.astype(dtype)
     return found
