@@ -3,14 +3,15 @@
 """Random ONNX graphs, compiled, run on the simulator and compared.
 
     random_graphs.py --imbrex PROGRAM --server PROGRAM --work FOLDER
-                     [--seed FIRST] [--count N] [--twins N] [--only OPS]
+                     [--seed FIRST] [--count N] [--twins N] [--only NAMES]
 
 Each seed is one graph of the operators in `imbrex ops`, with the numbers that
 others compute for it (graphs/reference.py). What is wrong is made smaller,
 stored below the work folder and told with its seed. --twins breaks the model of
 each seed in one place: it must be refused with the node named, or be right
 nevertheless. A valid graph that is refused counts, unless its reason stands in
-graphs/limits.py.
+graphs/limits.py. --only takes names of operators, domains and patterns, with
+commas.
 """
 
 import argparse
@@ -208,7 +209,9 @@ class Run:
     def repeat(self, seed, what):
         return f"repeat: {Path(__file__).name} --imbrex " \
                f"{self.options.imbrex} --server {self.options.server} " \
-               f"--work {self.work} --seed {seed} {what}\n"
+               f"--work {self.work} --seed {seed} {what}" + (
+                   f" --only {','.join(sorted(self.options.only))}\n"
+                   if self.options.only else "\n")
 
     def report(self, seconds):
         print(f"{sum(self.counts.values())} graphs in {seconds:.0f} s: " +

@@ -162,6 +162,7 @@ class Node:
     domain: str
     name: str
     captured: list  # Values that its subgraphs use
+    way: object = None  # how it is computed, where its rule knows
 
     def proto(self):
         def name(value):
@@ -369,14 +370,15 @@ class Graph:
 
     # --- nodes ----------------------------------------------------------------
 
-    def node(self, op, inputs, outputs=1, domain="", captured=(), **attrs):
+    def node(self, op, inputs, outputs=1, domain="", captured=(), way=None,
+             **attrs):
         """Adds a node and returns its values; None where no output is wanted.
 
         `outputs` is a number, or a list of flags."""
         wanted = [True] * outputs if isinstance(outputs, int) else outputs
         attrs = {k: v for k, v in attrs.items() if v is not None}
         node = Node(op, list(inputs), [], attrs, domain,
-                    self.new_name(f"{op}_"), list(captured))
+                    self.new_name(f"{op}_"), list(captured), way)
         names = [self.new_name("v") if flag else "" for flag in wanted]
         arrays, noisy = self.judge.run(self, node, names)
         for name, array, noise in zip(names, arrays, zip(*noisy)):

@@ -26,6 +26,10 @@ class Form:
     since: int
     dtypes: list
 
+    @property
+    def name(self):
+        return f"{self.domain}.{self.op}"
+
     def dtype(self, g, among=None):
         names = [d for d in self.dtypes if among is None or d in among]
         g.need(names)
@@ -40,6 +44,11 @@ def rule(*ops, **extra):
                          make(g, op, form, **extra)) if extra else make
         return make
     return note
+
+
+def rule_of(domain, op):
+    """One of the domain comes before one for all of that name."""
+    return RULES.get(f"{domain}.{op}", RULES.get(op))
 
 
 def by_axes(g, op, value, axes, since, **attrs):
