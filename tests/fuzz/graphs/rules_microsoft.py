@@ -32,10 +32,12 @@ KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16",
 BOUNDS = {"f16": (-3, 3), "bf16": (-3, 3)}
 USUAL_BOUNDS = (-60, 300)
 SHARE_OF_16_BITS = 0.3
+SHARE_LOOSE = 0.15  # of nodes whose constants may be computed, too
 # Those of bytes are large, whatever the scales are. And a sink that is larger
 # than all scores leaves results that may be flushed to 0, or not.
 SINGLE = {"QAttention"}
 AS_MADE = {"sink"}
+ROUNDS = {"T_CACHE"}  # what goes on, so that noise would have to know
 SCHEMAS = {s.name: s for s in
            onnxruntime_pybind11_state.get_all_operator_schema()
            if s.domain == DOMAIN}
@@ -112,7 +114,8 @@ class Types:
             allowed = self.allowed.get(name) or {KINDS[name]}
             if not self.drawn:  # ONNX Runtime has no f64 here
                 allowed = allowed | {self.main}
-            other = self.drawn and self.g.chance(SHARE_OTHER_TYPE)
+            other = self.drawn and name not in ROUNDS and \
+                self.g.chance(SHARE_OTHER_TYPE)
             self.drawn[name] = self.main if self.main in allowed and \
                 not other else self.g.choice(sorted(allowed))
         return self.drawn[name]
@@ -122,9 +125,13 @@ class Types:
 
     def output(self, index):
         """Of an optional operand that is left out it is the first type."""
-        ports = self.schema and self.schema.outputs
-        name = ports and ports[min(index, len(ports) - 1)].typeStr
-        return self.drawn.get(name, self.main)
+        if self.schema is None:
+            return self.main
+        ports = self.schema.outputs
+        name = ports[min(index, len(ports) - 1)].typeStr
+        allowed = self.allowed.get(name, set()) | {"f64"}
+        return self.drawn.get(name, self.main if self.main in allowed
+                              else "f32")
 
 
 def outputs_of(case, types):
@@ -189,7 +196,9 @@ def by_case(g, form, make):
     inputs = parts(case)
     g.need(sum(a.nbytes for _, a, _ in inputs if a is not None) < MOST_BYTES)
     types = Types(g, form)
-    operands = [operand(g, a, known, types, i, name in AS_MADE)
+    loose = g.chance(SHARE_LOOSE)
+    operands = [operand(g, a, known and not loose, types, i, loose or
+                        name in AS_MADE)
                 for i, (name, a, known) in enumerate(inputs)]
     kinds, masks = outputs_of(case, types)
     made = g.node(form.op, operands, len(kinds), domain=DOMAIN,
