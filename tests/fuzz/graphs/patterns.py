@@ -4,6 +4,7 @@ all nodes of one form, in one of the orders in which it is met."""
 
 import numpy as np
 
+from .models import MODELS
 from .rules import image, window
 from .views import views
 
@@ -212,4 +213,5 @@ def quantised(g):
 
 PATTERNS = {f.__name__: f for f in (
     gelu, gelu_tanh, silu, hard_swish, layer_norm, rms_norm, softmax, attention,
-    rotary, convolution, linear, excite, blocks, quantised, views)}
+    rotary, convolution, linear, excite, blocks, quantised, views,
+    *MODELS)}

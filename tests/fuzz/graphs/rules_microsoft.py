@@ -112,7 +112,7 @@ class Types:
             return self.main
         if name not in self.drawn:
             allowed = self.allowed.get(name) or {KINDS[name]}
-            if not self.drawn:  # ONNX Runtime has no f64 here
+            if not self.drawn or name in ROUNDS:  # there is no f64 for most
                 allowed = allowed | {self.main}
             other = self.drawn and name not in ROUNDS and \
                 self.g.chance(SHARE_OTHER_TYPE)

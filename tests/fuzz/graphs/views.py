@@ -5,6 +5,8 @@ itself, so what such a row finds is how views of views are computed."""
 
 import numpy as np
 
+from .build import Unfit
+
 MOST = 30000  # elements
 EDGES = [127, 128, 129, 131, 133, 137, 143, 149, 161, 170, 187, 193, 200, 211,
          255, 256, 257, 259, 273, 301, 385, 513]
@@ -191,10 +193,12 @@ STEPS = [reshape] * 5 + [transpose] * 4 + [gather] * 3 + [cut] * 3 + \
 
 def views(g):
     g.need(g.opset >= 13)
-    x = whole(g)
+    found = [whole(g)]
     for _ in range(g.integer(3, 12)):
-        step = g.choice(STEPS)
-        g.need(x.array.size > 0)
+        x = found[-1] if g.chance(0.85) else g.choice(found[-4:])
         if x.rank == 0:
             break
-        x = step(g, x)
+        try:
+            found.append(g.choice(STEPS)(g, x))
+        except Unfit:
+            continue
