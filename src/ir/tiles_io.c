@@ -492,7 +492,7 @@ static ibx_status read_op(reader *r, MlirOperation op, unsigned opcode) {
   if (out.engine == IBX_ENGINE_COUNT) return fail_at(r, op, "no such engine");
   IBX_TRY(read_operands(r, op, &out.insn));
   IBX_TRY(read_fields(r, op, &out.insn));
-  *ibx_tile_add_op(r->func) = out;
+  ibx_tile_add_op(r->func, &out);
   return IBX_OK;
 }
 
@@ -552,8 +552,7 @@ static ibx_status read_body(reader *r, MlirOperation func, MlirBlock body) {
     count++;
   }
   ibx_numbers_init(&r->numbers, count, r->arena);
-  r->func->op_room = count;
-  r->func->ops = IBX_ARENA_ARRAY(r->arena, count, ibx_tile_op);
+  ibx_tile_reserve(r->func, count);
   IBX_TRY(read_decls(r, func, "ibx.inputs", &r->func->inputs,
                      &r->func->input_count));
   IBX_TRY(read_decls(r, func, "ibx.outputs", &r->func->outputs,
