@@ -87,28 +87,34 @@ def matmul_nbits(rng, op):
 
 
 def gather_quantised(rng, op):
-    rows, cols = sizes(rng, 1, 11)[0], int(rng.integers(1, 5)) * 16
-    block = pick(rng, 16, 32)
-    blocks = -(-cols // block)
-    bits = pick(rng, 4, 4, 8)
-    low = 0
-    values = rng.integers(0, 1 << bits, (rows, cols))
-    zeros = rng.integers(0, 1 << bits, (rows, blocks))
-    data, zero = pack(values, bits), pack(zeros, bits)
-    if bits == 4 and rng.random() < 0.5:
+    *lead, rows = sizes(rng, int(rng.integers(1, 3)), 6)
+    block, bits = pick(rng, 16, 32), pick(rng, 4, 4, 8)
+    shape, low = [*lead, rows, int(rng.integers(1, 5)) * 16], 0
+    small = bits == 4 and rng.random() < 0.5
+    along, by = len(shape) - 1, 0
+    if small:  # only those of bytes need the last dimension, and the first
+        along = int(rng.integers(len(shape)))
+        by = int(rng.integers(len(shape)))
+    few = list(shape)
+    few[along] = -(-few[along] // block)
+    values, zeros = (rng.integers(0, 1 << bits, s) for s in (shape, few))
+    if small:
         dtype = pick(rng, T.INT4, T.UINT4)
         low = 8 if dtype == T.INT4 else 0
         numpy_dtype = helper.tensor_dtype_to_np_dtype(dtype)
         data = (values - low).astype(numpy_dtype)
         zero = (zeros - low).astype(numpy_dtype)
-    shape = sizes(rng, int(rng.integers(0, 3)), 3)
+    else:
+        data, zero = pack(values, bits), pack(zeros, bits)
+    extent = shape[by]
+    at = rng.integers(-extent, extent, sizes(rng, int(rng.integers(0, 3)), 3))
     return Case(op, {"data": data,
-                     "i": rng.integers(-rows, rows, shape).astype(
-                         pick(rng, np.int32, np.int64)),
-                     "s": rng.random((rows, blocks)).astype(np.float32),
+                     "i": np.asarray(at, pick(rng, np.int32, np.int64)),
+                     "s": rng.random(few).astype(np.float32),
                      "z": maybe(rng, zero)},
                 known=["data", "s", "z"], bits=bits, block_size=block,
-                gather_axis=0, quantize_axis=pick(rng, 1, -1))
+                gather_axis=by - pick(rng, 0, len(shape)) * (by > 0),
+                quantize_axis=along - pick(rng, 0, len(shape)))
 
 
 def embed(rng, op):
@@ -136,19 +142,24 @@ def embed(rng, op):
 
 
 def fused_conv(rng, op):
-    batch, channels, size = sizes(rng, 3, 3)
-    kernel, size = int(rng.integers(1, 4)), size + 3
-    (maps,) = sizes(rng, 1, 4)
-    pad = int(rng.integers(0, 2))
-    out = size + 2 * pad - kernel + 1
+    spatial, group = pick(rng, 1, 2, 2, 3), pick(rng, 1, 1, 2)
+    batch, channels, maps = sizes(rng, 3, 3)
+    kernel, strides, dilations = (
+        [int(n) for n in rng.integers(1, most + 1, spatial)]
+        for most in (3, 2, 2))
+    size = [n + 4 for n in sizes(rng, spatial, 3)]
+    pads = [int(n) for n in rng.integers(0, 2, 2 * spatial)]
+    out = [(n + a + b - d * (k - 1) - 1) // s + 1 for n, a, b, d, k, s in zip(
+        size, pads[:spatial], pads[spatial:], dilations, kernel, strides)]
     name, params = pick(rng, ("Relu", None), ("LeakyRelu", [0.3]),
                         ("Clip", [-0.5, 0.7]), ("HardSigmoid", [0.3, 0.4]),
                         ("Sigmoid", None), ("Tanh", None), (None, None))
-    return Case(op, {"x": floats(rng, batch, channels, size, size),
-                     "w": floats(rng, maps, channels, kernel, kernel),
-                     "b": maybe(rng, floats(rng, maps)),
-                     "z": maybe(rng, floats(rng, batch, maps, out, out))},
-                known=["w", "b"], kernel_shape=[kernel] * 2, pads=[pad] * 4,
+    return Case(op, {"x": floats(rng, batch, channels * group, *size),
+                     "w": floats(rng, maps * group, channels, *kernel),
+                     "b": maybe(rng, floats(rng, maps * group)),
+                     "z": maybe(rng, floats(rng, batch, maps * group, *out))},
+                known=["w", "b"], kernel_shape=kernel, pads=pads,
+                strides=strides, dilations=dilations, group=group,
                 activation=name, activation_params=params)
 
 

@@ -151,10 +151,15 @@ def dynamic_quantize_lstm(rng):
                     np.full(own, 0 if dtype == np.int8 else 128, dtype)]
     bias = rng.standard_normal((d, 8 * hidden)).astype(np.float32)
     start = rng.standard_normal((2, d, batch, hidden)).astype(np.float32)
-    inputs += [pick(rng, None, bias), None,
-               *pick(rng, (None, None), (start[0], start[1])), None]
+    lengths = np.asarray(rng.integers(1, steps + 1, batch), np.int32)
+    peepholes = rng.standard_normal((d, 3 * hidden)).astype(np.float32)
+    inputs += [pick(rng, None, bias), pick(rng, None, None, lengths),
+               *pick(rng, (None, None), (start[0], start[1])),
+               pick(rng, None, None, peepholes)]
+    attrs = pick(rng, {}, {"clip": 0.5}, {"input_forget": 1}, {
+        "activations": ["Sigmoid", "Tanh", "Relu"] * d})
     return Node("DynamicQuantizeLSTM", [*inputs, *factors], np.float32,
-                hidden_size=hidden, direction=direction)
+                hidden_size=hidden, direction=direction, **attrs)
 
 
 def matmul_integer_to_float(rng):
@@ -280,9 +285,11 @@ def nhwc_max_pool(rng):
     dtype, spatial = pick(rng, np.uint8, np.int8), pick(rng, 1, 2, 3)
     x, _ = image(rng, spatial, True, dtype)
     pads = [int(v) for v in rng.integers(0, 2, 2 * spatial)]
+    kernel = [int(v) for v in rng.integers(2, 4, spatial)]
     return Node("NhwcMaxPool", [input_of(x)], dtype, pads=pads,
-                kernel_shape=[int(v) for v in rng.integers(2, 4, spatial)],
+                kernel_shape=kernel,
                 strides=[int(v) for v in rng.integers(1, 3, spatial)],
+                dilations=[pick(rng, 1, 2) if k < 3 else 1 for k in kernel],
                 ceil_mode=pick(rng, 0, 1))
 
 
@@ -372,6 +379,8 @@ def conv(rng):
                  pick(rng, None, bias)], dtype, channels_last=last, group=group,
                 kernel_shape=kernel,
                 pads=[int(v) for v in rng.integers(0, 2, 2 * spatial)],
+                dilations=pick(rng, [1] * spatial, [2] * spatial)
+                if max(kernel) < 3 else [1] * spatial,
                 strides=[int(v) for v in rng.integers(1, 3, spatial)])
 
 

@@ -55,9 +55,14 @@ SequenceErase SequenceInsert SequenceLength Shape Sign Size Slice SpaceToDepth
 Split SplitToSequence Squeeze TensorScatter Tile TopK Transpose Trilu Unsqueeze
 Where Xor ZipMap
 """.split())
-# Operands without noise, by their index: with it, numbers that are in the middle
-# of two steps in every implementation would not be any more.
-STILL = {"QLinearSoftmax": {3}}
+# The operand without noise, the scale of the result: with it, numbers that are
+# in the middle of two steps in every implementation would not be any more, and
+# that of the other scales could cancel.
+STILL = {"QLinearAdd": 6, "QLinearMul": 6, "QLinearSigmoid": 3,
+         "QLinearLeakyRelu": 3, "QLinearReduceMean": 3, "QLinearSoftmax": 3,
+         "QLinearAveragePool": 3, "QLinearGlobalAveragePool": 3,
+         "QLinearConcat": 0, "QLinearWhere": 7, "QLinearConv": 6,
+         "QLinearMatMul": 6, "QGemm": 7}
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",
          "u32": "i64", "u64": "i64", "f64": "f32", "bool": "i32"}
@@ -385,9 +390,10 @@ class Judge:
     def noisy(noise, node, way, arrays, found, chain):
         exact = node.op in EXACT
         fed = {v.name: v.noisy[chain] for v in node.operands()}
-        still = {node.inputs[i].name for i in STILL.get(node.op, ())}
+        at = STILL.get(node.op, len(node.inputs))
+        still = node.inputs[at].name if at < len(node.inputs) else None
         if not exact:
-            fed = {n: t if n in still else over(lambda a: put_off(noise, a), t)
+            fed = {n: t if n == still else over(lambda a: put_off(noise, a), t)
                    for n, t in fed.items()}
         same = all(fed[n] is arrays[n] for n in fed)
         try:
