@@ -7,7 +7,7 @@ import numpy as np
 
 from .build import Unfit
 
-MOST = 30000  # elements
+MOST = 50000  # elements
 EDGES = [127, 128, 129, 131, 133, 137, 143, 149, 161, 170, 187, 193, 200, 211,
          255, 256, 257, 259, 273, 301, 385, 513]
 
@@ -20,7 +20,8 @@ def whole(g):
     if g.chance(0.3):
         shape[g.integer(0, rank - 1)] = g.choice(EDGES)
     g.need(np.prod(shape) <= MOST)
-    return g.some(g.choice(["f32"] * 6 + ["f16", "i32", "bool"]), shape=shape)
+    return g.some(g.choice(["f32"] * 6 + ["f16", "bf16", "i32", "bool",
+                                            "u8", "i8", "i64", "f64"]), shape=shape)
 
 
 def room(g, x, times):
