@@ -20,8 +20,9 @@ def whole(g):
     if g.chance(0.3):
         shape[g.integer(0, rank - 1)] = g.choice(EDGES)
     g.need(np.prod(shape) <= MOST)
-    return g.some(g.choice(["f32"] * 6 + ["f16", "bf16", "i32", "bool",
-                                            "u8", "i8", "i64", "f64"]), shape=shape)
+    kinds = ["f32"] * 6 + ["f16", "bf16", "i32", "bool", "u8", "i8", "i64",
+                           "f64"]
+    return g.some(g.choice(kinds), shape=shape)
 
 
 def room(g, x, times):
