@@ -425,7 +425,15 @@ class Graph:
         return helper.make_graph(
             self.constant_nodes() + [n.proto() for n in self.nodes], name,
             [info(v) for v in self.inputs()], [info(v) for v in outputs],
-            self.initializers())
+            self.initializers(), value_info=self.foreign_types())
+
+    def foreign_types(self):
+        """What the onnx package cannot infer. In the graphs of nodes it does
+        not survive that a type is missing."""
+        found = [v for n in self.nodes if n.domain == "com.microsoft"
+                 for v in n.outputs if v is not None and v.is_tensor]
+        return [helper.make_tensor_value_info(v.name, onnx_dtype(
+            v.array.dtype), None) for v in found if self.outer]
 
     def model(self, outputs):
         return make_model(self.proto(outputs), self.opset)
