@@ -132,6 +132,14 @@ static bool read_lengths(ibx_call *call, group_query *g) {
   int64_t total = ibx_const_int(call, 6, "total_sequence_length");
   if (call->failed) return false;
   bool fits = ibx_has_in(call, 3) == ibx_has_in(call, 4);
+  for (size_t i = 3; i < 5; i++) {
+    ibx_val cache = ibx_in(call, i);
+    if (cache == IBX_NO_VALUE || ibx_is_float(ibx_dtype_of(call, cache)))
+      continue;
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "past_key",
+                  "export with a cache of floats", "a cache of integers");
+    return false;
+  }
   if (old != IBX_NO_VALUE) g->past = ibx_dim(call, old, 2);
   if (old != IBX_NO_VALUE && fits) {
     fits = cache_fits(call, g, old) && cache_fits(call, g, ibx_in(call, 4));
@@ -231,10 +239,14 @@ static ibx_val grow(ibx_call *call, ibx_val cache, int64_t rows) {
                       IBX_INTS(0, 0, missing, 0), 0);
 }
 
-// Puts x [B, S, heads, D] into a cache [B, heads, rows, D].
+// Puts x [B, S, heads, D] into a cache [B, heads, rows, D], which may have
+// another type.
 static ibx_val write_cache(ibx_call *call, const group_query *g, ibx_val cache,
                            ibx_val x) {
   x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
+  if (cache != IBX_NO_VALUE) {
+    x = ibx_emit_cast(call, x, ibx_dtype_of(call, cache));
+  }
   if (g->fixed < 0) {
     return ibx_emit_rows_at(call, grow(call, cache, g->present), x, g->start);
   }
@@ -321,6 +333,8 @@ void ibx_import_op_group_query_attention(ibx_call *call) {
   a.scale = ibx_ms_read_scale(call, a.q);
   ibx_out(call, 1, a.k);
   ibx_out(call, 2, a.v);
+  a.k = ibx_emit_cast(call, a.k, ibx_dtype_of(call, a.q));
+  a.v = ibx_emit_cast(call, a.v, ibx_dtype_of(call, a.q));
   add_bias(call, &g, &a);
   hide_others(call, &g, &a);
   add_sink(call, &g, &a);

@@ -46,6 +46,7 @@ typedef struct cell {
   activation activations[MOST_ACTIVATIONS];
   int64_t hidden;
   float clip;       // 0: none
+  bool keeps_state; // LSTM: what the third function reads is not clipped
   bool resets_last; // GRU: the reset gate acts on the product
   bool couples;     // LSTM: forget = 1 - input
 } cell;
@@ -106,7 +107,8 @@ static ibx_val activate(ibx_call *call, const cell *c, size_t index,
                         ibx_val x) {
   const activation *a = &c->activations[index];
   ibx_params params = {.alpha = (float)a->alpha};
-  if (c->clip > 0) x = ibx_emit_clip(call, x, -c->clip, c->clip);
+  bool clips = c->clip > 0 && !(c->keeps_state && index == 2);
+  if (clips) x = ibx_emit_clip(call, x, -c->clip, c->clip);
   switch (a->row->kind) {
   case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
   case TANH: return ibx_emit_unary(call, IBX_TENSOR_tanh, x);
@@ -537,7 +539,9 @@ static void import_lstm(ibx_call *call, bool quantised) {
                  .peepholes = 7,
                  .step = step_lstm};
   bool couples = ibx_attr_flag(call, "input_forget", false);
-  import_recurrent(call, &r, (cell){.couples = couples});
+  // ONNX Runtime, which defines the quantised form, clips the gates alone.
+  import_recurrent(call, &r,
+                   (cell){.couples = couples, .keeps_state = quantised});
 }
 
 void ibx_import_op_lstm(ibx_call *call) { import_lstm(call, false); }

@@ -162,6 +162,7 @@ class Node:
     domain: str
     name: str
     captured: list  # Values that its subgraphs use
+    way: object = None  # how it is computed, where its rule knows
 
     def proto(self):
         def name(value):
@@ -369,14 +370,15 @@ class Graph:
 
     # --- nodes ----------------------------------------------------------------
 
-    def node(self, op, inputs, outputs=1, domain="", captured=(), **attrs):
+    def node(self, op, inputs, outputs=1, domain="", captured=(), way=None,
+             **attrs):
         """Adds a node and returns its values; None where no output is wanted.
 
         `outputs` is a number, or a list of flags."""
         wanted = [True] * outputs if isinstance(outputs, int) else outputs
         attrs = {k: v for k, v in attrs.items() if v is not None}
         node = Node(op, list(inputs), [], attrs, domain,
-                    self.new_name(f"{op}_"), list(captured))
+                    self.new_name(f"{op}_"), list(captured), way)
         names = [self.new_name("v") if flag else "" for flag in wanted]
         arrays, noisy = self.judge.run(self, node, names)
         for name, array, noise in zip(names, arrays, zip(*noisy)):
@@ -423,7 +425,15 @@ class Graph:
         return helper.make_graph(
             self.constant_nodes() + [n.proto() for n in self.nodes], name,
             [info(v) for v in self.inputs()], [info(v) for v in outputs],
-            self.initializers())
+            self.initializers(), value_info=self.foreign_types())
+
+    def foreign_types(self):
+        """What the onnx package cannot infer. In the graphs of nodes it does
+        not survive that a type is missing."""
+        found = [v for n in self.nodes if n.domain == "com.microsoft"
+                 for v in n.outputs if v is not None and v.is_tensor]
+        return [helper.make_tensor_value_info(v.name, onnx_dtype(
+            v.array.dtype), None) for v in found if self.outer]
 
     def model(self, outputs):
         return make_model(self.proto(outputs), self.opset)
