@@ -129,6 +129,40 @@ def embed(rng, op):
                 epsilon=pick(rng, None, 1e-3))
 
 
+def embed_quantised(rng, op):
+    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    dtype = pick(rng, np.int8, np.uint8)
+    rows = {"words": 7, "places": int(rng.integers(length, 9)), "segments": 2,
+            "gamma": None, "beta": None}
+    if rng.random() < 0.5:
+        del rows["segments"]
+    info, width = np.iinfo(dtype), width + 1
+
+    def table(count):
+        shape = (width,) if count is None else (count, width)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+    def each(name, make):
+        shape = pick(rng, (), (1,))
+        return {f"{part}{name}": make(shape) if part in rows else None
+                for part in ("words", "places", "segments", "gamma", "beta")}
+
+    def ids(most):
+        return rng.integers(0, most, (batch, length)).astype(np.int32)
+
+    tables = {n: table(rows[n]) if n in rows else None
+              for n in ("words", "places", "segments", "gamma", "beta")}
+    scales = each("_scale", lambda shape: np.asarray(
+        0.01 + rng.random(shape) / 20, np.float32))
+    zeros = each("_zero", lambda shape: np.asarray(
+        rng.integers(info.min, info.max + 1, shape), dtype))
+    return Case(op, {"ids": ids(7),
+                     "at": ids(2) if "segments" in rows else None, **tables,
+                     "mask": maybe(rng, ids(2)), **scales, **zeros},
+                outputs=2, types={1: T.INT32}, epsilon=pick(rng, None, 1e-3),
+                known=pick(rng, [], [*tables, *scales, *zeros]))
+
+
 # --- several operators in one ------------------------------------------------
 
 
@@ -408,6 +442,7 @@ OPERATORS = {
     "MatMulNBits": matmul_nbits,
     "GatherBlockQuantized": gather_quantised,
     "EmbedLayerNormalization": embed,
+    "QEmbedLayerNormalization": embed_quantised,
     "FusedConv": fused_conv,
     "FusedGemm": fused_gemm,
     "BiasAdd": bias_add,
