@@ -12,20 +12,18 @@
 // cache behind the tokens are as they were, or 0 where it grows.
 
 #include "frontend/import_ms_attention.h"
-
+#include "frontend/import_ms_cache.h"
 #include "frontend/import_ops.h"
-#include "frontend/import_rows.h"
 
 #include <string.h>
 
 typedef struct group_query {
   int64_t heads, kv_heads, depth;
-  int64_t batch, rows;    // of the new tokens
-  int64_t past, present;  // rows of the caches
-  bool is_prompt;         // the tokens are the first
-  int64_t fixed;          // start where it is one constant, else -1
-  ibx_val lengths, start; // i64 [B]
-  ibx_val q, k, v;        // [B, S, heads, D]
+  int64_t batch, rows; // of the new tokens
+  bool is_prompt;      // the tokens are the first
+  ibx_ms_cache cache;
+  ibx_val lengths; // i64 [B]
+  ibx_val q, k, v; // [B, S, heads, D]
 } group_query;
 
 static void refuse_forms(ibx_call *call) {
@@ -111,20 +109,7 @@ static bool read_qkv(ibx_call *call, group_query *g) {
 static bool cache_fits(ibx_call *call, const group_query *g, ibx_val cache) {
   ibx_ints s = ibx_shape_of(call, cache);
   return s.len == 4 && s.at[0] == g->batch && s.at[1] == g->kv_heads &&
-         s.at[2] == g->past && s.at[3] == g->depth;
-}
-
-// The start where it is a constant, and the same for the whole batch.
-static int64_t fixed_start(ibx_call *call, const group_query *g) {
-  if (g->is_prompt) return 0;
-  if (!ibx_is_known(call, g->start)) return -1;
-  const ibx_tensor *known = ibx_force(call->import, g->start);
-  if (!known || g->batch < 1) return -1;
-  int64_t start = ibx_tensor_int(known, 0);
-  for (int64_t i = 1; i < g->batch; i++) {
-    if (ibx_tensor_int(known, (size_t)i) != start) return -1;
-  }
-  return start >= 0 && start <= g->past ? start : -1;
+         s.at[2] == g->cache.past && s.at[3] == g->depth;
 }
 
 static bool read_lengths(ibx_call *call, group_query *g) {
@@ -132,7 +117,7 @@ static bool read_lengths(ibx_call *call, group_query *g) {
   int64_t total = ibx_const_int(call, 6, "total_sequence_length");
   if (call->failed) return false;
   bool fits = ibx_has_in(call, 3) == ibx_has_in(call, 4);
-  if (old != IBX_NO_VALUE) g->past = ibx_dim(call, old, 2);
+  if (old != IBX_NO_VALUE) g->cache.past = ibx_dim(call, old, 2);
   if (old != IBX_NO_VALUE && fits) {
     fits = cache_fits(call, g, old) && cache_fits(call, g, ibx_in(call, 4));
   }
@@ -152,22 +137,24 @@ static bool read_lengths(ibx_call *call, group_query *g) {
     return false;
   }
   g->is_prompt = total == g->rows;
-  g->present = total > g->past ? total : g->past;
+  g->cache.present = total > g->cache.past ? total : g->cache.past;
   lengths = ibx_emit_reshape(call, ibx_emit_cast(call, lengths, IBX_DTYPE_I64),
                              IBX_INTS(g->batch));
   g->lengths =
       ibx_emit_binary(call, IBX_TENSOR_add, lengths, ibx_emit_long(call, 1));
-  g->start = ibx_emit_binary(call, IBX_TENSOR_sub, g->lengths,
-                             ibx_emit_long(call, g->rows));
-  g->fixed = fixed_start(call, g);
-  return !call->failed && ibx_call_expect_room(call, g->present);
+  g->cache.start = ibx_emit_binary(call, IBX_TENSOR_sub, g->lengths,
+                                   ibx_emit_long(call, g->rows));
+  g->cache.fixed =
+      g->is_prompt ? 0
+                   : ibx_ms_fixed_start(call, g->cache.start, g->cache.past);
+  return !call->failed && ibx_call_expect_room(call, g->cache.present);
 }
 
 // --- positions ---------------------------------------------------------------
 
 // [B or 1, S]
 static ibx_val positions_of(ibx_call *call, const group_query *g) {
-  ibx_val given = ibx_in(call, 9), first = g->start;
+  ibx_val given = ibx_in(call, 9), first = g->cache.start;
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, g->rows), 1, 2);
   if (given != IBX_NO_VALUE) {
     bool fits = ibx_elements(ibx_type_of(call, given)) >= 1 &&
@@ -180,8 +167,8 @@ static ibx_val positions_of(ibx_call *call, const group_query *g) {
     given = ibx_emit_cast(call, given, IBX_DTYPE_I64);
     if (!g->is_prompt) return given;
     first = ibx_emit_element(call, given, 0); // all that counts of the first
-  } else if (g->fixed >= 0) {
-    first = ibx_emit_long(call, g->fixed);
+  } else if (g->cache.fixed >= 0) {
+    first = ibx_emit_long(call, g->cache.fixed);
   } else {
     first = ibx_emit_along(call, first, 0, 2);
   }
@@ -224,31 +211,11 @@ static void rotate(ibx_call *call, group_query *g) {
 
 // --- the cache ---------------------------------------------------------------
 
-static ibx_val grow(ibx_call *call, ibx_val cache, int64_t rows) {
-  int64_t missing = rows - ibx_dim(call, cache, 2);
-  if (missing <= 0) return cache;
-  return ibx_emit_pad(call, cache, (ibx_ints){.len = 4},
-                      IBX_INTS(0, 0, missing, 0), 0);
-}
-
-// Puts x [B, S, heads, D] into a cache [B, heads, rows, D].
-static ibx_val write_cache(ibx_call *call, const group_query *g, ibx_val cache,
+// Puts x [B, S, heads, D] into the cache of input `index`.
+static ibx_val write_cache(ibx_call *call, const group_query *g, size_t index,
                            ibx_val x) {
   x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-  if (g->fixed < 0) {
-    return ibx_emit_rows_at(call, grow(call, cache, g->present), x, g->start);
-  }
-  ibx_val parts[3];
-  size_t count = 0;
-  int64_t end = g->fixed + g->rows;
-  if (g->fixed > 0) {
-    parts[count++] = ibx_emit_slice(call, cache, 2, 0, g->fixed, 1);
-  }
-  parts[count++] = x;
-  if (end < g->past) {
-    parts[count++] = ibx_emit_slice(call, cache, 2, end, g->past - end, 1);
-  }
-  return grow(call, ibx_emit_concat(call, parts, count, 2), g->present);
+  return ibx_ms_write_cache(call, &g->cache, ibx_in(call, index), x);
 }
 
 // --- what joins the scores ---------------------------------------------------
@@ -259,14 +226,14 @@ static void hide_others(ibx_call *call, const group_query *g,
   int64_t window = ibx_attr_int(call, "local_window_size", -1);
   int64_t left = window > 0 ? window - 1 : -1, right = causal ? 0 : -1;
   ibx_val lengths = g->lengths;
-  a->offset = g->fixed;
+  a->offset = g->cache.fixed;
   if (window > 0 && !causal) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "local_window_size",
                   "use causal = 1, or no window",
                   "a window of attention to both sides");
     return;
   }
-  bool is_static = causal && g->fixed >= 0;
+  bool is_static = causal && g->cache.fixed >= 0;
   ibx_attention_add_bias(
       call, a,
       is_static ? ibx_attention_band(call, a, left, right)
@@ -277,14 +244,14 @@ static void add_bias(ibx_call *call, const group_query *g, ibx_attention *a) {
   if (!ibx_has_in(call, 10)) return;
   ibx_val bias = ibx_in(call, 10);
   ibx_ints shape = ibx_shape_of(call, bias);
-  bool fits =
-      shape.len == 4 && shape.at[2] == g->rows && shape.at[3] <= g->present;
+  bool fits = shape.len == 4 && shape.at[2] == g->rows &&
+              shape.at[3] <= g->cache.present;
   if (!ibx_call_expect(call, fits, "attention_bias",
                        "needs [B, heads, S, tokens]")) {
     return;
   }
   bias = ibx_emit_pad(call, bias, (ibx_ints){.len = 4},
-                      IBX_INTS(0, 0, 0, g->present - shape.at[3]), 0);
+                      IBX_INTS(0, 0, 0, g->cache.present - shape.at[3]), 0);
   ibx_attention_add_bias(call, a, bias);
 }
 
@@ -313,8 +280,8 @@ void ibx_import_op_group_query_attention(ibx_call *call) {
   rotate(call, &g);
   if (call->failed) return;
   ibx_attention a = {.q = ibx_emit_transpose(call, g.q, IBX_INTS(0, 2, 1, 3)),
-                     .k = write_cache(call, &g, ibx_in(call, 3), g.k),
-                     .v = write_cache(call, &g, ibx_in(call, 4), g.v),
+                     .k = write_cache(call, &g, 3, g.k),
+                     .v = write_cache(call, &g, 4, g.v),
                      .bias = IBX_NO_VALUE,
                      .sink = IBX_NO_VALUE,
                      .softcap = (double)ibx_attr_float(call, "softcap", 0)};
