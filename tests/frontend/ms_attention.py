@@ -183,6 +183,34 @@ def fused_conv(rng, op):
                 activation=name, activation_params=params)
 
 
+def nhwc_conv(rng, op):
+    """FusedConv, or Conv, with the channels last."""
+    case = fused_conv(rng, op)
+    if op == "NhwcConv":
+        del case.inputs["z"]
+        case.attrs.pop("activation", None)
+        case.attrs.pop("activation_params", None)
+    group = pick(rng, 1, 2)
+    x, w = case.inputs["x"], case.inputs["w"]
+    x = floats(rng, x.shape[0], group * w.shape[1], *x.shape[2:])
+    maps = group * w.shape[0]
+    w = floats(rng, maps, *w.shape[1:])
+    case.inputs.update(x=x, w=w, b=maybe(rng, floats(rng, maps)))
+    if case.inputs.get("z") is not None:
+        z = case.inputs["z"]
+        case.inputs["z"] = floats(rng, z.shape[0], maps, *z.shape[2:])
+    case.attrs.update(group=group, strides=[1, pick(rng, 1, 2)])
+    if case.inputs.get("z") is not None:
+        case.attrs["strides"] = [1, 1]
+    case.op = "FusedConv"
+    case.expected = [y.transpose(0, 2, 3, 1) for y in judge(case, ["y"])]
+    case.op = op
+    last = {"x", "z"} if op == "NhwcFusedConv" else {"x", "w"}
+    case.inputs = {n: a.transpose(0, 2, 3, 1) if n in last and a is not None
+                   else a for n, a in case.inputs.items()}
+    return case
+
+
 def fused_gemm(rng, op):
     m, n, k = (int(n) for n in rng.integers(1, 9, 3))
     turn_a, turn_b = pick(rng, 0, 1), pick(rng, 0, 1)
@@ -444,6 +472,8 @@ OPERATORS = {
     "EmbedLayerNormalization": embed,
     "QEmbedLayerNormalization": embed_quantised,
     "FusedConv": fused_conv,
+    "NhwcConv": nhwc_conv,
+    "NhwcFusedConv": nhwc_conv,
     "FusedGemm": fused_gemm,
     "BiasAdd": bias_add,
     "BiasSplitGelu": bias_split_gelu,
