@@ -466,6 +466,28 @@ def group_query(rng, op):
                 smooth_softmax=pick(rng, None, None, 1))
 
 
+def rotate_streams(rng, op):
+    batch, rows, heads, half = (int(v) for v in rng.integers(1, 5, 4))
+    half += 2
+    behind = pick(rng, 0, 0, 2)
+    depth = 2 * half + behind
+    layout = pick(rng, None, 0, 1)
+    section = rng.multinomial(half, [0.4, 0.3, 0.3])
+    if layout == 1:
+        section[1], section[2] = min(section[1], (half + 1) // 3), min(
+            section[2], half // 3)
+        section[0] = half - section[1] - section[2]
+    shape = pick(rng, (batch, rows, heads * depth), (batch, heads, rows, depth))
+    cosine, sine = angles(rng, 7, half)
+    return Case(op, {"x": floats(rng, *shape),
+                     "at": rng.integers(0, 7, (3, batch, rows)),
+                     "cos": cosine, "sin": sine},
+                known=pick(rng, [], ["cos", "sin"]), num_heads=heads,
+                mrope_section=[int(v) for v in section], mrope_layout=layout,
+                interleaved=pick(rng, None, 1), scale=pick(rng, None, None, 0.5),
+                rotary_embedding_dim=2 * half if behind else None)
+
+
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
     "GatherBlockQuantized": gather_quantised,
@@ -483,6 +505,7 @@ OPERATORS = {
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
+    "MRotaryEmbedding": rotate_streams,
 }
 
 
