@@ -197,7 +197,8 @@ static bool streams_fit(ibx_call *call, const ibx_ints *section) {
   }
   return ibx_call_expect(call, fits && sum == c.at[1], "mrope_section",
                          "needs three numbers, whose sum is the width of the "
-                         "caches");
+                         "caches") &&
+         ibx_call_expect_room(call, c.at[1]);
 }
 
 void ibx_import_op_mrotary_embedding(ibx_call *call) {
