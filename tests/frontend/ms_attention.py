@@ -83,6 +83,43 @@ def matmul_nbits(rng, op):
                 block_size=block)
 
 
+def float_weights(rng, op):
+    """Weights of e4m3 or e2m1, and what NumPy makes of them."""
+    import ml_dtypes
+
+    is_fp8 = op == "MatMulBlockQuantizedFp8Weight"
+    block = pick(rng, None, 16, 32)
+    n, k = int(rng.integers(1, 40)), 2 * int(rng.integers(1, 65))
+    blocks = -(-k // (block or (128 if is_fp8 else 16)))
+    each = np.repeat(np.arange(blocks), block or (128 if is_fp8 else 16))[:k]
+    a = floats(rng, *pick(rng, [3], [2, 3]), k)
+    bias = maybe(rng, floats(rng, n))
+    if is_fp8:
+        weights = floats(rng, n, k).astype(ml_dtypes.float8_e4m3fn)
+        scales = rng.random((n, blocks)).astype(np.float32)
+        factor = pick(rng, None, np.float32(0.02))
+        inputs = {"a": a, "b": weights, "s": scales, "f": factor, "bias": bias}
+        if factor is not None:
+            inputs["f"] = np.asarray(factor)
+            steps = np.clip(a / factor, -448, 448)
+            a = steps.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * factor
+    else:
+        codes = rng.integers(0, 16, (n, k)).astype(np.uint8)
+        table = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+        weights = table[codes & 7] * np.where(codes > 7, -1, 1)
+        scales = rng.random((n, blocks)).astype(ml_dtypes.float8_e4m3fn)
+        whole = pick(rng, (), (1,))
+        inputs = {"a": a, "b": pack(codes, 4), "s": scales.view(np.uint8),
+                  "s2": np.full(whole, 0.25, np.float32), "f": None,
+                  "bias": bias}
+        scales = scales.astype(np.float32) * np.float32(0.25)
+    weights = weights.astype(np.float32) * scales[:, each]
+    y = a @ weights.T + (0 if bias is None else bias)
+    known = [] if is_fp8 and rng.random() < 0.3 else ["b", "s", "s2"]
+    return Case(op, inputs, known=known, block_size=block,
+                expected=[y.astype(np.float32)])
+
+
 def gather_quantised(rng, op):
     rows, cols = int(rng.integers(1, 12)), int(rng.integers(1, 5)) * 16
     block = pick(rng, 16, 32)
@@ -490,6 +527,8 @@ def rotate_streams(rng, op):
 
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
+    "MatMulBlockQuantizedFp8Weight": float_weights,
+    "MatMulBlockQuantizedFp4Weight": float_weights,
     "GatherBlockQuantized": gather_quantised,
     "EmbedLayerNormalization": embed,
     "QEmbedLayerNormalization": embed_quantised,
