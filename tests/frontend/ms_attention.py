@@ -576,23 +576,42 @@ def make_model(case, inputs, nodes, outputs, constants):
             helper.make_opsetid("com.microsoft", 1)])
 
 
-def run(model, feeds):
+def start(model):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)
 
 
-def judge(case, names):
+def run(model, feeds):
+    return start(model).run(None, feeds)
+
+
+def judge(case, names, shared=()):
+    """`shared` has pairs of an input and an output that are one buffer."""
     model = make_model(
         case, case.judged, [make_node(case, case.judged, names)],
         [helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
          for i, n in enumerate(names)], {})
-    return run(model, {n: a for n, a in case.judged.items()
-                       if a is not None and n not in case.known})
+    feeds = {n: a for n, a in case.judged.items()
+             if a is not None and n not in case.known}
+    if not shared:
+        return run(model, feeds)
+    session = start(model)
+    binding, values = session.io_binding(), {}
+    for name, array in feeds.items():
+        values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())
+        binding.bind_ortvalue_input(name, values[name])
+    places = {output: values[given] for given, output in shared}
+    for name in names:
+        if name in places:
+            binding.bind_ortvalue_output(name, places[name])
+        else:
+            binding.bind_output(name)
+    session.run_with_iobinding(binding)
+    return [value.numpy().copy() for value in binding.get_outputs()]
 
 
 def write_case(folder, case):

@@ -76,7 +76,76 @@ def either(rng, op):
     return pick(rng, heads, heads, cross)(rng, op)
 
 
+def layouts(rng, count, blocks):
+    """Compressed rows of random blocks that have the diagonal."""
+    seen = np.tril(rng.random((count, blocks, blocks)) < 0.4)
+    seen |= np.eye(blocks, dtype=bool)
+    ends = np.cumsum(seen.sum(2), 1)
+    rows = np.concatenate([np.zeros((count, 1), np.int64), ends], 1)
+    columns = np.full((count, ends.max()), -1)
+    for layout in range(count):
+        named = np.nonzero(seen[layout])[1]
+        columns[layout, :len(named)] = named
+    return rows.astype(np.int32), columns.astype(np.int32)
+
+
+def sparse(rng, op):
+    kv, depth, block = int(rng.integers(1, 3)), 16, 16
+    heads = kv * int(rng.integers(1, 4))
+    form = pick(rng, "prompt", "step", "step")
+    batch, blocks = int(rng.integers(1, 3)), int(rng.integers(1, 5))
+    cache = blocks * block
+    rows = 1 if form == "step" else int(rng.integers(2, cache + 1))
+    total = rows if form == "prompt" else int(rng.integers(2, cache + 1))
+    lengths = rng.integers(1 if form == "prompt" else 2, total + 1, batch)
+    lengths[0] = total
+    q = floats(rng, batch, rows, heads * depth)
+    k, v = (floats(rng, batch, rows, kv * depth) for _ in range(2))
+    if rng.random() < 0.4:
+        q, k, v = np.concatenate([q, k, v], 2), None, None
+    count = pick(rng, *(n for n in range(1, heads + 1) if heads % n == 0))
+    row_starts, columns = layouts(rng, count, blocks)
+    turns = pick(rng, 0, 1)
+    cosine, sine = ms_attention.angles(rng, cache, depth // 2)
+    past = floats(rng, 2, batch, kv, cache, depth)
+    inputs = {"q": q, "k": k, "v": v, "pk": past[0], "pv": past[1],
+              "rows": row_starts, "columns": columns,
+              "total": np.array([total], np.int32),
+              "lengths": lengths.astype(np.int32),
+              "cos": cosine if turns else None, "sin": sine if turns else None}
+    # Rows of the cache and of the result behind the tokens are open.
+    real = np.arange(rows) < (lengths if form == "prompt" else
+                              np.full(batch, rows))[:, None]
+    filled = (np.arange(cache) < lengths[:, None])[:, None, :, None]
+    case = Case(op, inputs, outputs=3,
+                known=["rows", "columns", *pick(rng, [], ["total"],
+                                                ["total", "lengths"])],
+                counts={0: real[:, :, None], 1: filled, 2: filled},
+                num_heads=heads, kv_num_heads=kv, sparse_block_size=block,
+                scale=maybe(rng, 0.3), do_rotary=turns,
+                rotary_interleaved=pick(rng, 0, 1))
+    # With several lengths ONNX Runtime reads memory that nothing wrote: each
+    # element alone, a prompt without its padding.
+    parts = []
+    for i in range(batch):
+        some = min(rows, int(lengths[i]))
+        case.judged = {n: a if a is None or n not in (
+            "q", "k", "v", "pk", "pv", "lengths") else a[i:i + 1]
+                       for n, a in inputs.items()}
+        for name in "qkv":
+            if inputs[name] is not None:
+                case.judged[name] = case.judged[name][:, :some]
+        case.judged["total"] = case.judged["lengths"]
+        y, *caches = ms_attention.judge(case, ["y", "k1", "v1"],
+                                        [("pk", "k1"), ("pv", "v1")])
+        y = np.pad(y, [(0, 0), (0, rows - some), (0, 0)])
+        parts.append([y, *caches])
+    case.expected = [np.concatenate(part) for part in zip(*parts)]
+    return case
+
+
 ms_attention.OPERATORS = {
+    "SparseAttention": sparse,
     "MultiHeadAttention": either,
     "DecoderMaskedMultiHeadAttention": either,
 }
