@@ -58,10 +58,10 @@ static ibx_val take_heads(ibx_call *call, const ibx_group_query *g, ibx_val x,
                           IBX_INTS(g->batch, g->rows, heads, g->depth));
 }
 
-bool ibx_gq_read_qkv(ibx_call *call, ibx_group_query *g) {
+bool ibx_gq_read_qkv(ibx_call *call, ibx_group_query *g, ibx_val q, ibx_val k,
+                     ibx_val v) {
   g->heads = ibx_attr_int(call, "num_heads", 0);
   g->kv_heads = ibx_attr_int(call, "kv_num_heads", 0);
-  ibx_val q = ibx_in(call, 0), k = ibx_in(call, 1), v = ibx_in(call, 2);
   bool fits = g->heads >= 1 && g->heads <= INT32_MAX && g->kv_heads >= 1 &&
               g->heads % g->kv_heads == 0;
   if (!ibx_call_expect(call, fits, "kv_num_heads",
@@ -174,10 +174,11 @@ static ibx_val positions_of(ibx_call *call, const ibx_group_query *g) {
 }
 
 void ibx_gq_rotate(ibx_call *call, ibx_group_query *g, size_t cosine,
-                   ibx_val positions) {
+                   ibx_val positions, int64_t start) {
   ibx_rotary r = {.cosine = ibx_in(call, cosine),
                   .sine = ibx_in(call, cosine + 1),
                   .positions = positions,
+                  .start = start,
                   .interleaved =
                       ibx_attr_flag(call, "rotary_interleaved", false)};
   bool fits = ibx_has_in(call, cosine) && ibx_has_in(call, cosine + 1) &&
@@ -192,7 +193,6 @@ void ibx_gq_rotate(ibx_call *call, ibx_group_query *g, size_t cosine,
   g->k = ibx_emit_rotary(call, g->k, &r);
 }
 
-// Normalises heads before they are rotated.
 static ibx_val normalise(ibx_call *call, ibx_val x, size_t index,
                          const char *name) {
   float epsilon = ibx_attr_float(call, "qk_norm_epsilon", 1e-6f);
@@ -202,15 +202,19 @@ static ibx_val normalise(ibx_call *call, ibx_val x, size_t index,
                        IBX_NO_VALUE, 3, epsilon);
 }
 
+void ibx_gq_normalise(ibx_call *call, ibx_group_query *g, size_t index) {
+  bool both = ibx_has_in(call, index) == ibx_has_in(call, index + 1);
+  ibx_call_expect(call, both, "q_norm_weight", "and k_norm_weight go together");
+  g->q = normalise(call, g->q, index, "q_norm_epsilon");
+  g->k = normalise(call, g->k, index + 1, "k_norm_epsilon");
+}
+
 static void rotate(ibx_call *call, ibx_group_query *g) {
   bool rotates = ibx_attr_flag(call, "do_rotary", false);
   ibx_attr_ignore(call, "rotary_interleaved"); // of what is not rotated
-  bool both = ibx_has_in(call, 14) == ibx_has_in(call, 15);
-  ibx_call_expect(call, both, "q_norm_weight", "and k_norm_weight go together");
-  g->q = normalise(call, g->q, 14, "q_norm_epsilon");
-  g->k = normalise(call, g->k, 15, "k_norm_epsilon");
+  ibx_gq_normalise(call, g, 14);
   if (!rotates || call->failed) return;
-  ibx_gq_rotate(call, g, 7, positions_of(call, g));
+  ibx_gq_rotate(call, g, 7, positions_of(call, g), 0);
 }
 
 // --- the cache ---------------------------------------------------------------
@@ -259,7 +263,7 @@ static void add_bias(ibx_call *call, const ibx_group_query *g,
   ibx_attention_add_bias(call, a, bias);
 }
 
-static void add_sink(ibx_call *call, const ibx_group_query *g,
+void ibx_gq_add_sink(ibx_call *call, const ibx_group_query *g,
                      ibx_attention *a) {
   int64_t smooth = ibx_attr_int(call, "smooth_softmax", 0);
   ibx_val sink = ibx_in(call, 11);
@@ -281,7 +285,10 @@ void ibx_import_op_group_query_attention(ibx_call *call) {
   refuse_forms(call);
   ibx_ms_need_input(call, 5, "seqlens_k");
   ibx_ms_need_input(call, 6, "total_sequence_length");
-  if (call->failed || !ibx_gq_read_qkv(call, &g) || !read_lengths(call, &g))
+  if (call->failed ||
+      !ibx_gq_read_qkv(call, &g, ibx_in(call, 0), ibx_in(call, 1),
+                       ibx_in(call, 2)) ||
+      !read_lengths(call, &g))
     return;
   rotate(call, &g);
   if (call->failed) return;
@@ -296,7 +303,7 @@ void ibx_import_op_group_query_attention(ibx_call *call) {
   ibx_out(call, 2, a.v);
   add_bias(call, &g, &a);
   hide_others(call, &g, &a);
-  add_sink(call, &g, &a);
+  ibx_gq_add_sink(call, &g, &a);
   if (call->failed) return;
   ibx_val stages[IBX_ATTENTION_STAGES];
   ibx_val y = ibx_emit_attention(call, &a, stages);

@@ -187,13 +187,16 @@ void ibx_import_op_sparse_attention(ibx_call *call) {
                                        "key_total_sequence_lengths"};
   for (size_t i = 0; i < IBX_COUNT_OF(needed); i++)
     ibx_ms_need_input(call, i + 3, needed[i]);
-  if (call->failed || !ibx_gq_read_qkv(call, g) || !read_cache(call, &s)) {
+  if (call->failed ||
+      !ibx_gq_read_qkv(call, g, ibx_in(call, 0), ibx_in(call, 1),
+                       ibx_in(call, 2)) ||
+      !read_cache(call, &s)) {
     return;
   }
   ibx_val positions = ibx_gq_positions(call, g);
   bool rotates = ibx_attr_flag(call, "do_rotary", false);
   ibx_attr_ignore(call, "rotary_interleaved"); // of what is not rotated
-  if (rotates) ibx_gq_rotate(call, g, 9, positions);
+  if (rotates) ibx_gq_rotate(call, g, 9, positions, 0);
   ibx_attention a = {.bias = emit_bias(call, &s, positions),
                      .sink = IBX_NO_VALUE};
   if (call->failed) return;

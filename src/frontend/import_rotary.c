@@ -68,21 +68,24 @@ static ibx_val read_angles(ibx_call *call, ibx_val cache, ibx_val positions,
 
 ibx_val ibx_emit_rotary(ibx_call *call, ibx_val x, const ibx_rotary *r) {
   int64_t whole = ibx_dim(call, x, 3);
-  bool fits = r->depth > 0 && r->depth <= whole && r->depth % 2 == 0;
+  bool fits = r->depth > 0 && r->depth % 2 == 0 && r->start >= 0 &&
+              r->depth <= whole && r->start <= whole - r->depth;
   if (!ibx_call_expect(call, fits, "rotary_embedding_dim",
                        "is odd or too large")) {
     return x;
   }
-  int64_t half = r->depth / 2;
+  int64_t half = r->depth / 2, end = r->start + r->depth;
   ibx_val cosine = read_angles(call, r->cosine, r->positions, half);
   ibx_val sine = read_angles(call, r->sine, r->positions, half);
-  ibx_val parts[2] = {ibx_emit_slice(call, x, 3, 0, r->depth, 1)};
-  parts[0] = r->interleaved ? rotate_neighbours(call, parts[0], cosine, sine)
-                            : rotate_halves(call, parts[0], cosine, sine);
-  if (r->depth < whole) {
-    parts[1] = ibx_emit_slice(call, x, 3, r->depth, whole - r->depth, 1);
+  ibx_val part = ibx_emit_slice(call, x, 3, r->start, r->depth, 1), parts[3];
+  size_t count = 0;
+  if (r->start > 0) parts[count++] = ibx_emit_slice(call, x, 3, 0, r->start, 1);
+  parts[count++] = r->interleaved ? rotate_neighbours(call, part, cosine, sine)
+                                  : rotate_halves(call, part, cosine, sine);
+  if (end < whole) {
+    parts[count++] = ibx_emit_slice(call, x, 3, end, whole - end, 1);
   }
-  return ibx_emit_concat(call, parts, r->depth < whole ? 2 : 1, 3);
+  return ibx_emit_concat(call, parts, count, 3);
 }
 
 // Rotates input 0 by the angles of `r`, whose attributes the call has.

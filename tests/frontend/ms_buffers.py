@@ -144,7 +144,113 @@ def sparse(rng, op):
     return case
 
 
+def turn(x, cosine, sine, start, interleaved):
+    """x [tokens, heads, depth] with a part of each head rotated."""
+    half, y = cosine.shape[1], x.copy()
+    part = x[..., start:start + 2 * half]
+    cut = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (
+        slice(0, half), slice(half, None))
+    first, second = part[..., cut[0]], part[..., cut[1]]
+    cosine, sine = cosine[:, None], sine[:, None]
+    out = np.empty_like(part)
+    out[..., cut[0]] = first * cosine - second * sine
+    out[..., cut[1]] = first * sine + second * cosine
+    y[..., start:start + 2 * half] = out
+    return y
+
+
+def attend(q, k, v, seen, scale, softcap, sink):
+    """One token and one head over the keys that it sees."""
+    scores = k[seen] @ q * scale
+    if softcap:
+        scores = np.tanh(scores / softcap) * softcap
+    top = max(scores.max(), -np.inf if sink is None else sink)
+    share = np.exp(scores - top)
+    total = share.sum() + (0 if sink is None else np.exp(sink - top))
+    return share / total @ v[seen]
+
+
+def paged(rng, op):
+    """Requests over a cache of blocks, and what NumPy makes of them."""
+    kv, depth, batch = (int(n) for n in rng.integers(1, 4, 3))
+    depth, heads = 4 * depth, kv * int(rng.integers(1, 4))
+    block, each = int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    most = block * each
+    news = rng.integers(pick(rng, 0, 1), min(most, 5) + 1, batch)
+    news[rng.integers(batch)] = max(news.max(), 1)
+    past = np.array([rng.integers(0, most - n + 1) for n in news])
+    ends = np.concatenate([[0], np.cumsum(news)])
+    tokens, blocks = int(ends[-1]), batch * each + 2
+    table = rng.permutation(blocks)[:batch * each].reshape(batch, each)
+    q = floats(rng, tokens, heads, depth)
+    k, v = (floats(rng, tokens, kv, depth) for _ in range(2))
+    caches = floats(rng, 2, blocks, block, kv, depth)
+    owner = np.repeat(np.arange(batch), news)
+    place = past[owner] + np.arange(tokens) - ends[owner]
+    slots = table[owner, place // block] * block + place % block
+    skips = rng.random() < 0.3
+    given = np.where(rng.random(tokens) < 0.3, -1, slots) if skips else slots
+    inputs = {"q": q.reshape(tokens, -1), "k": k.reshape(tokens, -1),
+              "v": v.reshape(tokens, -1), "kc": caches[0], "vc": caches[1],
+              "ends": ends.astype(np.int32), "past": past.astype(np.int32),
+              "table": table.astype(np.int32)}
+    if rng.random() < 0.4:
+        inputs["q"] = np.concatenate([inputs[n] for n in "qkv"], 1)
+        inputs["k"] = inputs["v"] = None
+    turns, start, crossed = pick(rng, 0, 1), pick(rng, 0, 2), pick(rng, 0, 1)
+    half = max(1, (depth - start) // 2 // pick(rng, 1, 2))
+    cosine, sine = ms_attention.angles(rng, most, half)
+    norm = maybe(rng, floats(rng, 2, depth))
+    sink = maybe(rng, floats(rng, heads))
+    inputs.update({"cos": cosine if turns else None,
+                   "sin": sine if turns else None,
+                   "slots": maybe(rng, given.astype(np.int32)) if not skips
+                   else given.astype(np.int32), "sink": sink,
+                   "qn": None if norm is None else norm[0],
+                   "kn": None if norm is None else norm[1]})
+    causal, window = pick(rng, None, 1, 0), pick(rng, None, None, 1, 3)
+    softcap, scale = pick(rng, None, 2.0), maybe(rng, 0.3)
+    if norm is not None:
+        q, k = (x / np.sqrt((x * x).mean(2, keepdims=True) + 1e-6) * w
+                for x, w in zip((q, k), norm))
+    if turns:
+        q, k = (turn(x, cosine[place], sine[place], start, crossed)
+                for x in (q, k))
+    keys, values = (c.copy().reshape(-1, kv, depth) for c in caches)
+    written = given >= 0
+    keys[given[written]], values[given[written]] = k[written], v[written]
+    y = np.zeros((tokens, heads, depth))
+    line = np.arange(most)
+    for t in range(tokens):
+        b = owner[t]
+        rows = (table[b][:, None] * block + np.arange(block)).reshape(-1)
+        seen = line <= place[t] if causal != 0 else line < past[b] + news[b]
+        if window:
+            seen &= line > place[t] - window
+        for h in range(heads):
+            g = h * kv // heads
+            y[t, h] = attend(q[t, h], keys[rows, g], values[rows, g], seen,
+                             scale or depth ** -0.5, softcap,
+                             None if sink is None else sink[h])
+    behind = pick(rng, 0, 0, 2)  # tokens of no request
+    for name in ("q", "k", "v", "slots"):
+        if inputs[name] is not None:
+            inputs[name] = np.concatenate(
+                [inputs[name], *[inputs[name][:1]] * behind])
+    y = np.pad(y, [(0, behind), (0, 0), (0, 0)])
+    return Case(op, inputs, outputs=3, known=pick(
+        rng, [], ["ends", "past", "table", "cos", "sin"]), num_heads=heads,
+                kv_num_heads=kv, do_rotary=turns, rotary_offset=start or None,
+                rotary_interleaved=crossed, is_causal=causal,
+                local_window_size=window, softcap=softcap, scale=scale,
+                counts={0: np.arange(tokens + behind)[:, None] < tokens},
+                expected=[y.reshape(tokens + behind, -1).astype(np.float32),
+                          keys.reshape(caches[0].shape),
+                          values.reshape(caches[1].shape)])
+
+
 ms_attention.OPERATORS = {
+    "PagedAttention": paged,
     "SparseAttention": sparse,
     "MultiHeadAttention": either,
     "DecoderMaskedMultiHeadAttention": either,
