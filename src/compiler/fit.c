@@ -31,12 +31,10 @@ void ibx_fit_add(ibx_fit *fit, const ibx_tile_func *func) {
   }
   if (bytes > fit->tensor_bytes) fit->tensor_bytes = bytes;
   for (size_t i = 0; i < func->op_count; i++) {
-    const ibx_insn *insn = &func->ops[i].insn;
     for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-      uint16_t buffer = insn->operand[slot].buffer;
-      if (ibx_insn_get(insn->opcode)->slot[slot] == IBX_SLOT_NONE) continue;
+      uint16_t buffer = func->briefs[i].buffer[slot];
       if (!is_constant(func, buffer)) continue;
-      add_constant(fit, &func->buffers[buffer], func->ops[i].source);
+      add_constant(fit, &func->buffers[buffer], func->ops[i]->source);
     }
   }
 }

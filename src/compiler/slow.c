@@ -123,14 +123,14 @@ static void add_loads(tally *sums, const uint32_t *first, size_t source_count,
   load *loads = IBX_ARENA_ARRAY(scratch, func->op_count, load);
   size_t count = 0;
   for (size_t i = 0; i < func->op_count; i++) {
-    const ibx_tile_op *op = &func->ops[i];
-    if (op->source >= source_count) continue;
-    if (!ibx_tile_loads_constant(func, &op->insn)) continue;
-    const ibx_operand *from = &op->insn.operand[1];
+    if (!ibx_tile_loads_constant(func, i)) continue;
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    if (op.source >= source_count) continue;
+    const ibx_operand *from = &op.insn.operand[1];
     const ibx_buffer_place *place = &func->buffers[from->buffer].place;
     loads[count++] = (load){.offset = place->offset + from->offset,
-                            .bytes = bytes_of(&op->insn),
-                            .source = first[op->source]};
+                            .bytes = bytes_of(&op.insn),
+                            .source = first[op.source]};
   }
   qsort(loads, count, sizeof *loads, compare_loads);
   for (size_t i = 0; i < count; i++) {
@@ -208,11 +208,15 @@ void ibx_slow_tiles(ibx_diag_sink *sink, const ibx_tables *tables,
   const uint32_t *first = first_sources(tables, scratch);
   tally *sums = IBX_ARENA_ARRAY(scratch, count + 1, tally);
   for (size_t i = 0; i < func->op_count; i++) {
-    const ibx_tile_op *op = &func->ops[i];
-    tally *sum = &sums[first[op->source < count ? op->source : count]];
-    if (ibx_insn_is_call(op->insn.opcode))
-      add_call(sum, machine, func, &op->insn);
-    if (op->insn.opcode == IBX_OP_dma_gather) add_gather(sum, func, &op->insn);
+    uint8_t opcode = func->briefs[i].opcode;
+    bool is_call = ibx_insn_is_call(opcode);
+    if (!is_call && opcode != IBX_OP_dma_gather) continue;
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    tally *sum = &sums[first[op.source < count ? op.source : count]];
+    if (is_call)
+      add_call(sum, machine, func, &op.insn);
+    else
+      add_gather(sum, func, &op.insn);
   }
   add_loads(sums, first, count, func, scratch);
   for (uint32_t s = 0; s <= count; s++) {

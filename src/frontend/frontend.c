@@ -331,5 +331,6 @@ ibx_status ibx_frontend_import(ibx_model *model,
   if (status == IBX_OK) *out_graph = import.graph;
   if (out_stats) *out_stats = import.stats;
   ibx_arena_reset(&import.scratch);
+  ibx_arena_reset(&import.block);
   return status;
 }

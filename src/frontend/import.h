@@ -82,6 +82,7 @@ typedef struct ibx_import {
   ibx_diag_sink *sink;
   ibx_arena *arena;  ///< of the result
   ibx_arena scratch; ///< ends with the import
+  ibx_arena block;   ///< of what is being folded
   ibx_tables *tables;
   ibx_graph graph;
   ibx_map functions; ///< "domain:name:overload" to an index
@@ -117,6 +118,7 @@ struct ibx_call {
   ibx_val *in, *out;
   size_t in_count, out_count;
   uint64_t attributes_read; ///< bit i: attribute i of the node was looked at
+  bool folds_later; ///< constants are computed together with what reads them
   bool failed;
 };
 

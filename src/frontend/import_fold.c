@@ -8,6 +8,7 @@
 // cost nothing until a pass decides so.
 
 #include "frontend/import.h"
+#include "ir/block.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -225,6 +226,21 @@ static ibx_val fold_nothing(ibx_call *call, const ibx_node *node,
   return ibx_emit_broadcast(call, one, ibx_shape_of(call, value));
 }
 
+// The elements of a known value, which outlive the import; NULL where they cannot
+// be computed. Large ones are computed in blocks where that is possible.
+static const void *compute(ibx_import *import, ibx_val value) {
+  const ibx_type *type = &import->graph.values[value].type;
+  size_t bytes = (size_t)bytes_of(type);
+  void *data = ibx_arena_alloc_raw(import->arena, bytes);
+  if (bytes > FOLD_BYTES &&
+      ibx_block_all(&import->graph, value, ibx_elements(type), &import->block,
+                    data)) {
+    return data;
+  }
+  const ibx_tensor *tensor = ibx_force(import, value);
+  return tensor ? memcpy(data, tensor->data, bytes) : NULL;
+}
+
 ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   ibx_import *import = call->import;
   ibx_import_make_room(import);
@@ -244,14 +260,11 @@ ibx_val ibx_fold(ibx_call *call, ibx_val value) {
   if (!is_known_node(import, node)) return value;
   import->known[value] = true;
   if (is_renamed_weight(import, node)) return fold_reshape(call, node, value);
-  if (!is_worth_folding(import, node)) return value;
-  const ibx_tensor *tensor = ibx_force(import, value);
-  if (!tensor) return value;
+  if (call->folds_later || !is_worth_folding(import, node)) return value;
+  const void *data = compute(import, value);
+  if (!data) return value;
   import->stats.folded++;
-  size_t bytes = (size_t)bytes_of(&tensor->type);
-  void *data = ibx_arena_alloc(import->arena, bytes); // outlives the scratch
-  memcpy(data, tensor->data, bytes);
-  return ibx_emit_constant(call, tensor->type, data);
+  return ibx_emit_constant(call, import->graph.values[value].type, data);
 }
 
 // --- reading constants -------------------------------------------------------

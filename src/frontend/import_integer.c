@@ -22,9 +22,13 @@ ibx_val ibx_emit_centred(ibx_call *call, ibx_val x, ibx_val zero,
                          int64_t axis) {
   ibx_expect_integers(call, x);
   double number = 1;
+  bool is_plain = zero == IBX_NO_VALUE ||
+                  (ibx_is_splat(call, zero, &number) && number == 0);
+  // A weight is stored as its difference only.
+  call->folds_later = !is_plain && ibx_is_known(call, zero);
   ibx_val wide = ibx_emit_cast(call, x, IBX_DTYPE_I32);
-  if (zero == IBX_NO_VALUE) return wide;
-  if (ibx_is_splat(call, zero, &number) && number == 0) return wide;
+  call->folds_later = false;
+  if (is_plain) return wide;
   zero = ibx_emit_cast(call, zero, IBX_DTYPE_I32);
   if (ibx_elements(ibx_type_of(call, zero)) == 1) {
     zero = ibx_emit_reshape(call, zero, (ibx_ints){0});

@@ -301,8 +301,10 @@ static void write_function(writer *w) {
   w->body = mlirBlockCreate(0, NULL, NULL);
   for (size_t i = 0; i < func->buffer_count; i++)
     write_buffer(w, i);
-  for (size_t i = 0; i < func->op_count; i++)
-    write_op(w, &func->ops[i]);
+  for (size_t i = 0; i < func->op_count; i++) {
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    write_op(w, &op);
+  }
   ibx_ir_return(ir, w->body, NULL, 0);
   MlirNamedAttribute list[] = {
       ibx_ir_named(ir, "ibx.level", ibx_ir_integer(ir, 2)),
@@ -492,7 +494,7 @@ static ibx_status read_op(reader *r, MlirOperation op, unsigned opcode) {
   if (out.engine == IBX_ENGINE_COUNT) return fail_at(r, op, "no such engine");
   IBX_TRY(read_operands(r, op, &out.insn));
   IBX_TRY(read_fields(r, op, &out.insn));
-  *ibx_tile_add_op(r->func) = out;
+  ibx_tile_add_op(r->func, &out);
   return IBX_OK;
 }
 
@@ -552,8 +554,7 @@ static ibx_status read_body(reader *r, MlirOperation func, MlirBlock body) {
     count++;
   }
   ibx_numbers_init(&r->numbers, count, r->arena);
-  r->func->op_room = count;
-  r->func->ops = IBX_ARENA_ARRAY(r->arena, count, ibx_tile_op);
+  ibx_tile_reserve(r->func, count);
   IBX_TRY(read_decls(r, func, "ibx.inputs", &r->func->inputs,
                      &r->func->input_count));
   IBX_TRY(read_decls(r, func, "ibx.outputs", &r->func->outputs,

@@ -20,25 +20,8 @@ typedef struct stretch {
   uint32_t first, end;
 } stretch;
 
-// Where each buffer of SBUF is used for the first and the last time.
-static stretch *lives_of(const ibx_tile_func *func, ibx_arena *scratch) {
-  stretch *lives = IBX_ARENA_ARRAY(scratch, func->buffer_count, stretch);
-  for (uint32_t i = 0; i < func->op_count; i++) {
-    const ibx_insn *insn = &func->ops[i].insn;
-    const ibx_insn_info *info = ibx_insn_get(insn->opcode);
-    for (size_t s = 0; s < IBX_OPERANDS; s++) {
-      uint16_t b = insn->operand[s].buffer;
-      if (info->slot[s] == IBX_SLOT_NONE || b == IBX_NO_BUFFER) continue;
-      if (lives[b].end == 0) lives[b].first = i;
-      lives[b].end = i + 1;
-    }
-  }
-  return lives;
-}
-
 typedef struct survey {
   const ibx_lower *lower;
-  stretch *lives;
   uint32_t *seen;  // the stretch in which a buffer was counted last, plus one
   int64_t *change; // of the bytes that live, at each operation of a stretch
 } survey;
@@ -47,7 +30,8 @@ static void count_buffer(survey *s, uint16_t b, stretch at, uint32_t stamp) {
   const ibx_buffer_place *place = &s->lower->func->buffers[b].place;
   if (place->space != IBX_SPACE_SBUF || s->seen[b] == stamp) return;
   s->seen[b] = stamp;
-  stretch life = s->lives[b];
+  const ibx_tile_life *all = &s->lower->func->lives[b];
+  stretch life = {all->first, all->last + 1};
   if (life.first < at.first) life.first = at.first;
   if (life.end > at.end) life.end = at.end;
   s->change[life.first - at.first] += (int64_t)place->bytes;
@@ -60,12 +44,9 @@ static int64_t own_bytes(survey *s, stretch at, uint32_t stamp) {
   const ibx_tile_func *func = s->lower->func;
   memset(s->change, 0, (at.end - at.first + 1) * sizeof(*s->change));
   for (uint32_t i = at.first; i < at.end; i++) {
-    const ibx_insn *insn = &func->ops[i].insn;
-    const ibx_insn_info *info = ibx_insn_get(insn->opcode);
     for (size_t o = 0; o < IBX_OPERANDS; o++) {
-      uint16_t b = insn->operand[o].buffer;
-      if (info->slot[o] == IBX_SLOT_NONE || b == IBX_NO_BUFFER) continue;
-      count_buffer(s, b, at, stamp);
+      uint16_t b = func->briefs[i].buffer[o];
+      if (b != IBX_NO_BUFFER) count_buffer(s, b, at, stamp);
     }
   }
   int64_t live = 0, most = 0;
@@ -197,7 +178,7 @@ static uint32_t behind_views(const ibx_lower *lower, uint32_t value) {
     value = node->operand[0];
     node = ibx_graph_maker(lower->graph, value);
   }
-  return node && lower->lowered[value] ? value : IBX_NO_VALUE;
+  return node && lower->views[value] ? value : IBX_NO_VALUE;
 }
 
 static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
@@ -206,7 +187,7 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
   const ibx_node *node = &graph->nodes[last];
   int64_t group = node->decided.group;
   const ibx_node *anchor = group > 0 ? &graph->nodes[group - 1] : node;
-  const ibx_view *view = &lower->views[node->result];
+  ibx_view view;
   if (node->op == IBX_TENSOR_concat) {
     bool at_home = node->decided.place != NULL;
     if (!at_home) *cut = (ibx_cut){.kind = IBX_CUT_HOME};
@@ -219,7 +200,8 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
     return spill[value] = true;
   }
   ibx_cut partial;
-  int64_t of_result = cut_result(graph, anchor, view, bands, cut);
+  ibx_view_take(lower->views[node->result], &view);
+  int64_t of_result = cut_result(graph, anchor, &view, bands, cut);
   if (of_result >= bands) return true;
   if (cut_reduced(graph, anchor, bands, &partial) > of_result) {
     *cut = partial;
@@ -240,7 +222,6 @@ size_t ibx_bands_choose(const ibx_lower *lower, unsigned percent,
   int64_t limit = (int64_t)lower->machine->sbuf_bytes;
   size_t found = 0;
   survey s = {.lower = lower,
-              .lives = lives_of(func, scratch),
               .seen = IBX_ARENA_ARRAY(scratch, func->buffer_count, uint32_t),
               .change = IBX_ARENA_ARRAY(scratch, func->op_count + 1, int64_t)};
   for (size_t g = 0; g < lower->start_count; g++) {

@@ -16,10 +16,11 @@ bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
 
 /// How far the sums of a contraction of integers can go. The contracted
 /// dimension has `extent` indices; each of them adds at most `each` to a sum, or,
-/// where one operand is constant, `terms[index * outputs + output]`.
+/// where one operand is constant, `terms[index * at_step + output * output_step]`.
 typedef struct ibx_sums {
   int64_t extent, outputs;
   double each;
+  int64_t at_step, output_step;
   const double *terms; ///< or NULL
 } ibx_sums;
 
@@ -30,8 +31,7 @@ ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
 
 /// The end of the longest part from `start` on of which no sum can pass `limit`:
 /// `start` itself when one index is too many.
-int64_t ibx_sums_end(const ibx_sums *sums, int64_t start, double limit,
-                     ibx_arena *arena);
+int64_t ibx_sums_end(const ibx_sums *sums, int64_t start, double limit);
 
 /// Where the parts of a contracted dimension end of which each sum is exact.
 enum { IBX_MOST_PARTS = 256, IBX_PARTS_NOTED = 1024 };

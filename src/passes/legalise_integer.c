@@ -125,7 +125,7 @@ static ibx_parts find_parts(const ibx_rewrite *rewrite, const ibx_node *node,
   ibx_sums sums = ibx_sums_of(rewrite->old, node, c->axis[1], ranges, work);
   ibx_parts found = {.is_exact = true};
   for (int64_t start = 0; found.is_exact && start < c->extent; found.count++) {
-    int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER, work);
+    int64_t end = ibx_sums_end(&sums, start, IBX_EXACT_INTEGER);
     found.is_exact = end > start && found.count < IBX_MOST_PARTS;
     if (found.is_exact) found.end[found.count] = start = end;
   }

@@ -9,6 +9,7 @@
 #include "passes/legalise.h"
 
 #include "imbrex/tensor.h"
+#include "ir/block.h"
 
 #include <math.h>
 #include <string.h>
@@ -51,71 +52,6 @@ static bool evaluate(const ibx_graph *graph, uint32_t value, int depth,
   out->data = ibx_arena_alloc_raw(arena, (size_t)bytes); // all of it is written
   return ibx_tensor_eval(node->op, &node->params, operands, node->operand_count,
                          out, NULL) == IBX_OK;
-}
-
-static const uint8_t *part_of(const ibx_graph *graph, uint32_t value,
-                              int64_t from, int64_t count, ibx_arena *block);
-
-// One element, `count` times.
-static const uint8_t *spread(const uint8_t *element, size_t size, size_t count,
-                             ibx_arena *block) {
-  uint8_t *data = ibx_arena_alloc_raw(block, count * size);
-  size_t done = 1;
-  if (!element) return NULL;
-  memcpy(data, element, size);
-  for (; done * 2 <= count; done *= 2)
-    memcpy(data + done * size, data, done * size);
-  memcpy(data + done * size, data, (count - done) * size);
-  return data;
-}
-
-static const uint8_t *compute(const ibx_graph *graph, const ibx_node *node,
-                              int64_t from, int64_t count, ibx_arena *block) {
-  ibx_tensor operands[IBX_NODE_OPERANDS];
-  ibx_tensor result = {
-      .type = {.dims = {count},
-               .rank = 1,
-               .dtype = graph->values[node->result].type.dtype}};
-  for (uint32_t i = 0; i < node->operand_count; i++) {
-    uint32_t value = node->operand[i];
-    const uint8_t *data = part_of(graph, value, from, count, block);
-    if (!data) return NULL;
-    operands[i].type = result.type;
-    operands[i].type.dtype = graph->values[value].type.dtype;
-    memcpy(&operands[i].data, &data, sizeof(data)); // read only
-  }
-  result.data = ibx_arena_alloc_raw(
-      block, (size_t)count * ibx_dtype_bytes(result.type.dtype));
-  bool ok = ibx_tensor_eval(node->op, &node->params, operands,
-                            node->operand_count, &result, NULL) == IBX_OK;
-  return ok ? result.data : NULL;
-}
-
-// Lends elements [from, from + count) of a value that is computed element by
-// element; NULL where it is not. Most weights are, and then nothing of their size
-// is computed at once.
-static const uint8_t *part_of(const ibx_graph *graph, uint32_t value,
-                              int64_t from, int64_t count, ibx_arena *block) {
-  const ibx_node *node = ibx_graph_maker(graph, value);
-  const ibx_weight *weight = ibx_graph_constant(graph, value);
-  const size_t size = ibx_dtype_bytes(graph->values[value].type.dtype);
-  int64_t all = 0;
-  if (weight) return (const uint8_t *)weight->data + (size_t)from * size;
-  if (!node) return NULL;
-  uint32_t operand = node->operand[0];
-  switch (ibx_tensor_op_get(node->op)->klass) {
-  case IBX_KLASS_UNARY:
-  case IBX_KLASS_BINARY: return compute(graph, node, from, count, block);
-  default: break;
-  }
-  if (node->op == IBX_TENSOR_reshape)
-    return part_of(graph, operand, from, count, block);
-  if (node->op != IBX_TENSOR_broadcast ||
-      !ibx_type_elements(&graph->values[operand].type, &all) || all != 1) {
-    return NULL;
-  }
-  return spread(part_of(graph, operand, 0, 1, block), size, (size_t)count,
-                block);
 }
 
 // Whether `value` depends on constants only, without computing anything.
@@ -209,46 +145,106 @@ static void next_run(const kernel_walk *walk, const ibx_type *type,
   }
 }
 
-enum { BLOCK_ELEMENTS = 8192 };
+enum { BYTES = 256 };
+
+// A kernel of which each element is read as its magnitude.
+typedef struct kernel {
+  const ibx_graph *graph;
+  uint32_t value;
+  const ibx_type *type;
+  const uint8_t *bytes;      // from which elements are computed, or NULL
+  uint64_t magnitude[BYTES]; // of what each of them becomes
+  ibx_arena *arena;
+  ibx_arena block; // of the one that is read
+  ibx_tensor whole;
+} kernel;
+
+// Elements of one byte have 256 values, each of which is computed once.
+static void use_bytes(kernel *k) {
+  size_t size = ibx_dtype_bytes(k->type->dtype);
+  const ibx_weight *weight = ibx_block_weight(k->graph, k->value);
+  uint8_t every[BYTES];
+  for (int i = 0; i < BYTES; i++)
+    every[i] = (uint8_t)i;
+  if (!weight || ibx_dtype_bytes(weight->type.dtype) != 1 || size > 4) return;
+  const ibx_block b = {
+      .graph = k->graph, .arena = &k->block, .count = BYTES, .bytes = every};
+  const uint8_t *values = ibx_block_read(&b, k->value);
+  if (!values) return;
+  for (size_t i = 0; i < BYTES; i++)
+    k->magnitude[i] =
+        (uint64_t)magnitudes(values + i * size, 1, k->type->dtype);
+  k->bytes = weight->data;
+}
+
+// Elements from `from` on, where they are not read from bytes.
+static const uint8_t *read_block(kernel *k, int64_t from, int64_t count) {
+  const ibx_block b = {
+      .graph = k->graph, .arena = &k->block, .from = from, .count = count};
+  const uint8_t *data = k->whole.data ? NULL : ibx_block_read(&b, k->value);
+  if (data) return data;
+  if (!k->whole.data &&
+      !evaluate(k->graph, k->value, EVALUATED_DEPTH, k->arena, &k->whole)) {
+    return NULL;
+  }
+  return (const uint8_t *)k->whole.data +
+         (size_t)from * ibx_dtype_bytes(k->type->dtype);
+}
+
+static double sum_of_bytes(const kernel *k, int64_t from, int64_t count) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < count; i++)
+    sum += k->magnitude[k->bytes[from + i]];
+  return (double)sum;
+}
 
 // Sums of groups are apart: those of the indices from `extent` on are other
 // outputs, which have rows of their own behind the first. False where the
 // weights cannot be computed.
-static bool fill_terms(ibx_sums *sums, const ibx_graph *graph, uint32_t value,
+static bool add_terms(ibx_sums *sums, double *terms, kernel *k,
+                      const kernel_walk *walk, double most) {
+  const size_t size = ibx_dtype_bytes(k->type->dtype);
+  const int64_t run = walk->run, groups = sums->outputs / walk->outputs;
+  kernel_place place = {.at = 0};
+  int64_t elements = 0;
+  int64_t runs = run < IBX_BLOCK_ELEMENTS ? IBX_BLOCK_ELEMENTS / run : 1;
+  if (!ibx_type_elements(k->type, &elements)) return false;
+  for (int64_t i = 0; i < elements; i += runs * run) {
+    if (elements - i < runs * run) runs = (elements - i) / run;
+    const uint8_t *data = k->bytes ? k->bytes : read_block(k, i, runs * run);
+    if (!data) return false;
+    for (int64_t r = 0; r < runs; r++, next_run(walk, k->type, &place)) {
+      int64_t group = groups > 1 ? place.at / sums->extent : 0;
+      int64_t at = place.at - group * sums->extent;
+      int64_t output = group * walk->outputs + place.output;
+      double sum = k->bytes ? sum_of_bytes(k, i + r * run, run)
+                            : magnitudes(data + (size_t)(r * run) * size,
+                                         (size_t)run, k->type->dtype);
+      terms[at * sums->at_step + output * sums->output_step] += most * sum;
+    }
+    ibx_arena_rewind(&k->block);
+  }
+  return true;
+}
+
+// The terms lie as the kernel does: what changes faster is innermost.
+static void fill_terms(ibx_sums *sums, const ibx_graph *graph, uint32_t value,
                        uint8_t axis, int output_dim, double most,
                        ibx_arena *arena) {
-  const ibx_type *type = &graph->values[value].type;
-  const size_t size = ibx_dtype_bytes(type->dtype);
-  kernel_walk walk = walk_of(type, axis, output_dim);
-  kernel_place place = {.at = 0};
-  ibx_arena block = {0};
-  ibx_tensor whole = {.data = NULL};
-  int64_t groups = type->dims[axis] / sums->extent, elements = 0;
-  int64_t runs = walk.run < BLOCK_ELEMENTS ? BLOCK_ELEMENTS / walk.run : 1;
-  bool ok = ibx_type_elements(type, &elements);
-  sums->outputs = walk.outputs * groups;
+  kernel k = {.graph = graph,
+              .value = value,
+              .type = &graph->values[value].type,
+              .arena = arena};
+  kernel_walk walk = walk_of(k.type, axis, output_dim);
+  sums->outputs = walk.outputs * (k.type->dims[axis] / sums->extent);
+  bool is_inner = axis + 1 == walk.rank;
+  sums->at_step = is_inner ? 1 : sums->outputs;
+  sums->output_step = is_inner ? sums->extent : 1;
   double *terms =
       IBX_ARENA_ARRAY(arena, (size_t)(sums->extent * sums->outputs), double);
-  for (int64_t i = 0; ok && i < elements; i += runs * walk.run) {
-    if (elements - i < runs * walk.run) runs = (elements - i) / walk.run;
-    const uint8_t *data =
-        whole.data ? NULL : part_of(graph, value, i, runs * walk.run, &block);
-    if (!data) {
-      ok = whole.data || evaluate(graph, value, EVALUATED_DEPTH, arena, &whole);
-      if (ok) data = (const uint8_t *)whole.data + (size_t)i * size;
-    }
-    for (int64_t k = 0; ok && k < runs; k++, next_run(&walk, type, &place)) {
-      int64_t group = groups > 1 ? place.at / sums->extent : 0;
-      int64_t row = place.at - group * sums->extent;
-      terms[row * sums->outputs + group * walk.outputs + place.output] +=
-          most * magnitudes(data + (size_t)(k * walk.run) * size,
-                            (size_t)walk.run, type->dtype);
-    }
-    ibx_arena_rewind(&block);
-  }
-  ibx_arena_reset(&block);
-  if (ok) sums->terms = terms;
-  return ok;
+  use_bytes(&k);
+  if (add_terms(sums, terms, &k, &walk, most)) sums->terms = terms;
+  ibx_arena_reset(&k.block);
 }
 
 ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
@@ -272,25 +268,36 @@ ibx_sums ibx_sums_of(const ibx_graph *graph, const ibx_node *node, uint8_t axis,
       !is_constant(graph, node->operand[1], EVALUATED_DEPTH)) {
     return sums;
   }
-  (void)fill_terms(&sums, graph, node->operand[1], axis, output_dim, most,
-                   arena);
+  fill_terms(&sums, graph, node->operand[1], axis, output_dim, most, arena);
   return sums;
 }
 
-int64_t ibx_sums_end(const ibx_sums *sums, int64_t start, double limit,
-                     ibx_arena *arena) {
-  if (!sums->terms) {
-    double most = sums->each > 0 ? floor(limit / sums->each) : INFINITY;
-    double left = (double)(sums->extent - start);
-    return most < left ? start + (int64_t)most : sums->extent;
-  }
-  double *sum = IBX_ARENA_ARRAY(arena, (size_t)sums->outputs, double);
-  for (int64_t at = start; at < sums->extent; at++) {
-    const double *terms = &sums->terms[at * sums->outputs];
-    for (int64_t o = 0; o < sums->outputs; o++) {
-      sum[o] += terms[o];
+// Outputs whose terms are added together: those of an index share a cache line.
+enum { TOGETHER = 8 };
+
+// The end of the longest part, at most `end`, that none of these outputs passes.
+static int64_t end_of(const ibx_sums *sums, int64_t output, int64_t count,
+                      int64_t start, int64_t end, double limit) {
+  const double *terms = &sums->terms[output * sums->output_step];
+  double sum[TOGETHER] = {0};
+  for (int64_t at = start; at < end; at++) {
+    for (int64_t o = 0; o < count; o++) {
+      sum[o] += terms[at * sums->at_step + o * sums->output_step];
       if (sum[o] > limit) return at;
     }
   }
-  return sums->extent;
+  return end;
+}
+
+int64_t ibx_sums_end(const ibx_sums *sums, int64_t start, double limit) {
+  int64_t end = sums->extent;
+  if (!sums->terms) {
+    double most = sums->each > 0 ? floor(limit / sums->each) : INFINITY;
+    return most < (double)(end - start) ? start + (int64_t)most : end;
+  }
+  for (int64_t o = 0; o < sums->outputs; o += TOGETHER) {
+    int64_t left = sums->outputs - o;
+    end = end_of(sums, o, left < TOGETHER ? left : TOGETHER, start, end, limit);
+  }
+  return end;
 }

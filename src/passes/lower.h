@@ -10,7 +10,7 @@
 
 #include "ir/tiles.h"
 #include "passes/pass.h"
-#include "passes/view.h"
+#include "passes/view_keep.h"
 
 typedef struct ibx_lower_cache ibx_lower_cache;
 typedef struct ibx_micro ibx_micro;
@@ -27,19 +27,18 @@ typedef struct ibx_lower {
   const ibx_graph *graph;
   ibx_tile_func *func;
   ibx_arena *arena;
-  ibx_view *views; ///< of each value that has been lowered
-  bool *lowered;
-  const bool *spill; ///< values that live in HBM between their uses
-  ibx_view *homes;   ///< where spilled values lay before
-  ibx_start *starts; ///< of each group and view, in order
+  const ibx_kept_view **views; ///< of each value that has been lowered, or NULL
+  const bool *spill;           ///< values that live in HBM between their uses
+  const ibx_kept_view **homes; ///< where spilled values lay before, or NULL
+  ibx_start *starts;           ///< of each group and view, in order
   size_t start_count;
-  ibx_uses uses;          ///< of the graph
-  bool *ends_group;       ///< nodes behind which their group has no others
-  ibx_view *parts;        ///< homes in HBM of what is made part by part
-  bool *has_parts;        ///< of each value: its home is decided
-  uint16_t *ports;        ///< buffer of each output, or IBX_NO_BUFFER
-  ibx_lower_cache *cache; ///< values in other layouts, packed constants
-  ibx_micro *micros;      ///< room of ibx_chain_make(), for the longest chain
+  ibx_uses uses;               ///< of the graph
+  bool *ends_group;            ///< nodes behind which their group has no others
+  const ibx_kept_view **parts; ///< homes in HBM of what is made part by part,
+                               ///< as far as they are decided, or NULL
+  uint16_t *ports;             ///< buffer of each output, or IBX_NO_BUFFER
+  ibx_lower_cache *cache;      ///< values in other layouts, packed constants
+  ibx_micro *micros; ///< room of ibx_chain_make(), for the longest chain
   size_t micro_room;
   bool has_infinities; ///< a constant of the graph has one, or a NaN
   uint32_t source;     ///< of the node that is being lowered
@@ -143,6 +142,9 @@ bool ibx_view_is_column(const ibx_view *view);
 /// dst = src, converted, by the cheapest way that works: an engine copy, tensor
 /// engine transposes, a broadcast over partitions by the tensor engine, a DMA.
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst, const ibx_view *src);
+
+/// Notes where a value lies.
+void ibx_lower_set_view(ibx_lower *lower, uint32_t value, const ibx_view *view);
 
 /// What that costs at most, in ns of the busiest engine; for on-chip views.
 double ibx_move_price(const ibx_machine *machine, const ibx_view *dst,
@@ -307,6 +309,8 @@ bool ibx_chain_repeats(const ibx_chain *chain, uint8_t from);
 /// A new SBUF buffer with the partitions of `like`, everything else row-major.
 bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,
                     ibx_view *out);
+/// The bytes of a partition that such a buffer takes, in the dtype of `like`.
+uint64_t ibx_lower_temp_bytes(const ibx_view *like);
 
 /// One lowering function for each kind of anchor: reads the operands of
 /// `node`, applies `chain` (already made) to each tile of its result, and

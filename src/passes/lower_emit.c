@@ -102,9 +102,7 @@ bool ibx_lower_bank(ibx_lower *lower, const ibx_type *type, uint8_t row_dim,
 
 void ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
                     bool glued) {
-  ibx_tile_op *op = ibx_tile_add_op(lower->func);
-  op->insn = *insn;
-  op->engine = engine;
-  op->glued = glued;
-  op->source = lower->source;
+  const ibx_tile_op op = {
+      .insn = *insn, .engine = engine, .glued = glued, .source = lower->source};
+  ibx_tile_add_op(lower->func, &op);
 }

@@ -47,11 +47,6 @@ static ibx_lower_self_fn self_placed(ibx_tensor_op op) {
   return is_integer ? ibx_lower_integer : NULL;
 }
 
-static void set_view(ibx_lower *lower, uint32_t value, const ibx_view *view) {
-  lower->views[value] = *view;
-  lower->lowered[value] = true;
-}
-
 // ---- Views that cannot stay views
 
 enum { LINEAR_SBUF_BYTES = 65536 };
@@ -124,7 +119,7 @@ static bool lower_view_node(ibx_lower *lower, const ibx_node *node) {
   if (!addressable(lower, &lower->graph->values[node->result].type, &view)) {
     return false;
   }
-  set_view(lower, node->result, &view);
+  ibx_lower_set_view(lower, node->result, &view);
   return true;
 }
 
@@ -181,7 +176,7 @@ static bool lower_anchor(ibx_lower *lower, const ibx_node *anchor,
   if (!ibx_chain_make(lower, &chain, value, &dst)) return false;
   lower->source = anchor->source;
   if (!anchor_of(anchor->op)(lower, anchor, &chain, &dst)) return false;
-  set_view(lower, last->result, &dst);
+  ibx_lower_set_view(lower, last->result, &dst);
   return true;
 }
 
@@ -238,7 +233,7 @@ static bool lower_pointwise(ibx_lower *lower, const uint32_t *nodes,
   ibx_chain chain = {.nodes = nodes, .count = count, .bias = IBX_NO_VALUE};
   if (!ibx_chain_make(lower, &chain, lead, &dst)) return false;
   if (!ibx_chain_apply_sliced(lower, &chain, &dst, &src)) return false;
-  set_view(lower, last->result, &dst);
+  ibx_lower_set_view(lower, last->result, &dst);
   return true;
 }
 
@@ -272,10 +267,11 @@ static bool *group_ends(const ibx_graph *graph, ibx_arena *arena) {
 // False when the value is neither.
 static bool home_of(const ibx_lower *lower, uint32_t value, ibx_view *out) {
   uint32_t maker = lower->graph->values[value].node;
-  if (!lower->lowered[value] || maker == IBX_NO_VALUE) return false;
+  if (!lower->views[value] || maker == IBX_NO_VALUE) return false;
   if (lower->spill[value]) {
-    *out = lower->homes[value];
-    return true;
+    // A value that never was in SBUF has none.
+    if (lower->homes[value]) ibx_view_take(lower->homes[value], out);
+    return lower->homes[value] != NULL;
   }
   const ibx_node *node = &lower->graph->nodes[maker];
   ibx_view in;
@@ -285,17 +281,20 @@ static bool home_of(const ibx_lower *lower, uint32_t value, ibx_view *out) {
 
 // What a group reads of a spilled value, back in SBUF the way it lay before.
 static bool reload(ibx_lower *lower, uint32_t value, ibx_view *out) {
-  ibx_view home;
-  if (!home_of(lower, value, &home) || home.rank == 0) return false;
-  const ibx_view *views[] = {&home, &lower->views[value]};
+  ibx_view home, have;
+  if (!home_of(lower, value, &home) || home.rank == 0 ||
+      !ibx_lower_view(lower, value, &have)) {
+    return false;
+  }
+  const ibx_view *views[] = {&home, &have};
   return ibx_view_refines(views, 2) &&
          ibx_lower_temp(lower, &home, home.dtype, out) &&
-         ibx_lower_move(lower, out, &lower->views[value]);
+         ibx_lower_move(lower, out, &have);
 }
 
 typedef struct reloaded {
   uint32_t value;
-  ibx_view view; // in HBM
+  const ibx_kept_view *view; // in HBM
 } reloaded;
 
 // Brings the spilled operands of the nodes back for this group.
@@ -306,15 +305,15 @@ static size_t reload_operands(ibx_lower *lower, const uint32_t *nodes,
     const ibx_node *node = &lower->graph->nodes[nodes[n]];
     for (uint32_t i = 0; i < node->operand_count; i++) {
       uint32_t value = node->operand[i];
+      const ibx_kept_view *have = lower->views[value];
       ibx_view view;
-      if (!lower->lowered[value] ||
-          lower->func->buffers[lower->views[value].buffer].place.space !=
-              IBX_SPACE_HBM ||
+      if (!have ||
+          lower->func->buffers[have->buffer].place.space != IBX_SPACE_HBM ||
           !reload(lower, value, &view)) {
         continue;
       }
-      list[done++] = (reloaded){.value = value, .view = lower->views[value]};
-      lower->views[value] = view;
+      list[done++] = (reloaded){.value = value, .view = have};
+      ibx_lower_set_view(lower, value, &view);
     }
   }
   return done;
@@ -352,7 +351,7 @@ static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count) {
   ibx_lower_self_fn self = self_placed(first->op);
   ibx_view view;
   if (self && self(lower, first, &view)) {
-    set_view(lower, first->result, &view);
+    ibx_lower_set_view(lower, first->result, &view);
     return true;
   }
   return ibx_lower_fail(lower, IBX_UNSUPPORTED,
@@ -376,7 +375,7 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
     ibx_view view;
     start(lower, index);
     if (!ibx_lower_parts(lower, node, &view)) return false;
-    set_view(lower, node->result, &view);
+    ibx_lower_set_view(lower, node->result, &view);
     return true;
   }
   if (!lower->ends_group[index]) return true;
@@ -386,12 +385,11 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
 // Stores a value that is to leave SBUF and leaves its view in HBM.
 static bool spill_value(ibx_lower *lower, uint32_t value) {
   const ibx_type *type = &lower->graph->values[value].type;
-  const ibx_view have = lower->views[value];
+  ibx_view have;
   int64_t bytes = 0;
-  if (lower->func->buffers[have.buffer].place.space != IBX_SPACE_SBUF) {
-    lower->homes[value].rank = 0; // it never was there
+  ibx_view_take(lower->views[value], &have);
+  if (lower->func->buffers[have.buffer].place.space != IBX_SPACE_SBUF)
     return true;
-  }
   ibx_type_bytes(type, &bytes);
   ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
                                        .partitions = 1,
@@ -401,8 +399,8 @@ static bool spill_value(ibx_lower *lower, uint32_t value) {
   ibx_view home =
       ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
   if (!ibx_lower_move(lower, &home, &have)) return false;
-  lower->homes[value] = have;
-  lower->views[value] = home;
+  lower->homes[value] = lower->views[value];
+  ibx_lower_set_view(lower, value, &home);
   return true;
 }
 
@@ -416,7 +414,7 @@ ibx_status ibx_lower_graph(ibx_lower *lower) {
   for (uint32_t n = 0; ok && n < graph->node_count; n++) {
     uint32_t value = graph->nodes[n].result;
     ok = lower_node(lower, n);
-    if (!ok || !lower->lowered[value]) continue;
+    if (!ok || !lower->views[value]) continue;
     ok = ibx_lower_store_part(lower, value);
     if (ok && lower->spill[value]) ok = spill_value(lower, value);
   }

@@ -64,8 +64,8 @@ static bool home_of(ibx_lower *lower, uint32_t value, ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
   const ibx_node *larger = reader(lower, value);
   ibx_view whole;
-  if (lower->has_parts[value]) {
-    *out = lower->parts[value];
+  if (lower->parts[value]) {
+    ibx_view_take(lower->parts[value], out);
     return true;
   }
   size_t port = port_of(lower, value);
@@ -86,8 +86,7 @@ static bool home_of(ibx_lower *lower, uint32_t value, ibx_view *out) {
                                .kind = IBX_BUFFER_SCRATCH};
     *out = ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
   }
-  lower->parts[value] = *out;
-  lower->has_parts[value] = true;
+  lower->parts[value] = ibx_view_keep(out, lower->arena);
   return true;
 }
 
@@ -107,7 +106,7 @@ static bool store(ibx_lower *lower, const ibx_node *node, uint32_t i,
 // Whether a value was made in its place, or is stored there when it is made.
 static bool is_stored(ibx_lower *lower, const ibx_node *node, uint32_t i) {
   uint32_t value = node->operand[i];
-  if (!lower->lowered[value]) return false; // a constant
+  if (!lower->views[value]) return false; // a constant
   if (reader(lower, value) != node || operand_of(node, value) != i)
     return false;
   const ibx_node *own = ibx_graph_maker(lower->graph, value);

@@ -66,8 +66,7 @@ void ibx_lower_inputs(ibx_lower *lower) {
     func->inputs[i] = port_decl(port, buffer);
     ibx_view view = port_view(lower, port, buffer);
     if (port->value == IBX_NO_VALUE) continue;
-    lower->views[port->value] = view;
-    lower->lowered[port->value] = true;
+    ibx_lower_set_view(lower, port->value, &view);
   }
 }
 

@@ -58,14 +58,6 @@ static bool has_infinities(const ibx_graph *graph, const ibx_machine *machine) {
   return false;
 }
 
-// Views that are written before they are read: most are of no use, and a view is
-// more than a kilobyte.
-static ibx_view *unmade_views(ibx_arena *arena, size_t count) {
-  uint64_t bytes;
-  if (!ibx_mul_size(count, sizeof(ibx_view), &bytes)) bytes = SIZE_MAX;
-  return ibx_arena_alloc_raw(arena, (size_t)bytes);
-}
-
 enum { OPS_OF_NODE = 24 };
 
 static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
@@ -83,14 +75,12 @@ static ibx_lower lower_begin(ibx_pass_ctx *ctx, ibx_arena *arena,
       .func = func,
       .arena = arena,
       .spill = spill,
-      .views = unmade_views(arena, values),
+      .views = IBX_ARENA_ARRAY(arena, values, const ibx_kept_view *),
       .starts = IBX_ARENA_ARRAY(arena, graph->node_count + 1, ibx_start),
       .uses = ibx_graph_uses(graph, arena),
-      .parts = unmade_views(arena, values),
-      .has_parts = IBX_ARENA_ARRAY(arena, values, bool),
+      .parts = IBX_ARENA_ARRAY(arena, values, const ibx_kept_view *),
       .ports = no_buffers(arena, graph->output_count),
-      .homes = unmade_views(arena, values),
-      .lowered = IBX_ARENA_ARRAY(arena, values, bool),
+      .homes = IBX_ARENA_ARRAY(arena, values, const ibx_kept_view *),
       .has_infinities = has_inf,
       .err = ctx->err,
   };

@@ -11,10 +11,8 @@
 #include <string.h>
 
 typedef struct cached {
-  ibx_view view;
-  ibx_dim key[IBX_MAX_RANK]; // atoms that were asked for
-  size_t older;              // 1 + the row before it of the same value, or 0
-  uint8_t rank;
+  const ibx_kept_view *view, *key; // where it lies, what was asked for
+  size_t older; // 1 + the row before it of the same value, or 0
 } cached;
 
 struct ibx_lower_cache {
@@ -37,30 +35,14 @@ static ibx_lower_cache *cache_of(ibx_lower *lower) {
   return lower->cache;
 }
 
-static bool same_dims(const ibx_dim *a, const ibx_dim *b, uint8_t rank) {
-  for (uint8_t d = 0; d < rank; d++) {
-    if (a[d].size != b[d].size || a[d].count != b[d].count) return false;
-    for (uint8_t i = 0; i < a[d].count; i++) {
-      if (a[d].atom[i].size != b[d].atom[i].size ||
-          a[d].atom[i].step != b[d].atom[i].step ||
-          a[d].atom[i].pstep != b[d].atom[i].pstep) {
-        return false;
-      }
-    }
-  }
-  return true;
-}
-
 static bool find_cached(ibx_lower *lower, uint32_t value, const ibx_view *want,
                         ibx_view *out) {
   const ibx_lower_cache *cache = cache_of(lower);
   for (size_t i = cache->newest[value]; i > 0; i = cache->rows[i - 1].older) {
     const cached *row = &cache->rows[i - 1];
-    if (row->rank != want->rank || row->view.dtype != want->dtype ||
-        !same_dims(row->key, want->dim, want->rank)) {
+    if (row->view->dtype != want->dtype || !ibx_view_has_dims(want, row->key))
       continue;
-    }
-    *out = row->view;
+    ibx_view_take(row->view, out);
     return true;
   }
   return false;
@@ -77,11 +59,11 @@ static void add_cached(ibx_lower *lower, uint32_t value, const ibx_view *key,
     cache->rows = rows;
     cache->room = room;
   }
-  cached *row = &cache->rows[cache->count++];
-  *row =
-      (cached){.view = *view, .older = cache->newest[value], .rank = key->rank};
+  cache->rows[cache->count++] =
+      (cached){.view = ibx_view_keep(view, lower->arena),
+               .key = ibx_view_keep(key, lower->arena),
+               .older = cache->newest[value]};
   cache->newest[value] = cache->count;
-  memcpy(row->key, key->dim, sizeof(row->key));
 }
 
 bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
@@ -386,9 +368,14 @@ bool ibx_lower_constant_as(ibx_lower *lower, uint32_t value,
 // ---- Values
 
 bool ibx_lower_view(ibx_lower *lower, uint32_t value, ibx_view *out) {
-  if (!lower->lowered[value]) return false;
-  *out = lower->views[value];
+  if (!lower->views[value]) return false;
+  ibx_view_take(lower->views[value], out);
   return true;
+}
+
+void ibx_lower_set_view(ibx_lower *lower, uint32_t value,
+                        const ibx_view *view) {
+  lower->views[value] = ibx_view_keep(view, lower->arena);
 }
 
 static bool has_layout(const ibx_lower *lower, const ibx_view *view,
@@ -450,6 +437,12 @@ static bool alike_view(const ibx_view *like, const ibx_view *have,
     out->dim[d] = like->dim[d];
   *elements = assign_steps(out, have);
   return true;
+}
+
+uint64_t ibx_lower_temp_bytes(const ibx_view *like) {
+  ibx_view view = *like;
+  int64_t elements = assign_steps(&view, like);
+  return (uint64_t)elements * ibx_dtype_bytes(like->dtype);
 }
 
 bool ibx_lower_temp(ibx_lower *lower, const ibx_view *like, ibx_dtype dtype,

@@ -44,22 +44,12 @@ static life *collect(placement *p) {
   ibx_tile_func *func = p->func;
   life *all = IBX_ARENA_ARRAY(p->scratch, func->buffer_count, life);
   for (size_t b = 0; b < func->buffer_count; b++) {
-    all[b] = (life){.first = UINT32_MAX,
+    const ibx_tile_life *of = &func->lives[b];
+    all[b] = (life){.first = of->first,
+                    .last = of->last,
+                    .bytes = func->buffers[b].place.bytes,
                     .buffer = (uint16_t)b,
-                    .bytes = func->buffers[b].place.bytes};
-  }
-  for (uint32_t i = 0; i < func->op_count; i++) {
-    const ibx_insn *insn = &func->ops[i].insn;
-    const ibx_insn_info *info = ibx_insn_get(insn->opcode);
-    for (size_t s = 0; s < IBX_OPERANDS; s++) {
-      uint16_t buffer = insn->operand[s].buffer;
-      if (info->slot[s] == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
-      if (all[buffer].first == UINT32_MAX) {
-        all[buffer].first = i;
-        all[buffer].streamed = s == 0 && ibx_tile_loads_constant(func, insn);
-      }
-      all[buffer].last = i;
-    }
+                    .streamed = of->streamed};
   }
   return all;
 }
@@ -316,8 +306,8 @@ static const ibx_node_decl *fullest(const placement *p, const life *all,
     most = live;
     at = i;
   }
-  if (most < 0 || func->ops[at].source >= tables->source_count) return &none;
-  return &tables->sources[func->ops[at].source];
+  if (most < 0 || func->ops[at]->source >= tables->source_count) return &none;
+  return &tables->sources[func->ops[at]->source];
 }
 
 // How much is wanted of a partition when it is too little.
@@ -407,11 +397,23 @@ bool ibx_place_fits(const ibx_machine *machine, ibx_tile_func *func,
   placement p = {.machine = machine, .func = func, .scratch = scratch};
   shortage found;
   bool fits = place_sbuf(&p, collect(&p), &found);
+  uint64_t *offsets =
+      IBX_ARENA_ARRAY(func->arena, func->buffer_count, uint64_t);
+  for (size_t b = 0; b < func->buffer_count; b++) {
+    if (func->buffers[b].place.space != IBX_SPACE_SBUF) continue;
+    offsets[b] = func->buffers[b].place.offset;
+    func->buffers[b].place.offset = 0;
+  }
+  if (fits) func->offsets = offsets;
+  return fits;
+}
+
+// What lowering found when it asked.
+static void take_offsets(ibx_tile_func *func) {
   for (size_t b = 0; b < func->buffer_count; b++) {
     if (func->buffers[b].place.space == IBX_SPACE_SBUF)
-      func->buffers[b].place.offset = 0;
+      func->buffers[b].place.offset = func->offsets[b];
   }
-  return fits;
 }
 
 ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
@@ -420,6 +422,10 @@ ibx_status ibx_pass_place(ibx_pass_ctx *ctx, ibx_tile_func *func) {
   life *all = collect(&p);
   IBX_TRY(place_banks(&p, all, ctx->err));
   shortage found;
-  if (!place_sbuf(&p, all, &found)) return fail_sbuf(&p, all, &found, ctx);
+  if (func->offsets) {
+    take_offsets(func);
+  } else if (!place_sbuf(&p, all, &found)) {
+    return fail_sbuf(&p, all, &found, ctx);
+  }
   return place_hbm(&p, ctx);
 }
