@@ -302,11 +302,26 @@ static matrix read_matrix(ibx_call *call, const recurrent *r, size_t input,
   return m;
 }
 
+// What is quantised with the rest must not widen its range: steps behind the
+// longest sequence are 0.
+static ibx_val hide_rest(ibx_call *call, const recurrent *r) {
+  if (!r->quantised || r->lengths == IBX_NO_VALUE) return r->x;
+  ibx_val most = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, r->lengths,
+                                 IBX_INTS(0, 1), false);
+  ibx_val steps = ibx_emit_reshape(call, ibx_emit_iota(call, r->steps),
+                                   IBX_INTS(r->steps, 1, 1));
+  steps = ibx_emit_cast(call, steps, ibx_dtype_of(call, r->lengths));
+  return ibx_emit_select(call,
+                         ibx_emit_binary(call, IBX_TENSOR_less, steps, most),
+                         r->x, ibx_emit_like(call, r->x, 0));
+}
+
 // The sequence times the input weights plus the biases: [T, B, gates * H]. What
 // the reset gate acts on keeps its bias to itself.
 static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
                            size_t direction) {
-  ibx_val all = multiply(call, r->x, read_matrix(call, r, 1, direction));
+  ibx_val x = hide_rest(call, r);
+  ibx_val all = multiply(call, x, read_matrix(call, r, 1, direction));
   int64_t width = r->gates * r->hidden;
   c->recurrent_bias = IBX_NO_VALUE;
   if (!ibx_has_in(call, 3)) return all;
@@ -359,6 +374,8 @@ static state run_direction(ibx_call *call, const recurrent *r, cell *c,
   for (int64_t i = 0; i < r->steps && !call->failed; i++) {
     int64_t t = backwards ? r->steps - 1 - i : i;
     state before = s;
+    // The states of sequences that have ended must not, either.
+    if (r->quantised && i > 0 && !backwards) s.h = out[t - 1];
     r->step(call, c, of_direction(call, inputs, (size_t)t), &s);
     out[t] = s.h;
     if (r->lengths == IBX_NO_VALUE) continue;
