@@ -160,6 +160,18 @@ typedef struct row_walk {
   float imm[2];
 } row_walk;
 
+// How many elements of the dimension lie on partitions one after the other: those
+// of the atoms behind the last one that walks bytes. There may be several of
+// these (5 x 2 x 128 partitions), as a layout is met by any steps.
+static int64_t tile_of(const ibx_dim *dim) {
+  int64_t tile = 1;
+  for (uint8_t a = 0; a < dim->count; a++) {
+    const ibx_atom *atom = &dim->atom[a];
+    tile = atom->pstep != 0 || atom->size == 1 ? tile * atom->size : 1;
+  }
+  return tile;
+}
+
 // Walks all dimensions that are not reduced and not on partitions, one index
 // after the other, and tiles of partitions.
 static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
@@ -167,13 +179,7 @@ static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
   if (is_reduced(walk->axes, d))
     return walk_rows(walk, views, (uint8_t)(d + 1));
   const ibx_dim *dim = &views[0].dim[d];
-  int64_t inner = 1, outer = dim->atom[0].size;
-  bool tiled = ibx_dim_on_partitions(dim);
-  for (uint8_t a = 1; a < dim->count; a++)
-    inner *= dim->atom[a].size;
-  if (!tiled) inner = 1;
-  if (tiled && dim->atom[0].pstep != 0) inner = dim->size;
-  (void)outer;
+  int64_t inner = tile_of(dim);
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   for (int64_t at = 0; at < dim->size; at += inner) {
     ibx_view part[4];
