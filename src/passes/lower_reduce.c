@@ -34,6 +34,25 @@ static bool is_tiles(const ibx_dim *dim) {
   return true;
 }
 
+// The largest dimension that is not reduced, on the partitions.
+static ibx_layout rows_layout(const ibx_type *type, const ibx_ints *axes) {
+  ibx_layout layout = {.count = 0};
+  int64_t most = 1;
+  for (uint8_t d = 0; d < type->rank; d++) {
+    if (is_reduced(axes, d) || type->dims[d] <= most) continue;
+    most = type->dims[d];
+    layout = (ibx_layout){.dims = {d}, .count = 1};
+  }
+  return layout;
+}
+
+bool ibx_lower_whole_rows(ibx_lower *lower, uint32_t value,
+                          const ibx_ints *axes, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_layout layout = rows_layout(type, axes);
+  return ibx_lower_row_major(lower, value, &layout, out);
+}
+
 bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
                          ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
@@ -48,13 +67,7 @@ bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
     const ibx_view *views[] = {out};
     if (ok && ibx_view_pieces(views, 1, INT32_MAX, NULL, NULL)) return true;
   }
-  ibx_layout layout = {.count = 0};
-  int64_t most = 1;
-  for (uint8_t d = 0; d < type->rank; d++) {
-    if (is_reduced(axes, d) || type->dims[d] <= most) continue;
-    most = type->dims[d];
-    layout = (ibx_layout){.dims = {d}, .count = 1};
-  }
+  ibx_layout layout = rows_layout(type, axes);
   return ibx_lower_in_layout(lower, value, &layout, out);
 }
 
