@@ -24,6 +24,17 @@ target_compile_options(imbrex_options INTERFACE
   -ffp-contract=off -ffunction-sections -fdata-sections)
 target_link_options(imbrex_options INTERFACE -Wl,--gc-sections)
 
+# Instructions and views have some hundred bytes: `rep movs`, which gcc would
+# copy and clear them by, takes longer to start than a call takes to do it.
+include(CheckCCompilerFlag)
+set(copies -mmemcpy-strategy=libcall:-1:noalign
+           -mmemset-strategy=libcall:-1:noalign)
+check_c_compiler_flag("${copies}" IMBREX_CHOOSES_COPIES)
+if(IMBREX_CHOOSES_COPIES)
+  target_compile_options(imbrex_options INTERFACE
+    $<$<CONFIG:Release>:${copies}>)
+endif()
+
 add_library(imbrex_warnings INTERFACE)
 target_compile_options(imbrex_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes

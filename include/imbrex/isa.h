@@ -268,6 +268,8 @@ IBX_API bool ibx_act_range_find(uint8_t act, ibx_act_range *out);
 
 /// An instruction with no wait, no signal, no operand, a space of one element.
 IBX_API ibx_insn ibx_insn_make(ibx_opcode opcode);
+/// The same of opcode 0.
+IBX_API extern const ibx_insn ibx_insn_plain;
 
 /// What the slot's operand is.
 static inline bool ibx_slot_is_tensor(ibx_slot_kind kind) {

@@ -401,20 +401,21 @@ uint8_t ibx_insn_state(const ibx_insn *insn) {
   return (uint8_t)sum;
 }
 
+const ibx_insn ibx_insn_plain = {
+    .operand = {{.buffer = IBX_NO_BUFFER},
+                {.buffer = IBX_NO_BUFFER},
+                {.buffer = IBX_NO_BUFFER},
+                {.buffer = IBX_NO_BUFFER}},
+    .num = {1, 1, 1, 1, 1},
+    .partitions = 1,
+    .columns = 1,
+    .reg = {IBX_NO_REGISTER, IBX_NO_REGISTER},
+};
+_Static_assert(IBX_OPERANDS == 4 && IBX_DIMS == 5, "all of them stand there");
+
 ibx_insn ibx_insn_make(ibx_opcode opcode) {
-  ibx_insn insn;
-  memset(&insn, 0, sizeof insn);
+  ibx_insn insn = ibx_insn_plain;
   insn.opcode = (uint8_t)opcode;
-  insn.partitions = 1;
-  insn.columns = 1;
-  for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    insn.operand[i].buffer = IBX_NO_BUFFER;
-  }
-  for (size_t i = 0; i < IBX_DIMS; i++) {
-    insn.num[i] = 1;
-  }
-  insn.reg[0] = IBX_NO_REGISTER;
-  insn.reg[1] = IBX_NO_REGISTER;
   return insn;
 }
 

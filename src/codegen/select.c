@@ -144,13 +144,13 @@ void ibx_codegen_select(const ibx_machine *machine, const ibx_tile_func *func,
   selection s = {.machine = machine, .func = func, .places = places};
   ibx_mir_step *steps = IBX_ARENA_ARRAY(arena, func->op_count, ibx_mir_step);
   for (size_t i = 0; i < func->op_count; i++) {
-    const ibx_tile_op *op = &func->ops[i];
+    const ibx_tile_op op = ibx_tile_at(func, i);
     ibx_mir_step *step = &steps[i];
-    step->node = op->source;
-    step->glued = op->glued;
-    step->is_dma = ibx_insn_get(op->insn.opcode)->format == IBX_FORMAT_dma;
-    add_variant(&s, step, &op->insn, op->engine);
-    if (!step->is_dma) add_others(&s, op, step);
+    step->node = op.source;
+    step->glued = op.glued;
+    step->is_dma = ibx_insn_get(op.insn.opcode)->format == IBX_FORMAT_dma;
+    add_variant(&s, step, &op.insn, op.engine);
+    if (!step->is_dma) add_others(&s, &op, step);
   }
   *out_mir = (ibx_mir){.machine = machine,
                        .steps = steps,

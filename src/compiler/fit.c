@@ -34,7 +34,7 @@ void ibx_fit_add(ibx_fit *fit, const ibx_tile_func *func) {
     for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
       uint16_t buffer = func->briefs[i].buffer[slot];
       if (!is_constant(func, buffer)) continue;
-      add_constant(fit, &func->buffers[buffer], func->ops[i].source);
+      add_constant(fit, &func->buffers[buffer], func->ops[i]->source);
     }
   }
 }

@@ -40,13 +40,20 @@ void ibx_slow_steps(ibx_diag_sink *sink, const ibx_tables *tables,
     const ibx_step *step = &steps->steps[i];
     if (!step->call) continue;
     const ibx_host_call_info *call = ibx_host_call_find(step->call);
-    ibx_diag_slow(
-        sink, IBX_DIAG_RUNS_ON_HOST, at_node(tables, step->node), call->instead,
-        "runs on the host (%s), outside of the device and of the "
-        "simulated time%s",
-        step->call,
-        makes_open(steps, step) ? "; an extent of its result has no bound"
-                                : "");
+    ibx_diag_at at = at_node(tables, step->node);
+    if (call->flow == IBX_HOST_FLOW_loop) {
+      ibx_diag_slow(sink, IBX_DIAG_RUNS_ON_HOST, at, call->instead,
+                    "the host repeats it, as only the run tells how often; the "
+                    "simulated time has one trip");
+    }
+    if (call->flow != IBX_HOST_FLOW_none) continue;
+    ibx_diag_slow(sink, IBX_DIAG_RUNS_ON_HOST, at, call->instead,
+                  "runs on the host (%s), outside of the device and of the "
+                  "simulated time%s",
+                  step->call,
+                  makes_open(steps, step)
+                      ? "; an extent of its result has no bound"
+                      : "");
   }
 }
 
@@ -124,13 +131,13 @@ static void add_loads(tally *sums, const uint32_t *first, size_t source_count,
   size_t count = 0;
   for (size_t i = 0; i < func->op_count; i++) {
     if (!ibx_tile_loads_constant(func, i)) continue;
-    const ibx_tile_op *op = &func->ops[i];
-    if (op->source >= source_count) continue;
-    const ibx_operand *from = &op->insn.operand[1];
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    if (op.source >= source_count) continue;
+    const ibx_operand *from = &op.insn.operand[1];
     const ibx_buffer_place *place = &func->buffers[from->buffer].place;
     loads[count++] = (load){.offset = place->offset + from->offset,
-                            .bytes = bytes_of(&op->insn),
-                            .source = first[op->source]};
+                            .bytes = bytes_of(&op.insn),
+                            .source = first[op.source]};
   }
   qsort(loads, count, sizeof *loads, compare_loads);
   for (size_t i = 0; i < count; i++) {
@@ -211,12 +218,12 @@ void ibx_slow_tiles(ibx_diag_sink *sink, const ibx_tables *tables,
     uint8_t opcode = func->briefs[i].opcode;
     bool is_call = ibx_insn_is_call(opcode);
     if (!is_call && opcode != IBX_OP_dma_gather) continue;
-    const ibx_tile_op *op = &func->ops[i];
-    tally *sum = &sums[first[op->source < count ? op->source : count]];
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    tally *sum = &sums[first[op.source < count ? op.source : count]];
     if (is_call)
-      add_call(sum, machine, func, &op->insn);
+      add_call(sum, machine, func, &op.insn);
     else
-      add_gather(sum, func, &op->insn);
+      add_gather(sum, func, &op.insn);
   }
   add_loads(sums, first, count, func, scratch);
   for (uint32_t s = 0; s <= count; s++) {

@@ -44,6 +44,7 @@ typedef struct ibx_rotary {
   ibx_val cosine, sine; ///< [positions or S, at least depth / 2], or by batch
   ibx_val positions;    ///< [B or 1, S]; IBX_NO_VALUE: rows of the caches
   int64_t depth;        ///< elements of a head that are rotated
+  int64_t start;        ///< elements of a head before these
   bool interleaved;     ///< pairs are neighbours, else depth / 2 apart
 } ibx_rotary;
 

@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-enum { FIRST_ROOM = 256 };
+enum { FIRST_ROOM = 256, WORDS = sizeof(ibx_insn) / sizeof(uint64_t) };
+
+_Static_assert(sizeof(ibx_insn) == WORDS * sizeof(uint64_t) && WORDS <= 64,
+               "an instruction is made of words, each with a bit");
 
 static void *move(ibx_arena *arena, const void *array, size_t count,
                   size_t room, size_t size) {
@@ -49,12 +52,52 @@ static void use(ibx_tile_func *func, size_t slot, uint16_t buffer) {
   life->last = at;
 }
 
+// ---- Ops
+
+// Words that differ from those of an instruction as it is made; all bits of them
+// count, and padding is 0 in both.
+const ibx_packed_op *ibx_tile_pack(const ibx_tile_op *op, ibx_arena *arena) {
+  uint64_t words[WORDS], plain[WORDS], kept[WORDS], present = 0;
+  size_t count = 0;
+  memcpy(words, &op->insn, sizeof words);
+  memcpy(plain, &ibx_insn_plain, sizeof plain);
+  for (size_t i = 0; i < WORDS; i++) {
+    bool differs = words[i] != plain[i];
+    kept[count] = words[i];
+    count += differs;
+    present |= (uint64_t)differs << i;
+  }
+  ibx_packed_op *packed =
+      ibx_arena_alloc_raw(arena, sizeof(*packed) + count * sizeof(*kept));
+  *packed = (ibx_packed_op){.present = present,
+                            .source = op->source,
+                            .engine = (uint8_t)op->engine,
+                            .glued = op->glued};
+  memcpy(packed->words, kept, count * sizeof(*kept));
+  return packed;
+}
+
+ibx_tile_op ibx_tile_at(const ibx_tile_func *func, size_t index) {
+  const ibx_packed_op *packed = func->ops[index];
+  const uint64_t *next = packed->words;
+  uint64_t words[WORDS];
+  memcpy(words, &ibx_insn_plain, sizeof words);
+  for (size_t i = 0; i < WORDS; i++) {
+    if (packed->present >> i & 1) words[i] = *next++;
+  }
+  ibx_tile_op op = {.engine = (ibx_engine)packed->engine,
+                    .glued = packed->glued,
+                    .source = packed->source};
+  memcpy(&op.insn, words, sizeof words);
+  return op;
+}
+
 void ibx_tile_add_op(ibx_tile_func *func, const ibx_tile_op *op) {
   if (func->op_count == func->op_room)
     ibx_tile_reserve(func, func->op_count + 1);
   const ibx_insn_info *info = ibx_insn_get(op->insn.opcode);
   ibx_tile_brief *brief = &func->briefs[func->op_count];
-  func->ops[func->op_count++] = *op;
+  func->ops[func->op_count++] = ibx_tile_pack(op, func->arena);
   brief->opcode = op->insn.opcode;
   for (size_t s = 0; s < IBX_OPERANDS; s++) {
     bool is_used = info->slot[s] != IBX_SLOT_NONE;

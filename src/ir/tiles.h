@@ -20,8 +20,17 @@ typedef struct ibx_tile_op {
   uint32_t source; ///< row of the source table
 } ibx_tile_op;
 
-/// What is asked of all ops again and again, without the ops themselves, which
-/// are thirty times as large.
+/// An op as it is kept: without what ibx_insn_make() would have it be, which is
+/// two thirds of an instruction.
+typedef struct ibx_packed_op {
+  uint64_t present; ///< bit i: word i of the instruction is another
+  uint32_t source;
+  uint8_t engine; ///< ibx_engine
+  bool glued;
+  uint64_t words[];
+} ibx_packed_op;
+
+/// What is asked of all ops again and again, without the ops themselves.
 typedef struct ibx_tile_brief {
   uint16_t buffer[IBX_OPERANDS]; ///< IBX_NO_BUFFER where there is no operand
   uint8_t opcode;
@@ -37,7 +46,7 @@ typedef struct ibx_tile_life {
 typedef struct ibx_tile_func {
   ibx_arena *arena;
   const char *name;
-  ibx_tile_op *ops;
+  const ibx_packed_op **ops;
   ibx_tile_brief *briefs; ///< one for each op
   size_t op_count, op_room;
   ibx_buffer_decl *buffers;
@@ -52,6 +61,10 @@ typedef struct ibx_tile_func {
 
 /// Appends and returns the index.
 uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
+/// The op with that index.
+ibx_tile_op ibx_tile_at(const ibx_tile_func *func, size_t index);
+/// A packed copy in `arena`.
+const ibx_packed_op *ibx_tile_pack(const ibx_tile_op *op, ibx_arena *arena);
 /// Appends an operation, whose buffers are there.
 void ibx_tile_add_op(ibx_tile_func *func, const ibx_tile_op *op);
 /// Whether an operation loads a constant out of the weight section.

@@ -301,8 +301,10 @@ static void write_function(writer *w) {
   w->body = mlirBlockCreate(0, NULL, NULL);
   for (size_t i = 0; i < func->buffer_count; i++)
     write_buffer(w, i);
-  for (size_t i = 0; i < func->op_count; i++)
-    write_op(w, &func->ops[i]);
+  for (size_t i = 0; i < func->op_count; i++) {
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    write_op(w, &op);
+  }
   ibx_ir_return(ir, w->body, NULL, 0);
   MlirNamedAttribute list[] = {
       ibx_ir_named(ir, "ibx.level", ibx_ir_integer(ir, 2)),

@@ -311,7 +311,8 @@ ibx_status ibx_tiles_check(const ibx_tile_func *func, const ibx_tables *tables,
   IBX_TRY(check_decls(func, func->inputs, func->input_count, err));
   IBX_TRY(check_decls(func, func->outputs, func->output_count, err));
   for (size_t i = 0; i < func->op_count; i++) {
-    IBX_TRY(check_op(func, &func->ops[i], tables, err));
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    IBX_TRY(check_op(func, &op, tables, err));
   }
   return IBX_OK;
 }

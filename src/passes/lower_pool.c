@@ -37,7 +37,8 @@ static bool on_engine(pool *p, const ibx_insn *insn, ibx_engine engine,
     return false;
   }
   for (size_t i = from; i < lower->func->op_count; i++) {
-    const ibx_insn *done = &lower->func->ops[i].insn;
+    const ibx_tile_op op = ibx_tile_at(lower->func, i);
+    const ibx_insn *done = &op.insn;
     uint64_t n = (uint64_t)done->num[2] * done->num[3] * done->num[4];
     uint32_t mhz = ibx_machine_clock_mhz(lower->machine, engine);
     uint64_t cycles =

@@ -306,8 +306,8 @@ static const ibx_node_decl *fullest(const placement *p, const life *all,
     most = live;
     at = i;
   }
-  if (most < 0 || func->ops[at].source >= tables->source_count) return &none;
-  return &tables->sources[func->ops[at].source];
+  if (most < 0 || func->ops[at]->source >= tables->source_count) return &none;
+  return &tables->sources[func->ops[at]->source];
 }
 
 // How much is wanted of a partition when it is too little.

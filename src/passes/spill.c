@@ -33,6 +33,13 @@ typedef struct survey {
   span **order;    // of what could leave
 } survey;
 
+// Adds the bytes of a span to what lives, or takes them away.
+static void count_bytes(survey *s, const span *life, int sign) {
+  if (life->first == UINT32_MAX || life->streamed) return;
+  s->change[life->first] += sign * (int64_t)life->bytes;
+  s->change[life->last + 1] -= sign * (int64_t)life->bytes;
+}
+
 static void add_span(survey *s, span added) {
   if (s->count == s->room) {
     s->room = s->room * 2 + 64;
@@ -41,6 +48,7 @@ static void add_span(survey *s, span added) {
     s->spans = moved;
   }
   s->spans[s->count++] = added;
+  count_bytes(s, &added, 1);
 }
 
 // Of the buffers, in their order.
@@ -128,7 +136,9 @@ static void leave(survey *s, uint16_t buffer) {
       continue;
     }
     is_made = true;
+    count_bytes(s, &life, -1);
     s->spans[buffer].last = end - 1;
+    count_bytes(s, &s->spans[buffer], 1);
   }
   s->spans[buffer].value = IBX_NO_VALUE;
 }
@@ -147,15 +157,8 @@ static void leave_marked(survey *s, const bool *spill) {
 // ---- The fullest place
 
 // The fullest operation, of those that are left, and the bytes that live there.
-static uint32_t fullest(survey *s, uint64_t *out_bytes) {
-  const span *spans = s->spans;
+static uint32_t fullest(const survey *s, uint64_t *out_bytes) {
   size_t count = s->lower->func->op_count;
-  memset(s->change, 0, (count + 2) * sizeof(*s->change));
-  for (size_t b = 0; b < s->count; b++) {
-    if (spans[b].first == UINT32_MAX || spans[b].streamed) continue;
-    s->change[spans[b].first] += (int64_t)spans[b].bytes;
-    s->change[spans[b].last + 1] -= (int64_t)spans[b].bytes;
-  }
   int64_t live = 0, most = 0;
   uint32_t at = 0;
   for (uint32_t i = 0; i < count; i++) {

@@ -9,6 +9,7 @@ every run.
 """
 
 import argparse
+import copy
 import math
 import shutil
 import sys
@@ -86,6 +87,46 @@ def matmul_nbits(rng, op):
                 block_size=block)
 
 
+def float_weights(rng, op):
+    """Weights of e4m3 or e2m1, and what NumPy makes of them."""
+    import ml_dtypes
+
+    is_fp8 = op == "MatMulBlockQuantizedFp8Weight"
+    block = pick(rng, None, 16, 32)
+    n, k = int(rng.integers(1, 40)), 2 * int(rng.integers(1, 65))
+    blocks = -(-k // (block or (128 if is_fp8 else 16)))
+    each = np.repeat(np.arange(blocks), block or (128 if is_fp8 else 16))[:k]
+    a = floats(rng, *pick(rng, [3], [2, 3]), k)
+    bias = maybe(rng, floats(rng, n))
+    if is_fp8:
+        weights = floats(rng, n, k).astype(ml_dtypes.float8_e4m3fn)
+        scales = rng.random((n, blocks)).astype(np.float32)
+        factor = pick(rng, None, np.float32(0.02))
+        inputs = {"a": a, "b": weights, "s": scales,
+                  "f": factor and np.asarray(factor), "bias": bias}
+    else:
+        codes = rng.integers(0, 16, (n, k)).astype(np.uint8)
+        table = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+        weights = table[codes & 7] * np.where(codes > 7, -1, 1)
+        scales = rng.random((n, blocks)).astype(ml_dtypes.float8_e4m3fn)
+        whole = pick(rng, (), (1,))
+        inputs = {"a": a, "b": pack(codes, 4), "s": scales.view(np.uint8),
+                  "s2": np.full(whole, 0.25, np.float32), "f": None,
+                  "bias": bias}
+        scales = scales.astype(np.float32) * np.float32(0.25)
+    whole = weights.astype(np.float32) * scales[:, each]
+
+    def expected(given):
+        a, by = given["a"], given["f"]
+        if by is not None:
+            steps = np.clip(a / by, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+            a = steps.astype(np.float32) * by
+        return [a @ whole.T + (0 if given["bias"] is None else given["bias"])]
+
+    return Case(op, inputs, known=["b", "s", "s2"], block_size=block,
+                expected=expected)
+
+
 def gather_quantised(rng, op):
     *lead, rows = sizes(rng, int(rng.integers(1, 3)), 6)
     block, bits = pick(rng, 16, 32), pick(rng, 4, 4, 8)
@@ -138,6 +179,40 @@ def embed(rng, op):
                 epsilon=pick(rng, None, 1e-3))
 
 
+def embed_quantised(rng, op):
+    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    dtype = pick(rng, np.int8, np.uint8)
+    rows = {"words": 7, "places": int(rng.integers(length, 9)), "segments": 2,
+            "gamma": None, "beta": None}
+    if rng.random() < 0.5:
+        del rows["segments"]
+    info, width = np.iinfo(dtype), width + 1
+
+    def table(count):
+        shape = (width,) if count is None else (count, width)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+    def each(name, make):
+        shape = pick(rng, (), (1,))
+        return {f"{part}{name}": make(shape) if part in rows else None
+                for part in ("words", "places", "segments", "gamma", "beta")}
+
+    def ids(most):
+        return rng.integers(0, most, (batch, length)).astype(np.int32)
+
+    tables = {n: table(rows[n]) if n in rows else None
+              for n in ("words", "places", "segments", "gamma", "beta")}
+    scales = each("_scale", lambda shape: np.asarray(
+        0.01 + rng.random(shape) / 20, np.float32))
+    zeros = each("_zero", lambda shape: np.asarray(
+        rng.integers(info.min, info.max + 1, shape), dtype))
+    return Case(op, {"ids": ids(7),
+                     "at": ids(2) if "segments" in rows else None, **tables,
+                     "mask": maybe(rng, ids(2)), **scales, **zeros},
+                outputs=2, types={1: T.INT32}, epsilon=pick(rng, None, 1e-3),
+                known=pick(rng, [], [*tables, *scales, *zeros]))
+
+
 # --- several operators in one ------------------------------------------------
 
 
@@ -161,6 +236,30 @@ def fused_conv(rng, op):
                 known=["w", "b"], kernel_shape=kernel, pads=pads,
                 strides=strides, dilations=dilations, group=group,
                 activation=name, activation_params=params)
+
+
+def nhwc_conv(rng, op):
+    """FusedConv, or Conv, with the channels last."""
+    case = fused_conv(rng, "FusedConv")
+    while case.inputs["x"].ndim != 4:
+        case = fused_conv(rng, "FusedConv")
+    if op == "NhwcConv":
+        del case.inputs["z"]
+        case.attrs.pop("activation", None)
+        case.attrs.pop("activation_params", None)
+    last = {"x", "z"} if op == "NhwcFusedConv" else {"x", "w"}
+
+    def moved(inputs, axes):
+        return {n: a.transpose(axes) if n in last and a is not None else a
+                for n, a in inputs.items()}
+
+    def expected(inputs, first=copy.copy(case)):
+        first.inputs = moved(inputs, (0, 3, 1, 2))
+        return [y.transpose(0, 2, 3, 1) for y in judge(first, ["y"])]
+
+    case.op, case.expected = op, expected
+    case.inputs = moved(case.inputs, (0, 2, 3, 1))
+    return case
 
 
 def fused_gemm(rng, op):
@@ -454,11 +553,38 @@ def group_query(rng, op):
                 smooth_softmax=pick(rng, None, None, 1))
 
 
+def rotate_streams(rng, op):
+    batch, rows, heads, half = (int(v) for v in rng.integers(1, 5, 4))
+    half += 2
+    behind = pick(rng, 0, 0, 2)
+    depth = 2 * half + behind
+    layout = pick(rng, None, 0, 1)
+    section = rng.multinomial(half, [0.4, 0.3, 0.3])
+    if layout == 1:
+        section[1], section[2] = min(section[1], (half + 1) // 3), min(
+            section[2], half // 3)
+        section[0] = half - section[1] - section[2]
+    shape = pick(rng, (batch, rows, heads * depth), (batch, heads, rows, depth))
+    cosine, sine = angles(rng, 7, half)
+    return Case(op, {"x": floats(rng, *shape),
+                     "at": rng.integers(0, 7, (3, batch, rows)),
+                     "cos": cosine, "sin": sine},
+                known=pick(rng, [], ["cos", "sin"]), num_heads=heads,
+                mrope_section=[int(v) for v in section], mrope_layout=layout,
+                interleaved=pick(rng, None, 1), scale=pick(rng, None, None, 0.5),
+                rotary_embedding_dim=2 * half if behind else None)
+
+
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
+    "MatMulBlockQuantizedFp8Weight": float_weights,
+    "MatMulBlockQuantizedFp4Weight": float_weights,
     "GatherBlockQuantized": gather_quantised,
     "EmbedLayerNormalization": embed,
+    "QEmbedLayerNormalization": embed_quantised,
     "FusedConv": fused_conv,
+    "NhwcConv": nhwc_conv,
+    "NhwcFusedConv": nhwc_conv,
     "FusedGemm": fused_gemm,
     "BiasAdd": bias_add,
     "BiasSplitGelu": bias_split_gelu,
@@ -469,6 +595,7 @@ OPERATORS = {
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
+    "MRotaryEmbedding": rotate_streams,
 }
 
 
@@ -500,18 +627,22 @@ def make_model(case, inputs, nodes, outputs, constants):
             helper.make_opsetid("com.microsoft", 1)])
 
 
-def run(model, feeds):
+def start(model):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)
 
 
-def judge(case, names):
-    """What the outputs must be."""
+def run(model, feeds):
+    return start(model).run(None, feeds)
+
+
+def judge(case, names, shared=()):
+    """What the outputs must be. `shared` has pairs of an input and an output
+    that are one buffer."""
     if case.expected is not None:
         return [a.astype(np.float32) for a in case.expected(case.inputs)]
     judged = case.judged(case.inputs)
@@ -519,8 +650,23 @@ def judge(case, names):
         case, judged, [make_node(case, judged, names)],
         [helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
          for i, n in enumerate(names)], {})
-    return run(model, {n: a for n, a in judged.items()
-                       if a is not None and n not in case.known})
+    feeds = {n: a for n, a in judged.items()
+             if a is not None and n not in case.known}
+    if not shared:
+        return run(model, feeds)
+    session = start(model)
+    binding, values = session.io_binding(), {}
+    for name, array in feeds.items():
+        values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())
+        binding.bind_ortvalue_input(name, values[name])
+    places = {output: values[given] for given, output in shared}
+    for name in names:
+        if name in places:
+            binding.bind_ortvalue_output(name, places[name])
+        else:
+            binding.bind_output(name)
+    session.run_with_iobinding(binding)
+    return [value.numpy().copy() for value in binding.get_outputs()]
 
 
 def write_case(folder, case):

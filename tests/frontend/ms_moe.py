@@ -81,7 +81,47 @@ def quantised_experts(rng, op):
                 expert_weight_bits=bits, block_size=block, **attrs)
 
 
+def unpack(bytes_of, bits):
+    parts = [bytes_of >> i & ((1 << bits) - 1) for i in range(0, 8, bits)]
+    return np.stack(parts, -1).reshape(*bytes_of.shape[:-1], -1)
+
+
+def apart_experts(rng, op):
+    """The factor of the activation as a third layer: ONNX Runtime has it on the
+    CPU as other columns of the first only, with SwiGLU."""
+    case = quantised_experts(rng, op)
+    while case.attrs.get("swiglu_fusion") != 1:
+        case = quantised_experts(rng, op)
+    silu = rng.random() < 0.5
+    if silu:
+        case.attrs.update(activation_alpha=1.0, activation_beta=0.0)
+        case.attrs.pop("swiglu_limit", None)
+    found = ms_attention.judge(case, ["y"])
+    case.expected = lambda _: found
+    joined = dict(case.inputs)
+    for name in ("w", "s", "b", "z"):
+        both = joined[f"{name}1"]
+        if both is None:
+            continue
+        if name == "z" and both.ndim == 2:  # dense along the columns
+            both = unpack(both, case.attrs["expert_weight_bits"])
+            parts = [pack(both[:, i::2], case.attrs["expert_weight_bits"])
+                     for i in range(2)]
+        else:
+            parts = [both[:, i::2] for i in range(2)]
+        case.inputs.update({f"{name}1": parts[0], f"{name}3": parts[1]})
+    case.known |= {"w3", "s3", "z3"}
+    case.attrs.update(swiglu_fusion=0, **({"activation_type": "silu"} if silu
+                                          else {}))
+    return case
+
+
+def either(rng, op):
+    return pick(rng, quantised_experts, quantised_experts,
+                apart_experts)(rng, op)
+
+
 OPERATORS = {"MoE": experts, "QMoE": quantised_experts}
 
 if __name__ == "__main__":
-    sys.exit(ms_attention.main(OPERATORS))
+    sys.exit(ms_attention.main({**OPERATORS, "QMoE": either}))

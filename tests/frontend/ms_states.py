@@ -52,6 +52,40 @@ def linear_attention(rng, op):
                 update_rule=rule, scale=pick(rng, None, 0.0, 0.3))
 
 
+def delta_net(rng, op):
+    batch, each, heads, group = (int(v) for v in rng.integers(1, 4, 4))
+    keys, values = (4 * int(v) for v in rng.integers(1, 4, 2))
+    tokens, wide = batch * each, heads * group
+    rule = pick(rng, "linear", "gated", "delta", "gated_delta", None)
+    name = rule or "gated_delta"
+    decay = beta = a_log = dt_bias = gate = rate = None
+    if "gated" in name:
+        shape = pick(rng, (tokens, wide), (tokens, wide, keys))
+        decay, gate = -rng.random(shape).astype(np.float32), maybe(rng, "qwen")
+        if gate:
+            a_log, dt_bias = floats(rng, wide) / 4, floats(rng, wide)
+    if "delta" in name:
+        beta = rng.random((tokens, wide)).astype(np.float32)
+        rate = maybe(rng, "sigmoid")
+    query, key = (floats(rng, tokens, heads, keys) for _ in range(2))
+    norm = 0 if "delta" not in name else pick(rng, 0, 1)
+    if "delta" in name and not norm:
+        key /= np.linalg.norm(key, axis=-1, keepdims=True)
+    starts = np.arange(batch + 1) * each
+    if rng.random() < 0.6:
+        starts[1:-1] = np.sort(rng.integers(0, tokens + 1, batch - 1))
+    starts = pick(rng, starts.astype(np.int32), starts.astype(np.int32), None)
+    state = floats(rng, batch, wide, values, keys)
+    if starts is not None:
+        state = maybe(rng, state)
+    return Case(op, {"q": query, "k": key, "v": floats(rng, tokens, wide, values),
+                     "c": starts, "d": decay, "b": beta, "s": state, "a": a_log,
+                     "t": dt_bias},
+                outputs=2, known=pick(rng, [], ["c"]), update_rule=rule,
+                scale=pick(rng, None, 0.0, 0.3), gate_activation=gate,
+                beta_activation=rate, qk_l2_norm=norm or None)
+
+
 def attention_gate(rng, op):
     shape = sizes(rng, 3, 5)
     b = maybe(rng, floats(rng, *shape))
@@ -71,6 +105,7 @@ def gated_norm(rng, op):
 OPERATORS = {
     "CausalConvWithState": causal_conv,
     "LinearAttention": linear_attention,
+    "GatedDeltaNet": delta_net,
     "LinearAttentionGate": attention_gate,
     "GatedRMSNorm": gated_norm,
 }

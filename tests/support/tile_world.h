@@ -145,14 +145,15 @@ static inline void tile_chain(tile_world *w, ibx_entry *entry,
   uint16_t value = 0;
   uint8_t semaphore = 0;
   for (size_t i = 0; i < func->op_count; i++) {
-    ibx_stream *stream = &entry->streams[func->ops[i].engine];
-    ibx_insn insn = func->ops[i].insn;
+    const ibx_tile_op op = ibx_tile_at(func, i);
+    ibx_stream *stream = &entry->streams[op.engine];
+    ibx_insn insn = op.insn;
     insn.wait_semaphore = value ? semaphore : 0;
     insn.wait_value = value;
     bool is_dma = ibx_insn_get(insn.opcode)->format == IBX_FORMAT_dma;
     if (i + 1 < func->op_count) {
-      unsigned from = is_dma ? (unsigned)IBX_ENGINE_COUNT : func->ops[i].engine;
-      semaphore = (uint8_t)(from * IBX_ENGINE_COUNT + func->ops[i + 1].engine);
+      unsigned from = is_dma ? (unsigned)IBX_ENGINE_COUNT : op.engine;
+      semaphore = (uint8_t)(from * IBX_ENGINE_COUNT + func->ops[i + 1]->engine);
       value = is_dma
                   ? (uint16_t)ibx_dma_split(w->ctx.machine, &insn, places, NULL)
                   : 1;

@@ -27,7 +27,7 @@ static void add_load(ibx_tile_func *func, uint16_t from, uint32_t source) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.operand[0].buffer = 0;
   insn.operand[1].buffer = from;
-  *ibx_tile_add_op(func) = (ibx_tile_op){.insn = insn, .source = source};
+  ibx_tile_add_op(func, &(ibx_tile_op){.insn = insn, .source = source});
 }
 
 // One tensor of 1 GiB, constants of 2 and 3 that two nodes read.

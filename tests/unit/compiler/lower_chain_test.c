@@ -102,8 +102,8 @@ static void tiles_of_an_anchor_begin_anywhere(void **state) {
 static bool has_act(const graph_run *run, uint8_t act) {
   const ibx_tile_func *func = &run->unit.tiles;
   for (size_t i = 0; i < func->op_count; i++) {
-    const ibx_insn *insn = &func->ops[i].insn;
-    if (insn->opcode == IBX_OP_activation && insn->op[0] == act) return true;
+    const ibx_insn insn = ibx_tile_at(func, i).insn;
+    if (insn.opcode == IBX_OP_activation && insn.op[0] == act) return true;
   }
   return false;
 }

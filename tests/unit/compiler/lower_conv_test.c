@@ -73,7 +73,7 @@ enum { BIAS = 1, COMPUTED_WEIGHTS = 2, COMPUTED_IMAGE = 4, RESIDUAL = 8 };
 static size_t count_products(const tile_world *w) {
   size_t count = 0;
   for (size_t i = 0; i < w->func.op_count; i++) {
-    count += w->func.ops[i].insn.opcode == IBX_OP_multiply_moving;
+    count += w->func.briefs[i].opcode == IBX_OP_multiply_moving;
   }
   return count;
 }
