@@ -307,11 +307,26 @@ static matrix read_matrix(ibx_call *call, const recurrent *r, size_t input,
   return m;
 }
 
+// What is quantised with the rest must not widen its range: steps behind the
+// longest sequence are 0.
+static ibx_val hide_rest(ibx_call *call, const recurrent *r) {
+  if (!r->quantised || r->lengths == IBX_NO_VALUE) return r->x;
+  ibx_val most = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, r->lengths,
+                                 IBX_INTS(0, 1), false);
+  ibx_val steps = ibx_emit_reshape(call, ibx_emit_iota(call, r->steps),
+                                   IBX_INTS(r->steps, 1, 1));
+  steps = ibx_emit_cast(call, steps, ibx_dtype_of(call, r->lengths));
+  return ibx_emit_select(call,
+                         ibx_emit_binary(call, IBX_TENSOR_less, steps, most),
+                         r->x, ibx_emit_like(call, r->x, 0));
+}
+
 // The sequence times the input weights plus the biases: [T, B, gates * H]. What
 // the reset gate acts on keeps its bias to itself.
 static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
                            size_t direction) {
-  ibx_val all = multiply(call, r->x, read_matrix(call, r, 1, direction));
+  ibx_val x = hide_rest(call, r);
+  ibx_val all = multiply(call, x, read_matrix(call, r, 1, direction));
   int64_t width = r->gates * r->hidden;
   c->recurrent_bias = IBX_NO_VALUE;
   if (!ibx_has_in(call, 3)) return all;
@@ -359,6 +374,16 @@ typedef struct part {
   bool backwards;
 } part;
 
+// What the step before a part gave: a state, or 0 where its sequence had ended.
+static ibx_val last_output(ibx_call *call, const recurrent *r, const part *p,
+                           ibx_val h) {
+  if (r->lengths == IBX_NO_VALUE || p->first == IBX_NO_VALUE) return h;
+  ibx_val number = ibx_emit_binary(call, IBX_TENSOR_sub, p->first,
+                                   ibx_emit_like(call, r->lengths, 1));
+  ibx_val ran = ibx_emit_binary(call, IBX_TENSOR_less, number, r->lengths);
+  return ibx_emit_select(call, ran, h, ibx_emit_like(call, r->x, 0));
+}
+
 // Runs the steps of a part; `out` gets the outputs by time, [B, H] each.
 static void run_part(ibx_call *call, const recurrent *r, const cell *c,
                      const part *p, state *s, ibx_val *out) {
@@ -366,6 +391,9 @@ static void run_part(ibx_call *call, const recurrent *r, const cell *c,
   for (int64_t i = 0; i < p->steps && !call->failed; i++) {
     int64_t t = p->backwards ? p->steps - 1 - i : i;
     state before = *s;
+    // The states of sequences that have ended must not, either.
+    if (r->quantised && !p->backwards)
+      s->h = i > 0 ? out[t - 1] : last_output(call, r, p, s->h);
     r->step(call, c, of_direction(call, p->inputs, (size_t)t), s);
     out[t] = s->h;
     if (r->lengths == IBX_NO_VALUE) continue;

@@ -152,6 +152,10 @@ def dynamic_quantize_lstm(rng):
     bias = rng.standard_normal((d, 8 * hidden)).astype(np.float32)
     start = rng.standard_normal((2, d, batch, hidden)).astype(np.float32)
     lengths = np.asarray(rng.integers(1, steps + 1, batch), np.int32)
+    if direction != "forward":
+        # From the ends on, ONNX Runtime quantises other states with each other,
+        # and with more threads others again.
+        lengths[:] = lengths[0]
     peepholes = rng.standard_normal((d, 3 * hidden)).astype(np.float32)
     inputs += [pick(rng, None, bias), pick(rng, None, None, lengths),
                *pick(rng, (None, None), (start[0], start[1])),

@@ -221,6 +221,7 @@ class Graph:
         self.counter = outer.counter if outer else [0]
         self.infinite = outer.infinite if outer else False
         self.grow = outer.grow if outer else None  # adds a node to a graph
+        self.wanted = None  # a value that the next operand is, if it fits
 
     # --- chance ---------------------------------------------------------------
 
@@ -308,6 +309,9 @@ class Graph:
                               np.inf if high is None else high)) and
                     (where is None or where(v)))
 
+        if self.wanted is not None and fits(self.wanted):
+            value, self.wanted = self.wanted, None
+            return self.take(value)
         if self.chance(share):
             found = [v for v in self.visible()[-40:] if fits(v)]
             if found:

@@ -121,6 +121,8 @@ def add_node(g, forms, patterns=()):
     try:
         if patterns and (form is None or g.chance(SHARE_PATTERNS)):
             g.choice(patterns)(g)
+        elif form is None:
+            return False
         elif rule_of(form.domain, form.op):
             rule_of(form.domain, form.op)(g, form.op, form)
         else:

@@ -30,8 +30,8 @@ KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16",
          "tensor(bfloat16)": "bf16"}
 # Of operands at hand. Scores of larger ones leave f16, or, as they are rounded
 # to 16 bits before they are raised to powers, become other numbers.
-BOUNDS = {"f16": (-3, 3), "bf16": (-3, 3)}
-USUAL_BOUNDS = (-60, 300)
+BOUNDS = {"f16": (-3, 3), "bf16": (-3, 3), "f32": (-20, 20), "f64": (-20, 20)}
+USUAL_BOUNDS = (-128, 255)
 SHARE_OF_16_BITS = 0.3
 SHARE_LOOSE = 0.15  # of nodes whose constants may be computed, too
 # Those of bytes are large, whatever the scales are. And a sink that is larger
@@ -113,7 +113,8 @@ class Types:
             return self.main
         if name not in self.drawn:
             allowed = self.allowed.get(name) or {KINDS[name]}
-            if not self.drawn or name in ROUNDS:  # there is no f64 for most
+            if self.main == "f64" and (not self.drawn or name in ROUNDS):
+                # Most have no schema for it.
                 allowed = allowed | {self.main}
             other = self.drawn and name not in ROUNDS and \
                 self.g.chance(SHARE_OTHER_TYPE)
@@ -176,7 +177,7 @@ def operand(g, array, known, types, index, as_made):
     any_do = takes_any(array) and not as_made
     if array.dtype == np.float32:
         dtype = types.input(index)
-        if dtype in BOUNDS and takes_any(array):
+        if dtype in ("f16", "bf16") and takes_any(array):
             array = array * SHARE_OF_16_BITS
         array = array.astype(DTYPES[dtype])
     if known:

@@ -204,3 +204,8 @@ def views(g):
             found.append(g.choice(STEPS)(g, x))
         except Unfit:
             continue
+    # Operators that want their operands to lie in some way.
+    for _ in range(3):
+        g.wanted = found[-1]
+        g.grow(g)
+    g.wanted = None
