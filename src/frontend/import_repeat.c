@@ -24,11 +24,6 @@ static bool expect_whole(ibx_call *call, ibx_val value, const char *name) {
   return false;
 }
 
-static bool is_carried_type(const ibx_type *a, const ibx_type *b) {
-  return a->dtype == b->dtype && a->rank == b->rank &&
-         memcmp(a->dims, b->dims, a->rank * sizeof(*a->dims)) == 0;
-}
-
 // Number and condition as the step reads them: scalars, or left out.
 static ibx_val read_scalar(ibx_call *call, ibx_val value, ibx_dtype dtype,
                            const char *name) {
@@ -43,7 +38,7 @@ static bool gives_same(ibx_loop *l, size_t carried) {
   ibx_call *call = l->call;
   for (size_t i = 1; i < l->out_count; i++) {
     if (!expect_whole(call, l->out[i], "body")) return false;
-    if (i > carried || is_carried_type(ibx_type_of(call, l->out[i]),
+    if (i > carried || ibx_types_equal(ibx_type_of(call, l->out[i]),
                                        ibx_type_of(call, l->in[i + 1]))) {
       continue;
     }

@@ -11,7 +11,6 @@
 #include "frontend/import_repeat.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 // Entry `index` of a list with one number for each port; absent ones count 0.
 static int64_t attr_at(ibx_call *call, const char *name, size_t index) {
@@ -159,10 +158,8 @@ static bool keeps_types(ibx_loop *l, size_t states) {
   ibx_call *call = l->call;
   bool same = true;
   for (size_t i = 0; i < states && same; i++) {
-    const ibx_type *a = ibx_type_of(call, l->in[i]);
-    const ibx_type *b = ibx_type_of(call, l->out[i]);
-    same = a->dtype == b->dtype && a->rank == b->rank &&
-           memcmp(a->dims, b->dims, a->rank * sizeof(*a->dims)) == 0;
+    same = ibx_types_equal(ibx_type_of(call, l->in[i]),
+                           ibx_type_of(call, l->out[i]));
   }
   return ibx_call_expect(call, same, "body", "changes the type of a state");
 }
