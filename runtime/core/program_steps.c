@@ -188,8 +188,7 @@ static bool is_list_of(const checker *c, uint32_t list, uint32_t row) {
       has_any_extent(y) || x->rank != y->rank + 1) {
     return false;
   }
-  return x->shape[0] == IBX_ANY_EXTENT &&
-         memcmp(&x->shape[1], y->shape, y->rank * sizeof(*y->shape)) == 0;
+  return memcmp(&x->shape[1], y->shape, y->rank * sizeof(*y->shape)) == 0;
 }
 
 static bool are_values(const checker *c, const uint32_t *values, size_t count,

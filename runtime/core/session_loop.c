@@ -85,6 +85,20 @@ static ibx_status empty_lists(const ibx_steps *steps, const course *c,
   return IBX_OK;
 }
 
+// There were as many trips as the program says.
+static ibx_status check_lists(const ibx_steps *steps, const course *c,
+                              ibx_error *err) {
+  for (size_t i = c->carried; i < c->next->result_count; i++) {
+    uint64_t wanted = steps->values[c->next->results[i]].shape[0];
+    uint64_t found = c->values[c->next->results[i]].shape[0];
+    if (wanted == IBX_ANY_EXTENT || wanted == found) continue;
+    return IBX_FAIL(err, MISMATCH,
+                    "a loop made %llu trips, the program is for %llu",
+                    (unsigned long long)found, (unsigned long long)wanted);
+  }
+  return IBX_OK;
+}
+
 ibx_status ibx_loop_begin(const ibx_steps *steps, size_t loop,
                           ibx_host_tensor *values, bool *out_goes_on,
                           ibx_error *err) {
@@ -96,6 +110,7 @@ ibx_status ibx_loop_begin(const ibx_steps *steps, size_t loop,
   }
   IBX_TRY(empty_lists(steps, &c, err));
   *out_goes_on = is_wanted(&c, 0) && is_true(&c, c.loop->operands[1]);
+  if (!*out_goes_on) IBX_TRY(check_lists(steps, &c, err));
   IBX_TRY(set_trip(&c, 0, err));
   return carry(&c, err);
 }
@@ -117,7 +132,7 @@ ibx_status ibx_loop_next(const ibx_steps *steps, size_t next,
                           : ibx_host_tensor_append(result, given, err));
   }
   *out_goes_on = goes_on;
-  if (!goes_on) return IBX_OK;
+  if (!goes_on) return check_lists(steps, &c, err);
   IBX_TRY(set_trip(&c, number + 1, err));
   return carry(&c, err);
 }

@@ -7,7 +7,8 @@
 /// of which the first two may be left out, and results {trip, carried...}; the
 /// step `next` that ends it has operands {condition, given..., rows...} and
 /// results {last..., lists...}. What a trip gives is carried into the next one,
-/// or is the last; its rows are put behind those of the trips before.
+/// or is the last; its rows are put behind those of the trips before. Where the
+/// first extent of a list is a number, there must be so many trips.
 
 #include "imbrex/host.h"
 #include "imbrex/program.h"

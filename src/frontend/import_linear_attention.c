@@ -12,6 +12,7 @@
 
 #include "frontend/import_linear_attention.h"
 
+#include "frontend/import_attention.h"
 #include "frontend/import_ops.h"
 
 #include <math.h>
@@ -239,21 +240,49 @@ bool ibx_read_update_rule(ibx_call *call) {
                          "does not fit the update rule");
 }
 
-static bool read_operands(ibx_call *call, ibx_linear_attention *a) {
-  int64_t heads = ibx_attr_int(call, "q_num_heads", 0);
-  a->heads = ibx_attr_int(call, "kv_num_heads", 0);
-  a->batch = ibx_dim(call, ibx_in(call, 0), 0);
-  a->tokens = ibx_dim(call, ibx_in(call, 0), 1);
-  ibx_attr_ignore(call, "chunk_size"); // a hint that changes no result
-  bool fits =
-      heads > 0 && a->heads > 0 && heads % a->heads == 0 && heads <= INT32_MAX;
-  if (!ibx_call_expect(call, fits, "q_num_heads",
-                       "is no multiple of kv_num_heads")) {
+// Where com.microsoft has more heads of keys than of queries, a head of queries or
+// of keys serves several of values.
+static bool read_shared_heads(ibx_call *call, ibx_linear_attention *a,
+                              int64_t heads) {
+  int64_t width = ibx_dim(call, ibx_in(call, 0), -1), depth = width / heads;
+  int64_t keys = ibx_dim(call, ibx_in(call, 1), -1);
+  bool fits = width > 0 && width % heads == 0 && keys > 0 &&
+              keys % depth == 0 && a->heads % (keys / depth) == 0;
+  if (!ibx_call_expect(call, fits, "key", "does not fit the heads")) {
     return false;
   }
+  a->group = 1;
+  a->q = by_token(call, a, ibx_in(call, 0), heads, 1, "query");
+  a->k = by_token(call, a, ibx_in(call, 1), keys / depth, 1, "key");
+  if (call->failed) return false;
+  a->q = ibx_emit_repeat(call, a->q, 2, a->heads / heads);
+  a->k = ibx_emit_repeat(call, a->k, 2, a->heads / (keys / depth));
+  return true;
+}
+
+static bool read_heads(ibx_call *call, ibx_linear_attention *a) {
+  int64_t heads = ibx_attr_int(call, "q_num_heads", 0);
+  a->heads = ibx_attr_int(call, "kv_num_heads", 0);
+  bool fits =
+      heads > 0 && a->heads > 0 && heads <= INT32_MAX && a->heads <= INT32_MAX;
+  bool shares = fits && call->at.domain[0] != 0 && a->heads > heads &&
+                a->heads % heads == 0;
+  if (!ibx_call_expect(call, fits && (shares || heads % a->heads == 0),
+                       "q_num_heads", "is no multiple of kv_num_heads")) {
+    return false;
+  }
+  if (shares) return read_shared_heads(call, a, heads);
   a->group = heads / a->heads;
   a->q = by_token(call, a, ibx_in(call, 0), a->heads, a->group, "query");
   a->k = by_token(call, a, ibx_in(call, 1), a->heads, 1, "key");
+  return !call->failed;
+}
+
+static bool read_operands(ibx_call *call, ibx_linear_attention *a) {
+  a->batch = ibx_dim(call, ibx_in(call, 0), 0);
+  a->tokens = ibx_dim(call, ibx_in(call, 0), 1);
+  ibx_attr_ignore(call, "chunk_size"); // a hint that changes no result
+  if (!read_heads(call, a)) return false;
   a->v = by_token(call, a, ibx_in(call, 2), a->heads, 1, "value");
   if (call->failed) return false;
   int64_t depth = ibx_dim(call, a->k, 4);

@@ -11,6 +11,7 @@
 //                        others    decay 1, keys 0, values 0
 
 #include "frontend/import_linear_attention.h"
+
 #include "frontend/import_ms_attention.h"
 #include "frontend/import_ops.h"
 
@@ -85,11 +86,8 @@ static ibx_val by_token(ibx_call *call, const delta_net *d, ibx_val x,
                         int64_t rows, int64_t columns, const double *other) {
   int64_t heads = d->a.heads, own = ibx_dim(call, x, 1);
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
-  if (own != heads) { // one serves several heads of values
-    x = ibx_emit_reshape(call, x, IBX_INTS(d->total, own, 1, rows * columns));
-    x = ibx_emit_broadcast(
-        call, x, IBX_INTS(d->total, own, heads / own, rows * columns));
-  }
+  // One serves several heads of values.
+  if (own != heads) x = ibx_emit_repeat(call, x, 1, heads / own);
   if (d->is_even) {
     x = ibx_emit_reshape(
         call, x, IBX_INTS(d->a.batch, d->a.tokens, heads, rows, columns));

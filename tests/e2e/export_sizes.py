@@ -22,8 +22,9 @@ from export_rows import TINY
 
 ATTEMPTS = 4
 PLAIN = dict(TINY)  # TINY itself holds what is drawn while a row is made
-HEADS = [(3, 16), (6, 8), (3, 32), (6, 16), (5, 16), (5, 24), (6, 20), (3, 40)]
-WORDS = [1, 3, 17, 33, 130]
+HEADS = [(3, 16), (6, 8), (3, 32), (6, 16), (5, 16), (5, 24), (6, 20), (3, 40),
+         (12, 32)]
+WORDS = [1, 3, 17, 33, 130, 259]
 IMAGES = [(40, 8), (56, 8), (50, 10), (48, 16), (36, 12)]  # edge, patch
 VIEWS = ["50x70", "64x96", "75x101", "96x64"]  # of networks for any edge
 WIDTHS = ("hidden_size", "dim", "emb_dim", "d_latents", "d_model", "width",
@@ -48,8 +49,8 @@ class Draw:
 def draw_sizes(pick, attempt):
     """Other sizes for the names of TINY."""
     if attempt == 3:
-        return dict(PLAIN, vocab_size=131, max_position_embeddings=160,
-                    n_positions=160)
+        return dict(PLAIN, vocab_size=131, max_position_embeddings=280,
+                    n_positions=280)
     heads, width = pick.choice(HEADS)
     groups = pick.choice([n for n in range(1, heads) if heads % n == 0])
     layers = PLAIN["num_layers"] if attempt > 1 else pick.randint(1, 3)
@@ -73,7 +74,7 @@ def draw_sizes(pick, attempt):
         elif name.endswith("intermediate_size"):
             size = 36
         sizes[name] = size
-    sizes.update(vocab_size=131, max_position_embeddings=160, n_positions=160,
+    sizes.update(vocab_size=131, max_position_embeddings=280, n_positions=280,
                  projection_dim=40, embedding_size=24, image_size=edge,
                  patch_size=patch, num_labels=7, state_size=12,
                  num_experts=5, num_local_experts=5, n_routed_experts=5,
@@ -98,10 +99,12 @@ def change(name, value, sizes, factor):
         return sizes["d_ff"]
     if name.endswith("heads") and value == PLAIN["num_heads"]:
         return sizes["num_heads"]
+    if name in ("head_dim", "num_key_value_heads") and value == PLAIN[name]:
+        return sizes[name]
     return value * factor if name in CHANNELS else value
 
 
-def draw_inputs(pick, row, sizes):
+def draw_inputs(pick, row, sizes, attempt):
     """The row's inputs with shapes. Only the batch changes of a shape that the
     row gives, and the edges where it leaves them to the network."""
     import transformers
@@ -126,7 +129,7 @@ def draw_inputs(pick, row, sizes):
             if "features" in name or name.startswith("pixel_values_"):
                 return row.inputs  # depends on the configuration
             shape = "1x" + shapes.get(name, str(words))
-        if name == "pixel_values" and not row.image_tokens:
+        if name == "pixel_values" and attempt < 3:
             shape = shape.replace("3x64x64", "3x" + view)
         made.append((name, shape, kind))
     batch = pick.randint(1, 3)
@@ -148,7 +151,7 @@ def draw(row, seed, attempt):
                      patch_size=PLAIN["patch_size"])
     if attempt < 3:
         config["attn_implementation"] = pick.choice(["eager", "sdpa"])
-    inputs = draw_inputs(pick, row, sizes) if not row.dims else row.inputs
+    inputs = draw_inputs(pick, row, sizes, attempt) if not row.dims else row.inputs
     dims = row.dims
     if all(w.startswith(("input_ids=", "attention_mask=")) for w in
            inputs.split()) and inputs and pick.random() < 0.3 and attempt < 2:

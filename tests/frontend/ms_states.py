@@ -44,11 +44,15 @@ def linear_attention(rng, op):
     key = floats(rng, batch, tokens, heads, keys)
     key /= np.linalg.norm(key, axis=-1, keepdims=True)
     state = floats(rng, batch, heads, keys, values)
-    return Case(op, {"q": floats(rng, batch, tokens, heads * group * keys),
+    queries = heads * group
+    if rng.random() < 0.3:  # heads of values share those of queries and keys
+        wide = pick(rng, *(n for n in range(1, heads + 1) if heads % n == 0))
+        queries, key = heads // wide, key[:, :, :pick(rng, heads, heads // wide)]
+    return Case(op, {"q": floats(rng, batch, tokens, queries * keys),
                      "k": key.reshape(batch, tokens, -1),
                      "v": floats(rng, batch, tokens, heads * values),
                      "s": maybe(rng, state), "d": decay, "b": beta},
-                outputs=2, q_num_heads=heads * group, kv_num_heads=heads,
+                outputs=2, q_num_heads=queries, kv_num_heads=heads,
                 update_rule=rule, scale=pick(rng, None, 0.0, 0.3))
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Loops whose end only the run tells.
+"""Loops whose end only the run tells, or that are not unrolled.
 
     random_loops.py --imbrex PROGRAM --work FOLDER [--count N] [--seed N]
 
@@ -8,8 +8,9 @@ Writes random models in the layout of the backend tests: nodes, a Loop that a
 number, a condition or both end, nodes behind it. Bodies exchange and replace
 what they carry, read tensors and weights from outside, give slices, and hold
 loops themselves. Each model has data sets without a
-trip, with one and with several, for one program. What ONNX Runtime computes is
-expected, and `imbrex test` judges: every case must pass.
+trip, with one and with several, for one program. Beside them, a tenth as many:
+recurrent networks, scans and loops of more than 1024 steps. What ONNX Runtime
+computes is expected, and `imbrex test` judges: every case must pass.
 """
 
 import argparse
@@ -136,17 +137,101 @@ def make_model(rng):
     return model
 
 
-def write_case(folder, model, rng):
-    folder.mkdir(parents=True)
-    onnx.save(model, folder / "model.onnx")
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    for index, trips in enumerate((0, 1, 4)):
-        inputs = {
-            "x": rng.standard_normal(SHAPE).astype(np.float32),
+def draw_inputs(rng, trips):
+    return {"x": rng.standard_normal(SHAPE).astype(np.float32),
             "outer": rng.standard_normal(SHAPE).astype(np.float32),
             "number": np.array(trips, np.int64),
             "go": np.array(rng.random() < 0.9),
             "limit": np.array(rng.integers(4) - 0.5, np.float32)}
+
+
+# --- more trips than are unrolled --------------------------------------------
+
+
+def finish(nodes, inputs, outputs, constants):
+    graph = helper.make_graph(
+        nodes, "long",
+        [value(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+         for n, a in inputs.items()],
+        [value(name, T.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(a, n) for n, a in constants.items()])
+    return helper.make_model(graph, ir_version=8, opset_imports=[
+        helper.make_opsetid("", 17)]), [inputs]
+
+
+def long_recurrent(rng, op):
+    """One with all of its outputs, and lengths that the run tells."""
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    steps = int(rng.integers(1025, 1400)) if rng.random() < 0.7 else 1152
+    batch, hidden, width = (int(n) for n in rng.integers(1, 5, 3))
+    direction = ("forward", "reverse", "bidirectional")[rng.integers(3)]
+    each = 2 if direction == "bidirectional" else 1
+
+    def floats(*shape):
+        return (rng.standard_normal(shape) * 0.3).astype(np.float32)
+
+    inputs = {"x": floats(steps, batch, width)}
+    constants = {"w": floats(each, gates * hidden, width),
+                 "r": floats(each, gates * hidden, hidden),
+                 "b": floats(each, 2 * gates * hidden)}
+    if rng.random() < 0.5:
+        inputs["lengths"] = rng.integers(
+            1, steps + 1, batch).astype(np.int32)
+    outputs = ["y", "last"] + ["cell"] * (op == "LSTM")
+    node = helper.make_node(
+        op, ["x", "w", "r", "b", *list(inputs)[1:]], outputs,
+        hidden_size=hidden, direction=direction)
+    return finish([node], inputs, outputs, constants)
+
+
+def long_scan(rng):
+    """Slices along any dimension, in any direction, on both sides."""
+    body = Body(rng, "s")
+    mixed = body.emit("Add", body.emit("Mul", "state", body.constant(
+        np.float32(0.5))), "slice")
+    given = body.emit("Tanh", mixed)
+    graph = helper.make_graph(
+        body.nodes, "body", [value(n, T.FLOAT, (3,)) for n in
+                             ("state", "slice")],
+        [value(n, T.FLOAT, (3,)) for n in (mixed, given)])
+    count, axis = int(rng.integers(1025, 1300)), int(rng.integers(2))
+    x = rng.standard_normal((count, 3) if axis == 0 else (3, count))
+    inputs = {"state0": rng.standard_normal(3).astype(np.float32),
+              "x": x.astype(np.float32)}
+    node = helper.make_node(
+        "Scan", ["state0", "x"], ["state1", "slices"], body=graph,
+        num_scan_inputs=1, scan_input_axes=[axis],
+        **{f"scan_{name}": [int(rng.integers(2))] for name in (
+            "input_directions", "output_axes", "output_directions")})
+    after = helper.make_node("Neg", ["slices"], ["y"])
+    return finish([node, after], inputs, ["state1", "y"], {})
+
+
+def long_loop(rng):
+    """A constant number of trips, whose slices the device reads."""
+    body = Body(rng, "l")
+    given = body.emit("Tanh", body.emit("Add", "value", "x"))
+    go = body.emit("Identity", "go")
+    row = body.emit("Identity", given)
+    graph = helper.make_graph(
+        body.nodes, "body", [value("trip", T.INT64, ()),
+                             value("go", T.BOOL, ()),
+                             value("value", T.FLOAT, SHAPE)],
+        [value(go, T.BOOL, ()), value(given, T.FLOAT, SHAPE),
+         value(row, T.FLOAT, SHAPE)])
+    node = helper.make_node("Loop", ["number", "", "x"], ["last", "rows"],
+                            body=graph)
+    after = helper.make_node("Transpose", ["rows"], ["y"])
+    x = rng.standard_normal(SHAPE).astype(np.float32)
+    return finish([node, after], {"x": x}, ["last", "y"],
+                  {"number": np.array(rng.integers(1025, 1300))})
+
+
+def write_case(folder, model, sets):
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for index, inputs in enumerate(sets):
         outputs = session.run(None, inputs)
         data = folder / f"test_data_set_{index}"
         data.mkdir()
@@ -168,7 +253,15 @@ def main():
     onnxruntime.set_default_logger_severity(4)
     for index in range(args.count):
         rng = np.random.default_rng([args.seed, index])
-        write_case(args.work / f"loop_{index}", make_model(rng), rng)
+        model = make_model(rng)
+        write_case(args.work / f"loop_{index}", model,
+                   [draw_inputs(rng, trips) for trips in (0, 1, 4)])
+    for index in range(args.count // 10):
+        rng = np.random.default_rng([args.seed, index, 1])
+        for op in ("RNN", "GRU", "LSTM"):
+            write_case(args.work / f"{op}_{index}", *long_recurrent(rng, op))
+        write_case(args.work / f"Scan_{index}", *long_scan(rng))
+        write_case(args.work / f"long_{index}", *long_loop(rng))
     done = cases.judge(args.imbrex, sorted(args.work.iterdir()))
     return 1 if cases.count_bad(done, "loops") else 0
 

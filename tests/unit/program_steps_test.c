@@ -428,7 +428,9 @@ static void carries_another(loop_world *w) {
 }
 static void gives_another(loop_world *w) { w->values[LOOP_Z].shape[0] = 3; }
 static void lists_another(loop_world *w) { w->values[LOOP_LIST].shape[1] = 3; }
-static void lists_a_number(loop_world *w) { w->values[LOOP_LIST].shape[0] = 4; }
+static void lists_texts(loop_world *w) {
+  w->values[LOOP_LIST].dtype = IBX_DTYPE_STRING;
+}
 static void lacks_an_initial(loop_world *w) { w->list[0].operand_count = 2; }
 static void lacks_a_row(loop_world *w) { w->operands[2][2] = IBX_NO_NODE; }
 static void lacks_results(loop_world *w) { w->list[2].result_count = 1; }
@@ -439,7 +441,7 @@ static void wrong_loops_are_refused(void **state) {
   static const spoil_loop_fn spoils[] = {
       does_not_end,     does_not_begin, reads_behind,  gives_behind,
       counts_in_words,  counts_several, asks_a_number, has_wide_trip,
-      carries_another,  gives_another,  lists_another, lists_a_number,
+      carries_another,  gives_another,  lists_another, lists_texts,
       lacks_an_initial, lacks_a_row,    lacks_results, has_numbers};
   static loop_world w;
   for (size_t i = 0; i < IBX_COUNT_OF(spoils); i++) {

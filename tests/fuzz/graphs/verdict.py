@@ -65,6 +65,11 @@ def has_texts(graph):
     return any(t.data_type == TensorProto.STRING for t in tensors)
 
 
+# Floats become integers in these, and what these decide.
+ROUNDS = {"ArgMax", "ArgMin", "Cast", "CastLike", "DynamicQuantizeLinear",
+          "QLinearConv", "QLinearMatMul", "QuantizeLinear", "TopK"}
+
+
 def of_type(value, name):
     """ONNX Runtime hands numbers of 8 bits out as bytes."""
     if not name.startswith("tensor(float8"):
@@ -113,12 +118,13 @@ def is_open(data, want):
     """Whether an output is not for the standard to say: integers that the
     machine does not hold (docs/architecture.md), and such as NaN, infinities
     and numbers out of all bounds become."""
-    if want.dtype.kind not in "iub":
-        return False
-    if want.dtype.itemsize == 8 and want.size and (
+    is_whole = want.dtype.kind in "iub"
+    if is_whole and want.dtype.itemsize == 8 and want.size and (
             want.max() >= 2 ** 31 or want.min() < -2 ** 31):
         return True
-    return has_odd_floats(onnx.load_from_string(data).graph)
+    graph = onnx.load_from_string(data).graph
+    rounds = any(n.op_type in ROUNDS for g in graphs_of(graph) for n in g.node)
+    return (is_whole or rounds) and has_odd_floats(graph)
 
 
 def has_odd_floats(graph):
