@@ -43,9 +43,7 @@ typedef struct experts {
 // The share of each expert in each token, [T, E], in fp32.
 static ibx_val emit_shares(ibx_call *call, const experts *m, ibx_val weights) {
   ibx_val scores = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
-  ibx_params params = {
-      .axis = 1, .count = m->chosen, .largest = true, .dtype = IBX_DTYPE_I64};
-  ibx_val index = ibx_emit_op(call, IBX_TENSOR_top_index, &params, &scores, 1);
+  ibx_val index = ibx_emit_top_experts(call, scores, m->chosen);
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, m->count), 2, 3);
   index = ibx_emit_reshape(call, index, IBX_INTS(m->tokens, m->chosen, 1));
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);

@@ -32,13 +32,19 @@ def attributes(rng, count):
     return attrs, 2 if act == "swiglu" else 1
 
 
+def scores(rng, tokens, count):
+    """Some of a token are equal now and then."""
+    found = floats(rng, tokens, count)
+    return pick(rng, found, np.round(found))
+
+
 def experts(rng, op):
     tokens, count, hidden, inner = extents(rng)
     attrs, fused = attributes(rng, count)
     scale = np.float32(1 / np.sqrt(hidden))
     return Case(op, {
         "x": floats(rng, *shape_of(rng, tokens, hidden)),
-        "r": floats(rng, tokens, count),
+        "r": scores(rng, tokens, count),
         "w1": scale * floats(rng, count, fused * inner, hidden),
         "b1": maybe(rng, floats(rng, count, fused * inner)),
         "w2": scale * floats(rng, count, hidden, inner),
@@ -68,7 +74,7 @@ def quantised_experts(rng, op):
     if rng.random() < 0.5:
         z1 = z2 = None
     inputs = {"x": floats(rng, *shape_of(rng, tokens, hidden)),
-              "r": floats(rng, tokens, count), "w1": w1, "s1": s1,
+              "r": scores(rng, tokens, count), "w1": w1, "s1": s1,
               "b1": maybe(rng, floats(rng, count, fused * inner)), "w2": w2,
               "s2": s2, "b2": maybe(rng, floats(rng, count, hidden)),
               "w3": None, "s3": None, "b3": None, "z1": z1, "z2": z2}

@@ -14,8 +14,8 @@ LIMITS = {
         r"conv of i32, the array multiplies floats",
     "long recurrences": r"needs more than 65535 buffers",
     "what com.microsoft needs as a constant":
-        r"\((MatMulNBits|MatMulBnb4|QMoE|GatherBlockQuantized|"
-        r"GroupQueryAttention)\): the input '.*' is computed while the model "
+        r"\((MatMulNBits|MatMulBnb4|MatMulBlockQuantized\w+|QMoE|"
+        r"GatherBlockQuantized|GroupQueryAttention)\): the input '.*' is computed while the model "
         r"runs",
     "f64": r"of f64, which no engine computes",
 }

@@ -57,8 +57,8 @@ Split SplitToSequence Squeeze TensorScatter Tile TopK Transpose Trilu Unsqueeze
 Where Xor ZipMap
 """.split())
 # The operand without noise, the scale of the result: with it, numbers that are
-# in the middle of two steps in every implementation would not be any more, and
-# that of the other scales could cancel.
+# in the middle of two steps in every implementation would not be any more. That
+# of the other scales goes to one side, as it could cancel.
 STILL = {"QLinearAdd": 6, "QLinearMul": 6, "QLinearSigmoid": 3,
          "QLinearLeakyRelu": 3, "QLinearReduceMean": 3, "QLinearSoftmax": 3,
          "QLinearAveragePool": 3, "QLinearGlobalAveragePool": 3,
@@ -393,6 +393,7 @@ class Judge:
         fed = {v.name: v.noisy[chain] for v in node.operands()}
         at = STILL.get(node.op, len(node.inputs))
         still = node.inputs[at].name if at < len(node.inputs) else None
+        noise.alike = node.op in STILL
         if not exact:
             fed = {n: t if n == still else over(lambda a: put_off(noise, a), t)
                    for n, t in fed.items()}
@@ -427,8 +428,11 @@ class Judge:
 class Noise:
     def __init__(self, seed, side):
         self.rng, self.side = np.random.default_rng(seed), side
+        self.alike = False  # numbers of rank 0 are put off to the same side
 
     def signs(self, shape):
+        if self.alike and shape == ():
+            return float(self.side)
         return self.side * (self.rng.integers(0, 2, shape) * 2.0 - 1)
 
 

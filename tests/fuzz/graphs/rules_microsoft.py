@@ -16,6 +16,7 @@ from .rules import RULES
 sys.path.insert(0, str(Path(__file__).parents[2] / "frontend"))
 import cases  # noqa: E402
 import ms_attention  # noqa: E402
+import ms_buffers  # noqa: E402
 import ms_moe  # noqa: E402
 import ms_quantised  # noqa: E402
 import ms_states  # noqa: E402
@@ -93,29 +94,29 @@ def refilled(case, arrays):
 class Types:
     """Floating types by the names that the schema has for them."""
 
-    def __init__(self, g, form):
+    def __init__(self, g, form, as_made):
+        self.as_made = as_made
         self.g, self.schema = g, SCHEMAS.get(form.op)
         self.allowed = {c.type_param_str: {KINDS.get(t) for t in
                                            c.allowed_type_strs} - {None}
                         for c in self.schema.type_constraints} \
             if self.schema else {}
         self.drawn = {}
-        self.main = "f32" if form.op in SINGLE else \
-            form.dtype(g, FLOATS) if set(form.dtypes) & set(FLOATS) \
-            else g.choice(["f32", "f32", "f32", "f16", "bf16"])
+        # Most schemas have no f64.
+        self.main = "f32" if as_made or form.op in SINGLE else \
+            form.dtype(g, KINDS.values()) \
+            if set(form.dtypes) & set(KINDS.values()) else \
+            g.choice(["f32", "f32", "f32", "f16", "bf16"])
 
     def draw(self, ports, index):
         """Of an input or output with floating numbers."""
         if self.schema is None:
             return self.main
         name = ports[min(index, len(ports) - 1)].typeStr
-        if self.schema.name in SINGLE:
+        if self.as_made or self.schema.name in SINGLE:
             return self.main
         if name not in self.drawn:
             allowed = self.allowed.get(name) or {KINDS[name]}
-            if self.main == "f64" and (not self.drawn or name in ROUNDS):
-                # Most have no schema for it.
-                allowed = allowed | {self.main}
             other = self.drawn and name not in ROUNDS and \
                 self.g.chance(SHARE_OTHER_TYPE)
             self.drawn[name] = self.main if self.main in allowed and \
@@ -131,9 +132,8 @@ class Types:
             return self.main
         ports = self.schema.outputs
         name = ports[min(index, len(ports) - 1)].typeStr
-        allowed = self.allowed.get(name, set()) | {"f64"}
-        return self.drawn.get(name, self.main if self.main in allowed
-                              else "f32")
+        return self.drawn.get(name, self.main if self.main in
+                              self.allowed.get(name, ()) else "f32")
 
 
 def outputs_of(case, types):
@@ -193,17 +193,18 @@ def operand(g, array, known, types, index, as_made):
     return g.add(array)
 
 
-def by_case(g, form, make):
+def by_case(g, form, make, as_made=False):
+    """`as_made`: what is expected was computed with the case."""
     try:
         case = make(cases.Large(g.rng, EDGES))
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise Unfit("no case has such an extent") from error
     inputs = parts(case)
     g.need(sum(a.nbytes for _, a, _ in inputs if a is not None) < MOST_BYTES)
-    types = Types(g, form)
-    loose = g.chance(SHARE_LOOSE)
+    types = Types(g, form, as_made)
+    loose = not as_made and g.chance(SHARE_LOOSE)
     operands = [operand(g, a, known and not loose, types, i, loose or
-                        name in AS_MADE)
+                        as_made or name in AS_MADE)
                 for i, (name, a, known) in enumerate(inputs)]
     kinds, masks = outputs_of(case, types)
     made = g.node(form.op, operands, len(kinds), domain=DOMAIN,
@@ -215,10 +216,20 @@ def by_case(g, form, make):
                 mask, value.shape).astype(value.array.dtype)))
 
 
-for op, make_case in (*ms_attention.OPERATORS.items(),
-                      *ms_states.OPERATORS.items(), *ms_moe.OPERATORS.items()):
-    RULES[f"{DOMAIN}.{op}"] = lambda g, op, form, make=make_case: by_case(
-        g, form, lambda rng: make(rng, op))
-for op, make_case in ms_quantised.MAKERS.items():
-    RULES[f"{DOMAIN}.{op}"] = lambda g, op, form, make=make_case: by_case(
-        g, form, make)
+def note(op, make, as_made=False):
+    """A rule for the operator, or one of several that it has."""
+    before = RULES.get(f"{DOMAIN}.{op}")
+
+    def rule(g, op, form):
+        if before and g.chance(0.5):
+            return before(g, op, form)
+        return by_case(g, form, lambda rng: make(rng, op), as_made)
+
+    RULES[f"{DOMAIN}.{op}"] = rule
+
+
+for module in (ms_attention, ms_states, ms_moe, ms_buffers):
+    for name, make_case in module.OPERATORS.items():
+        note(name, make_case, module is ms_buffers)
+for name, make_case in ms_quantised.MAKERS.items():
+    note(name, lambda rng, op, make=make_case: make(rng))
