@@ -110,6 +110,14 @@ static bool read_lengths(ibx_call *call, ibx_group_query *g) {
   int64_t total = ibx_const_int(call, 6, "total_sequence_length");
   if (call->failed) return false;
   bool fits = ibx_has_in(call, 3) == ibx_has_in(call, 4);
+  for (size_t i = 3; i < 5; i++) {
+    ibx_val cache = ibx_in(call, i);
+    if (cache == IBX_NO_VALUE || ibx_is_float(ibx_dtype_of(call, cache)))
+      continue;
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "past_key",
+                  "export with a cache of floats", "a cache of integers");
+    return false;
+  }
   if (old != IBX_NO_VALUE) g->cache.past = ibx_dim(call, old, 2);
   if (old != IBX_NO_VALUE && fits) {
     fits = ibx_gq_cache_fits(call, g, old) &&
@@ -221,8 +229,11 @@ static void rotate(ibx_call *call, ibx_group_query *g) {
 
 ibx_val ibx_gq_write_cache(ibx_call *call, const ibx_group_query *g,
                            size_t index, ibx_val x) {
+  ibx_val cache = ibx_in(call, index);
   x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-  return ibx_ms_write_cache(call, &g->cache, ibx_in(call, index), x);
+  if (cache != IBX_NO_VALUE) // it may have another type
+    x = ibx_emit_cast(call, x, ibx_dtype_of(call, cache));
+  return ibx_ms_write_cache(call, &g->cache, cache, x);
 }
 
 // --- what joins the scores ---------------------------------------------------
@@ -301,6 +312,8 @@ void ibx_import_op_group_query_attention(ibx_call *call) {
   a.scale = ibx_ms_read_scale(call, a.q);
   ibx_out(call, 1, a.k);
   ibx_out(call, 2, a.v);
+  a.k = ibx_emit_cast(call, a.k, ibx_dtype_of(call, a.q));
+  a.v = ibx_emit_cast(call, a.v, ibx_dtype_of(call, a.q));
   add_bias(call, &g, &a);
   hide_others(call, &g, &a);
   ibx_gq_add_sink(call, &g, &a);

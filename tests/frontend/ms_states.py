@@ -7,11 +7,12 @@ import sys
 import numpy as np
 
 import ms_attention
+from cases import sizes
 from ms_attention import Case, floats, maybe, pick
 
 
 def causal_conv(rng, op):
-    batch, channels, length, window = (int(v) for v in rng.integers(1, 6, 4))
+    batch, channels, length, window = sizes(rng, 4, 5)
     dilation, last = pick(rng, 1, 1, 2), pick(rng, None, 0, 1)
     kept = (window - 1) * dilation
     shape, past = (batch, channels, length), (batch, channels, kept)
@@ -29,7 +30,7 @@ def causal_conv(rng, op):
 
 
 def linear_attention(rng, op):
-    batch, tokens, heads, group = (int(v) for v in rng.integers(1, 4, 4))
+    batch, tokens, heads, group = sizes(rng, 4, 3)
     keys, values = (4 * int(v) for v in rng.integers(1, 4, 2))
     rule = pick(rng, "linear", "gated", "delta", "gated_delta", None)
     name = rule or "gated_delta"
@@ -90,7 +91,7 @@ def delta_net(rng, op):
 
 
 def attention_gate(rng, op):
-    shape = [int(v) for v in rng.integers(1, 6, 3)]
+    shape = sizes(rng, 3, 5)
     b = maybe(rng, floats(rng, *shape))
     return Case(op, {"a": 4 * floats(rng, *shape), "t": floats(rng, shape[2]),
                      "s": -rng.random(shape[2]).astype(np.float32), "b": b},
@@ -98,14 +99,14 @@ def attention_gate(rng, op):
 
 
 def gated_norm(rng, op):
-    *lead, groups, width = (int(v) for v in rng.integers(1, 6, 4))
+    *lead, groups, width = sizes(rng, 4, 5)
     shape = (*lead, groups * width)
     return Case(op, {"x": floats(rng, *shape), "s": floats(rng, width),
                      "g": floats(rng, *shape)}, epsilon=pick(rng, None, 1e-2),
                 activation=pick(rng, None, "silu", "swish", "sigmoid"))
 
 
-ms_attention.OPERATORS = {
+OPERATORS = {
     "CausalConvWithState": causal_conv,
     "LinearAttention": linear_attention,
     "GatedDeltaNet": delta_net,
@@ -114,4 +115,4 @@ ms_attention.OPERATORS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(ms_attention.main())
+    sys.exit(ms_attention.main(OPERATORS))
