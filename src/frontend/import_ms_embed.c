@@ -187,19 +187,40 @@ static ibx_val read_zeros(ibx_call *call, const quantised_table *t,
                   : ibx_emit_slice(call, zero, last, 0, want.at[last], 1);
 }
 
+// Factors of a table fit it, where the axis has one for each block. With floating
+// elements those of other axes may have one for all.
+static bool factors_fit(ibx_call *call, const quantised_table *t,
+                        bool is_float) {
+  int64_t rank = ibx_rank(call, t->data);
+  bool fits = ibx_rank(call, t->scale) == rank;
+  for (int64_t i = 0; fits && i < rank; i++) {
+    int64_t extent = ibx_dim(call, t->data, i),
+            own = ibx_dim(call, t->scale, i);
+    bool is_one = is_float && i != t->axis && own == 1;
+    if (i == t->axis) extent = (extent + t->block - 1) / t->block;
+    fits = own == extent || is_one;
+  }
+  return ibx_call_expect(call, fits, "scales",
+                         "do not fit data and block_size") &&
+         ibx_call_expect(call, !is_float || !ibx_has_in(call, 3), "zero_points",
+                         "are for tables of integers");
+}
+
 static bool read_table(ibx_call *call, quantised_table *t) {
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
   bool is_packed = dtype == IBX_DTYPE_U8;
+  bool is_float = ibx_is_float(dtype) && ibx_dtype_get(dtype)->width <= 8;
   t->bits = ibx_attr_int(call, "bits", 4);
   t->block = ibx_attr_int(call, "block_size", 128);
   int64_t gather_axis = ibx_attr_int(call, "gather_axis", 0);
   int64_t axis = ibx_attr_int(call, "quantize_axis", 1);
-  bool known = t->bits == 2 || t->bits == 4 || t->bits == 8;
-  if (!is_packed && dtype != IBX_DTYPE_U4 && dtype != IBX_DTYPE_I4)
-    known = false;
-  if (!known || t->block < 1) {
+  bool known = is_float ||
+               ((t->bits == 2 || t->bits == 4 || t->bits == 8) &&
+                (is_packed || dtype == IBX_DTYPE_U4 || dtype == IBX_DTYPE_I4));
+  if (!known || t->block < (is_float ? 0 : 1)) {
     ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "data",
-                  "quantise to integers of 2, 4 or 8 bits, in blocks",
+                  "quantise to integers of 2, 4 or 8 bits or to floating types "
+                  "of 8 or 4, in blocks",
                   "a table of %s with bits = %lld", ibx_dtype_get(dtype)->name,
                   (long long)t->bits);
     return false;
@@ -211,18 +232,28 @@ static bool read_table(ibx_call *call, quantised_table *t) {
   t->gather_axis = ibx_axis(call, gather_axis, rank);
   t->axis = ibx_axis(call, axis, rank);
   if (call->failed) return false;
-  bool fits = ibx_rank(call, t->scale) == rank;
-  for (int64_t i = 0; fits && i < rank; i++) {
-    int64_t extent = ibx_dim(call, t->data, i);
-    if (i == t->axis) extent = (extent + t->block - 1) / t->block;
-    fits = ibx_dim(call, t->scale, i) == extent;
-  }
-  if (!ibx_call_expect(call, fits, "scales",
-                       "do not fit data and block_size")) {
-    return false;
-  }
-  t->zero = read_zeros(call, t, is_packed);
+  int64_t extent = ibx_dim(call, t->data, t->axis);
+  if (t->block == 0) t->block = extent > 0 ? extent : 1;
+  if (!factors_fit(call, t, is_float)) return false;
+  t->zero = is_float ? IBX_NO_VALUE : read_zeros(call, t, is_packed);
   return !call->failed;
+}
+
+// Factors of the rows that the indices name; one for all rows stays that.
+static ibx_val pick_factors(ibx_call *call, const quantised_table *t, ibx_val x,
+                            ibx_val indices) {
+  ibx_ints shape = ibx_shape_of(call, x), apart = {0};
+  if (call->failed) return x; // the gathered data may have too large a rank
+  if (shape.at[t->gather_axis] != 1) {
+    return ibx_emit_gather(call, x, indices, t->gather_axis);
+  }
+  size_t units = (size_t)ibx_rank(call, indices);
+  for (uint8_t i = 0; i < shape.len; i++) {
+    for (size_t j = 0; i == t->gather_axis && j < units; j++)
+      apart.at[apart.len++] = 1;
+    if (i != t->gather_axis) apart.at[apart.len++] = shape.at[i];
+  }
+  return ibx_emit_reshape(call, x, apart);
 }
 
 void ibx_import_op_gather_block_quantized(ibx_call *call) {
@@ -234,12 +265,16 @@ void ibx_import_op_gather_block_quantized(ibx_call *call) {
   bool apart = t.axis != t.gather_axis;
   if (apart) {
     t.data = ibx_emit_gather(call, t.data, indices, t.gather_axis);
-    t.scale = ibx_emit_gather(call, t.scale, indices, t.gather_axis);
-    if (ibx_rank(call, t.zero) > 0) {
+    t.scale = pick_factors(call, &t, t.scale, indices);
+    if (t.zero != IBX_NO_VALUE && ibx_rank(call, t.zero) > 0) {
       t.zero = ibx_emit_gather(call, t.zero, indices, t.gather_axis);
     }
     if (axis > t.gather_axis) axis += ibx_rank(call, indices) - 1;
   }
+  if (call->failed) return;
+  ibx_ints wide = ibx_shape_of(call, t.data);
+  wide.at[axis] = ibx_dim(call, t.scale, axis);
+  t.scale = ibx_emit_broadcast(call, t.scale, wide);
   ibx_val y = ibx_emit_dequantise(call, t.data, t.scale, t.zero, axis, t.block);
   if (!apart) y = ibx_emit_gather(call, y, indices, t.gather_axis);
   ibx_out(call, 0, ibx_emit_cast(call, y, ibx_dtype_of(call, t.scale)));

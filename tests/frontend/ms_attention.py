@@ -127,7 +127,26 @@ def float_weights(rng, op):
                 expected=expected)
 
 
+def gather_floats(rng, op):
+    """Tables of floating types, where one scale may be for all rows."""
+    import ml_dtypes
+
+    dtype = pick(rng, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
+                 ml_dtypes.float4_e2m1fn, ml_dtypes.float8_e4m3fnuz)
+    rows, cols = int(rng.integers(2, 12)), int(rng.integers(1, 5)) * 16
+    block = pick(rng, 0, 16, 32)
+    blocks = -(-cols // block) if block else 1
+    scales = rng.random((pick(rng, 1, rows), blocks)).astype(np.float32)
+    shape = [int(n) for n in rng.integers(1, 4, int(rng.integers(0, 3)))]
+    return Case(op, {"data": floats(rng, rows, cols).astype(dtype),
+                     "i": rng.integers(-rows, rows, shape), "s": scales},
+                known=["data", "s"], block_size=block, gather_axis=0,
+                quantize_axis=pick(rng, 1, -1))
+
+
 def gather_quantised(rng, op):
+    if rng.random() < 0.3:
+        return gather_floats(rng, op)
     *lead, rows = sizes(rng, int(rng.integers(1, 3)), 6)
     block, bits = pick(rng, 16, 32), pick(rng, 4, 4, 8)
     shape, low = [*lead, rows, int(rng.integers(1, 5)) * 16], 0
