@@ -327,7 +327,8 @@ typedef struct ibx_host_use {
   const ibx_type *results;
   size_t operand_count, int_count, result_count;
 } ibx_host_use;
-/// Adds the call, or computes it at once where its operands are constants.
+/// Adds the call, or computes it at once where its operands are constants. A flow
+/// is never computed.
 /// Stores the results in `out`; after a failure they are operand 0.
 void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out);
 /// The same for a call without integers that gives one value.

@@ -579,8 +579,30 @@ static bool move_words(ibx_lower *lower, const ibx_view *dst,
   return true;
 }
 
+// Whether a dimension of a place has one element for all its indices.
+static bool is_repeated(const ibx_dim *dim) {
+  return dim->size > 1 && repeats_one(dim);
+}
+
+// A move without the dimensions in which `dst` repeats: it walks the elements
+// that are stored, each once.
+static bool move_stored(ibx_lower *lower, const ibx_view *dst,
+                        const ibx_view *src) {
+  ibx_view to = *dst, from = *src;
+  for (uint8_t d = 0; d < dst->rank; d++) {
+    if (!is_repeated(&dst->dim[d])) continue;
+    ibx_dim one = {.atom[0].size = 1, .size = 1, .count = 1};
+    to.dim[d] = one;
+    from.dim[d] = one;
+  }
+  return ibx_lower_move(lower, &to, &from);
+}
+
 bool ibx_lower_move(ibx_lower *lower, const ibx_view *dst,
                     const ibx_view *src) {
+  for (uint8_t d = 0; d < dst->rank; d++) {
+    if (is_repeated(&dst->dim[d])) return move_stored(lower, dst, src);
+  }
   bool on_chip = space_of(lower, dst) != IBX_SPACE_HBM &&
                  space_of(lower, src) != IBX_SPACE_HBM;
   if (on_chip && ibx_dtype_bytes(src->dtype) == 8) {

@@ -510,19 +510,7 @@ bool ibx_lower_like(ibx_lower *lower, uint32_t value, const ibx_view *like,
   want.buffer =
       ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions_of(&want),
                        elements * (int64_t)ibx_dtype_bytes(dtype), "aligned");
-  // The move walks the elements that are stored, not those that repeat.
-  ibx_view dst = want, src = have;
-  for (uint8_t d = 0; d < want.rank; d++) {
-    bool stored = want.dim[d].size == 1;
-    for (uint8_t a = 0; a < want.dim[d].count; a++) {
-      stored = stored || want.dim[d].atom[a].step || want.dim[d].atom[a].pstep;
-    }
-    if (stored) continue;
-    ibx_dim one = {.atom[0].size = 1, .size = 1, .count = 1};
-    dst.dim[d] = one;
-    src.dim[d] = one;
-  }
-  if (!ibx_lower_move(lower, &dst, &src)) return false;
+  if (!ibx_lower_move(lower, &want, &have)) return false;
   add_cached(lower, value, &key, &want);
   *out = want;
   return true;

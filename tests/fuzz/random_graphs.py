@@ -3,7 +3,7 @@
 """Random ONNX graphs, compiled, run on the simulator and compared.
 
     random_graphs.py --imbrex PROGRAM --server PROGRAM --work FOLDER
-                     [--seed FIRST] [--count N] [--twins N] [--only OPS]
+                     [--seed FIRST] [--count N] [--twins N] [--only NAMES]
                      [--models FOLDER]
 
 Each seed is one graph of the operators in `imbrex ops`, with the numbers that
@@ -13,6 +13,7 @@ each seed in one place: it must be refused with the node named, or be right
 nevertheless. --models has it break the models below a folder instead, one
 after the other, of which onnx_suite.py leaves one for each operator. A valid
 graph that is refused counts, unless its reason stands in graphs/limits.py.
+--only takes names of operators, domains and patterns, with commas.
 """
 
 import argparse
@@ -247,7 +248,9 @@ class Run:
     def repeat(self, seed, what):
         return f"repeat: {Path(__file__).name} --imbrex " \
                f"{self.options.imbrex} --server {self.options.server} " \
-               f"--work {self.work} --seed {seed} {what}\n"
+               f"--work {self.work} --seed {seed} {what}" + (
+                   f" --only {','.join(sorted(self.options.only))}\n"
+                   if self.options.only else "\n")
 
     def end(self):
         """What the server says as it ends counts: it may have leaked."""
