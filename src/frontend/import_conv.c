@@ -91,10 +91,13 @@ bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
   w->auto_pad = ibx_attr_text(call, "auto_pad", "NOTSET");
   w->same_lower = strcmp(w->auto_pad, "SAME_LOWER") == 0;
   w->same = w->same_lower || strcmp(w->auto_pad, "SAME_UPPER") == 0;
-  if (strcmp(w->auto_pad, "VALID") == 0) {
-    w->low = w->high = ibx_fill_ints(spatial, 0);
-  }
-  return true;
+  bool is_valid = strcmp(w->auto_pad, "VALID") == 0;
+  if (is_valid) w->low = w->high = ibx_fill_ints(spatial, 0);
+  return ibx_call_expect(
+      call,
+      w->same || is_valid || strcmp(w->auto_pad, "NOTSET") == 0 ||
+          w->auto_pad[0] == 0,
+      "auto_pad", "is none of NOTSET, SAME_UPPER, SAME_LOWER and VALID");
 }
 
 // --- convolutions ------------------------------------------------------------

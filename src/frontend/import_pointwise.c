@@ -283,11 +283,13 @@ void ibx_import_op_clip_6(ibx_call *call) {
 }
 
 static bool is_limit(ibx_call *call, size_t index, const char *name) {
-  return ibx_call_expect(
-      call,
-      !ibx_has_in(call, index) ||
-          ibx_elements(ibx_type_of(call, ibx_in(call, index))) == 1,
-      name, "needs one element");
+  if (!ibx_has_in(call, index)) return true;
+  const ibx_type *type = ibx_type_of(call, ibx_in(call, index));
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  return ibx_call_expect(call, ibx_elements(type) == 1, name,
+                         "needs one element") &&
+         ibx_call_expect(call, type->dtype == dtype, name,
+                         "has another type than the operand");
 }
 
 void ibx_import_op_clip(ibx_call *call) {
