@@ -69,6 +69,12 @@ IBX_API ibx_str ibx_host_tensor_text(const ibx_host_tensor *tensor,
 IBX_API IBX_NODISCARD ibx_status ibx_host_tensor_copy(
     ibx_host_tensor *to, const ibx_host_tensor *from, ibx_error *err);
 
+/// Puts `row` behind the rows of `list`, whose elements are not texts. Fails with
+/// MISMATCH unless it has the dtype and shape of one, and as
+/// ibx_host_tensor_reset().
+IBX_API IBX_NODISCARD ibx_status ibx_host_tensor_append(
+    ibx_host_tensor *list, const ibx_host_tensor *row, ibx_error *err);
+
 /// Makes `tensor` borrow elements that lie as in a program file: numbers, or of
 /// texts the offsets, 8 bytes each, and the bytes behind them. Fails with
 /// MISMATCH unless `bytes` are exactly that; it then borrows nothing.
@@ -78,18 +84,26 @@ IBX_API IBX_NODISCARD ibx_status ibx_host_tensor_borrow(
 
 // --- calls -------------------------------------------------------------------
 
+/// What a row does beside calling a function.
+typedef enum ibx_host_flow {
+  IBX_HOST_FLOW_none, ///< nothing: it is a call
+#define IBX_HOST_FLOW(name, sentence, instead) IBX_HOST_FLOW_##name,
+#include "imbrex/host_calls.def"
+} ibx_host_flow;
+
 /// One row of host_calls.def.
 typedef struct ibx_host_call_info {
   const char *name;
   const char *sentence;
-  const char *instead;   ///< what a model can do to stay on the device
-  const char *signature; ///< "T, O, I, R, R"
-  void (*function)(void);
+  const char *instead;    ///< what a model can do to stay on the device
+  const char *signature;  ///< "T, O, I, R, R"; empty of a flow
+  void (*function)(void); ///< NULL of a flow
+  ibx_host_flow flow;
 } ibx_host_call_info;
 
-/// Lends row `index`; NULL past the last.
+/// Lends call `index`; NULL past the last.
 IBX_API const ibx_host_call_info *ibx_host_call_get(size_t index);
-/// Lends the row of that name; NULL when there is none.
+/// Lends the row of that name, a flow's too; NULL when there is none.
 IBX_API const ibx_host_call_info *ibx_host_call_find(const char *name);
 
 /// How many of each kind a signature has.

@@ -7,6 +7,7 @@
 // Memory of a run stays for the next one.
 
 #include "core/session.h"
+#include "core/session_loop.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -312,11 +313,28 @@ static ibx_status run_call(ibx_step_run *run, const ibx_step *step,
   return check_results(run, step, err);
 }
 
-static ibx_status run_steps(ibx_step_run *run, ibx_error *err) {
-  for (size_t i = 0; i < run->steps->step_count; i++) {
-    const ibx_step *step = &run->steps->steps[i];
-    IBX_TRY(step->call ? run_call(run, step, err) : run_segment(run, i, err));
+// Runs step `*at`, which becomes the one before the next.
+static ibx_status run_step(ibx_step_run *run, size_t *at, ibx_error *err) {
+  const ibx_step *step = &run->steps->steps[*at];
+  bool goes_on = false;
+  if (!step->call) return run_segment(run, *at, err);
+  switch (ibx_step_flow(step)) {
+  case IBX_HOST_FLOW_none: return run_call(run, step, err);
+  case IBX_HOST_FLOW_loop:
+    IBX_TRY(ibx_loop_begin(run->steps, *at, run->values, &goes_on, err));
+    if (!goes_on) *at = ibx_loop_partner(run->steps, *at);
+    return IBX_OK;
+  case IBX_HOST_FLOW_next:
+    IBX_TRY(ibx_loop_next(run->steps, *at, run->values, &goes_on, err));
+    if (goes_on) *at = ibx_loop_partner(run->steps, *at);
+    return IBX_OK;
   }
+  return IBX_OK;
+}
+
+static ibx_status run_steps(ibx_step_run *run, ibx_error *err) {
+  for (size_t i = 0; i < run->steps->step_count; i++)
+    IBX_TRY(run_step(run, &i, err));
   return IBX_OK;
 }
 

@@ -19,6 +19,16 @@ static const ibx_host_call_info calls[] = {
 #include "imbrex/host_calls.def"
 };
 
+static const ibx_host_call_info flows[] = {
+#define IBX_HOST_FLOW(row_name, row_sentence, row_instead)                     \
+  {.name = #row_name,                                                          \
+   .sentence = (row_sentence),                                                 \
+   .instead = (row_instead),                                                   \
+   .signature = "",                                                            \
+   .flow = IBX_HOST_FLOW_##row_name},
+#include "imbrex/host_calls.def"
+};
+
 const ibx_host_call_info *ibx_host_call_get(size_t index) {
   return index < IBX_COUNT_OF(calls) ? &calls[index] : NULL;
 }
@@ -26,6 +36,9 @@ const ibx_host_call_info *ibx_host_call_get(size_t index) {
 const ibx_host_call_info *ibx_host_call_find(const char *name) {
   for (size_t i = 0; i < IBX_COUNT_OF(calls); i++) {
     if (strcmp(calls[i].name, name) == 0) return &calls[i];
+  }
+  for (size_t i = 0; i < IBX_COUNT_OF(flows); i++) {
+    if (strcmp(flows[i].name, name) == 0) return &flows[i];
   }
   return NULL;
 }

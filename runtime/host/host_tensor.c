@@ -221,6 +221,28 @@ ibx_status ibx_host_tensor_copy(ibx_host_tensor *to,
   return IBX_OK;
 }
 
+ibx_status ibx_host_tensor_append(ibx_host_tensor *list,
+                                  const ibx_host_tensor *row, ibx_error *err) {
+  uint64_t count, bytes, shape[IBX_MAX_RANK];
+  bool fits = row->dtype == list->dtype && row->dtype != IBX_DTYPE_STRING &&
+              list->rank == row->rank + 1 && row->rank < IBX_MAX_RANK;
+  for (size_t d = 0; fits && d < row->rank; d++)
+    fits = row->shape[d] == list->shape[d + 1];
+  if (!fits) {
+    return IBX_FAIL(err, MISMATCH,
+                    "a row has another dtype or shape than those before it");
+  }
+  memcpy(shape, list->shape, sizeof(shape));
+  shape[0]++;
+  IBX_TRY(measure(list->dtype, shape, list->rank, &count, &bytes, err));
+  IBX_TRY(grow_data(list, (size_t)bytes, err));
+  if (row->data_bytes != 0)
+    memcpy(list->data + list->data_bytes, row->data, row->data_bytes);
+  list->data_bytes = (size_t)bytes;
+  list->shape[0]++;
+  return IBX_OK;
+}
+
 // --- borrowing ---------------------------------------------------------------
 
 static ibx_status borrow_texts(ibx_host_tensor *tensor, uint64_t count,

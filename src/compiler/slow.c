@@ -40,13 +40,20 @@ void ibx_slow_steps(ibx_diag_sink *sink, const ibx_tables *tables,
     const ibx_step *step = &steps->steps[i];
     if (!step->call) continue;
     const ibx_host_call_info *call = ibx_host_call_find(step->call);
-    ibx_diag_slow(
-        sink, IBX_DIAG_RUNS_ON_HOST, at_node(tables, step->node), call->instead,
-        "runs on the host (%s), outside of the device and of the "
-        "simulated time%s",
-        step->call,
-        makes_open(steps, step) ? "; an extent of its result has no bound"
-                                : "");
+    ibx_diag_at at = at_node(tables, step->node);
+    if (call->flow == IBX_HOST_FLOW_loop) {
+      ibx_diag_slow(sink, IBX_DIAG_RUNS_ON_HOST, at, call->instead,
+                    "the host repeats it, as only the run tells how often; the "
+                    "simulated time has one trip");
+    }
+    if (call->flow != IBX_HOST_FLOW_none) continue;
+    ibx_diag_slow(sink, IBX_DIAG_RUNS_ON_HOST, at, call->instead,
+                  "runs on the host (%s), outside of the device and of the "
+                  "simulated time%s",
+                  step->call,
+                  makes_open(steps, step)
+                      ? "; an extent of its result has no bound"
+                      : "");
   }
 }
 

@@ -70,6 +70,15 @@ static const ibx_entry *device_part(const figures *f, size_t index) {
   return NULL;
 }
 
+static bool has_loops(const figures *f) {
+  const ibx_steps *steps = f->entry->steps;
+  for (size_t i = 0; steps && i < steps->step_count; i++) {
+    const ibx_step *step = &steps->steps[i];
+    if (step->call && ibx_host_call_find(step->call)->flow) return true;
+  }
+  return false;
+}
+
 static size_t count_calls(const figures *f) {
   size_t count = 0;
   for (size_t p = 0; device_part(f, p); p++) {
@@ -274,8 +283,9 @@ static void print_sizes(const figures *f) {
   if (segments == 0) {
     printf("host       no segments, ");
   } else {
-    printf("host       %zu segment%s, whose time is not simulated, ", segments,
-           segments == 1 ? "" : "s");
+    printf("host       %zu segment%s, whose time is not simulated, %s",
+           segments, segments == 1 ? "" : "s",
+           has_loops(f) ? "one trip of each loop, " : "");
   }
   if (calls == 0) printf("no");
   if (calls != 0) printf("%zu", calls);

@@ -140,18 +140,43 @@ static char *output_path(const char *folder, const char *name) {
   return path;
 }
 
+// The output before `index` that is written to the same file; `index` when
+// there is none.
+static size_t find_same_path(const tensors *t, size_t index, const char *folder,
+                             const char *path) {
+  for (size_t i = 0; i < index; i++) {
+    char *other = output_path(folder, t->entry->outputs[i].name);
+    bool is_same = other && strcmp(other, path) == 0;
+    free(other);
+    if (is_same) return i;
+  }
+  return index;
+}
+
+static ibx_status write_output(const char *folder, const tensors *t,
+                               size_t index, ibx_error *err) {
+  char *path = output_path(folder, t->entry->outputs[index].name);
+  if (path == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
+  size_t same = find_same_path(t, index, folder, path);
+  ibx_status status =
+      same == index
+          ? ibx_array_write(&t->outputs[index], path, err)
+          : IBX_FAIL(err, INVALID_ARGUMENT,
+                     "outputs '%s' and '%s' would both be %s; rename one of "
+                     "them in the model",
+                     t->entry->outputs[same].name,
+                     t->entry->outputs[index].name, path);
+  free(path);
+  return status;
+}
+
 static ibx_status write_outputs(const char *folder, const tensors *t,
                                 ibx_error *err) {
   if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
     return IBX_FAIL(err, IO_ERROR, "%s: %s", folder, strerror(errno));
   }
-  for (size_t i = 0; i < shown_outputs(t->entry); i++) {
-    char *path = output_path(folder, t->entry->outputs[i].name);
-    if (path == NULL) return IBX_FAIL(err, OUT_OF_MEMORY, "no memory");
-    ibx_status status = ibx_array_write(&t->outputs[i], path, err);
-    free(path);
-    if (status != IBX_OK) return status;
-  }
+  for (size_t i = 0; i < shown_outputs(t->entry); i++)
+    IBX_TRY(write_output(folder, t, i, err));
   return IBX_OK;
 }
 
@@ -189,16 +214,21 @@ static summary summarise(const ibx_array *array) {
 
 enum { SHOWN_TEXTS = 4, SHOWN_BYTES = 40 };
 
-// The first texts, without what a terminal would take for a command.
+// Without what a terminal would take for a command.
+static void print_plain(const char *text, size_t len) {
+  for (size_t i = 0; i < len; i++) {
+    uint8_t byte = (uint8_t)text[i];
+    putchar(byte < ' ' || byte == 127 ? '?' : byte);
+  }
+}
+
+// The first texts.
 static void print_texts(const ibx_array *array) {
   uint64_t count = ibx_array_count(array);
   for (uint64_t i = 0; i < count && i < SHOWN_TEXTS; i++) {
     ibx_str text = ibx_host_tensor_text(&array->texts, i);
     printf(" \"");
-    for (size_t b = 0; b < text.len && b < SHOWN_BYTES; b++) {
-      uint8_t byte = (uint8_t)text.data[b];
-      putchar(byte < ' ' || byte == 127 ? '?' : byte);
-    }
+    print_plain(text.data, text.len < SHOWN_BYTES ? text.len : SHOWN_BYTES);
     printf(text.len > SHOWN_BYTES ? "...\"" : "\"");
   }
   if (count > SHOWN_TEXTS) printf(" ...");
@@ -210,7 +240,9 @@ static void print_text(const tensors *t) {
     summary s = summarise(array);
     char type[IBX_TYPE_CHARS];
     ibx_array_type_text(array->dtype, array->shape, array->rank, type);
-    printf("%s: %s", t->entry->outputs[i].name, type);
+    const char *name = t->entry->outputs[i].name;
+    print_plain(name, strlen(name));
+    printf(": %s", type);
     if (array->dtype == IBX_DTYPE_STRING) print_texts(array);
     if (s.count != s.nan_count) {
       printf("  min %.6g  max %.6g at %llu  mean %.6g", s.min, s.max,

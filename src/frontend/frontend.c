@@ -17,7 +17,7 @@
 static void check_opset(ibx_import *import, const char *node,
                         const Onnx__OperatorSetIdProto *opset) {
   const char *domain = ibx_onnx_domain(ibx_onnx_text(opset->domain));
-  if (domain[0] != 0) return; // other domains have one table for all versions
+  if (domain[0] != 0) return; // an import may be left over: nodes tell
   if (opset->version >= IBX_OPSET_OLDEST &&
       opset->version <= IBX_OPSET_NEWEST) {
     return;
@@ -29,19 +29,38 @@ static void check_opset(ibx_import *import, const char *node,
                opset->version, IBX_OPSET_OLDEST, IBX_OPSET_NEWEST);
 }
 
+// Of two versions of one set, which one counts?
+static void check_opset_list(ibx_import *import, const char *node,
+                             Onnx__OperatorSetIdProto *const *opsets,
+                             size_t count) {
+  ibx_map seen = {.arena = &import->scratch};
+  for (size_t i = 0; i < count; i++) {
+    const char *domain = ibx_onnx_domain(ibx_onnx_text(opsets[i]->domain));
+    uint32_t before = 0;
+    check_opset(import, node, opsets[i]);
+    if (!ibx_map_find(&seen, domain, &before)) {
+      ibx_map_put(&seen, domain, (uint32_t)i);
+    } else if (opsets[before]->version != opsets[i]->version) {
+      ibx_diag_add(import->sink, IBX_DIAG_OPSET,
+                   (ibx_diag_at){.node = node, .version = opsets[i]->version},
+                   "import one version of each operator set",
+                   "the model imports %s %" PRId64 " and %" PRId64,
+                   ibx_onnx_domain_name(domain), opsets[before]->version,
+                   opsets[i]->version);
+      return;
+    }
+  }
+}
+
 static void check_opsets(ibx_import *import) {
   const Onnx__ModelProto *model = import->model->proto;
   const char *name = ibx_onnx_text(model->graph->name);
   if (name[0] == 0) name = "the model";
-  for (size_t i = 0; i < model->n_opset_import; i++) {
-    check_opset(import, name, model->opset_import[i]);
-  }
+  check_opset_list(import, name, model->opset_import, model->n_opset_import);
   for (size_t f = 0; f < model->n_functions; f++) {
     const Onnx__FunctionProto *function = model->functions[f];
-    for (size_t i = 0; i < function->n_opset_import; i++) {
-      check_opset(import, ibx_onnx_text(function->name),
-                  function->opset_import[i]);
-    }
+    check_opset_list(import, ibx_onnx_text(function->name),
+                     function->opset_import, function->n_opset_import);
   }
   if (model->n_opset_import != 0) return;
   ibx_diag_add(import->sink, IBX_DIAG_OPSET, (ibx_diag_at){.node = name},

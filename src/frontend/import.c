@@ -255,6 +255,23 @@ static bool moves_texts(const ibx_call *call) {
   return false;
 }
 
+// Which of two would count is nobody's to say. Nodes have few attributes: those
+// behind the first 64 are unknown ones.
+static bool names_attributes_once(ibx_call *call) {
+  for (size_t i = 0; i < call->proto->n_attribute; i++) {
+    const char *name = ibx_onnx_text(call->proto->attribute[i]->name);
+    for (size_t k = 0; k < i && k < 64; k++) {
+      if (strcmp(ibx_onnx_text(call->proto->attribute[k]->name), name) != 0)
+        continue;
+      ibx_call_fail(call, IBX_DIAG_DUPLICATE_NAME, name,
+                    "remove one of the attributes",
+                    "the node has two attributes '%s'", name);
+      return false;
+    }
+  }
+  return true;
+}
+
 static void check_attributes(ibx_call *call) {
   for (size_t i = 0; i < call->proto->n_attribute; i++) {
     const char *name = ibx_onnx_text(call->proto->attribute[i]->name);
@@ -345,6 +362,20 @@ static void run_row(ibx_call *call) {
   if (!call->failed) tell_extents(call);
 }
 
+// Operators of a later version may be others by then.
+static bool opset_is_read(ibx_call *call) {
+  if (strcmp(call->at.domain, "ai.onnx.ml") != 0 ||
+      call->version <= IBX_OPSET_NEWEST_ML) {
+    return true;
+  }
+  ibx_call_fail(call, IBX_DIAG_OPSET, NULL,
+                "convert the model with onnx.version_converter",
+                "the model imports ai.onnx.ml %" PRId64
+                ", Imbrex reads 1 to %d",
+                call->version, IBX_OPSET_NEWEST_ML);
+  return false;
+}
+
 // Says so once; the other nodes are silent.
 static void report_too_many(ibx_call *call) {
   if (call->import->work == MOST_NODES + 1) {
@@ -380,11 +411,13 @@ static void import_node(ibx_import *import, const ibx_frame *frame,
   call.row = ibx_onnx_op_find(domain, call.at.op, call.version);
   if (!fits) {
     report_too_many(&call);
+  } else if (!names_attributes_once(&call)) {
+    call.failed = true;
   } else if (function) {
     call.failed = !read_inputs(&call);
     if (!call.failed) ibx_import_function(&call, function);
   } else if (call.row) {
-    run_row(&call);
+    if (opset_is_read(&call)) run_row(&call);
   } else {
     report_no_row(&call);
   }

@@ -327,7 +327,8 @@ typedef struct ibx_host_use {
   const ibx_type *results;
   size_t operand_count, int_count, result_count;
 } ibx_host_use;
-/// Adds the call, or computes it at once where its operands are constants.
+/// Adds the call, or computes it at once where its operands are constants. A flow
+/// is never computed.
 /// Stores the results in `out`; after a failure they are operand 0.
 void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out);
 /// The same for a call without integers that gives one value.
@@ -532,6 +533,9 @@ ibx_val ibx_emit_pad(ibx_call *call, ibx_val x, ibx_ints low, ibx_ints high,
                      float value);
 ibx_val ibx_emit_reduce(ibx_call *call, ibx_tensor_op op, ibx_val x,
                         ibx_ints axes, bool keepdims);
+/// The indices of i64 [T, count] of the largest of scores [T, E]. Of equal ones the
+/// last come first, as ONNX Runtime has it on the CPU; in import_ms_moe.c.
+ibx_val ibx_emit_top_experts(ibx_call *call, ibx_val scores, int64_t count);
 /// data[..., indices, ...], in import_gather.c.
 ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
                         int64_t axis);

@@ -34,20 +34,29 @@ ibx_val ibx_emit_merge_heads(ibx_call *call, ibx_val x) {
       call, x, IBX_INTS(shape.at[0], shape.at[2], shape.at[1] * shape.at[3]));
 }
 
+ibx_val ibx_emit_repeat(ibx_call *call, ibx_val x, int64_t axis,
+                        int64_t times) {
+  ibx_ints shape = ibx_shape_of(call, x), apart = {0};
+  if (times == 1) return x;
+  for (uint8_t i = 0; i < shape.len; i++) {
+    apart.at[apart.len++] = shape.at[i];
+    if (i == axis) apart.at[apart.len++] = 1;
+  }
+  x = ibx_emit_reshape(call, x, apart);
+  apart.at[axis + 1] = times;
+  x = ibx_emit_broadcast(call, x, apart);
+  shape.at[axis] *= times;
+  return ibx_emit_reshape(call, x, shape);
+}
+
 // One head of keys serves several of queries.
 static ibx_val repeat_heads(ibx_call *call, ibx_val x, int64_t heads) {
-  ibx_ints s = ibx_shape_of(call, x);
-  if (s.at[1] == heads) return x;
-  if (!ibx_call_expect(call, s.at[1] > 0 && heads % s.at[1] == 0, "K",
+  int64_t own = ibx_dim(call, x, 1);
+  if (!ibx_call_expect(call, own == heads || (own > 0 && heads % own == 0), "K",
                        "has heads that do not divide those of Q")) {
     return x;
   }
-  int64_t times = heads / s.at[1];
-  x = ibx_emit_reshape(call, x,
-                       IBX_INTS(s.at[0], s.at[1], 1, s.at[2], s.at[3]));
-  x = ibx_emit_broadcast(call, x,
-                         IBX_INTS(s.at[0], s.at[1], times, s.at[2], s.at[3]));
-  return ibx_emit_reshape(call, x, IBX_INTS(s.at[0], heads, s.at[2], s.at[3]));
+  return own == heads ? x : ibx_emit_repeat(call, x, 1, heads / own);
 }
 
 // Joins a cache, and gives what is to be cached next.

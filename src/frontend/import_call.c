@@ -159,7 +159,12 @@ static const Onnx__AttributeProto *find_attr(ibx_call *call, const char *name) {
     if (i < 64) call->attributes_read |= (uint64_t)1 << i;
     found = call->proto->attribute[i];
   }
-  return resolve(call->frame, found);
+  found = resolve(call->frame, found);
+  if (!found || ibx_onnx_text(found->ref_attr_name)[0] == 0) return found;
+  ibx_call_fail(call, IBX_DIAG_FUNCTION, name, "give the attribute a value",
+                "attribute '%s' stands for '%s' of a function, and in none",
+                name, found->ref_attr_name);
+  return NULL;
 }
 
 bool ibx_has_attr(ibx_call *call, const char *name) {

@@ -91,10 +91,13 @@ bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
   w->auto_pad = ibx_attr_text(call, "auto_pad", "NOTSET");
   w->same_lower = strcmp(w->auto_pad, "SAME_LOWER") == 0;
   w->same = w->same_lower || strcmp(w->auto_pad, "SAME_UPPER") == 0;
-  if (strcmp(w->auto_pad, "VALID") == 0) {
-    w->low = w->high = ibx_fill_ints(spatial, 0);
-  }
-  return true;
+  bool is_valid = strcmp(w->auto_pad, "VALID") == 0;
+  if (is_valid) w->low = w->high = ibx_fill_ints(spatial, 0);
+  return ibx_call_expect(
+      call,
+      w->same || is_valid || strcmp(w->auto_pad, "NOTSET") == 0 ||
+          w->auto_pad[0] == 0,
+      "auto_pad", "is none of NOTSET, SAME_UPPER, SAME_LOWER and VALID");
 }
 
 // --- convolutions ------------------------------------------------------------
@@ -507,27 +510,34 @@ void ibx_import_op_lp_pool(ibx_call *call) {
   ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
+// The dimensions behind those of images and channels.
+static bool read_image_axes(ibx_call *call, ibx_ints *out_axes) {
+  int64_t rank = ibx_rank(call, ibx_in(call, 0));
+  for (int64_t i = 2; i < rank; i++)
+    out_axes->at[out_axes->len++] = i;
+  return ibx_call_expect(call, rank >= 2, "X",
+                         "needs dimensions of images and of channels");
+}
+
 void ibx_import_op_global_lp_pool(ibx_call *call) {
   int64_t p = ibx_attr_int(call, "p", 2);
-  if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm")) {
+  ibx_ints axes = {0};
+  if (!ibx_call_expect(call, p >= 1 && p <= 64, "p", "is no order of a norm") ||
+      !read_image_axes(call, &axes)) {
     return;
   }
   ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
   ibx_val x = ibx_emit_wide(call, ibx_in(call, 0));
   x = ibx_emit_norm_terms(call, x, p);
-  ibx_ints axes = {0};
-  for (int64_t i = 2; i < ibx_rank(call, x); i++)
-    axes.at[axes.len++] = i;
   x = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, x, axes, true);
   x = ibx_emit_norm_root(call, x, p);
   ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 
 static void global_pool(ibx_call *call, ibx_tensor_op op) {
-  ibx_val x = ibx_in(call, 0);
   ibx_ints axes = {0};
-  for (int64_t i = 2; i < ibx_rank(call, x); i++)
-    axes.at[axes.len++] = i;
+  if (!read_image_axes(call, &axes)) return;
+  ibx_val x = ibx_in(call, 0);
   ibx_out(call, 0, ibx_emit_reduce(call, op, x, axes, true));
 }
 

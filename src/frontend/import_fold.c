@@ -358,6 +358,8 @@ ibx_list ibx_const_ints(ibx_call *call, size_t index, const char *name) {
 
 ibx_ints ibx_const_dims(ibx_call *call, size_t index, const char *name) {
   ibx_list list = ibx_const_ints(call, index, name);
+  ibx_call_expect(call, ibx_rank(call, ibx_in(call, index)) <= 1, name,
+                  "needs one dimension");
   if (list.len > IBX_MAX_RANK) {
     ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_RANK, name,
                   "use tensors of at most 8 dimensions",
@@ -370,7 +372,7 @@ ibx_ints ibx_const_dims(ibx_call *call, size_t index, const char *name) {
 double ibx_const_number(ibx_call *call, size_t index, const char *name) {
   const ibx_tensor *tensor = ibx_const_in(call, index, name);
   if (!tensor) return 0;
-  if (!ibx_call_expect(call, ibx_elements(&tensor->type) >= 1, name,
+  if (!ibx_call_expect(call, ibx_elements(&tensor->type) == 1, name,
                        "needs one element")) {
     return 0;
   }
@@ -379,7 +381,7 @@ double ibx_const_number(ibx_call *call, size_t index, const char *name) {
 
 int64_t ibx_const_int(ibx_call *call, size_t index, const char *name) {
   ibx_list list = ibx_const_ints(call, index, name);
-  bool fits = ibx_call_expect(call, list.len >= 1, name, "needs one element");
+  bool fits = ibx_call_expect(call, list.len == 1, name, "needs one element");
   return fits ? list.at[0] : 0;
 }
 

@@ -360,13 +360,12 @@ void ibx_import_op_one_hot(ibx_call *call) {
 void ibx_import_op_trilu(ibx_call *call) {
   ibx_val x = ibx_in(call, 0);
   bool upper = ibx_attr_flag(call, "upper", true);
-  ibx_list k = {0};
-  if (ibx_has_in(call, 1)) k = ibx_const_ints(call, 1, "k");
+  int64_t diagonal = ibx_has_in(call, 1) ? ibx_const_int(call, 1, "k") : 0;
   if (!ibx_call_expect(call, ibx_rank(call, x) >= 2, "input",
                        "needs 2 dimensions")) {
     return;
   }
-  int64_t diagonal = k.len != 0 ? k.at[0] : 0, limit = (int64_t)1 << 40;
+  int64_t limit = (int64_t)1 << 40;
   diagonal = diagonal > limit ? limit : diagonal < -limit ? -limit : diagonal;
   ibx_val rows = ibx_emit_iota(call, ibx_dim(call, x, -2));
   ibx_val columns = ibx_emit_iota(call, ibx_dim(call, x, -1));

@@ -252,12 +252,13 @@ static ibx_val add_result(ibx_call *call, const ibx_type *type) {
 
 void ibx_emit_host(ibx_call *call, const ibx_host_use *use, ibx_val *out) {
   ibx_import *import = call->import;
+  const ibx_host_call_info *row = ibx_host_call_find(use->call);
   for (size_t i = 0; i < use->result_count; i++)
     out[i] = use->operands[0];
-  if (call->failed || fold(call, use, out)) return;
+  if (call->failed || (!row->flow && fold(call, use, out))) return;
   ibx_host_node *node = add_node(import);
   *node = (ibx_host_node){
-      .call = ibx_host_call_find(use->call),
+      .call = row,
       .operands = copy(import, use->operands, use->operand_count,
                        sizeof *use->operands),
       .results = IBX_ARENA_ARRAY(import->arena, use->result_count, ibx_val),

@@ -10,7 +10,9 @@
 //   S  = S + k^T v
 //   o  = scale * q S                 the queries of a group share a state
 
-#include "frontend/import.h"
+#include "frontend/import_linear_attention.h"
+
+#include "frontend/import_attention.h"
 #include "frontend/import_ops.h"
 
 #include <math.h>
@@ -173,21 +175,10 @@ void ibx_import_op_causal_conv_with_state(ibx_call *call) {
 
 // --- linear attention --------------------------------------------------------
 
-// Tokens first, then matrices for each head of keys, all in fp32.
-typedef struct linear_attention {
-  ibx_val q;     // [T, B, heads, group, K]
-  ibx_val k;     // [T, B, heads, 1, K]
-  ibx_val v;     // [T, B, heads, 1, V]
-  ibx_val decay; // [T, B, heads, K or 1, 1], or IBX_NO_VALUE
-  ibx_val beta;  // [T, B, heads or 1, 1, 1], or IBX_NO_VALUE
-  ibx_val state; // [B, heads, K, V]
-  int64_t tokens, batch, heads, group;
-  double scale;
-} linear_attention;
-
 // [B, T, heads * rows * columns] to [T, B, heads, rows, columns]
-static ibx_val by_token(ibx_call *call, const linear_attention *a, ibx_val x,
-                        int64_t heads, int64_t rows, const char *name) {
+static ibx_val by_token(ibx_call *call, const ibx_linear_attention *a,
+                        ibx_val x, int64_t heads, int64_t rows,
+                        const char *name) {
   ibx_ints shape = ibx_shape_of(call, x);
   int64_t split = heads * rows;
   bool fits = shape.len == 3 && shape.at[0] == a->batch &&
@@ -201,7 +192,7 @@ static ibx_val by_token(ibx_call *call, const linear_attention *a, ibx_val x,
 }
 
 // A number for each head, or one for each of its keys.
-static ibx_val read_decay(ibx_call *call, const linear_attention *a) {
+static ibx_val read_decay(ibx_call *call, const ibx_linear_attention *a) {
   ibx_val decay = ibx_in(call, 4);
   bool per_head = ibx_dim(call, decay, -1) == a->heads;
   int64_t keys = per_head ? 1 : ibx_dim(call, a->k, 4);
@@ -211,7 +202,7 @@ static ibx_val read_decay(ibx_call *call, const linear_attention *a) {
   return ibx_emit_unary(call, IBX_TENSOR_exp, decay);
 }
 
-static ibx_val read_beta(ibx_call *call, const linear_attention *a) {
+static ibx_val read_beta(ibx_call *call, const ibx_linear_attention *a) {
   ibx_val beta = ibx_in(call, 5);
   int64_t heads = ibx_dim(call, beta, -1) == 1 ? 1 : a->heads;
   beta = by_token(call, a, beta, heads, 1, "beta");
@@ -220,7 +211,7 @@ static ibx_val read_beta(ibx_call *call, const linear_attention *a) {
   return beta;
 }
 
-static ibx_val read_state(ibx_call *call, const linear_attention *a) {
+static ibx_val read_state(ibx_call *call, const ibx_linear_attention *a) {
   ibx_ints shape = IBX_INTS(a->batch, a->heads, ibx_dim(call, a->k, 4),
                             ibx_dim(call, a->v, 4));
   if (!ibx_has_in(call, 3)) {
@@ -234,7 +225,7 @@ static ibx_val read_state(ibx_call *call, const linear_attention *a) {
   return ibx_emit_cast(call, ibx_in(call, 3), IBX_DTYPE_F32);
 }
 
-static bool read_rule(ibx_call *call) {
+bool ibx_read_update_rule(ibx_call *call) {
   static const char *const rules[] = {"linear", "gated", "delta",
                                       "gated_delta"};
   size_t rule;
@@ -249,26 +240,49 @@ static bool read_rule(ibx_call *call) {
                          "does not fit the update rule");
 }
 
-static bool read_operands(ibx_call *call, linear_attention *a) {
-  enum { MOST_TOKENS = 1024 };
+// Where com.microsoft has more heads of keys than of queries, a head of queries or
+// of keys serves several of values.
+static bool read_shared_heads(ibx_call *call, ibx_linear_attention *a,
+                              int64_t heads) {
+  int64_t width = ibx_dim(call, ibx_in(call, 0), -1), depth = width / heads;
+  int64_t keys = ibx_dim(call, ibx_in(call, 1), -1);
+  bool fits = width > 0 && width % heads == 0 && keys > 0 &&
+              keys % depth == 0 && a->heads % (keys / depth) == 0;
+  if (!ibx_call_expect(call, fits, "key", "does not fit the heads")) {
+    return false;
+  }
+  a->group = 1;
+  a->q = by_token(call, a, ibx_in(call, 0), heads, 1, "query");
+  a->k = by_token(call, a, ibx_in(call, 1), keys / depth, 1, "key");
+  if (call->failed) return false;
+  a->q = ibx_emit_repeat(call, a->q, 2, a->heads / heads);
+  a->k = ibx_emit_repeat(call, a->k, 2, a->heads / (keys / depth));
+  return true;
+}
+
+static bool read_heads(ibx_call *call, ibx_linear_attention *a) {
   int64_t heads = ibx_attr_int(call, "q_num_heads", 0);
   a->heads = ibx_attr_int(call, "kv_num_heads", 0);
-  a->batch = ibx_dim(call, ibx_in(call, 0), 0);
-  a->tokens = ibx_dim(call, ibx_in(call, 0), 1);
-  ibx_attr_ignore(call, "chunk_size"); // a hint that changes no result
   bool fits =
-      heads > 0 && a->heads > 0 && heads % a->heads == 0 && heads <= INT32_MAX;
-  if (!ibx_call_expect(call, fits, "q_num_heads",
-                       "is no multiple of kv_num_heads")) {
+      heads > 0 && a->heads > 0 && heads <= INT32_MAX && a->heads <= INT32_MAX;
+  bool shares = fits && call->at.domain[0] != 0 && a->heads > heads &&
+                a->heads % heads == 0;
+  if (!ibx_call_expect(call, fits && (shares || heads % a->heads == 0),
+                       "q_num_heads", "is no multiple of kv_num_heads")) {
     return false;
   }
-  if (a->tokens < 1 || a->tokens > MOST_TOKENS) {
-    ibx_call_refuse(call, "query", "%lld tokens", (long long)a->tokens);
-    return false;
-  }
+  if (shares) return read_shared_heads(call, a, heads);
   a->group = heads / a->heads;
   a->q = by_token(call, a, ibx_in(call, 0), a->heads, a->group, "query");
   a->k = by_token(call, a, ibx_in(call, 1), a->heads, 1, "key");
+  return !call->failed;
+}
+
+static bool read_operands(ibx_call *call, ibx_linear_attention *a) {
+  a->batch = ibx_dim(call, ibx_in(call, 0), 0);
+  a->tokens = ibx_dim(call, ibx_in(call, 0), 1);
+  ibx_attr_ignore(call, "chunk_size"); // a hint that changes no result
+  if (!read_heads(call, a)) return false;
   a->v = by_token(call, a, ibx_in(call, 2), a->heads, 1, "value");
   if (call->failed) return false;
   int64_t depth = ibx_dim(call, a->k, 4);
@@ -277,13 +291,12 @@ static bool read_operands(ibx_call *call, linear_attention *a) {
   a->decay = ibx_has_in(call, 4) ? read_decay(call, a) : IBX_NO_VALUE;
   a->beta = ibx_has_in(call, 5) ? read_beta(call, a) : IBX_NO_VALUE;
   a->state = read_state(call, a);
-  a->scale = (double)ibx_attr_float(call, "scale", 0);
-  if (a->scale == 0) a->scale = 1 / sqrt((double)depth);
+  a->scale = ibx_linear_attention_scale(call, depth);
   return !call->failed;
 }
 
 // Takes the state one token further; gives what its queries read.
-static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
+static ibx_val step(ibx_call *call, ibx_linear_attention *a, int64_t token) {
   ibx_val k = ibx_emit_at(call, a->k, 0, token),
           v = ibx_emit_at(call, a->v, 0, token);
   if (a->decay != IBX_NO_VALUE) {
@@ -302,21 +315,39 @@ static ibx_val step(ibx_call *call, linear_attention *a, int64_t token) {
   return ibx_emit_matmul(call, ibx_emit_at(call, a->q, 0, token), a->state);
 }
 
-void ibx_import_op_linear_attention(ibx_call *call) {
-  linear_attention a = {0};
-  if (call->at.domain[0] != 0) refuse_others(call, "state_window", 0);
-  if (call->failed || !read_rule(call) || !read_operands(call, &a)) return;
-  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
-  ibx_val *parts =
-      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)a.tokens, ibx_val);
-  int64_t width = a.heads * a.group * ibx_dim(call, a.v, 4);
-  for (int64_t i = 0; i < a.tokens && !call->failed; i++) {
-    parts[i] =
-        ibx_emit_reshape(call, step(call, &a, i), IBX_INTS(a.batch, 1, width));
+double ibx_linear_attention_scale(ibx_call *call, int64_t depth) {
+  double scale = (double)ibx_attr_float(call, "scale", 0);
+  if (scale != 0) return scale;
+  return depth > 0 ? 1 / sqrt((double)depth) : 1;
+}
+
+ibx_val ibx_emit_linear_attention(ibx_call *call, ibx_linear_attention *a) {
+  enum { MOST_TOKENS = 1024 };
+  if (a->tokens < 1 || a->tokens > MOST_TOKENS) {
+    ibx_call_refuse(call, "query", "%lld tokens", (long long)a->tokens);
+    return a->q;
   }
+  ibx_val *parts =
+      IBX_ARENA_ARRAY(&call->import->scratch, (size_t)a->tokens, ibx_val);
+  int64_t width = a->heads * a->group * ibx_dim(call, a->v, 4);
+  for (int64_t i = 0; i < a->tokens && !call->failed; i++) {
+    parts[i] =
+        ibx_emit_reshape(call, step(call, a, i), IBX_INTS(a->batch, 1, width));
+  }
+  if (call->failed) return a->q;
+  ibx_val result = ibx_emit_concat(call, parts, (size_t)a->tokens, 1);
+  return ibx_emit_affine(call, result, a->scale, 0);
+}
+
+void ibx_import_op_linear_attention(ibx_call *call) {
+  ibx_linear_attention a = {0};
+  if (call->at.domain[0] != 0) refuse_others(call, "state_window", 0);
+  if (call->failed || !ibx_read_update_rule(call) || !read_operands(call, &a)) {
+    return;
+  }
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  ibx_val result = ibx_emit_linear_attention(call, &a);
   if (call->failed) return;
-  ibx_val result = ibx_emit_concat(call, parts, (size_t)a.tokens, 1);
-  result = ibx_emit_affine(call, result, a.scale, 0);
   ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
   if (ibx_has_in(call, 3)) dtype = ibx_dtype_of(call, ibx_in(call, 3));
   ibx_out(call, 1, ibx_emit_cast(call, a.state, dtype));

@@ -4,7 +4,8 @@
 // trip to the next. Goes out: the body once for each trip that there may be,
 // whose number is a constant in it, and the slices that it gave, joined. Holds
 // afterwards: a trip that does not count left its values as they were, and slices
-// have an extent where the data decide how many trips do.
+// have an extent where the data decide how many trips do. A loop without a bound,
+// or with a large one, is repeated by the host (import_repeat.c).
 
 #include "frontend/import_loop.h"
 #include "frontend/import_ops.h"
@@ -134,6 +135,7 @@ typedef struct course {
   ibx_val condition; // of the next trip, or IBX_NO_VALUE: true
   ibx_val active;    // whether this trip counts, or IBX_NO_VALUE: it does
   ibx_val counted;   // trips that did, where some may not
+  bool is_long;      // too many to be unrolled
 } course;
 
 static ibx_val both(ibx_call *call, ibx_val a, ibx_val b) {
@@ -162,15 +164,16 @@ static bool goes_on(ibx_loop *l, course *c) {
                 ibx_emit_binary(call, IBX_TENSOR_less, number, c->trips));
   }
   c->active = both(call, c->active, open);
-  if (c->active != IBX_NO_VALUE && c->most > IBX_MOST_TRIPS) {
-    ibx_call_refuse(call, "M",
-                    "a loop whose end depends on the data, of more than %d "
-                    "trips",
-                    IBX_MOST_TRIPS);
-  } else if (l->trips == IBX_MOST_TRIPS) {
-    ibx_call_refuse(call, "M", "a loop of more than %d trips", IBX_MOST_TRIPS);
-  }
-  return !call->failed;
+  c->is_long = l->trips == IBX_MOST_TRIPS ||
+               (c->active != IBX_NO_VALUE && c->most > IBX_MOST_TRIPS);
+  return !call->failed && !c->is_long;
+}
+
+// Nothing tells how many trips there are at most.
+static bool is_unbounded(const ibx_call *call) {
+  ibx_val most = ibx_in(call, 0);
+  return most != IBX_NO_VALUE && !ibx_is_known(call, most) &&
+         !ibx_is_bounded(call, most);
 }
 
 static course read_course(ibx_call *call) {
@@ -239,6 +242,10 @@ void ibx_import_op_loop(ibx_call *call) {
   for (size_t i = 0; i < 2; i++) {
     if (!ibx_expect_tensor(call, ibx_in(call, i), i ? "cond" : "M")) return;
   }
+  if (is_unbounded(call)) {
+    ibx_import_repeated(&l, carried);
+    return;
+  }
   course c = read_course(call);
   for (size_t i = 0; i < carried; i++)
     l.in[i + 2] = ibx_in(call, i + 2);
@@ -250,6 +257,10 @@ void ibx_import_op_loop(ibx_call *call) {
     if (!call->failed && expect_tensors(&l, carried + 1)) {
       end_trip(&l, &c, carried);
     }
+  }
+  if (c.is_long) {
+    ibx_import_repeated(&l, carried); // the trips so far are read by nobody
+    return;
   }
   // A constant end would need no choice.
   bool may_help = c.active != IBX_NO_VALUE && ibx_has_in(call, 1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports MultiHeadAttention and Attention of com.microsoft. Comes in: queries,
-// keys and values, packed or not, before or behind the projection; a mask of
-// integers, a cache. Goes out: the attention of import_attention.h.
+// Imports Attention of com.microsoft, and has what it shares with others. Comes
+// in: tokens before or behind the projection to queries, keys and values; a mask
+// of integers, a cache. Goes out: the attention of import_attention.h.
 //
 // A masked key gets mask_filter_value added to its score, as ONNX Runtime has
 // it: where all keys of a row are masked, their scores still count.
@@ -88,13 +88,12 @@ void ibx_ms_add_mask(ibx_call *call, ibx_attention *a, size_t index,
                                          ibx_emit_like(call, a->q, filter)));
 }
 
-// Adds what stands beside the scores, and hides later keys.
-static void add_biases(ibx_call *call, ibx_attention *a, size_t mask,
-                       const char *name, size_t bias) {
+void ibx_ms_add_biases(ibx_call *call, ibx_attention *a, ibx_ms_places places,
+                       const char *name, ibx_val lengths) {
   bool causal = ibx_attr_flag(call, "unidirectional", false);
-  ibx_ms_add_mask(call, a, mask, name);
-  if (ibx_has_in(call, bias)) {
-    ibx_val x = ibx_in(call, bias);
+  ibx_ms_add_mask(call, a, places.mask, name);
+  if (ibx_has_in(call, places.bias)) {
+    ibx_val x = ibx_in(call, places.bias);
     bool fits = ibx_rank(call, x) == 4 &&
                 ibx_dim(call, x, 2) == ibx_dim(call, a->q, 2) &&
                 ibx_dim(call, x, 3) == ibx_dim(call, a->k, 2);
@@ -104,22 +103,21 @@ static void add_biases(ibx_call *call, ibx_attention *a, size_t mask,
     }
     ibx_attention_add_bias(call, a, x);
   }
-  if (causal)
+  if (lengths != IBX_NO_VALUE) {
+    ibx_attention_add_bias(
+        call, a, ibx_attention_band_of(call, a, lengths, -1, causal ? 0 : -1));
+  } else if (causal) {
     ibx_attention_add_bias(call, a, ibx_attention_band(call, a, -1, 0));
+  }
 }
 
-// [B, S, heads, D] to [B, heads, S, D], and back
-static ibx_val swap_heads(ibx_call *call, ibx_val x) {
-  return ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-}
-
-static ibx_val join_past(ibx_call *call, ibx_val past, ibx_val now) {
+ibx_val ibx_ms_join_past(ibx_call *call, ibx_val past, ibx_val now) {
   if (past == IBX_NO_VALUE) return now;
   ibx_val parts[] = {past, now};
   return ibx_emit_concat(call, parts, 2, 2);
 }
 
-static bool heads_fit(ibx_call *call, const ibx_attention *a) {
+bool ibx_ms_heads_fit(ibx_call *call, const ibx_attention *a) {
   ibx_ints q = ibx_shape_of(call, a->q), k = ibx_shape_of(call, a->k);
   ibx_ints v = ibx_shape_of(call, a->v);
   bool fits = q.len == 4 && k.len == 4 && v.len == 4 && q.at[0] == k.at[0] &&
@@ -128,118 +126,11 @@ static bool heads_fit(ibx_call *call, const ibx_attention *a) {
   return ibx_call_expect(call, fits, "query", "does not fit keys and values");
 }
 
-static int64_t read_heads(ibx_call *call) {
+int64_t ibx_ms_read_heads(ibx_call *call) {
   int64_t heads = ibx_attr_int(call, "num_heads", 0);
   bool fits = heads >= 1 && heads <= INT32_MAX;
   ibx_call_expect(call, fits, "num_heads", "needs at least one head");
   return fits ? heads : 1;
-}
-
-// --- MultiHeadAttention ------------------------------------------------------
-
-// Adds the elements of the bias from `start` on to x [B, S, heads * D] or [B, S,
-// heads, D], and gives that as [B, heads, S, D].
-static ibx_val add_projection(ibx_call *call, ibx_val x, int64_t heads,
-                              int64_t *start) {
-  ibx_ints shape = ibx_shape_of(call, x);
-  if (shape.len == 3) {
-    bool fits = shape.at[2] % heads == 0;
-    if (!ibx_call_expect(call, fits, "query", "does not fit num_heads")) {
-      return x;
-    }
-    shape = IBX_INTS(shape.at[0], shape.at[1], heads, shape.at[2] / heads);
-    x = ibx_emit_reshape(call, x, shape);
-  }
-  if (ibx_has_in(call, 3)) {
-    int64_t count = shape.at[2] * shape.at[3];
-    ibx_val bias = ibx_in(call, 3);
-    bool fits =
-        ibx_rank(call, bias) == 1 && ibx_dim(call, bias, 0) >= *start + count;
-    if (!ibx_call_expect(call, fits, "bias", "does not fit Q, K and V")) {
-      return x;
-    }
-    bias = ibx_emit_slice(call, bias, 0, *start, count, 1);
-    bias = ibx_emit_reshape(call, bias, IBX_INTS(shape.at[2], shape.at[3]));
-    x = ibx_emit_binary(call, IBX_TENSOR_add, x, bias);
-    *start += count;
-  }
-  return swap_heads(call, x);
-}
-
-// Queries, keys and values where they are packed: false for other forms.
-static bool read_packed(ibx_call *call, ibx_val *parts, int64_t heads) {
-  bool has_keys = ibx_has_in(call, 1);
-  size_t packed = has_keys ? 1 : 0;
-  ibx_ints shape = ibx_shape_of(call, parts[packed]);
-  bool is_packed = shape.len == 5 && !ibx_has_in(call, 2);
-  if (has_keys && !is_packed) return false;
-  bool fits =
-      is_packed && shape.at[2] == heads && shape.at[3] == (has_keys ? 2 : 3);
-  if (!ibx_call_expect(call, fits, has_keys ? "key" : "query",
-                       "needs [B, S, heads, 3, D], or [B, S, heads, 2, D] for "
-                       "keys and values")) {
-    return false;
-  }
-  ibx_val x = parts[packed];
-  for (size_t i = packed; i < 3; i++)
-    parts[i] = ibx_emit_at(call, x, 3, (int64_t)(i - packed));
-  return true;
-}
-
-static bool read_qkv(ibx_call *call, ibx_attention *a) {
-  int64_t heads = read_heads(call), start = 0;
-  ibx_val parts[] = {ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)};
-  if (call->failed) return false;
-  bool is_packed = read_packed(call, parts, heads);
-  if (call->failed) return false;
-  bool is_cache = !is_packed && ibx_rank(call, parts[1]) == 4;
-  bool fits = parts[2] != IBX_NO_VALUE;
-  for (size_t i = 0; fits && !is_packed && i < 3; i++)
-    fits = ibx_rank(call, parts[i]) == (is_cache && i > 0 ? 4 : 3);
-  if (!ibx_call_expect(call, fits && !(is_cache && ibx_has_in(call, 3)), "key",
-                       "and value need 3 dimensions, or 4 without a bias")) {
-    return false;
-  }
-  a->q = add_projection(call, parts[0], heads, &start);
-  a->k = is_cache ? parts[1] : add_projection(call, parts[1], heads, &start);
-  a->v = is_cache ? parts[2] : add_projection(call, parts[2], heads, &start);
-  return !call->failed && heads_fit(call, a);
-}
-
-static bool read_past(ibx_call *call, ibx_attention *a) {
-  ibx_val past = ibx_in(call, 6);
-  bool both = ibx_has_in(call, 6) == ibx_has_in(call, 7);
-  if (!ibx_call_expect(call, both, "past_key", "and past_value go together")) {
-    return false;
-  }
-  if (past != IBX_NO_VALUE) {
-    bool fits =
-        ibx_rank(call, past) == 4 && ibx_rank(call, ibx_in(call, 7)) == 4;
-    if (!ibx_call_expect(call, fits, "past_key", "needs 4 dimensions")) {
-      return false;
-    }
-    a->offset = ibx_dim(call, past, 2);
-  }
-  a->k = join_past(call, past, a->k);
-  a->v = join_past(call, ibx_in(call, 7), a->v);
-  ibx_out(call, 1, a->k);
-  ibx_out(call, 2, a->v);
-  return !call->failed && heads_fit(call, a);
-}
-
-void ibx_import_op_multi_head_attention(ibx_call *call) {
-  ibx_attention a = {.bias = IBX_NO_VALUE, .sink = IBX_NO_VALUE};
-  ibx_ms_refuse_input(call, 8, "past_sequence_length",
-                      "export without a buffer that past and present share");
-  ibx_ms_refuse_input(call, 9, "cache_indirection",
-                      "export the decoder without beams");
-  if (call->failed || !read_qkv(call, &a) || !read_past(call, &a)) return;
-  a.scale = ibx_ms_read_scale(call, a.q);
-  add_biases(call, &a, 4, "key_padding_mask", 5);
-  ibx_val stages[IBX_ATTENTION_STAGES];
-  ibx_val y = ibx_emit_attention(call, &a, stages);
-  ibx_out(call, 0, ibx_emit_merge_heads(call, y));
-  ibx_out(call, 3, stages[2]);
 }
 
 // --- Attention ---------------------------------------------------------------
@@ -262,7 +153,7 @@ static bool read_widths(ibx_call *call, ibx_val x, int64_t heads,
 }
 
 static bool split(ibx_call *call, ibx_val x, ibx_attention *a) {
-  int64_t heads = read_heads(call), widths[3] = {0}, start = 0;
+  int64_t heads = ibx_ms_read_heads(call), widths[3] = {0}, start = 0;
   if (call->failed || !read_widths(call, x, heads, widths)) return false;
   ibx_val *parts[] = {&a->q, &a->k, &a->v};
   for (size_t i = 0; i < 3; i++) {
@@ -270,7 +161,7 @@ static bool split(ibx_call *call, ibx_val x, ibx_attention *a) {
     *parts[i] = ibx_emit_split_heads(call, part, heads);
     start += widths[i];
   }
-  return !call->failed && heads_fit(call, a);
+  return !call->failed && ibx_ms_heads_fit(call, a);
 }
 
 static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
@@ -281,10 +172,10 @@ static bool join_packed_past(ibx_call *call, ibx_attention *a, size_t index) {
       return false;
     }
     a->offset = ibx_dim(call, past, 3);
-    a->k = join_past(call, ibx_emit_at(call, past, 0, 0), a->k);
-    a->v = join_past(call, ibx_emit_at(call, past, 0, 1), a->v);
+    a->k = ibx_ms_join_past(call, ibx_emit_at(call, past, 0, 0), a->k);
+    a->v = ibx_ms_join_past(call, ibx_emit_at(call, past, 0, 1), a->v);
   }
-  if (call->failed || !heads_fit(call, a)) return false;
+  if (call->failed || !ibx_ms_heads_fit(call, a)) return false;
   if (!ibx_wants_out(call, 1)) return true;
   ibx_ints shape = ibx_shape_of(call, a->k), apart = {.at = {1}, .len = 1};
   if (!ibx_call_expect(call, shape.at[3] == ibx_dim(call, a->v, 3), "present",
@@ -331,7 +222,7 @@ void ibx_ms_attend_projected(ibx_call *call, ibx_val x, ibx_ms_places places) {
     return;
   }
   a.scale = ibx_ms_read_scale(call, a.q);
-  add_biases(call, &a, places.mask, "mask_index", places.bias);
+  ibx_ms_add_biases(call, &a, places, "mask_index", IBX_NO_VALUE);
   ibx_val stages[IBX_ATTENTION_STAGES];
   ibx_val y = ibx_emit_attention(call, &a, stages);
   ibx_out(call, 0, ibx_emit_merge_heads(call, y));

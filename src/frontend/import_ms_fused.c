@@ -4,8 +4,9 @@
 // and convolutions with their activation, and what diffusion models have of
 // biases and normalised groups. Comes in: a call. Goes out: the parts.
 
-#include "frontend/import.h"
+#include "frontend/import_ms_quant.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_window.h"
 
 #include <math.h>
 #include <string.h>
@@ -77,8 +78,9 @@ static ibx_val activate(ibx_call *call, ibx_val x, const activation *a) {
 
 // --- products ----------------------------------------------------------------
 
-// The parameters of the activation in the order alpha, beta.
-void ibx_import_op_fused_conv(ibx_call *call) {
+// Adds a sum and an activation to a convolution, which is output 0. The parameters
+// of the activation are in the order alpha, beta.
+static void finish_conv(ibx_call *call) {
   bool has = ibx_has_attr(call, "activation");
   activation a = has ? read_activation(call) : (activation){.kind = RELU};
   const Onnx__AttributeProto *given =
@@ -86,13 +88,43 @@ void ibx_import_op_fused_conv(ibx_call *call) {
   if (given && given->n_floats > 0) a.alpha = (double)given->floats[0];
   if (given && given->n_floats > 1) a.beta = (double)given->floats[1];
   if (call->failed) return;
-  ibx_import_op_conv(call);
-  if (call->failed) return;
   ibx_val y = call->out[0];
   if (ibx_has_in(call, 3)) {
     y = ibx_emit_binary(call, IBX_TENSOR_add, y, ibx_in(call, 3));
   }
   ibx_out(call, 0, has ? activate(call, y, &a) : y);
+}
+
+void ibx_import_op_fused_conv(ibx_call *call) {
+  ibx_import_op_conv(call);
+  if (!call->failed) finish_conv(call);
+}
+
+// Images and result have the channels last; weights are [M, C / group, kernel...].
+static void conv_last(ibx_call *call, ibx_val weights) {
+  ibx_val x = ibx_emit_channels_first(call, ibx_in(call, 0));
+  ibx_val y = ibx_emit_channels_last(call, ibx_emit_conv(call, x, weights));
+  if (ibx_has_in(call, 2)) {
+    ibx_val bias = ibx_in(call, 2);
+    bool fits = ibx_rank(call, bias) == 1 &&
+                ibx_dim(call, bias, 0) == ibx_dim(call, y, -1);
+    if (!ibx_call_expect(call, fits, "B", "needs a number for each map")) {
+      return;
+    }
+    y = ibx_emit_binary(call, IBX_TENSOR_add, y, bias);
+  }
+  ibx_out(call, 0, y);
+}
+
+// The weights have their channels last, too: so does ONNX Runtime's tool write
+// them, which makes this operator of Conv, whatever its documentation says.
+void ibx_import_op_nhwc_conv(ibx_call *call) {
+  conv_last(call, ibx_emit_channels_first(call, ibx_in(call, 1)));
+}
+
+void ibx_import_op_nhwc_fused_conv(ibx_call *call) {
+  conv_last(call, ibx_in(call, 1));
+  if (!call->failed) finish_conv(call);
 }
 
 void ibx_import_op_fused_gemm(ibx_call *call) {
@@ -133,16 +165,6 @@ void ibx_import_op_bias_split_gelu(ibx_call *call) {
 
 // --- groups ------------------------------------------------------------------
 
-// [N, channels, ...] where the channels are last, or back.
-static ibx_val move_channels(ibx_call *call, ibx_val x, bool to_front) {
-  int64_t rank = ibx_rank(call, x);
-  ibx_ints perm = ibx_fill_ints((size_t)rank, 0);
-  for (int64_t i = 1; i < rank; i++)
-    perm.at[i] =
-        to_front ? (i == 1 ? rank - 1 : i - 1) : (i == rank - 1 ? 1 : i + 1);
-  return ibx_emit_transpose(call, x, perm);
-}
-
 static void norm_groups(ibx_call *call, ibx_val x) {
   bool last = ibx_attr_flag(call, "channels_last", true);
   bool activates = ibx_attr_flag(call, "activation", false);
@@ -156,11 +178,11 @@ static void norm_groups(ibx_call *call, ibx_val x) {
   ibx_val gamma = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
   ibx_val beta = ibx_emit_cast(call, ibx_in(call, 2), IBX_DTYPE_F32);
   x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
-  if (last) x = move_channels(call, x, true);
+  if (last) x = ibx_emit_channels_first(call, x);
   x = ibx_emit_group_norm(call, x, gamma, beta, groups, epsilon);
   if (call->failed) return;
   if (activates) x = ibx_emit_unary(call, IBX_TENSOR_silu, x);
-  if (last) x = move_channels(call, x, false);
+  if (last) x = ibx_emit_channels_last(call, x);
   ibx_out(call, 0, ibx_emit_cast(call, x, dtype));
 }
 

@@ -11,22 +11,12 @@
 // The first tokens of all begin at 0: S is then the largest number. Rows of the
 // cache behind the tokens are as they were, or 0 where it grows.
 
-#include "frontend/import_ms_attention.h"
+#include "frontend/import_ms_gqa.h"
 
+#include "frontend/import_ms_attention.h"
 #include "frontend/import_ops.h"
-#include "frontend/import_rows.h"
 
 #include <string.h>
-
-typedef struct group_query {
-  int64_t heads, kv_heads, depth;
-  int64_t batch, rows;    // of the new tokens
-  int64_t past, present;  // rows of the caches
-  bool is_prompt;         // the tokens are the first
-  int64_t fixed;          // start where it is one constant, else -1
-  ibx_val lengths, start; // i64 [B]
-  ibx_val q, k, v;        // [B, S, heads, D]
-} group_query;
 
 static void refuse_forms(ibx_call *call) {
   static const struct {
@@ -61,17 +51,17 @@ static void refuse_forms(ibx_call *call) {
 // --- operands ----------------------------------------------------------------
 
 // `heads` of x [B, S, width], from head `first` on, as [B, S, heads, D].
-static ibx_val take_heads(ibx_call *call, const group_query *g, ibx_val x,
+static ibx_val take_heads(ibx_call *call, const ibx_group_query *g, ibx_val x,
                           int64_t first, int64_t heads) {
   x = ibx_emit_slice(call, x, 2, first * g->depth, heads * g->depth, 1);
   return ibx_emit_reshape(call, x,
                           IBX_INTS(g->batch, g->rows, heads, g->depth));
 }
 
-static bool read_qkv(ibx_call *call, group_query *g) {
+bool ibx_gq_read_qkv(ibx_call *call, ibx_group_query *g, ibx_val q, ibx_val k,
+                     ibx_val v) {
   g->heads = ibx_attr_int(call, "num_heads", 0);
   g->kv_heads = ibx_attr_int(call, "kv_num_heads", 0);
-  ibx_val q = ibx_in(call, 0), k = ibx_in(call, 1), v = ibx_in(call, 2);
   bool fits = g->heads >= 1 && g->heads <= INT32_MAX && g->kv_heads >= 1 &&
               g->heads % g->kv_heads == 0;
   if (!ibx_call_expect(call, fits, "kv_num_heads",
@@ -108,33 +98,30 @@ static bool read_qkv(ibx_call *call, group_query *g) {
   return !call->failed;
 }
 
-static bool cache_fits(ibx_call *call, const group_query *g, ibx_val cache) {
+bool ibx_gq_cache_fits(ibx_call *call, const ibx_group_query *g,
+                       ibx_val cache) {
   ibx_ints s = ibx_shape_of(call, cache);
   return s.len == 4 && s.at[0] == g->batch && s.at[1] == g->kv_heads &&
-         s.at[2] == g->past && s.at[3] == g->depth;
+         s.at[2] == g->cache.past && s.at[3] == g->depth;
 }
 
-// The start where it is a constant, and the same for the whole batch.
-static int64_t fixed_start(ibx_call *call, const group_query *g) {
-  if (g->is_prompt) return 0;
-  if (!ibx_is_known(call, g->start)) return -1;
-  const ibx_tensor *known = ibx_force(call->import, g->start);
-  if (!known || g->batch < 1) return -1;
-  int64_t start = ibx_tensor_int(known, 0);
-  for (int64_t i = 1; i < g->batch; i++) {
-    if (ibx_tensor_int(known, (size_t)i) != start) return -1;
-  }
-  return start >= 0 && start <= g->past ? start : -1;
-}
-
-static bool read_lengths(ibx_call *call, group_query *g) {
+static bool read_lengths(ibx_call *call, ibx_group_query *g) {
   ibx_val old = ibx_in(call, 3), lengths = ibx_in(call, 5);
   int64_t total = ibx_const_int(call, 6, "total_sequence_length");
   if (call->failed) return false;
   bool fits = ibx_has_in(call, 3) == ibx_has_in(call, 4);
-  if (old != IBX_NO_VALUE) g->past = ibx_dim(call, old, 2);
+  for (size_t i = 3; i < 5; i++) {
+    ibx_val cache = ibx_in(call, i);
+    if (cache == IBX_NO_VALUE || ibx_is_float(ibx_dtype_of(call, cache)))
+      continue;
+    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "past_key",
+                  "export with a cache of floats", "a cache of integers");
+    return false;
+  }
+  if (old != IBX_NO_VALUE) g->cache.past = ibx_dim(call, old, 2);
   if (old != IBX_NO_VALUE && fits) {
-    fits = cache_fits(call, g, old) && cache_fits(call, g, ibx_in(call, 4));
+    fits = ibx_gq_cache_fits(call, g, old) &&
+           ibx_gq_cache_fits(call, g, ibx_in(call, 4));
   }
   if (!ibx_call_expect(call, fits, "past_key",
                        "and past_value need [B, kv_num_heads, P, D]")) {
@@ -152,43 +139,68 @@ static bool read_lengths(ibx_call *call, group_query *g) {
     return false;
   }
   g->is_prompt = total == g->rows;
-  g->present = total > g->past ? total : g->past;
+  g->cache.present = total > g->cache.past ? total : g->cache.past;
   lengths = ibx_emit_reshape(call, ibx_emit_cast(call, lengths, IBX_DTYPE_I64),
                              IBX_INTS(g->batch));
   g->lengths =
       ibx_emit_binary(call, IBX_TENSOR_add, lengths, ibx_emit_long(call, 1));
-  g->start = ibx_emit_binary(call, IBX_TENSOR_sub, g->lengths,
-                             ibx_emit_long(call, g->rows));
-  g->fixed = fixed_start(call, g);
-  return !call->failed && ibx_call_expect_room(call, g->present);
+  g->cache.start = ibx_emit_binary(call, IBX_TENSOR_sub, g->lengths,
+                                   ibx_emit_long(call, g->rows));
+  g->cache.fixed =
+      g->is_prompt ? 0
+                   : ibx_ms_fixed_start(call, g->cache.start, g->cache.past);
+  return !call->failed && ibx_call_expect_room(call, g->cache.present);
 }
 
 // --- positions ---------------------------------------------------------------
 
-// [B or 1, S]
-static ibx_val positions_of(ibx_call *call, const group_query *g) {
-  ibx_val given = ibx_in(call, 9), first = g->start;
+ibx_val ibx_gq_positions(ibx_call *call, const ibx_group_query *g) {
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, g->rows), 1, 2);
-  if (given != IBX_NO_VALUE) {
-    bool fits = ibx_elements(ibx_type_of(call, given)) >= 1 &&
-                (g->is_prompt || (ibx_rank(call, given) == 2 &&
-                                  ibx_dim(call, given, 0) == g->batch &&
-                                  ibx_dim(call, given, 1) == g->rows));
-    if (!ibx_call_expect(call, fits, "position_ids", "needs [B, S]")) {
-      return line;
-    }
-    given = ibx_emit_cast(call, given, IBX_DTYPE_I64);
-    if (!g->is_prompt) return given;
-    first = ibx_emit_element(call, given, 0); // all that counts of the first
-  } else if (g->fixed >= 0) {
-    first = ibx_emit_long(call, g->fixed);
-  } else {
-    first = ibx_emit_along(call, first, 0, 2);
-  }
+  ibx_val first = g->cache.fixed >= 0
+                      ? ibx_emit_long(call, g->cache.fixed)
+                      : ibx_emit_along(call, g->cache.start, 0, 2);
   return ibx_emit_binary(call, IBX_TENSOR_add, line, first);
 }
 
-// Normalises heads before they are rotated.
+// Those that the node gives; of the first tokens it gives where they begin.
+static ibx_val positions_of(ibx_call *call, const ibx_group_query *g) {
+  ibx_val given = ibx_in(call, 9);
+  if (given == IBX_NO_VALUE) return ibx_gq_positions(call, g);
+  bool fits = ibx_elements(ibx_type_of(call, given)) >= 1 &&
+              (g->is_prompt || (ibx_rank(call, given) == 2 &&
+                                ibx_dim(call, given, 0) == g->batch &&
+                                ibx_dim(call, given, 1) == g->rows));
+  if (!ibx_call_expect(call, fits, "position_ids", "needs [B, S]")) {
+    return given;
+  }
+  given = ibx_emit_cast(call, given, IBX_DTYPE_I64);
+  if (!g->is_prompt) return given;
+  return ibx_emit_binary(
+      call, IBX_TENSOR_add,
+      ibx_emit_along(call, ibx_emit_iota(call, g->rows), 1, 2),
+      ibx_emit_element(call, given, 0));
+}
+
+void ibx_gq_rotate(ibx_call *call, ibx_group_query *g, size_t cosine,
+                   ibx_val positions, int64_t start) {
+  ibx_rotary r = {.cosine = ibx_in(call, cosine),
+                  .sine = ibx_in(call, cosine + 1),
+                  .positions = positions,
+                  .start = start,
+                  .interleaved =
+                      ibx_attr_flag(call, "rotary_interleaved", false)};
+  bool fits = ibx_has_in(call, cosine) && ibx_has_in(call, cosine + 1) &&
+              ibx_rank(call, r.cosine) == 2 && ibx_rank(call, r.sine) == 2 &&
+              ibx_dim(call, r.cosine, 1) == ibx_dim(call, r.sine, 1);
+  if (!ibx_call_expect(call, fits, "cos_cache",
+                       "and sin_cache need [positions, at most D / 2]")) {
+    return;
+  }
+  r.depth = 2 * ibx_dim(call, r.cosine, 1);
+  g->q = ibx_emit_rotary(call, g->q, &r);
+  g->k = ibx_emit_rotary(call, g->k, &r);
+}
+
 static ibx_val normalise(ibx_call *call, ibx_val x, size_t index,
                          const char *name) {
   float epsilon = ibx_attr_float(call, "qk_norm_epsilon", 1e-6f);
@@ -198,97 +210,72 @@ static ibx_val normalise(ibx_call *call, ibx_val x, size_t index,
                        IBX_NO_VALUE, 3, epsilon);
 }
 
-static void rotate(ibx_call *call, group_query *g) {
-  bool rotates = ibx_attr_flag(call, "do_rotary", false);
-  ibx_rotary r = {.cosine = ibx_in(call, 7),
-                  .sine = ibx_in(call, 8),
-                  .interleaved =
-                      ibx_attr_flag(call, "rotary_interleaved", false)};
-  bool both = ibx_has_in(call, 14) == ibx_has_in(call, 15);
+void ibx_gq_normalise(ibx_call *call, ibx_group_query *g, size_t index) {
+  bool both = ibx_has_in(call, index) == ibx_has_in(call, index + 1);
   ibx_call_expect(call, both, "q_norm_weight", "and k_norm_weight go together");
-  g->q = normalise(call, g->q, 14, "q_norm_epsilon");
-  g->k = normalise(call, g->k, 15, "k_norm_epsilon");
+  g->q = normalise(call, g->q, index, "q_norm_epsilon");
+  g->k = normalise(call, g->k, index + 1, "k_norm_epsilon");
+}
+
+static void rotate(ibx_call *call, ibx_group_query *g) {
+  bool rotates = ibx_attr_flag(call, "do_rotary", false);
+  ibx_attr_ignore(call, "rotary_interleaved"); // of what is not rotated
+  ibx_gq_normalise(call, g, 14);
   if (!rotates || call->failed) return;
-  bool fits = ibx_has_in(call, 7) && ibx_has_in(call, 8) &&
-              ibx_rank(call, r.cosine) == 2 && ibx_rank(call, r.sine) == 2 &&
-              ibx_dim(call, r.cosine, 1) == ibx_dim(call, r.sine, 1);
-  if (!ibx_call_expect(call, fits, "cos_cache",
-                       "and sin_cache need [positions, at most D / 2]")) {
-    return;
-  }
-  r.depth = 2 * ibx_dim(call, r.cosine, 1);
-  r.positions = positions_of(call, g);
-  g->q = ibx_emit_rotary(call, g->q, &r);
-  g->k = ibx_emit_rotary(call, g->k, &r);
+  ibx_gq_rotate(call, g, 7, positions_of(call, g), 0);
 }
 
 // --- the cache ---------------------------------------------------------------
 
-static ibx_val grow(ibx_call *call, ibx_val cache, int64_t rows) {
-  int64_t missing = rows - ibx_dim(call, cache, 2);
-  if (missing <= 0) return cache;
-  return ibx_emit_pad(call, cache, (ibx_ints){.len = 4},
-                      IBX_INTS(0, 0, missing, 0), 0);
-}
-
-// Puts x [B, S, heads, D] into a cache [B, heads, rows, D].
-static ibx_val write_cache(ibx_call *call, const group_query *g, ibx_val cache,
-                           ibx_val x) {
+ibx_val ibx_gq_write_cache(ibx_call *call, const ibx_group_query *g,
+                           size_t index, ibx_val x) {
+  ibx_val cache = ibx_in(call, index);
   x = ibx_emit_transpose(call, x, IBX_INTS(0, 2, 1, 3));
-  if (g->fixed < 0) {
-    return ibx_emit_rows_at(call, grow(call, cache, g->present), x, g->start);
-  }
-  ibx_val parts[3];
-  size_t count = 0;
-  int64_t end = g->fixed + g->rows;
-  if (g->fixed > 0) {
-    parts[count++] = ibx_emit_slice(call, cache, 2, 0, g->fixed, 1);
-  }
-  parts[count++] = x;
-  if (end < g->past) {
-    parts[count++] = ibx_emit_slice(call, cache, 2, end, g->past - end, 1);
-  }
-  return grow(call, ibx_emit_concat(call, parts, count, 2), g->present);
+  if (cache != IBX_NO_VALUE) // it may have another type
+    x = ibx_emit_cast(call, x, ibx_dtype_of(call, cache));
+  return ibx_ms_write_cache(call, &g->cache, cache, x);
 }
 
 // --- what joins the scores ---------------------------------------------------
 
-static void hide_others(ibx_call *call, const group_query *g,
+static void hide_others(ibx_call *call, const ibx_group_query *g,
                         ibx_attention *a) {
   bool causal = ibx_attr_flag(call, "causal", true);
   int64_t window = ibx_attr_int(call, "local_window_size", -1);
   int64_t left = window > 0 ? window - 1 : -1, right = causal ? 0 : -1;
   ibx_val lengths = g->lengths;
-  a->offset = g->fixed;
+  a->offset = g->cache.fixed;
   if (window > 0 && !causal) {
     ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, "local_window_size",
                   "use causal = 1, or no window",
                   "a window of attention to both sides");
     return;
   }
-  bool is_static = causal && g->fixed >= 0;
+  bool is_static = causal && g->cache.fixed >= 0;
   ibx_attention_add_bias(
       call, a,
       is_static ? ibx_attention_band(call, a, left, right)
                 : ibx_attention_band_of(call, a, lengths, left, right));
 }
 
-static void add_bias(ibx_call *call, const group_query *g, ibx_attention *a) {
+static void add_bias(ibx_call *call, const ibx_group_query *g,
+                     ibx_attention *a) {
   if (!ibx_has_in(call, 10)) return;
   ibx_val bias = ibx_in(call, 10);
   ibx_ints shape = ibx_shape_of(call, bias);
-  bool fits =
-      shape.len == 4 && shape.at[2] == g->rows && shape.at[3] <= g->present;
+  bool fits = shape.len == 4 && shape.at[2] == g->rows &&
+              shape.at[3] <= g->cache.present;
   if (!ibx_call_expect(call, fits, "attention_bias",
                        "needs [B, heads, S, tokens]")) {
     return;
   }
   bias = ibx_emit_pad(call, bias, (ibx_ints){.len = 4},
-                      IBX_INTS(0, 0, 0, g->present - shape.at[3]), 0);
+                      IBX_INTS(0, 0, 0, g->cache.present - shape.at[3]), 0);
   ibx_attention_add_bias(call, a, bias);
 }
 
-static void add_sink(ibx_call *call, const group_query *g, ibx_attention *a) {
+void ibx_gq_add_sink(ibx_call *call, const ibx_group_query *g,
+                     ibx_attention *a) {
   int64_t smooth = ibx_attr_int(call, "smooth_softmax", 0);
   ibx_val sink = ibx_in(call, 11);
   if (sink != IBX_NO_VALUE) {
@@ -305,25 +292,31 @@ static void add_sink(ibx_call *call, const group_query *g, ibx_attention *a) {
 }
 
 void ibx_import_op_group_query_attention(ibx_call *call) {
-  group_query g = {0};
+  ibx_group_query g = {0};
   refuse_forms(call);
   ibx_ms_need_input(call, 5, "seqlens_k");
   ibx_ms_need_input(call, 6, "total_sequence_length");
-  if (call->failed || !read_qkv(call, &g) || !read_lengths(call, &g)) return;
+  if (call->failed ||
+      !ibx_gq_read_qkv(call, &g, ibx_in(call, 0), ibx_in(call, 1),
+                       ibx_in(call, 2)) ||
+      !read_lengths(call, &g))
+    return;
   rotate(call, &g);
   if (call->failed) return;
   ibx_attention a = {.q = ibx_emit_transpose(call, g.q, IBX_INTS(0, 2, 1, 3)),
-                     .k = write_cache(call, &g, ibx_in(call, 3), g.k),
-                     .v = write_cache(call, &g, ibx_in(call, 4), g.v),
+                     .k = ibx_gq_write_cache(call, &g, 3, g.k),
+                     .v = ibx_gq_write_cache(call, &g, 4, g.v),
                      .bias = IBX_NO_VALUE,
                      .sink = IBX_NO_VALUE,
                      .softcap = (double)ibx_attr_float(call, "softcap", 0)};
   a.scale = ibx_ms_read_scale(call, a.q);
   ibx_out(call, 1, a.k);
   ibx_out(call, 2, a.v);
+  a.k = ibx_emit_cast(call, a.k, ibx_dtype_of(call, a.q));
+  a.v = ibx_emit_cast(call, a.v, ibx_dtype_of(call, a.q));
   add_bias(call, &g, &a);
   hide_others(call, &g, &a);
-  add_sink(call, &g, &a);
+  ibx_gq_add_sink(call, &g, &a);
   if (call->failed) return;
   ibx_val stages[IBX_ATTENTION_STAGES];
   ibx_val y = ibx_emit_attention(call, &a, stages);

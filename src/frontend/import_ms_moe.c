@@ -198,14 +198,22 @@ typedef struct route {
   ibx_val expert, share; // [T, k], by falling share
 } route;
 
+ibx_val ibx_emit_top_experts(ibx_call *call, ibx_val scores, int64_t count) {
+  int64_t all = ibx_dim(call, scores, 1);
+  ibx_params params = {
+      .axis = 1, .count = count, .largest = true, .dtype = IBX_DTYPE_I64};
+  ibx_val turned = ibx_emit_slice(call, scores, 1, all - 1, all, -1);
+  ibx_val index = ibx_emit_op(call, IBX_TENSOR_top_index, &params, &turned, 1);
+  return ibx_emit_binary(call, IBX_TENSOR_sub, ibx_emit_long(call, all - 1),
+                         index);
+}
+
 static route pick_experts(ibx_call *call, const mixture *m) {
   bool normalises = ibx_attr_flag(call, "normalize_routing_weights", false);
   ibx_val all = ibx_emit_softmax(call, ibx_in(call, 1), 1);
   const ibx_params params = {
       .axis = 1, .count = m->picked, .largest = true, .dtype = IBX_DTYPE_I64};
-  ibx_val logits = ibx_in(call, 1);
-  route r = {.expert =
-                 ibx_emit_op(call, IBX_TENSOR_top_index, &params, &logits, 1),
+  route r = {.expert = ibx_emit_top_experts(call, ibx_in(call, 1), m->picked),
              .share = ibx_emit_op(call, IBX_TENSOR_top, &params, &all, 1)};
   if (normalises) {
     ibx_val sum = ibx_emit_reduce(call, IBX_TENSOR_reduce_sum, r.share,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Imports QMoE of com.microsoft. Comes in: tokens, the scores of experts for each
-// of them, and the weights of all experts, integers of few bits. Goes out: what each expert makes of each token,
+// of them, and the weights of all experts, integers of few bits. Goes out: what each
+// expert makes of each token,
 //
-//   activation(x W1 + b1) W2 + b2
+//   (activation(x W1 + b1) * (x W3 + b3)) W2 + b2
 //
+// where the factor may be absent, or part of the first layer and of the activation,
 // times its share in the token, which is 0 for all but the k experts with the
 // highest scores, and the sum of these.
 
@@ -22,12 +24,16 @@ typedef struct places {
   size_t weights, scales, bias, zeros;
 } places;
 
+static const places first_layer = {2, 3, 4, 11}, second_layer = {5, 6, 7, 12},
+                    third_layer = {8, 9, 10, 13};
+enum { ROUTER_WEIGHTS = 14 };
+
 typedef struct experts {
   ibx_val x;     // [1, T, H]
   ibx_val share; // [E, T, 1]
   activation act;
   double alpha, beta, limit; // of SwiGLU
-  bool interleaved;          // its halves are neighbours
+  int64_t fusion; // 0: the factor is apart, 1: columns in turn, 2: halves
   int64_t tokens, hidden, count, chosen, block;
   bool normalises; // the shares of a token add up to 1
 } experts;
@@ -37,9 +43,7 @@ typedef struct experts {
 // The share of each expert in each token, [T, E], in fp32.
 static ibx_val emit_shares(ibx_call *call, const experts *m, ibx_val weights) {
   ibx_val scores = ibx_emit_cast(call, ibx_in(call, 1), IBX_DTYPE_F32);
-  ibx_params params = {
-      .axis = 1, .count = m->chosen, .largest = true, .dtype = IBX_DTYPE_I64};
-  ibx_val index = ibx_emit_op(call, IBX_TENSOR_top_index, &params, &scores, 1);
+  ibx_val index = ibx_emit_top_experts(call, scores, m->chosen);
   ibx_val line = ibx_emit_along(call, ibx_emit_iota(call, m->count), 2, 3);
   index = ibx_emit_reshape(call, index, IBX_INTS(m->tokens, m->chosen, 1));
   ibx_val hot = ibx_emit_binary(call, IBX_TENSOR_equal, index, line);
@@ -213,12 +217,14 @@ static bool read_activation(ibx_call *call, experts *m) {
   m->alpha = (double)ibx_attr_float(call, "activation_alpha", 1);
   m->beta = (double)ibx_attr_float(call, "activation_beta", 0);
   m->limit = (double)ibx_attr_any_float(call, "swiglu_limit", INFINITY);
-  int64_t fusion = ibx_attr_int(call, "swiglu_fusion", 0);
-  m->interleaved = fusion == 1;
-  if (m->act == SWIGLU && fusion != 1 && fusion != 2) {
-    ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, "swiglu_fusion",
-                  "join both projections in fc1, with swiglu_fusion 1 or 2",
-                  "swiglu_fusion = %lld", (long long)fusion);
+  m->fusion = ibx_attr_int(call, "swiglu_fusion", 0);
+  if (m->act != SWIGLU) m->fusion = 0;
+  bool apart = ibx_has_in(call, third_layer.weights);
+  bool fits = m->fusion >= 0 && m->fusion <= 2 && !(apart && m->fusion != 0) &&
+              (m->act != SWIGLU || apart || m->fusion != 0);
+  if (!ibx_call_expect(call, fits, "swiglu_fusion",
+                       "does not fit the activation and fc3")) {
+    return false;
   }
   if (ibx_attr_flag(call, "swiglu_limit_after_activation", false)) {
     ibx_call_refuse(call, "swiglu_limit_after_activation",
@@ -231,19 +237,19 @@ static bool read_activation(ibx_call *call, experts *m) {
 static ibx_val half_of(ibx_call *call, const experts *m, ibx_val x,
                        int64_t index) {
   int64_t width = ibx_dim(call, x, 2) / 2;
-  return m->interleaved ? ibx_emit_slice(call, x, 2, index, width, 2)
+  return m->fusion == 1 ? ibx_emit_slice(call, x, 2, index, width, 2)
                         : ibx_emit_slice(call, x, 2, index * width, width, 1);
 }
 
 // gate * sigmoid(alpha * gate) * (linear + beta), both limited before.
-static ibx_val swiglu(ibx_call *call, const experts *m, ibx_val x) {
-  ibx_val gate = half_of(call, m, x, 0), linear = half_of(call, m, x, 1);
+static ibx_val swiglu(ibx_call *call, const experts *m, ibx_val gate,
+                      ibx_val linear) {
   if (isfinite(m->limit)) {
-    ibx_val most = ibx_emit_like(call, x, m->limit);
+    ibx_val most = ibx_emit_like(call, gate, m->limit);
     gate = ibx_emit_binary(call, IBX_TENSOR_min, gate, most);
     linear = ibx_emit_binary(call, IBX_TENSOR_min, linear, most);
     linear = ibx_emit_binary(call, IBX_TENSOR_max, linear,
-                             ibx_emit_like(call, x, -m->limit));
+                             ibx_emit_like(call, gate, -m->limit));
   }
   ibx_val open = ibx_emit_unary(call, IBX_TENSOR_sigmoid,
                                 ibx_emit_affine(call, gate, m->alpha, 0));
@@ -257,36 +263,54 @@ static ibx_val activate(ibx_call *call, const experts *m, ibx_val x) {
   case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
   case GELU: return ibx_emit_unary(call, IBX_TENSOR_gelu_tanh, x);
   case SILU: return ibx_emit_unary(call, IBX_TENSOR_silu, x);
-  case SWIGLU: return swiglu(call, m, x);
+  case SWIGLU:
   case IDENTITY: break;
   }
   return x;
 }
 
+// x [E, T, I or 2 * I] with its factor [E, T, I], or IBX_NO_VALUE.
+static ibx_val gate(ibx_call *call, const experts *m, ibx_val x,
+                    ibx_val factor) {
+  if (m->fusion != 0) {
+    factor = half_of(call, m, x, 1);
+    x = half_of(call, m, x, 0);
+  }
+  if (m->act == SWIGLU) return swiglu(call, m, x, factor);
+  x = activate(call, m, x);
+  if (factor == IBX_NO_VALUE) return x;
+  return ibx_emit_binary(call, IBX_TENSOR_mul, x, factor);
+}
+
 // --- the operators -----------------------------------------------------------
 
-static void import_experts(ibx_call *call, experts *m, places first,
-                           places second, size_t router_weights) {
+static void import_experts(ibx_call *call, experts *m) {
+  const places first = first_layer, second = second_layer;
   if (ibx_attr_flag(call, "use_sparse_mixer", false)) {
     ibx_call_refuse(call, "use_sparse_mixer", "routing by a sparse mixer");
   }
   ibx_ms_need_input(call, second.weights, "fc2_experts_weights");
   if (call->failed || !read_activation(call, m) ||
-      !read_routing(call, m, router_weights)) {
+      !read_routing(call, m, ROUTER_WEIGHTS)) {
     return;
   }
   ibx_val weights = ibx_in(call, first.weights);
   int64_t wide = ibx_dim(call, weights, 1);
   bool fits = ibx_rank(call, weights) == 3 &&
               ibx_dim(call, weights, 0) == m->count &&
-              (m->act != SWIGLU || wide % 2 == 0);
+              (m->fusion == 0 || wide % 2 == 0);
   if (!ibx_call_expect(call, fits, "fc1_experts_weights",
                        "needs a matrix for each expert")) {
     return;
   }
   ibx_val y = layer(call, m, m->x, first, wide, "fc1_expert_weight_bits");
   if (call->failed) return;
-  y = activate(call, m, y);
+  ibx_val factor = IBX_NO_VALUE;
+  if (ibx_has_in(call, third_layer.weights)) {
+    factor = layer(call, m, m->x, third_layer, wide, "fc3_expert_weight_bits");
+  }
+  if (call->failed) return;
+  y = gate(call, m, y, factor);
   y = layer(call, m, y, second, m->hidden, "fc2_expert_weight_bits");
   if (call->failed) return;
   y = ibx_emit_cast(call, y, IBX_DTYPE_F32);
@@ -312,12 +336,9 @@ void ibx_import_op_qmoe(ibx_call *call) {
                   "export with weights_prepacked = 0",
                   "weights in the layout of one device");
   }
-  ibx_ms_refuse_input(
-      call, 8, "fc3_experts_weights",
-      "join both projections in fc1, with swiglu_fusion 1 or 2");
   for (size_t i = 15; i < 21; i++)
     ibx_ms_refuse_input(call, i, "global or activation scales",
                         "quantise to integers");
   if (call->failed) return;
-  import_experts(call, &m, (places){2, 3, 4, 11}, (places){5, 6, 7, 12}, 14);
+  import_experts(call, &m);
 }

@@ -16,6 +16,9 @@ static float read_epsilon(ibx_call *call, float absent) {
 
 // A vector along the channels of x [N, C, ...].
 static ibx_val per_channel(ibx_call *call, ibx_val vector, ibx_val x) {
+  int64_t count = ibx_elements(ibx_type_of(call, vector));
+  ibx_call_expect(call, call->failed || count == ibx_dim(call, x, 1), "scale",
+                  "scale, bias and moments need an element for each channel");
   return ibx_emit_along(call, vector, 1, ibx_rank(call, x));
 }
 

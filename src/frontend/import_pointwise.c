@@ -282,9 +282,20 @@ void ibx_import_op_clip_6(ibx_call *call) {
                has_high, (double)ibx_attr_any_float(call, "max", 0));
 }
 
+static bool is_limit(ibx_call *call, size_t index, const char *name) {
+  if (!ibx_has_in(call, index)) return true;
+  const ibx_type *type = ibx_type_of(call, ibx_in(call, index));
+  ibx_dtype dtype = ibx_dtype_of(call, ibx_in(call, 0));
+  return ibx_call_expect(call, ibx_elements(type) == 1, name,
+                         "needs one element") &&
+         ibx_call_expect(call, type->dtype == dtype, name,
+                         "has another type than the operand");
+}
+
 void ibx_import_op_clip(ibx_call *call) {
   double low = 0, high = 0;
   bool has_low = ibx_has_in(call, 1), has_high = ibx_has_in(call, 2);
+  if (!is_limit(call, 1, "min") || !is_limit(call, 2, "max")) return;
   bool known = (!has_low || ibx_is_splat(call, ibx_in(call, 1), &low)) &&
                (!has_high || ibx_is_splat(call, ibx_in(call, 2), &high));
   if (known) {

@@ -214,6 +214,12 @@ void ibx_import_op_dequantize_linear(ibx_call *call) {
                     (long long)number);
     return;
   }
+  bool is_alike = !ibx_has_in(call, 2) ||
+                  ibx_dtype_of(call, ibx_in(call, 2)) == ibx_dtype_of(call, x);
+  if (!ibx_call_expect(call, is_alike, "x_zero_point",
+                       "has another type than x")) {
+    return;
+  }
   int64_t axis = ibx_attr_int(call, "axis", 1);
   int64_t block = ibx_attr_int(call, "block_size", 0);
   x = ibx_emit_dequantise(call, x, ibx_in(call, 1), ibx_in(call, 2), axis,

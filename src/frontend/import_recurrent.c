@@ -5,7 +5,8 @@
 // product of the whole sequence with the input weights, then for each step a
 // product of the state with the recurrent weights and the gates as a formula.
 // A sequence that has ended keeps its state: a comparison with its length,
-// which may be known only at run time, chooses between old and new.
+// which may be known only at run time, chooses between old and new. Of a long one
+// the host repeats chunks, each of which is unrolled.
 //
 // Weights may be integers of 8 bits: then what they are multiplied with is
 // quantised by the range that it has, all steps of the sequence at once, the
@@ -13,12 +14,14 @@
 
 #include "frontend/import_ops.h"
 #include "frontend/import_quant.h"
+#include "frontend/import_repeat.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-  MOST_STEPS = 1024,
+  MOST_STEPS = 1024, // that are unrolled
+  CHUNK = 128,       // of those that are not
   MOST_GATES = 4,
   MOST_ACTIVATIONS = 3,
   FIRST_SCALE = 8 // of the input weights; then zero point, those of the others
@@ -46,6 +49,7 @@ typedef struct cell {
   activation activations[MOST_ACTIVATIONS];
   int64_t hidden;
   float clip;       // 0: none
+  bool keeps_state; // LSTM: what the third function reads is not clipped
   bool resets_last; // GRU: the reset gate acts on the product
   bool couples;     // LSTM: forget = 1 - input
 } cell;
@@ -64,6 +68,8 @@ typedef struct recurrent {
   size_t peepholes;
   step_fn step;
 } recurrent;
+
+static bool is_long(const recurrent *r) { return r->steps > MOST_STEPS; }
 
 // --- activations -------------------------------------------------------------
 
@@ -106,7 +112,8 @@ static ibx_val activate(ibx_call *call, const cell *c, size_t index,
                         ibx_val x) {
   const activation *a = &c->activations[index];
   ibx_params params = {.alpha = (float)a->alpha};
-  if (c->clip > 0) x = ibx_emit_clip(call, x, -c->clip, c->clip);
+  bool clips = c->clip > 0 && !(c->keeps_state && index == 2);
+  if (clips) x = ibx_emit_clip(call, x, -c->clip, c->clip);
   switch (a->row->kind) {
   case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
   case TANH: return ibx_emit_unary(call, IBX_TENSOR_tanh, x);
@@ -300,11 +307,26 @@ static matrix read_matrix(ibx_call *call, const recurrent *r, size_t input,
   return m;
 }
 
+// What is quantised with the rest must not widen its range: steps behind the
+// longest sequence are 0.
+static ibx_val hide_rest(ibx_call *call, const recurrent *r) {
+  if (!r->quantised || r->lengths == IBX_NO_VALUE) return r->x;
+  ibx_val most = ibx_emit_reduce(call, IBX_TENSOR_reduce_max, r->lengths,
+                                 IBX_INTS(0, 1), false);
+  ibx_val steps = ibx_emit_reshape(call, ibx_emit_iota(call, r->steps),
+                                   IBX_INTS(r->steps, 1, 1));
+  steps = ibx_emit_cast(call, steps, ibx_dtype_of(call, r->lengths));
+  return ibx_emit_select(call,
+                         ibx_emit_binary(call, IBX_TENSOR_less, steps, most),
+                         r->x, ibx_emit_like(call, r->x, 0));
+}
+
 // The sequence times the input weights plus the biases: [T, B, gates * H]. What
 // the reset gate acts on keeps its bias to itself.
 static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
                            size_t direction) {
-  ibx_val all = multiply(call, r->x, read_matrix(call, r, 1, direction));
+  ibx_val x = hide_rest(call, r);
+  ibx_val all = multiply(call, x, read_matrix(call, r, 1, direction));
   int64_t width = r->gates * r->hidden;
   c->recurrent_bias = IBX_NO_VALUE;
   if (!ibx_has_in(call, 3)) return all;
@@ -344,28 +366,142 @@ static ibx_val initial(ibx_call *call, const recurrent *r, size_t input,
   return of_direction(call, x, direction);
 }
 
-// Runs the steps; `out` gets the outputs by time, [B, H] each.
+// A part of a sequence, [T, B, gates * H], of which the first step is number
+// `first` (of the dtype of the lengths; IBX_NO_VALUE: 0).
+typedef struct part {
+  ibx_val inputs, first;
+  int64_t steps;
+  bool backwards;
+} part;
+
+// What the step before a part gave: a state, or 0 where its sequence had ended.
+static ibx_val last_output(ibx_call *call, const recurrent *r, const part *p,
+                           ibx_val h) {
+  if (r->lengths == IBX_NO_VALUE || p->first == IBX_NO_VALUE) return h;
+  ibx_val number = ibx_emit_binary(call, IBX_TENSOR_sub, p->first,
+                                   ibx_emit_like(call, r->lengths, 1));
+  ibx_val ran = ibx_emit_binary(call, IBX_TENSOR_less, number, r->lengths);
+  return ibx_emit_select(call, ran, h, ibx_emit_like(call, r->x, 0));
+}
+
+// Runs the steps of a part; `out` gets the outputs by time, [B, H] each.
+static void run_part(ibx_call *call, const recurrent *r, const cell *c,
+                     const part *p, state *s, ibx_val *out) {
+  ibx_val zero = ibx_emit_like(call, r->x, 0);
+  for (int64_t i = 0; i < p->steps && !call->failed; i++) {
+    int64_t t = p->backwards ? p->steps - 1 - i : i;
+    state before = *s;
+    // The states of sequences that have ended must not, either.
+    if (r->quantised && !p->backwards)
+      s->h = i > 0 ? out[t - 1] : last_output(call, r, p, s->h);
+    r->step(call, c, of_direction(call, p->inputs, (size_t)t), s);
+    out[t] = s->h;
+    if (r->lengths == IBX_NO_VALUE) continue;
+    ibx_val number = ibx_emit_like(call, r->lengths, (double)t);
+    if (p->first != IBX_NO_VALUE)
+      number = ibx_emit_binary(call, IBX_TENSOR_add, number, p->first);
+    ibx_val runs = ibx_emit_binary(call, IBX_TENSOR_less, number, r->lengths);
+    out[t] = ibx_emit_select(call, runs, s->h, zero);
+    s->h = ibx_emit_select(call, runs, s->h, before.h);
+    s->c = ibx_emit_select(call, runs, s->c, before.c);
+  }
+}
+
+// [T, B, H] out of its steps.
+static ibx_val join_steps(ibx_call *call, const recurrent *r, ibx_val *steps,
+                          int64_t count) {
+  for (int64_t i = 0; i < count; i++) {
+    steps[i] =
+        ibx_emit_reshape(call, steps[i], IBX_INTS(1, r->batch, r->hidden));
+  }
+  return ibx_emit_concat(call, steps, (size_t)count, 0);
+}
+
+// The numbers of the first steps of all chunks, of which the first begins with
+// step `first`.
+static ibx_val chunk_starts(ibx_call *call, const recurrent *r, int64_t chunks,
+                            int64_t first) {
+  ibx_val starts =
+      ibx_emit_binary(call, IBX_TENSOR_mul, ibx_emit_iota(call, chunks),
+                      ibx_emit_long(call, CHUNK));
+  starts =
+      ibx_emit_binary(call, IBX_TENSOR_add, starts, ibx_emit_long(call, first));
+  return ibx_emit_cast(call, starts, ibx_dtype_of(call, r->lengths));
+}
+
+// The host repeats chunks of the steps, which begin with step `first`; the
+// outputs are [chunks * CHUNK, B, H].
+static ibx_val repeat_chunks(ibx_call *call, const recurrent *r, const cell *c,
+                             const part *all, int64_t first, state *s) {
+  ibx_ints shape = ibx_shape_of(call, all->inputs);
+  int64_t chunks = all->steps / CHUNK;
+  ibx_val steps[CHUNK], values[3] = {s->h, s->c}, starts = IBX_NO_VALUE;
+  ibx_val parts = ibx_emit_reshape(
+      call, all->inputs, IBX_INTS(chunks, CHUNK * shape.at[1] * shape.at[2]));
+  if (r->lengths != IBX_NO_VALUE) starts = chunk_starts(call, r, chunks, first);
+  ibx_repeat repeat;
+  ibx_repeat_begin(&repeat, call, ibx_emit_long(call, chunks), IBX_NO_VALUE,
+                   values, 2);
+  ibx_val row = ibx_repeat_row(&repeat, parts, 0, all->backwards);
+  part chunk = {.inputs = ibx_emit_reshape(
+                    call, row, IBX_INTS(CHUNK, shape.at[1], shape.at[2])),
+                .first = IBX_NO_VALUE,
+                .steps = CHUNK,
+                .backwards = all->backwards};
+  if (starts != IBX_NO_VALUE)
+    chunk.first = ibx_repeat_row(&repeat, starts, 0, all->backwards);
+  *s = (state){.h = values[0], .c = values[1]};
+  run_part(call, r, c, &chunk, s, steps);
+  if (call->failed) return all->inputs;
+  values[0] = s->h;
+  values[1] = s->c;
+  values[2] = join_steps(call, r, steps, CHUNK);
+  ibx_repeat_end(&repeat, IBX_NO_VALUE, values, 3, chunks);
+  *s = (state){.h = values[0], .c = values[1]};
+  return ibx_emit_reshape(call, ibx_turn(call, values[2], all->backwards),
+                          IBX_INTS(chunks * CHUNK, r->batch, r->hidden));
+}
+
+// Chunks, and behind them what is less than one: the first steps of a sequence
+// that is read backwards. Returns the outputs, [T, B, H].
+static ibx_val run_long(ibx_call *call, const recurrent *r, const cell *c,
+                        const part *all, state *s) {
+  int64_t few = all->steps % CHUNK, most = all->steps - few;
+  int64_t first_of_most = all->backwards ? few : 0;
+  int64_t first_of_few = all->backwards ? 0 : most;
+  size_t place = all->backwards && few != 0 ? 1 : 0;
+  ibx_val steps[CHUNK], parts[2];
+  part chunks = *all, rest = *all;
+  chunks.steps = most;
+  chunks.inputs = ibx_emit_slice(call, all->inputs, 0, first_of_most, most, 1);
+  parts[place] = repeat_chunks(call, r, c, &chunks, first_of_most, s);
+  if (few == 0 || call->failed) return parts[place];
+  rest.steps = few;
+  rest.inputs = ibx_emit_slice(call, all->inputs, 0, first_of_few, few, 1);
+  if (r->lengths != IBX_NO_VALUE)
+    rest.first = ibx_emit_like(call, r->lengths, (double)first_of_few);
+  run_part(call, r, c, &rest, s, steps);
+  if (call->failed) return all->inputs;
+  parts[1 - place] = join_steps(call, r, steps, few);
+  return ibx_emit_concat(call, parts, 2, 0);
+}
+
+// Runs all steps of a direction. Stores its outputs by time in `out`, [B, H]
+// each; of a long sequence one tensor, [T, B, H].
 static state run_direction(ibx_call *call, const recurrent *r, cell *c,
                            size_t direction, ibx_val *out) {
-  ibx_val inputs = emit_inputs(call, r, c, direction);
-  bool backwards = direction == 1 || r->backwards;
+  part all = {.inputs = emit_inputs(call, r, c, direction),
+              .first = IBX_NO_VALUE,
+              .steps = r->steps,
+              .backwards = direction == 1 || r->backwards};
   read_peepholes(call, r, c, direction);
   c->recurrent = read_matrix(call, r, 2, direction);
   state s = {.h = initial(call, r, 5, direction),
              .c = initial(call, r, r->initial_c, direction)};
-  ibx_val zero = ibx_emit_like(call, r->x, 0);
-  for (int64_t i = 0; i < r->steps && !call->failed; i++) {
-    int64_t t = backwards ? r->steps - 1 - i : i;
-    state before = s;
-    r->step(call, c, of_direction(call, inputs, (size_t)t), &s);
-    out[t] = s.h;
-    if (r->lengths == IBX_NO_VALUE) continue;
-    ibx_val runs =
-        ibx_emit_binary(call, IBX_TENSOR_less,
-                        ibx_emit_like(call, r->lengths, (double)t), r->lengths);
-    out[t] = ibx_emit_select(call, runs, s.h, zero);
-    s.h = ibx_emit_select(call, runs, s.h, before.h);
-    s.c = ibx_emit_select(call, runs, s.c, before.c);
+  if (is_long(r)) {
+    out[0] = run_long(call, r, c, &all, &s);
+  } else {
+    run_part(call, r, c, &all, &s, out);
   }
   return s;
 }
@@ -456,7 +592,7 @@ static bool read_recurrent(ibx_call *call, recurrent *r) {
   if (r->batch_first) r->x = ibx_emit_swap(call, r->x, 0, 1);
   r->steps = ibx_dim(call, r->x, 0);
   r->batch = ibx_dim(call, r->x, 1);
-  if (r->steps < 1 || r->steps > MOST_STEPS) {
+  if (r->steps < 1) {
     ibx_call_refuse(call, "X", "a sequence of %lld steps", (long long)r->steps);
   }
   if (call->failed || !shapes_fit(call, r)) return false;
@@ -478,9 +614,24 @@ static ibx_val join_states(ibx_call *call, const recurrent *r,
   return r->batch_first ? ibx_emit_swap(call, all, 0, 1) : all;
 }
 
+// Outputs of a long sequence as join_outputs() has them; `outputs` has the first
+// tensor of each direction.
+static ibx_val join_long(ibx_call *call, const recurrent *r,
+                         const ibx_val *outputs) {
+  ibx_val parts[2];
+  for (size_t d = 0; d < r->directions; d++) {
+    parts[d] = ibx_emit_reshape(call, outputs[d * (size_t)r->steps],
+                                IBX_INTS(r->steps, 1, r->batch, r->hidden));
+  }
+  ibx_val all = ibx_emit_concat(call, parts, r->directions, 1);
+  if (!r->batch_first) return all;
+  return ibx_emit_transpose(call, all, IBX_INTS(2, 0, 1, 3));
+}
+
 // Outputs by time and direction, [T, D, B, H] or [B, T, D, H].
 static ibx_val join_outputs(ibx_call *call, const recurrent *r,
                             const ibx_val *outputs) {
+  if (is_long(r)) return join_long(call, r, outputs);
   size_t count = (size_t)r->steps * r->directions;
   ibx_val *parts = IBX_ARENA_ARRAY(&call->import->scratch, count, ibx_val);
   for (size_t i = 0; i < count; i++) {
@@ -537,7 +688,9 @@ static void import_lstm(ibx_call *call, bool quantised) {
                  .peepholes = 7,
                  .step = step_lstm};
   bool couples = ibx_attr_flag(call, "input_forget", false);
-  import_recurrent(call, &r, (cell){.couples = couples});
+  // ONNX Runtime, which defines the quantised form, clips the gates alone.
+  import_recurrent(call, &r,
+                   (cell){.couples = couples, .keeps_state = quantised});
 }
 
 void ibx_import_op_lstm(ibx_call *call) { import_lstm(call, false); }

@@ -16,13 +16,19 @@ enum {
 
 // --- shapes that are known ----------------------------------------------------
 
+// What a 0 stands for; -2, which is no extent, where x has no such dimension.
+static int64_t copied_dim(ibx_call *call, ibx_val x, int64_t index) {
+  return index < ibx_rank(call, x) ? ibx_dim(call, x, index) : -2;
+}
+
 // Replaces 0 (keep) and -1 (what is left).
 static bool complete_shape(ibx_call *call, ibx_val x, ibx_ints *shape,
                            bool keeps_zero) {
   int64_t known = 1, total = ibx_elements(ibx_type_of(call, x));
   int open = -1;
   for (uint8_t i = 0; i < shape->len; i++) {
-    if (shape->at[i] == 0 && !keeps_zero) shape->at[i] = ibx_dim(call, x, i);
+    bool copied = shape->at[i] == 0 && !keeps_zero;
+    if (copied) shape->at[i] = copied_dim(call, x, i);
     if (shape->at[i] == -1 && open < 0) {
       open = i;
       continue;
@@ -262,7 +268,7 @@ void ibx_import_op_reshape(ibx_call *call) {
     t.real[d] = dims.real[d];
     bool copied = t.most.at[d] == 0 && !keeps_zero;
     if (copied) t.real[d] = ibx_extent(call, x, d);
-    if (copied) t.most.at[d] = ibx_dim(call, x, d);
+    if (copied) t.most.at[d] = copied_dim(call, x, d);
     bool open = t.most.at[d] == -1 && t.real[d] == IBX_NO_VALUE && t.rest < 0;
     if (open) t.rest = d;
     if (open) t.most.at[d] = 1;

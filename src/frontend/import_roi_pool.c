@@ -24,6 +24,13 @@ typedef struct side {
   ibx_val empty;     // bool [R, bins]: the bin has no element
 } side;
 
+// Corners of regions, scaled. What leaves every image stays finite: an infinite
+// region would have bins of no size.
+static ibx_val scaled(ibx_call *call, ibx_val box, double scale) {
+  const float most = 0x1p30f;
+  return ibx_emit_clip(call, ibx_emit_affine(call, box, scale, 0), -most, most);
+}
+
 // To the nearest whole number, halves away from zero.
 static ibx_val round_away(ibx_call *call, ibx_val x) {
   ibx_val size = ibx_emit_unary(call, IBX_TENSOR_abs, x);
@@ -258,7 +265,7 @@ void ibx_import_op_max_roi_pool(ibx_call *call) {
   ibx_val batch = ibx_emit_slice(call, rois, 1, 0, 1, 1);
   batch = ibx_emit_clip(call, batch, 0, (float)(image.at[0] - 1));
   ibx_val box = ibx_emit_slice(call, rois, 1, 1, 4, 1);
-  box = round_away(call, ibx_emit_affine(call, box, scale, 0));
+  box = round_away(call, scaled(call, box, scale));
   cut_bins(call, &columns, ibx_emit_slice(call, box, 1, 0, 1, 1),
            ibx_emit_slice(call, box, 1, 2, 1, 1));
   cut_bins(call, &rows, ibx_emit_slice(call, box, 1, 1, 1, 1),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Imports RotaryEmbedding, decomposed. Comes in: heads [B, heads, S, D] or [B,
-// S, heads * D], cosines and sines by position. Goes out: the first elements of
-// each head, pairs of which are rotated by the angle of their position.
+// Imports RotaryEmbedding and MRotaryEmbedding, decomposed. Comes in: heads [B,
+// heads, S, D] or [B, S, heads * D], cosines and sines by position. Goes out: the
+// first elements of each head, pairs of which are rotated by the angle of their
+// position, or of one of three positions.
 
 #include "frontend/import_attention.h"
 
@@ -67,37 +68,37 @@ static ibx_val read_angles(ibx_call *call, ibx_val cache, ibx_val positions,
 
 ibx_val ibx_emit_rotary(ibx_call *call, ibx_val x, const ibx_rotary *r) {
   int64_t whole = ibx_dim(call, x, 3);
-  bool fits = r->depth > 0 && r->depth <= whole && r->depth % 2 == 0;
+  bool fits = r->depth > 0 && r->depth % 2 == 0 && r->start >= 0 &&
+              r->depth <= whole && r->start <= whole - r->depth;
   if (!ibx_call_expect(call, fits, "rotary_embedding_dim",
                        "is odd or too large")) {
     return x;
   }
-  int64_t half = r->depth / 2;
+  int64_t half = r->depth / 2, end = r->start + r->depth;
   ibx_val cosine = read_angles(call, r->cosine, r->positions, half);
   ibx_val sine = read_angles(call, r->sine, r->positions, half);
-  ibx_val parts[2] = {ibx_emit_slice(call, x, 3, 0, r->depth, 1)};
-  parts[0] = r->interleaved ? rotate_neighbours(call, parts[0], cosine, sine)
-                            : rotate_halves(call, parts[0], cosine, sine);
-  if (r->depth < whole) {
-    parts[1] = ibx_emit_slice(call, x, 3, r->depth, whole - r->depth, 1);
+  ibx_val part = ibx_emit_slice(call, x, 3, r->start, r->depth, 1), parts[3];
+  size_t count = 0;
+  if (r->start > 0) parts[count++] = ibx_emit_slice(call, x, 3, 0, r->start, 1);
+  parts[count++] = r->interleaved ? rotate_neighbours(call, part, cosine, sine)
+                                  : rotate_halves(call, part, cosine, sine);
+  if (end < whole) {
+    parts[count++] = ibx_emit_slice(call, x, 3, end, whole - end, 1);
   }
-  return ibx_emit_concat(call, parts, r->depth < whole ? 2 : 1, 3);
+  return ibx_emit_concat(call, parts, count, 3);
 }
 
-// `positions` may be one offset (a vector of 1) or one for each token.
-static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
+// Rotates input 0 by the angles of `r`, whose attributes the call has.
+static void rotary(ibx_call *call, ibx_rotary r) {
   ibx_val x = ibx_in(call, 0);
-  ibx_rotary r = {.cosine = ibx_in(call, cosine_in),
-                  .sine = ibx_in(call, cosine_in + 1),
-                  .positions = positions,
-                  .depth = ibx_attr_int(call, "rotary_embedding_dim", 0),
-                  .interleaved = ibx_attr_flag(call, "interleaved", false)};
+  r.depth = ibx_attr_int(call, "rotary_embedding_dim", 0);
+  r.interleaved = ibx_attr_flag(call, "interleaved", false);
   int64_t heads = ibx_attr_int(call, "num_heads", 0);
   ibx_ints shape = ibx_shape_of(call, x);
   bool is_flat = shape.len == 3;
-  if (is_flat && heads == 0 && cosine_in == 2) {
+  if (is_flat && heads == 0 && call->at.domain[0] != 0) {
     // com.microsoft: the caches tell the depth of a head.
-    int64_t head = 2 * ibx_dim(call, ibx_in(call, cosine_in), -1);
+    int64_t head = 2 * ibx_dim(call, r.cosine, -1);
     heads = head > 0 ? shape.at[2] / head : 0;
   }
   bool fits =
@@ -114,10 +115,13 @@ static void rotary(ibx_call *call, ibx_val positions, size_t cosine_in) {
 }
 
 void ibx_import_op_rotary_embedding(ibx_call *call) {
-  rotary(call, ibx_in(call, 3), 1);
+  rotary(call, (ibx_rotary){.cosine = ibx_in(call, 1),
+                            .sine = ibx_in(call, 2),
+                            .positions = ibx_in(call, 3)});
 }
 
-// com.microsoft has the positions before the caches.
+// com.microsoft has the positions before the caches: one for each token, or a
+// vector of one, where they begin.
 void ibx_import_op_rotary_embedding_ms(ibx_call *call) {
   ibx_val positions = ibx_in(call, 1);
   ibx_attr_ignore(call, "scale is_packed_batching");
@@ -130,5 +134,88 @@ void ibx_import_op_rotary_embedding_ms(ibx_call *call) {
         ibx_emit_binary(call, IBX_TENSOR_add,
                         ibx_emit_cast(call, positions, IBX_DTYPE_I64), tokens);
   }
-  rotary(call, positions, 2);
+  rotary(call, (ibx_rotary){.cosine = ibx_in(call, 2),
+                            .sine = ibx_in(call, 3),
+                            .positions = positions});
+}
+
+// --- three positions for each token ------------------------------------------
+
+enum { STREAMS = 3 }; // time, rows, columns
+
+// Which columns of the caches stream `stream` owns, as bools: sections one after
+// the other, or every third column of the first ones, the rest for the time.
+static ibx_val owned_columns(ibx_call *call, const int64_t *section,
+                             int64_t stream, int64_t half, bool in_turn) {
+  ibx_type type = {.dims = {half}, .rank = 1, .dtype = IBX_DTYPE_BOOL};
+  uint8_t *data = ibx_arena_alloc(call->import->arena, (size_t)half);
+  int64_t start = 0;
+  for (int64_t i = 0; i < stream; i++)
+    start += section[i];
+  for (int64_t i = 0; i < half; i++) {
+    data[i] = in_turn ? i % STREAMS == stream && i / STREAMS < section[stream]
+                      : i >= start && i < start + section[stream];
+  }
+  return ibx_emit_constant(call, type, data);
+}
+
+// The angles of each token, [B, S, half], of a cache [positions, half].
+static ibx_val mix_streams(ibx_call *call, ibx_val cache,
+                           const int64_t *section, bool in_turn) {
+  ibx_val positions = ibx_in(call, 1), mixed = IBX_NO_VALUE;
+  for (int64_t i = 0; i < STREAMS; i++) {
+    ibx_val own =
+        ibx_emit_gather(call, cache, ibx_emit_at(call, positions, 0, i), 0);
+    mixed =
+        i == 0
+            ? own
+            : ibx_emit_select(call,
+                              owned_columns(call, section, i,
+                                            ibx_dim(call, cache, 1), in_turn),
+                              own, mixed);
+  }
+  return mixed;
+}
+
+static bool streams_fit(ibx_call *call, const ibx_ints *section) {
+  ibx_ints x = ibx_shape_of(call, ibx_in(call, 0));
+  ibx_ints p = ibx_shape_of(call, ibx_in(call, 1));
+  ibx_ints c = ibx_shape_of(call, ibx_in(call, 2));
+  ibx_ints s = ibx_shape_of(call, ibx_in(call, 3));
+  bool fits = (x.len == 3 || x.len == 4) && p.len == 3 && p.at[0] == STREAMS &&
+              p.at[1] == x.at[0] && p.at[2] == x.at[x.len - 2];
+  if (!ibx_call_expect(call, fits, "position_ids", "needs [3, B, S]")) {
+    return false;
+  }
+  fits = c.len == 2 && s.len == 2 && c.at[0] == s.at[0] && c.at[1] == s.at[1];
+  if (!ibx_call_expect(call, fits, "cos_cache",
+                       "and sin_cache need [positions, depth / 2]")) {
+    return false;
+  }
+  int64_t sum = 0;
+  fits = section->len == STREAMS;
+  for (uint8_t i = 0; fits && i < STREAMS; i++) {
+    fits = section->at[i] >= 0 && section->at[i] <= c.at[1];
+    sum += section->at[i];
+  }
+  return ibx_call_expect(call, fits && sum == c.at[1], "mrope_section",
+                         "needs three numbers, whose sum is the width of the "
+                         "caches") &&
+         ibx_call_expect_room(call, c.at[1]);
+}
+
+void ibx_import_op_mrotary_embedding(ibx_call *call) {
+  ibx_ints section = {0};
+  ibx_attr_ints(call, "mrope_section", &section);
+  bool in_turn = ibx_attr_flag(call, "mrope_layout", false);
+  double scale = (double)ibx_attr_float(call, "scale", 1); // of what is rotated
+  ibx_attr_ignore(call, "is_packed_batching");
+  if (call->failed || !streams_fit(call, &section)) return;
+  ibx_rotary r = {.positions = IBX_NO_VALUE};
+  ibx_val *parts[] = {&r.cosine, &r.sine};
+  for (size_t i = 0; i < 2; i++) {
+    ibx_val cache = ibx_emit_affine(call, ibx_in(call, 2 + i), scale, 0);
+    *parts[i] = mix_streams(call, cache, section.at, in_turn);
+  }
+  rotary(call, r);
 }

@@ -3,10 +3,12 @@
 // Imports Scan, unrolled. Comes in: a body, values that it hands from one slice
 // to the next, and tensors that it reads slice by slice. Goes out: the body once
 // for each slice that there may be, and the slices that it gave, joined. Holds
-// afterwards: a slice that is not there left the values as they were.
+// afterwards: a slice that is not there left the values as they were. Where there
+// are many slices, the host repeats the body.
 
 #include "frontend/import_loop.h"
 #include "frontend/import_ops.h"
+#include "frontend/import_repeat.h"
 
 #include <inttypes.h>
 
@@ -43,14 +45,18 @@ static bool read_stretch(ibx_call *call, const scanned *tensors, size_t count,
     if (out->real == IBX_NO_VALUE) out->real = real;
     if (length < out->length) out->length = length;
   }
-  if (!ibx_call_expect(call, fits, "scan_inputs", "differ in length")) {
-    return false;
-  }
-  if (out->length > IBX_MOST_TRIPS) {
-    ibx_call_refuse(call, "scan_inputs", "a scan of %" PRId64 " slices",
-                    out->length);
-  }
-  return !call->failed;
+  return ibx_call_expect(call, fits, "scan_inputs", "differ in length");
+}
+
+static bool is_long(const stretch *way) { return way->length > IBX_MOST_TRIPS; }
+
+static bool expect_short(ibx_call *call, const stretch *way) {
+  if (!is_long(way)) return true;
+  ibx_call_refuse(call, "scan_inputs",
+                  "a scan of %" PRId64 " slices, of which the data decide how "
+                  "many count",
+                  way->length);
+  return false;
 }
 
 // The valid part of a dimension from its end; what lies behind stays behind.
@@ -140,6 +146,50 @@ static ibx_val join_slices(ibx_loop *l, const stretch *way, size_t index,
   return ibx_set_extent(call, y, axis, way->real);
 }
 
+// Puts the first dimension of a list where the node wants it.
+static ibx_val place_axis(ibx_call *call, ibx_val list, int64_t axis) {
+  ibx_ints perm = {.len = (uint8_t)ibx_rank(call, list)};
+  for (uint8_t i = 0; i < perm.len; i++)
+    perm.at[i] = i == axis ? 0 : i < axis ? i + 1 : i;
+  return axis == 0 ? list : ibx_emit_transpose(call, list, perm);
+}
+
+static bool keeps_types(ibx_loop *l, size_t states) {
+  ibx_call *call = l->call;
+  bool same = true;
+  for (size_t i = 0; i < states && same; i++) {
+    same = ibx_types_equal(ibx_type_of(call, l->in[i]),
+                           ibx_type_of(call, l->out[i]));
+  }
+  return ibx_call_expect(call, same, "body", "changes the type of a state");
+}
+
+// The host repeats the body; `l->out` gets what the node gives.
+static void repeat_scan(ibx_loop *l, const scanned *tensors, size_t count,
+                        const stretch *way) {
+  ibx_call *call = l->call;
+  ibx_repeat r;
+  size_t states = l->in_count - count;
+  ibx_repeat_begin(&r, call, ibx_emit_long(call, way->length), IBX_NO_VALUE,
+                   l->in, states);
+  for (size_t i = 0; i < count; i++) {
+    l->in[states + i] =
+        ibx_repeat_row(&r, tensors[i].x, tensors[i].axis, tensors[i].backwards);
+  }
+  ibx_loop_run(l, ibx_trip_name(call, 0));
+  if (call->failed || !keeps_types(l, states)) return;
+  ibx_repeat_end(&r, IBX_NO_VALUE, l->out, l->out_count, way->length);
+  for (size_t i = states; i < l->out_count && !call->failed; i++) {
+    int64_t axis = ibx_axis(call, attr_at(call, "scan_output_axes", i - states),
+                            ibx_rank(call, l->out[i]));
+    bool turns = attr_at(call, "scan_output_directions", i - states) != 0;
+    ibx_val list = ibx_turn(call, l->out[i], turns);
+    if (!call->failed) l->out[i] = place_axis(call, list, axis);
+  }
+  for (size_t i = 0; i < l->out_count && !call->failed; i++)
+    ibx_out(call, i, l->out[i]);
+}
+
 // How many of `inputs` are scanned; 0 when the node is wrong.
 static size_t read_scan_count(ibx_call *call, size_t inputs) {
   int64_t count = ibx_attr_int(call, "num_scan_inputs", 0);
@@ -173,6 +223,11 @@ void ibx_import_op_scan(ibx_call *call) {
   if (call->failed || !read_stretch(call, tensors, count, &way)) return;
   for (size_t i = 0; i < states; i++)
     l.in[i] = ibx_in(call, i);
+  if (is_long(&way) && way.real == IBX_NO_VALUE) {
+    repeat_scan(&l, tensors, count, &way);
+    return;
+  }
+  if (!expect_short(call, &way)) return;
   run_scan(&l, tensors, count, &way,
            ibx_arena_format(call->import->arena, "%s/", call->at.node));
   for (size_t i = 0; i < states && !call->failed; i++)
@@ -232,7 +287,10 @@ void ibx_import_op_scan_8(ibx_call *call) {
           (scanned){.x = ibx_emit_at(call, ibx_in(call, states + i + 1), 0, b),
                     .backwards = attr_at(call, "directions", i) != 0};
     }
-    if (call->failed || !read_stretch(call, tensors, count, &way)) return;
+    if (call->failed || !read_stretch(call, tensors, count, &way) ||
+        !expect_short(call, &way)) {
+      return;
+    }
     read_sequence(call, b, &way);
     run_scan(&l, tensors, count, &way, ibx_trip_name(call, (size_t)b));
     for (size_t i = 0; i < call->out_count && !call->failed; i++) {

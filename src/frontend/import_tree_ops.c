@@ -19,6 +19,15 @@ static void fail_lists(ibx_call *call, const char *name) {
                 name);
 }
 
+// The opposite of a comparison, which it becomes, holds of NaN as little.
+static void check_threshold(ibx_call *call, const char *name,
+                            double threshold) {
+  if (!isnan(threshold)) return;
+  ibx_call_fail(call, IBX_DIAG_ATTRIBUTE_VALUE, name,
+                "train the trees on numbers, or drop the node",
+                "a threshold of the trees is no number (%s)", name);
+}
+
 static const int64_t *longs(ibx_call *call, const char *name, size_t wanted) {
   size_t len;
   const int64_t *at = ibx_attr_longs(call, name, &len);
@@ -92,6 +101,7 @@ static void add_ensemble_node(ensemble *e, ibx_forest *forest, size_t i) {
   int mode = e->modes[i] >= 0 && e->modes[i] <= MEMBER ? (int)e->modes[i] : -1;
   if (mode < 0) fail_lists(e->call, "nodes_modes");
   if (mode >= 0 && mode < MEMBER) {
+    check_threshold(e->call, "nodes_splits", e->splits[i]);
     ibx_forest_compare(&node, (ibx_tree_mode)mode, missing);
   }
   if (mode == MEMBER) node.missing_is_yes = missing;
@@ -232,6 +242,7 @@ static void add_old_node(old_trees *t, ibx_forest *forest, size_t i,
     node.yes = find_node(t, lists[0][i], lists[2][i], "nodes_truenodeids");
     node.no = find_node(t, lists[0][i], lists[3][i], "nodes_falsenodeids");
     t->is_child[node.yes] = t->is_child[node.no] = true;
+    check_threshold(t->call, "nodes_values", threshold);
     ibx_forest_compare(&node, (ibx_tree_mode)mode, missing);
   }
   forest->nodes[i] = node;

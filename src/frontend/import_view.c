@@ -206,10 +206,15 @@ static void slice(ibx_call *call, ibx_list starts, ibx_list ends,
                        "starts, ends, axes and steps differ in length")) {
     return;
   }
+  bool seen[IBX_MAX_RANK] = {false};
   for (size_t i = 0; i < starts.len && !call->failed; i++) {
     int64_t axis = ibx_axis(call, axes ? axes->at[i] : (int64_t)i, rank);
     int64_t step = steps ? steps->at[i] : 1;
-    if (!ibx_call_expect(call, step != 0, "steps", "a step is 0")) return;
+    if (!ibx_call_expect(call, step != 0, "steps", "a step is 0") ||
+        !ibx_call_expect(call, !seen[axis], "axes", "names one twice")) {
+      return;
+    }
+    seen[axis] = true;
     ibx_val computed =
         open_ends ? open_ends->real[i < IBX_MAX_RANK ? i : 0] : IBX_NO_VALUE;
     x = slice_one(call, x, axis, starts.at[i], ends.at[i], computed, step);

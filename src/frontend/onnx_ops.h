@@ -50,6 +50,9 @@ const ibx_onnx_op *ibx_onnx_op_find(const char *domain, const char *name,
 /// Oldest and newest opset of ai.onnx that is read.
 enum { IBX_OPSET_OLDEST = 1, IBX_OPSET_NEWEST = 28 };
 
+/// The newest one of ai.onnx.ml that is read.
+enum { IBX_OPSET_NEWEST_ML = 5 };
+
 /// "ai.onnx" for "", else the domain.
 const char *ibx_onnx_domain_name(const char *domain);
 

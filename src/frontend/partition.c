@@ -10,7 +10,8 @@
 //                              fewer turns; the one with fewer on the host wins
 //
 // What depends on constants only belongs to no turn: it is made again wherever
-// it is read.
+// it is read. A loop of steps begins and ends in turns of its own: what stands
+// before it in the model comes before, what stands behind comes after.
 
 #include "frontend/import.h"
 
@@ -27,6 +28,7 @@ typedef struct partition {
   uint32_t *step_value; ///< of each value of the graph, or NO_STEP
   bool *is_read;        ///< of each value: by another turn, or as an output
   bool device_first;
+  int32_t first, last; ///< turn that the next node may be in; in use so far
   ibx_partition *out;
   size_t value_room;
 } partition;
@@ -53,7 +55,7 @@ static void mark_needed(const partition *p) {
   for (size_t n = graph->node_count + 1; n-- > 0;) {
     for (; call > 0 && import->host_nodes[call - 1].after >= n; call--) {
       const ibx_host_node *host = &import->host_nodes[call - 1];
-      bool is_needed = false;
+      bool is_needed = host->call->flow != IBX_HOST_FLOW_none;
       for (size_t i = 0; i < host->result_count; i++)
         is_needed |= needed[host->results[i]];
       p->call_turn[call - 1] = is_needed ? 0 : NOT_NEEDED;
@@ -78,7 +80,12 @@ static int32_t next_turn(const partition *p, int32_t turn, bool on_device) {
   return is_device == on_device ? turn : turn + 1;
 }
 
-static void place_node(const partition *p, size_t n) {
+static int32_t note_turn(partition *p, int32_t turn) {
+  if (turn > p->last) p->last = turn;
+  return turn;
+}
+
+static void place_node(partition *p, size_t n) {
   const ibx_node *node = &p->import->graph.nodes[n];
   if (p->node_turn[n] == NOT_NEEDED) return;
   int32_t turn = ANY_TURN;
@@ -88,21 +95,23 @@ static void place_node(const partition *p, size_t n) {
     is_free &= p->import->known[value];
     if (p->made[value] > turn) turn = p->made[value];
   }
-  if (turn < 0) turn = 0;
-  turn = is_free ? ANY_TURN : next_turn(p, turn, true);
+  if (turn < p->first) turn = p->first;
+  turn = is_free ? ANY_TURN : note_turn(p, next_turn(p, turn, true));
   p->node_turn[n] = turn;
   p->made[node->result] = turn;
 }
 
-static void place_call(const partition *p, size_t index) {
+static void place_call(partition *p, size_t index) {
   const ibx_host_node *host = &p->import->host_nodes[index];
   if (p->call_turn[index] == NOT_NEEDED) return;
-  int32_t turn = 0;
+  bool is_flow = host->call->flow != IBX_HOST_FLOW_none;
+  int32_t turn = is_flow ? p->last : p->first;
   for (size_t i = 0; i < host->operand_count; i++) {
     ibx_val value = host->operands[i];
     if (value != IBX_NO_VALUE && p->made[value] > turn) turn = p->made[value];
   }
-  turn = next_turn(p, turn, false);
+  turn = note_turn(p, next_turn(p, turn, false));
+  if (is_flow) p->first = turn;
   p->call_turn[index] = turn;
   for (size_t i = 0; i < host->result_count; i++)
     p->made[host->results[i]] = turn;
@@ -113,8 +122,8 @@ static int32_t place_all(partition *p, bool device_first) {
   const ibx_import *import = p->import;
   const ibx_graph *graph = &import->graph;
   size_t call = 0;
-  int32_t last = 0;
   p->device_first = device_first;
+  p->first = p->last = 0;
   for (size_t v = 0; v < graph->value_count; v++)
     p->made[v] = ANY_TURN;
   for (size_t n = 0; n <= graph->node_count; n++) {
@@ -123,13 +132,7 @@ static int32_t place_all(partition *p, bool device_first) {
       place_call(p, call);
     if (n < graph->node_count) place_node(p, n);
   }
-  for (size_t n = 0; n < graph->node_count; n++) {
-    if (p->node_turn[n] > last) last = p->node_turn[n];
-  }
-  for (size_t i = 0; i < import->host_count; i++) {
-    if (p->call_turn[i] > last) last = p->call_turn[i];
-  }
-  return last;
+  return p->last;
 }
 
 static bool has_call(const partition *p, int32_t turn) {

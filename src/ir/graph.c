@@ -130,6 +130,11 @@ uint32_t ibx_graph_add_constant(ibx_graph *graph, uint32_t weight,
       graph, (ibx_value){.type = type, .node = index, .input = IBX_NO_VALUE});
 }
 
+bool ibx_types_equal(const ibx_type *a, const ibx_type *b) {
+  return a->rank == b->rank && a->dtype == b->dtype &&
+         memcmp(a->dims, b->dims, a->rank * sizeof(*a->dims)) == 0;
+}
+
 const ibx_weight *ibx_graph_constant(const ibx_graph *graph, uint32_t value) {
   if (value >= graph->value_count) return NULL;
   uint32_t index = graph->values[value].node;

@@ -107,6 +107,9 @@ IBX_NODISCARD ibx_status ibx_graph_add(ibx_graph *graph, ibx_tensor_op op,
 uint32_t ibx_graph_add_constant(ibx_graph *graph, uint32_t weight,
                                 uint32_t source);
 
+/// Whether dtype, rank and extents are the same.
+bool ibx_types_equal(const ibx_type *a, const ibx_type *b);
+
 /// Lends the weight row of a value that a constant node makes, else NULL. The
 /// row of a floating value may have a wider dtype than the value: whoever uses
 /// the data converts them.

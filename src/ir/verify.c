@@ -49,11 +49,6 @@ static bool is_ready(const ibx_graph *graph, uint32_t value, size_t index) {
                               : node < index;
 }
 
-static bool types_equal(const ibx_type *a, const ibx_type *b) {
-  if (a->rank != b->rank || a->dtype != b->dtype) return false;
-  return memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0;
-}
-
 static bool is_float(ibx_dtype dtype) {
   const ibx_dtype_info *info = ibx_dtype_get(dtype);
   return info && info->kind == IBX_DTYPE_KIND_FLOAT;
@@ -64,7 +59,7 @@ static bool is_float(ibx_dtype dtype) {
 static bool types_fit(const ibx_type *row, const ibx_type *value) {
   ibx_type same = *row;
   if (is_float(row->dtype) && is_float(value->dtype)) same.dtype = value->dtype;
-  return types_equal(&same, value);
+  return ibx_types_equal(&same, value);
 }
 
 static ibx_status check_constant(const ibx_graph *graph, const ibx_node *node,
@@ -103,7 +98,7 @@ static ibx_status check_node(const ibx_graph *graph, size_t index,
                        &type, &why) != IBX_OK) {
     return FAIL(at, "%s", why.message);
   }
-  if (!types_equal(&type, &graph->values[node->result].type)) {
+  if (!ibx_types_equal(&type, &graph->values[node->result].type)) {
     return FAIL(at, "its result has another type than inference gives");
   }
   if (node->op != IBX_TENSOR_constant) return IBX_OK;

@@ -43,8 +43,10 @@ typedef struct parts {
   bool too_many;
 } parts;
 
+// Infinity is close to nothing: beside it every difference is small.
 static bool is_close(const matcher *m, double a, double b) {
-  return fabs(a - b) <= m->tolerance * fmax(fabs(a), fabs(b));
+  double size = fmax(fabs(a), fabs(b));
+  return isfinite(size) && fabs(a - b) <= m->tolerance * size;
 }
 
 static bool is_whole(double power) { return power == floor(power); }

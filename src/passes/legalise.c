@@ -52,7 +52,7 @@ static uint32_t saturate_signed(uint64_t bits) {
 }
 
 // A 64-bit constant as 32 bits, saturated: positions and counts beyond 2^31 do
-// not exist in one tensor.
+// not exist in one tensor, and legalise_narrow.c has refused the rest.
 static uint32_t narrowed_weight(ibx_rewrite *rewrite, uint32_t row) {
   ibx_tables *tables = rewrite->graph.tables;
   ibx_weight weight = tables->weights[row];
@@ -262,6 +262,8 @@ static bool legalise_reduction(ibx_rewrite *rewrite, const ibx_node *node) {
 }
 
 ibx_status ibx_pass_legalise(ibx_pass_ctx *ctx, ibx_graph *graph) {
+  // Where only bounds are wanted there is nobody to tell.
+  if (ctx->diag) IBX_TRY(ibx_legalise_narrow(ctx, graph));
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, legal_type);
   const ibx_range *ranges = ibx_ranges(graph, ctx->arena);
   const bool *rounded = ibx_rounded_values(graph, ctx->scratch);

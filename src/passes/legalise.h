@@ -14,6 +14,10 @@
 bool ibx_legalise_integer(ibx_rewrite *rewrite, const ibx_node *node,
                           const ibx_range *ranges, ibx_arena *work);
 
+/// Refuses, with a diagnostic, a graph that computes with a constant of 64 bits
+/// which 32 bits do not hold.
+ibx_status ibx_legalise_narrow(ibx_pass_ctx *ctx, const ibx_graph *graph);
+
 /// How far the sums of a contraction of integers can go. The contracted
 /// dimension has `extent` indices; each of them adds at most `each` to a sum, or,
 /// where one operand is constant, `terms[index * at_step + output * output_step]`.

@@ -345,6 +345,9 @@ bool ibx_lower_cumsum(ibx_lower *, const ibx_node *, ibx_view *);
 /// The value in SBUF with `axes` in the free dimension.
 bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
                          ibx_view *out);
+/// The same as a row-major copy, so that what is reduced is one run.
+bool ibx_lower_whole_rows(ibx_lower *lower, uint32_t value,
+                          const ibx_ints *axes, ibx_view *out);
 
 /// `view` with the dimensions `axes` cut to one element: what is left for each
 /// row. As a view of its own buffer, in which rows that repeat in `view` have

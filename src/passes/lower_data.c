@@ -89,19 +89,25 @@ static int64_t tile_of(const ibx_dim *dim) {
   return tile == 1 ? dim->size : tile;
 }
 
-static bool cut_part(const ibx_view *whole, const ibx_view *src, uint8_t axis,
-                     int64_t start, int64_t at, int64_t part, ibx_view *out_dst,
-                     ibx_view *out_src) {
+static bool slice_part(const ibx_view *whole, const ibx_view *src, uint8_t axis,
+                       int64_t start, int64_t at, int64_t part,
+                       ibx_view *out_dst, ibx_view *out_src) {
   int64_t to[IBX_MAX_RANK] = {0}, from[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   for (uint8_t d = 0; d < src->rank; d++)
     sizes[d] = src->dim[d].size;
   to[axis] = start + at;
   from[axis] = at;
   sizes[axis] = part;
-  if (!ibx_view_slice(whole, to, sizes, NULL, out_dst)) return false;
-  if (!ibx_view_slice(src, from, sizes, NULL, out_src)) return false;
+  return ibx_view_slice(whole, to, sizes, NULL, out_dst) &&
+         ibx_view_slice(src, from, sizes, NULL, out_src);
+}
+
+static bool cut_part(const ibx_view *whole, const ibx_view *src, uint8_t axis,
+                     int64_t start, int64_t at, int64_t part, ibx_view *out_dst,
+                     ibx_view *out_src) {
   const ibx_view *views[] = {out_dst, out_src};
-  return ibx_view_refines(views, 2);
+  return slice_part(whole, src, axis, start, at, part, out_dst, out_src) &&
+         ibx_view_refines(views, 2);
 }
 
 // Moves `src` to elements [start, ...) of dimension `axis` of `whole`, cut where
@@ -114,7 +120,7 @@ static bool move_part(ibx_lower *lower, const ibx_view *whole,
     int64_t part = ibx_dim_span(&whole->dim[axis], start + at, size - at);
     part = ibx_dim_span(&src->dim[axis], at, part);
     // Where the atoms of both have no common refinement, tile by tile.
-    int64_t left = tile - (start + at) % tile;
+    int64_t left = tile - (start + at) % tile, most = part;
     bool ok = cut_part(whole, src, axis, start, at, part, &dst_part, &src_part);
     if (!ok && left < part) {
       part = left;
@@ -123,6 +129,11 @@ static bool move_part(ibx_lower *lower, const ibx_view *whole,
     if (!ok) {
       part = 1;
       ok = cut_part(whole, src, axis, start, at, part, &dst_part, &src_part);
+    }
+    if (!ok) {
+      // It is another dimension in which they do not meet: a move copies them.
+      part = most;
+      ok = slice_part(whole, src, axis, start, at, part, &dst_part, &src_part);
     }
     if (!ok) {
       return ibx_lower_fail(lower, IBX_INTERNAL, "a part has no view");

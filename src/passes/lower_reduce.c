@@ -34,6 +34,25 @@ static bool is_tiles(const ibx_dim *dim) {
   return true;
 }
 
+// The largest dimension that is not reduced, on the partitions.
+static ibx_layout rows_layout(const ibx_type *type, const ibx_ints *axes) {
+  ibx_layout layout = {.count = 0};
+  int64_t most = 1;
+  for (uint8_t d = 0; d < type->rank; d++) {
+    if (is_reduced(axes, d) || type->dims[d] <= most) continue;
+    most = type->dims[d];
+    layout = (ibx_layout){.dims = {d}, .count = 1};
+  }
+  return layout;
+}
+
+bool ibx_lower_whole_rows(ibx_lower *lower, uint32_t value,
+                          const ibx_ints *axes, ibx_view *out) {
+  const ibx_type *type = &lower->graph->values[value].type;
+  ibx_layout layout = rows_layout(type, axes);
+  return ibx_lower_row_major(lower, value, &layout, out);
+}
+
 bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
                          ibx_view *out) {
   const ibx_type *type = &lower->graph->values[value].type;
@@ -48,13 +67,7 @@ bool ibx_lower_free_axes(ibx_lower *lower, uint32_t value, const ibx_ints *axes,
     const ibx_view *views[] = {out};
     if (ok && ibx_view_pieces(views, 1, INT32_MAX, NULL, NULL)) return true;
   }
-  ibx_layout layout = {.count = 0};
-  int64_t most = 1;
-  for (uint8_t d = 0; d < type->rank; d++) {
-    if (is_reduced(axes, d) || type->dims[d] <= most) continue;
-    most = type->dims[d];
-    layout = (ibx_layout){.dims = {d}, .count = 1};
-  }
+  ibx_layout layout = rows_layout(type, axes);
   return ibx_lower_in_layout(lower, value, &layout, out);
 }
 
@@ -160,6 +173,18 @@ typedef struct row_walk {
   float imm[2];
 } row_walk;
 
+// How many elements of the dimension lie on partitions one after the other: those
+// of the atoms behind the last one that walks bytes. There may be several of
+// these (5 x 2 x 128 partitions), as a layout is met by any steps.
+static int64_t tile_of(const ibx_dim *dim) {
+  int64_t tile = 1;
+  for (uint8_t a = 0; a < dim->count; a++) {
+    const ibx_atom *atom = &dim->atom[a];
+    tile = atom->pstep != 0 || atom->size == 1 ? tile * atom->size : 1;
+  }
+  return tile;
+}
+
 // Walks all dimensions that are not reduced and not on partitions, one index
 // after the other, and tiles of partitions.
 static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
@@ -167,13 +192,7 @@ static bool walk_rows(row_walk *walk, ibx_view *views, uint8_t d) {
   if (is_reduced(walk->axes, d))
     return walk_rows(walk, views, (uint8_t)(d + 1));
   const ibx_dim *dim = &views[0].dim[d];
-  int64_t inner = 1, outer = dim->atom[0].size;
-  bool tiled = ibx_dim_on_partitions(dim);
-  for (uint8_t a = 1; a < dim->count; a++)
-    inner *= dim->atom[a].size;
-  if (!tiled) inner = 1;
-  if (tiled && dim->atom[0].pstep != 0) inner = dim->size;
-  (void)outer;
+  int64_t inner = tile_of(dim);
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
   for (int64_t at = 0; at < dim->size; at += inner) {
     ibx_view part[4];

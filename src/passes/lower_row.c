@@ -86,6 +86,9 @@ static bool source_rows(ibx_lower *lower, ibx_tensor_op op, uint32_t value,
   }
   if (!ibx_lower_free_axes(lower, value, &axes, out)) return false;
   if (run_step(&out->dim[axis], &step)) return true;
+  // It was joined of two that do not lie one behind the other.
+  if (!ibx_lower_whole_rows(lower, value, &axes, out)) return false;
+  if (run_step(&out->dim[axis], &step)) return true;
   return ibx_lower_fail(lower, IBX_INTERNAL, "a row is cut");
 }
 

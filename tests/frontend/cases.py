@@ -1,9 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of cases that `imbrex test` runs and compares."""
+"""Folders of cases that `imbrex test` runs and compares, and how large things
+are in them."""
 
 import json
 import subprocess
 import sys
+
+import numpy as np
+
+
+class Large(np.random.Generator):
+    """Where a case is made with it, some extents are `edges`."""
+
+    def __init__(self, rng, edges):
+        super().__init__(rng.bit_generator)
+        self.edges = edges
+
+
+def sizes(rng, count, most):
+    """Extents from 1 on."""
+    found = [int(n) for n in rng.integers(1, most + 1, count)]
+    if isinstance(rng, Large) and count and rng.random() < 0.35:
+        found[rng.integers(count)] = int(rng.choice(rng.edges))
+    return found
 
 
 def judge(imbrex, folders, *options):

@@ -9,6 +9,8 @@ every run.
 """
 
 import argparse
+import copy
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
 import cases
+from cases import sizes
 
 TOLERANCE = "1e-4"
 
@@ -28,14 +31,15 @@ class Case:
 
     Inputs whose names stand in `known` become initialisers. `counts` has flags
     by output: which elements are compared, and `types` what is not FLOAT.
-    `judged` are other inputs that ONNX Runtime gets, where it lacks a form;
-    `expected` are the outputs where it lacks the operator."""
+    Both of these are functions of the inputs: `judged` makes those that ONNX
+    Runtime gets instead, where it lacks a form, and `expected` the outputs
+    where it lacks the operator."""
 
     def __init__(self, op, inputs, outputs=1, known=(), counts=None, types=None,
                  judged=None, expected=None, **attrs):
         self.op, self.inputs, self.outputs = op, inputs, outputs
         self.known, self.counts = set(known), counts or {}
-        self.types, self.judged = types or {}, judged or inputs
+        self.types, self.judged = types or {}, judged or dict
         self.expected = expected
         self.attrs = {k: v for k, v in attrs.items() if v is not None}
 
@@ -67,14 +71,14 @@ def pack(values, bits):
 
 def matmul_nbits(rng, op):
     bits, block = pick(rng, 2, 4, 4, 8), pick(rng, 16, 32, 64)
-    k, n = int(rng.integers(1, 130)), int(rng.integers(1, 40))
+    (k,), (n,) = sizes(rng, 1, 129), sizes(rng, 1, 39)
     blocks = -(-k // block)
     weights = rng.integers(0, 1 << bits, (n, blocks, block))
     zeros = rng.integers(0, 1 << bits, (n, blocks))
     zero = pick(rng, None, pack(zeros, bits))
     if bits == 4 and rng.random() < 0.3:
         zero = zeros.astype(np.float32) + np.float32(0.25)
-    lead = pick(rng, [3], [2, 3], [1, 1, 2])
+    lead = pick(rng, sizes(rng, 1, 3), [2, 3], [1, 1, 2])
     return Case(op, {"a": floats(rng, *lead, k), "b": pack(weights, bits),
                      "s": rng.random((n, blocks)).astype(np.float32) / 8,
                      "z": zero, "g": None,
@@ -83,35 +87,100 @@ def matmul_nbits(rng, op):
                 block_size=block)
 
 
+def float_weights(rng, op):
+    """Weights of e4m3 or e2m1, and what NumPy makes of them."""
+    import ml_dtypes
+
+    is_fp8 = op == "MatMulBlockQuantizedFp8Weight"
+    block = pick(rng, None, 16, 32)
+    n, k = int(rng.integers(1, 40)), 2 * int(rng.integers(1, 65))
+    blocks = -(-k // (block or (128 if is_fp8 else 16)))
+    each = np.repeat(np.arange(blocks), block or (128 if is_fp8 else 16))[:k]
+    a = floats(rng, *pick(rng, [3], [2, 3]), k)
+    bias = maybe(rng, floats(rng, n))
+    if is_fp8:
+        weights = floats(rng, n, k).astype(ml_dtypes.float8_e4m3fn)
+        scales = rng.random((n, blocks)).astype(np.float32)
+        factor = pick(rng, None, np.float32(0.02))
+        inputs = {"a": a, "b": weights, "s": scales,
+                  "f": factor and np.asarray(factor), "bias": bias}
+    else:
+        codes = rng.integers(0, 16, (n, k)).astype(np.uint8)
+        table = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+        weights = table[codes & 7] * np.where(codes > 7, -1, 1)
+        scales = rng.random((n, blocks)).astype(ml_dtypes.float8_e4m3fn)
+        whole = pick(rng, (), (1,))
+        inputs = {"a": a, "b": pack(codes, 4), "s": scales.view(np.uint8),
+                  "s2": np.full(whole, 0.25, np.float32), "f": None,
+                  "bias": bias}
+        scales = scales.astype(np.float32) * np.float32(0.25)
+    whole = weights.astype(np.float32) * scales[:, each]
+
+    def expected(given):
+        a, by = given["a"], given["f"]
+        if by is not None:
+            steps = np.clip(a / by, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+            a = steps.astype(np.float32) * by
+        return [a @ whole.T + (0 if given["bias"] is None else given["bias"])]
+
+    return Case(op, inputs, known=["b", "s", "s2"], block_size=block,
+                expected=expected)
+
+
+def gather_floats(rng, op):
+    """Tables of floating types, where one scale may be for all rows."""
+    import ml_dtypes
+
+    dtype = pick(rng, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2,
+                 ml_dtypes.float4_e2m1fn, ml_dtypes.float8_e4m3fnuz)
+    rows, cols = int(rng.integers(2, 12)), int(rng.integers(1, 5)) * 16
+    block = pick(rng, 0, 16, 32)
+    blocks = -(-cols // block) if block else 1
+    scales = rng.random((pick(rng, 1, rows), blocks)).astype(np.float32)
+    shape = [int(n) for n in rng.integers(1, 4, int(rng.integers(0, 3)))]
+    return Case(op, {"data": floats(rng, rows, cols).astype(dtype),
+                     "i": rng.integers(-rows, rows, shape), "s": scales},
+                known=["data", "s"], block_size=block, gather_axis=0,
+                quantize_axis=pick(rng, 1, -1))
+
+
 def gather_quantised(rng, op):
-    rows, cols = int(rng.integers(1, 12)), int(rng.integers(1, 5)) * 16
-    block = pick(rng, 16, 32)
-    blocks = -(-cols // block)
-    bits = pick(rng, 4, 4, 8)
-    low = 0
-    values = rng.integers(0, 1 << bits, (rows, cols))
-    zeros = rng.integers(0, 1 << bits, (rows, blocks))
-    data, zero = pack(values, bits), pack(zeros, bits)
-    if bits == 4 and rng.random() < 0.5:
+    if rng.random() < 0.3:
+        return gather_floats(rng, op)
+    *lead, rows = sizes(rng, int(rng.integers(1, 3)), 6)
+    block, bits = pick(rng, 16, 32), pick(rng, 4, 4, 8)
+    shape, low = [*lead, rows, int(rng.integers(1, 5)) * 16], 0
+    small = bits == 4 and rng.random() < 0.5
+    along, by = len(shape) - 1, 0
+    if small:  # only those of bytes need the last dimension, and the first
+        along = int(rng.integers(len(shape)))
+        by = int(rng.integers(len(shape)))
+    few = list(shape)
+    few[along] = -(-few[along] // block)
+    values, zeros = (rng.integers(0, 1 << bits, s) for s in (shape, few))
+    if small:
         dtype = pick(rng, T.INT4, T.UINT4)
         low = 8 if dtype == T.INT4 else 0
         numpy_dtype = helper.tensor_dtype_to_np_dtype(dtype)
         data = (values - low).astype(numpy_dtype)
         zero = (zeros - low).astype(numpy_dtype)
-    shape = [int(n) for n in rng.integers(1, 4, int(rng.integers(0, 3)))]
+    else:
+        data, zero = pack(values, bits), pack(zeros, bits)
+    extent = shape[by]
+    at = rng.integers(-extent, extent, sizes(rng, int(rng.integers(0, 3)), 3))
     return Case(op, {"data": data,
-                     "i": rng.integers(-rows, rows, shape).astype(
-                         pick(rng, np.int32, np.int64)),
-                     "s": rng.random((rows, blocks)).astype(np.float32),
+                     "i": np.asarray(at, pick(rng, np.int32, np.int64)),
+                     "s": rng.random(few).astype(np.float32),
                      "z": maybe(rng, zero)},
                 known=["data", "s", "z"], bits=bits, block_size=block,
-                gather_axis=0, quantize_axis=pick(rng, 1, -1))
+                gather_axis=by - pick(rng, 0, len(shape)) * (by > 0),
+                quantize_axis=along - pick(rng, 0, len(shape)))
 
 
 def embed(rng, op):
-    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    batch, length, width = sizes(rng, 3, 5)
     width += 1
-    places = int(rng.integers(length, 9))
+    places = int(rng.integers(length, length + 4))
 
     def ids(most, *shape):
         return rng.integers(0, most, shape).astype(np.int32)
@@ -129,28 +198,91 @@ def embed(rng, op):
                 epsilon=pick(rng, None, 1e-3))
 
 
+def embed_quantised(rng, op):
+    batch, length, width = (int(n) for n in rng.integers(1, 6, 3))
+    dtype = pick(rng, np.int8, np.uint8)
+    rows = {"words": 7, "places": int(rng.integers(length, 9)), "segments": 2,
+            "gamma": None, "beta": None}
+    if rng.random() < 0.5:
+        del rows["segments"]
+    info, width = np.iinfo(dtype), width + 1
+
+    def table(count):
+        shape = (width,) if count is None else (count, width)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+    def each(name, make):
+        shape = pick(rng, (), (1,))
+        return {f"{part}{name}": make(shape) if part in rows else None
+                for part in ("words", "places", "segments", "gamma", "beta")}
+
+    def ids(most):
+        return rng.integers(0, most, (batch, length)).astype(np.int32)
+
+    tables = {n: table(rows[n]) if n in rows else None
+              for n in ("words", "places", "segments", "gamma", "beta")}
+    scales = each("_scale", lambda shape: np.asarray(
+        0.01 + rng.random(shape) / 20, np.float32))
+    zeros = each("_zero", lambda shape: np.asarray(
+        rng.integers(info.min, info.max + 1, shape), dtype))
+    return Case(op, {"ids": ids(7),
+                     "at": ids(2) if "segments" in rows else None, **tables,
+                     "mask": maybe(rng, ids(2)), **scales, **zeros},
+                outputs=2, types={1: T.INT32}, epsilon=pick(rng, None, 1e-3),
+                known=pick(rng, [], [*tables, *scales, *zeros]))
+
+
 # --- several operators in one ------------------------------------------------
 
 
 def fused_conv(rng, op):
-    batch, channels, size, kernel = (int(n) for n in rng.integers(1, 4, 4))
-    size += 3
-    maps = int(rng.integers(1, 5))
-    pad = int(rng.integers(0, 2))
-    out = size + 2 * pad - kernel + 1
+    spatial, group = pick(rng, 1, 2, 2, 3), pick(rng, 1, 1, 2)
+    batch, channels, maps = sizes(rng, 3, 3)
+    kernel, strides, dilations = (
+        [int(n) for n in rng.integers(1, most + 1, spatial)]
+        for most in (3, 2, 2))
+    size = [n + 4 for n in sizes(rng, spatial, 3)]
+    pads = [int(n) for n in rng.integers(0, 2, 2 * spatial)]
+    out = [(n + a + b - d * (k - 1) - 1) // s + 1 for n, a, b, d, k, s in zip(
+        size, pads[:spatial], pads[spatial:], dilations, kernel, strides)]
     name, params = pick(rng, ("Relu", None), ("LeakyRelu", [0.3]),
                         ("Clip", [-0.5, 0.7]), ("HardSigmoid", [0.3, 0.4]),
                         ("Sigmoid", None), ("Tanh", None), (None, None))
-    return Case(op, {"x": floats(rng, batch, channels, size, size),
-                     "w": floats(rng, maps, channels, kernel, kernel),
-                     "b": maybe(rng, floats(rng, maps)),
-                     "z": maybe(rng, floats(rng, batch, maps, out, out))},
-                known=["w", "b"], kernel_shape=[kernel] * 2, pads=[pad] * 4,
+    return Case(op, {"x": floats(rng, batch, channels * group, *size),
+                     "w": floats(rng, maps * group, channels, *kernel),
+                     "b": maybe(rng, floats(rng, maps * group)),
+                     "z": maybe(rng, floats(rng, batch, maps * group, *out))},
+                known=["w", "b"], kernel_shape=kernel, pads=pads,
+                strides=strides, dilations=dilations, group=group,
                 activation=name, activation_params=params)
 
 
+def nhwc_conv(rng, op):
+    """FusedConv, or Conv, with the channels last."""
+    case = fused_conv(rng, "FusedConv")
+    while case.inputs["x"].ndim != 4:
+        case = fused_conv(rng, "FusedConv")
+    if op == "NhwcConv":
+        del case.inputs["z"]
+        case.attrs.pop("activation", None)
+        case.attrs.pop("activation_params", None)
+    last = {"x", "z"} if op == "NhwcFusedConv" else {"x", "w"}
+
+    def moved(inputs, axes):
+        return {n: a.transpose(axes) if n in last and a is not None else a
+                for n, a in inputs.items()}
+
+    def expected(inputs, first=copy.copy(case)):
+        first.inputs = moved(inputs, (0, 3, 1, 2))
+        return [y.transpose(0, 2, 3, 1) for y in judge(first, ["y"])]
+
+    case.op, case.expected = op, expected
+    case.inputs = moved(case.inputs, (0, 2, 3, 1))
+    return case
+
+
 def fused_gemm(rng, op):
-    m, n, k = (int(n) for n in rng.integers(1, 9, 3))
+    m, n, k = sizes(rng, 3, 8)
     turn_a, turn_b = pick(rng, 0, 1), pick(rng, 0, 1)
     name, alpha, beta = pick(rng, ("Relu", None, None), ("Elu", 0.7, None),
                              ("LeakyRelu", 0.3, None), ("Tanh", None, None),
@@ -169,54 +301,75 @@ def sigmoid(x):
 
 
 def bias_add(rng, op):
-    x, skip = (floats(rng, 2, 3, 5) for _ in range(2))
-    bias = floats(rng, 5)
-    return Case(op, {"x": x, "bias": bias, "skip": skip},
-                expected=[x + bias + skip])
+    shape = sizes(rng, 3, 5)
+    return Case(op, {"x": floats(rng, *shape), "bias": floats(rng, shape[2]),
+                     "skip": floats(rng, *shape)},
+                expected=lambda i: [i["x"] + i["bias"] + i["skip"]])
 
 
 def bias_split_gelu(rng, op):
-    from math import erf
+    *lead, width = sizes(rng, 3, 8)
 
-    width = int(rng.integers(1, 9))
-    x, bias = floats(rng, 2, 3, 2 * width), floats(rng, 2 * width)
-    left, right = np.split(x + bias, 2, 2)
-    gelu = right * (1 + np.vectorize(erf)(right / np.sqrt(2))) / 2
-    return Case(op, {"x": x, "bias": bias},
-                expected=[(left * gelu).astype(np.float32)])
+    def expected(inputs):
+        left, right = np.split(inputs["x"] + inputs["bias"], 2, 2)
+        below = 1 + np.vectorize(math.erf)(right / np.sqrt(2))
+        return [left * right * below / 2]
+
+    return Case(op, {"x": floats(rng, *lead, 2 * width),
+                     "bias": floats(rng, 2 * width)}, expected=expected)
+
+
+def rms_norm(rng, op):
+    """ONNX Runtime has it in the domain of ONNX only."""
+    shape = sizes(rng, int(rng.integers(1, 5)), 5)
+
+    def expected(inputs):
+        square = (inputs["x"].astype(np.float64) ** 2).mean(-1, keepdims=True)
+        return [inputs["x"] / np.sqrt(square + 0.01) * inputs["scale"]]
+
+    return Case(op, {"x": floats(rng, *shape), "scale": floats(rng, shape[-1])},
+                expected=expected, axis=-1, epsilon=0.01)
 
 
 def group_norm(rng, op):
-    batch, high, wide, groups, each = (int(n) for n in rng.integers(1, 5, 5))
-    channels, each = groups * (each + 1), each + 1
+    batch, high, wide, groups, each = sizes(rng, 5, 4)
+    channels = groups * (each + 1)
     last, silu = pick(rng, None, 0, 1), pick(rng, 0, 1)
-    x = floats(rng, batch, high, wide, channels)
-    gamma, beta = floats(rng, channels), floats(rng, channels)
-    inputs, total = {"x": x, "gamma": gamma, "beta": beta}, x
+    shape = (batch, channels, high, wide) if last == 0 else \
+        (batch, high, wide, channels)
+    inputs = {"x": floats(rng, *shape), "gamma": floats(rng, channels),
+              "beta": floats(rng, channels)}
     if op == "SkipGroupNorm":
-        skip = floats(rng, *pick(rng, x.shape, (batch, 1, 1, channels)))
-        bias = maybe(rng, floats(rng, channels))
-        inputs = {**inputs, "skip": skip, "bias": bias}
-        total = x + skip + (0 if bias is None else bias)
-    parts = total.astype(np.float64).reshape(batch, high, wide, groups, each)
+        inputs["skip"] = floats(rng, *pick(rng, shape, (batch, channels)))
+        inputs["bias"] = maybe(rng, floats(rng, channels))
+    return Case(op, inputs, outputs=1 if op == "GroupNorm" else 2,
+                channels_last=last, groups=groups, activation=silu,
+                epsilon=0.01, expected=lambda i: group_norms(
+                    i, last, groups, silu))
+
+
+def group_norms(inputs, last, groups, silu):
+    def turned(x, *order):
+        return x.transpose(order) if last == 0 and x.ndim == 4 else x
+
+    total = turned(inputs["x"].astype(np.float64), 0, 2, 3, 1)
+    skip, bias = inputs.get("skip"), inputs.get("bias")
+    if skip is not None:
+        total = total + (skip[:, None, None] if skip.ndim == 2 else
+                         turned(skip, 0, 2, 3, 1))
+    if bias is not None:
+        total = total + bias
+    parts = total.reshape(*total.shape[:3], groups, -1)
     low = parts - parts.mean((1, 2, 4), keepdims=True)
     y = low / np.sqrt((low * low).mean((1, 2, 4), keepdims=True) + 0.01)
-    y = y.reshape(x.shape) * gamma + beta
+    y = y.reshape(total.shape) * inputs["gamma"] + inputs["beta"]
     y = y * sigmoid(y) if silu else y
-    outputs = [y, total] if op == "SkipGroupNorm" else [y]
-    if last == 0:
-        inputs = {n: a.transpose(0, 3, 1, 2) if a is not None and a.ndim == 4
-                  else a for n, a in inputs.items()}
-        outputs = [a.transpose(0, 3, 1, 2) for a in outputs]
-    if inputs.get("skip") is not None and inputs["skip"].size < x.size:
-        inputs["skip"] = inputs["skip"].reshape(batch, channels)
-    return Case(op, inputs, outputs=len(outputs), channels_last=last,
-                groups=groups, activation=silu, epsilon=0.01,
-                expected=[a.astype(np.float32) for a in outputs])
+    return [turned(a, 0, 3, 1, 2)
+            for a in ([y] if skip is None else [y, total])]
 
 
 def experts(rng, op):
-    count, tokens, hidden, width = (int(n) for n in rng.integers(1, 8, 4))
+    count, tokens, hidden, width = sizes(rng, 4, 7)
     kind, fusion = pick(rng, ("relu", 0), ("gelu", 0), ("silu", 0),
                         ("identity", 0), ("swiglu", 1))
     rows = width * (2 if fusion else 1)
@@ -266,9 +419,19 @@ def pack_qkv(rng, q, k, v, heads, depth):
     return {}
 
 
+def unpack_qkv(inputs):
+    parts = [inputs["q"]] if inputs["k"] is not None else []
+    packed = inputs["q"] if inputs["k"] is None else inputs["k"]
+    if packed.ndim != 5:
+        return inputs
+    parts += list(np.moveaxis(packed, 3, 0))
+    return {**inputs, **{n: x.reshape(*x.shape[:2], -1)
+                         for n, x in zip("qkv", parts)}}
+
+
 def multi_head(rng, op):
-    batch, heads, depth = (int(n) for n in rng.integers(1, 4, 3))
-    rows, keys, past = (int(n) for n in rng.integers(1, 6, 3))
+    batch, heads, depth = sizes(rng, 3, 3)
+    rows, keys, past = sizes(rng, 3, 5)
     width = heads * depth
     # Without the outputs ONNX Runtime reads past the end of keys.
     form = pick(rng, "apart", "apart", "cross", "past")
@@ -294,35 +457,34 @@ def multi_head(rng, op):
                "cross": 1}[form]
     if outputs == 4:  # a score that the rule hides is the lowest or infinite
         causal = None
-    judged = {"q": q, "k": k, "v": v, "bias": bias,
+    inputs = {"q": q, "k": k, "v": v, "bias": bias,
               "mask": key_mask(rng, batch, rows, total, [1, 2, 3]),
               "extra": maybe(rng, extra), "pk": None if old is None else old[0],
-              "pv": None if old is None else old[1]}
-    inputs = {**judged, **packed}
-    return Case(op, inputs, judged=judged,
+              "pv": None if old is None else old[1], **packed}
+    return Case(op, inputs, judged=unpack_qkv,
                 outputs=outputs, num_heads=heads, unidirectional=causal,
                 scale=maybe(rng, 0.3), mask_filter_value=maybe(rng, -5000.0))
 
 
 def attention(rng, op):
-    batch, heads, depth = (int(n) for n in rng.integers(1, 4, 3))
-    rows, width, past = (int(n) for n in rng.integers(1, 6, 3))
+    batch, heads, depth = sizes(rng, 3, 3)
+    rows, width, past = sizes(rng, 3, 5)
     old = maybe(rng, floats(rng, 2, batch, heads, past, depth))
     causal = rng.random() < 0.5
     total = rows + (0 if old is None else past)
     out = depth if old is not None else depth + int(rng.integers(0, 2))
-    sizes = [heads * depth, heads * depth, heads * out]
+    widths = [heads * depth, heads * depth, heads * out]
     forms = [2, 3] if old is not None else [1, "range", 2, 3]
     extra = floats(rng, pick(rng, 1, batch), pick(rng, 1, heads), rows, total)
     return Case(op, {"x": floats(rng, batch, rows, width),
-                     "w": floats(rng, width, sum(sizes)),
-                     "b": floats(rng, sum(sizes)),
+                     "w": floats(rng, width, sum(widths)),
+                     "b": floats(rng, sum(widths)),
                      "mask": key_mask(rng, batch, rows, total, forms, causal),
                      "past": old,
                      "extra": maybe(rng, extra) if old is None else None},
                 outputs=2 if old is not None else 1, known=["w", "b"],
                 num_heads=heads, unidirectional=1 if causal else None,
-                qkv_hidden_sizes=sizes if out != depth else maybe(rng, sizes),
+                qkv_hidden_sizes=widths if out != depth else maybe(rng, widths),
                 scale=maybe(rng, 0.3), mask_filter_value=maybe(rng, -5000.0))
 
 
@@ -334,16 +496,22 @@ def angles(rng, positions, half):
 def norms(rng, inputs, heads, kv, depth):
     """With weights that normalise heads, ONNX Runtime gets normal ones."""
     if inputs["k"] is None or rng.random() < 0.7:
-        return inputs, inputs, None
-    judged, weights = dict(inputs), {}
-    for name, count in (("q", heads), ("k", kv)):
-        x = inputs[name].reshape(*inputs[name].shape[:2], count, depth)
-        weights[f"{name}_norm"] = floats(rng, depth)
-        square = (x.astype(np.float64) ** 2).mean(3, keepdims=True)
-        x = x / np.sqrt(square + 0.5)
-        judged[name] = (x * weights[f"{name}_norm"]).reshape(
-            inputs[name].shape).astype(np.float32)
-    return {**inputs, "k_scale": None, "v_scale": None, **weights}, judged, 0.5
+        return inputs, None, None
+
+    def judged(inputs):
+        names = list(inputs)
+        found = {n: inputs[n] for n in names[:names.index("k_scale")]}
+        for name, count in (("q", heads), ("k", kv)):
+            x = inputs[name].reshape(*inputs[name].shape[:2], count, depth)
+            square = (x.astype(np.float64) ** 2).mean(3, keepdims=True)
+            x = x / np.sqrt(square + 0.5) * inputs[f"{name}_norm"]
+            found[name] = x.reshape(inputs[name].shape).astype(
+                inputs[name].dtype)
+        return found
+
+    return {**inputs, "k_scale": None, "v_scale": None,
+            "q_norm": floats(rng, depth), "k_norm": floats(rng, depth)}, \
+        judged, 0.5
 
 
 def group_query(rng, op):
@@ -351,8 +519,8 @@ def group_query(rng, op):
     heads = kv * int(rng.integers(1, 4))
     form = pick(rng, "prompt", "step", "step", "chunk")
     batch = 1 if form == "chunk" else int(rng.integers(1, 4))
-    rows = 1 if form == "step" else int(rng.integers(2, 6))
-    old = 0 if form == "prompt" else int(rng.integers(1, 6))
+    rows = 1 if form == "step" else 1 + sizes(rng, 1, 4)[0]
+    old = 0 if form == "prompt" else sizes(rng, 1, 5)[0]
     total, past = rows + old, old
     if rng.random() < 0.5:
         past += rows + int(rng.integers(0, 4))
@@ -404,20 +572,49 @@ def group_query(rng, op):
                 smooth_softmax=pick(rng, None, None, 1))
 
 
+def rotate_streams(rng, op):
+    batch, rows, heads, half = (int(v) for v in rng.integers(1, 5, 4))
+    half += 2
+    behind = pick(rng, 0, 0, 2)
+    depth = 2 * half + behind
+    layout = pick(rng, None, 0, 1)
+    section = rng.multinomial(half, [0.4, 0.3, 0.3])
+    if layout == 1:
+        section[1], section[2] = min(section[1], (half + 1) // 3), min(
+            section[2], half // 3)
+        section[0] = half - section[1] - section[2]
+    shape = pick(rng, (batch, rows, heads * depth), (batch, heads, rows, depth))
+    cosine, sine = angles(rng, 7, half)
+    return Case(op, {"x": floats(rng, *shape),
+                     "at": rng.integers(0, 7, (3, batch, rows)),
+                     "cos": cosine, "sin": sine},
+                known=pick(rng, [], ["cos", "sin"]), num_heads=heads,
+                mrope_section=[int(v) for v in section], mrope_layout=layout,
+                interleaved=pick(rng, None, 1), scale=pick(rng, None, None, 0.5),
+                rotary_embedding_dim=2 * half if behind else None)
+
+
 OPERATORS = {
     "MatMulNBits": matmul_nbits,
+    "MatMulBlockQuantizedFp8Weight": float_weights,
+    "MatMulBlockQuantizedFp4Weight": float_weights,
     "GatherBlockQuantized": gather_quantised,
     "EmbedLayerNormalization": embed,
+    "QEmbedLayerNormalization": embed_quantised,
     "FusedConv": fused_conv,
+    "NhwcConv": nhwc_conv,
+    "NhwcFusedConv": nhwc_conv,
     "FusedGemm": fused_gemm,
     "BiasAdd": bias_add,
     "BiasSplitGelu": bias_split_gelu,
+    "SimplifiedLayerNormalization": rms_norm,
     "GroupNorm": group_norm,
     "SkipGroupNorm": group_norm,
     "MoE": experts,
     "MultiHeadAttention": multi_head,
     "Attention": attention,
     "GroupQueryAttention": group_query,
+    "MRotaryEmbedding": rotate_streams,
 }
 
 
@@ -449,28 +646,51 @@ def make_model(case, inputs, nodes, outputs, constants):
             helper.make_opsetid("com.microsoft", 1)])
 
 
-def run(model, feeds):
+def start(model):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)
 
 
-def judge(case, names):
+def run(model, feeds):
+    return start(model).run(None, feeds)
+
+
+def judge(case, names, shared=()):
+    """What the outputs must be. `shared` has pairs of an input and an output
+    that are one buffer."""
+    if case.expected is not None:
+        return [a.astype(np.float32) for a in case.expected(case.inputs)]
+    judged = case.judged(case.inputs)
     model = make_model(
-        case, case.judged, [make_node(case, case.judged, names)],
+        case, judged, [make_node(case, judged, names)],
         [helper.make_tensor_value_info(n, case.types.get(i, T.FLOAT), None)
          for i, n in enumerate(names)], {})
-    return run(model, {n: a for n, a in case.judged.items()
-                       if a is not None and n not in case.known})
+    feeds = {n: a for n, a in judged.items()
+             if a is not None and n not in case.known}
+    if not shared:
+        return run(model, feeds)
+    session = start(model)
+    binding, values = session.io_binding(), {}
+    for name, array in feeds.items():
+        values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())
+        binding.bind_ortvalue_input(name, values[name])
+    places = {output: values[given] for given, output in shared}
+    for name in names:
+        if name in places:
+            binding.bind_ortvalue_output(name, places[name])
+        else:
+            binding.bind_output(name)
+    session.run_with_iobinding(binding)
+    return [value.numpy().copy() for value in binding.get_outputs()]
 
 
 def write_case(folder, case):
     names = [f"y{i}" for i in range(case.outputs)]
-    values = case.expected or judge(case, names)
+    values = judge(case, names)
     feeds = {n: a for n, a in case.inputs.items()
              if a is not None and n not in case.known}
     node = make_node(case, case.inputs, names)
@@ -503,16 +723,16 @@ def write_case(folder, case):
             (data / f"{kind}_{i}.pb").write_bytes(tensor.SerializeToString())
 
 
-def main():
+def main(operators):
     parser = argparse.ArgumentParser()
     parser.add_argument("--imbrex", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--only", choices=OPERATORS)
+    parser.add_argument("--only", choices=operators)
     args = parser.parse_args()
     shutil.rmtree(args.work, ignore_errors=True)
-    for op, make in OPERATORS.items():
+    for op, make in operators.items():
         if args.only not in (None, op):
             continue
         for seed in range(args.first, args.first + args.count):
@@ -524,4 +744,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(OPERATORS))

@@ -644,9 +644,10 @@ def regions(b, v):
         return b.emit("MaxRoiPool", [image, rois], pooled_shape=[2, 3])
     batch = b.emit("Cast", b.emit("Squeeze", [one, b.constant(np.array([1]))]),
                    to=7)[0]
+    mode = b.pick("avg", "max")
     return b.emit("RoiAlign", [image, rois, batch], output_height=2,
-                  output_width=b.pick(1, 3), sampling_ratio=2,
-                  mode=b.pick("avg", "max"))
+                  output_width=b.pick(1, 3), mode=mode,
+                  sampling_ratio=2 if mode == "max" else b.pick(0, 2))
 
 
 def image(b, v):

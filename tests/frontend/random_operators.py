@@ -224,14 +224,18 @@ def center_crop_pad(rng, op):
 
 def roi_align(rng, op):
     batch, regions = int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    ratio, mode = pick(rng, 0, 0, 1, 2, 3), pick(rng, "avg", "avg", "max")
     start = rng.random((regions, 2)) * 6 - 1
     size = rng.random((regions, 2)) * 5 + 0.5
+    if ratio == 0:  # as many samples as elements, none where nothing is
+        size = size * pick(rng, 1, 3) - 0.8
     boxes = np.concatenate([start, start + size], 1).astype(np.float32)
-    return Case(op, {"x": floats(rng, batch, 2, 6, 7), "r": boxes,
+    image = pick(rng, (6, 7), (6, 7), (1, 5))
+    return Case(op, {"x": floats(rng, batch, 2, *image), "r": boxes,
                      "b": rng.integers(0, batch, regions)}, opset=16,
+                known=["r"] if ratio == 0 and mode == "max" else [],
                 output_height=pick(rng, 1, 2, 3), output_width=pick(rng, 1, 2),
-                sampling_ratio=pick(rng, 1, 2, 3), mode=pick(rng, "avg", "avg",
-                                                             "max"),
+                sampling_ratio=ratio, mode=mode,
                 spatial_scale=pick(rng, 1.0, 0.5),
                 coordinate_transformation_mode=pick(rng, "half_pixel",
                                                     "output_half_pixel"))

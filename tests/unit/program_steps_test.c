@@ -293,6 +293,221 @@ static void data_that_do_not_fit_are_refused(void **state) {
   runner_fini(&r);
 }
 
+// --- loops -------------------------------------------------------------------
+
+// x [2] i32 is put together with itself `count` times, while `go` says so:
+//   loop count go x -> trip, y      reshape y shape -> z
+//   next go z y -> last, list       reshape last shape -> out
+enum {
+  LOOP_COUNT,
+  LOOP_GO,
+  LOOP_X,
+  LOOP_SHAPE,
+  LOOP_TRIP,
+  LOOP_Y,
+  LOOP_Z,
+  LOOP_LAST,
+  LOOP_LIST,
+  LOOP_OUT,
+  LOOP_VALUES
+};
+
+typedef struct loop_world {
+  tiny t;
+  ibx_program_data program;
+  ibx_entry entry;
+  ibx_steps steps;
+  ibx_step_value values[LOOP_VALUES];
+  ibx_step list[4];
+  uint32_t operands[4][3], results[4][2];
+  ibx_tensor_decl inputs[3], outputs[2];
+  uint32_t input_values[3], output_values[2];
+  int64_t shape;
+} loop_world;
+
+static void loop_step(loop_world *w, size_t i, const char *call,
+                      const uint32_t *operands, size_t operand_count,
+                      const uint32_t *results, size_t result_count) {
+  memcpy(w->operands[i], operands, operand_count * sizeof *operands);
+  memcpy(w->results[i], results, result_count * sizeof *results);
+  w->list[i] = (ibx_step){.call = call,
+                          .signature = ibx_host_call_find(call)->signature,
+                          .node = IBX_NO_NODE,
+                          .operands = w->operands[i],
+                          .results = w->results[i],
+                          .operand_count = operand_count,
+                          .result_count = result_count};
+}
+
+static void loop_world_init(loop_world *w) {
+  static const char *const names[] = {"count", "go", "x"};
+  memset(w, 0, sizeof *w);
+  tiny_init(&w->t);
+  w->shape = 2;
+  for (size_t v = 0; v < LOOP_VALUES; v++) {
+    w->values[v] =
+        (ibx_step_value){.shape = {2}, .rank = 1, .dtype = IBX_DTYPE_I32};
+  }
+  w->values[LOOP_COUNT] = (ibx_step_value){.dtype = IBX_DTYPE_I64};
+  w->values[LOOP_TRIP] = w->values[LOOP_COUNT];
+  w->values[LOOP_GO] = (ibx_step_value){.dtype = IBX_DTYPE_BOOL};
+  w->values[LOOP_SHAPE] =
+      (ibx_step_value){.shape = {1},
+                       .rank = 1,
+                       .dtype = IBX_DTYPE_I64,
+                       .is_constant = true,
+                       .data = {(const uint8_t *)&w->shape, 8}};
+  w->values[LOOP_LIST].rank = 2;
+  w->values[LOOP_LIST].shape[0] = IBX_ANY_EXTENT;
+  w->values[LOOP_LIST].shape[1] = 2;
+  loop_step(w, 0, "loop", (uint32_t[]){LOOP_COUNT, LOOP_GO, LOOP_X}, 3,
+            (uint32_t[]){LOOP_TRIP, LOOP_Y}, 2);
+  loop_step(w, 1, "reshape", (uint32_t[]){LOOP_Y, LOOP_SHAPE}, 2,
+            (uint32_t[]){LOOP_Z}, 1);
+  loop_step(w, 2, "next", (uint32_t[]){LOOP_GO, LOOP_Z, LOOP_Y}, 3,
+            (uint32_t[]){LOOP_LAST, LOOP_LIST}, 2);
+  loop_step(w, 3, "reshape", (uint32_t[]){LOOP_LAST, LOOP_SHAPE}, 2,
+            (uint32_t[]){LOOP_OUT}, 1);
+  for (uint32_t i = 0; i < 3; i++) {
+    w->inputs[i] = (ibx_tensor_decl){.name = names[i]};
+    w->input_values[i] = i;
+  }
+  w->outputs[0] = (ibx_tensor_decl){.name = "out"};
+  w->outputs[1] = (ibx_tensor_decl){.name = "list"};
+  w->output_values[0] = LOOP_OUT;
+  w->output_values[1] = LOOP_LIST;
+  w->steps = (ibx_steps){.values = w->values,
+                         .inputs = w->input_values,
+                         .outputs = w->output_values,
+                         .steps = w->list,
+                         .value_count = LOOP_VALUES,
+                         .step_count = 4};
+  w->entry = (ibx_entry){.name = "main",
+                         .inputs = w->inputs,
+                         .outputs = w->outputs,
+                         .input_count = 3,
+                         .output_count = 2,
+                         .bounds = w->t.entry.bounds,
+                         .steps = &w->steps};
+  w->program = w->t.program;
+  w->program.entries = &w->entry;
+  w->program.entry_count = 1;
+}
+
+static ibx_status open_loop(const loop_world *w, ibx_blob *blob,
+                            ibx_program **out) {
+  *blob = (ibx_blob){0};
+  *out = NULL;
+  ibx_status status =
+      ibx_program_write(&w->program, ibx_blob_write, blob, NULL, NULL, NULL);
+  if (status != IBX_OK) return status;
+  return ibx_program_open_memory(ibx_blob_get(blob), out, NULL);
+}
+
+typedef void (*spoil_loop_fn)(loop_world *w);
+
+static void does_not_end(loop_world *w) { w->steps.step_count = 2; }
+static void does_not_begin(loop_world *w) { w->list[0] = w->list[1]; }
+static void reads_behind(loop_world *w) { w->operands[3][0] = LOOP_Z; }
+static void gives_behind(loop_world *w) { w->output_values[0] = LOOP_Y; }
+static void counts_in_words(loop_world *w) {
+  w->values[LOOP_COUNT].dtype = IBX_DTYPE_I32;
+}
+static void counts_several(loop_world *w) {
+  w->values[LOOP_COUNT].rank = 1;
+  w->values[LOOP_COUNT].shape[0] = 2;
+}
+static void asks_a_number(loop_world *w) {
+  w->values[LOOP_GO].dtype = IBX_DTYPE_I32;
+}
+static void has_wide_trip(loop_world *w) {
+  w->values[LOOP_TRIP].dtype = IBX_DTYPE_I32;
+}
+static void carries_another(loop_world *w) {
+  w->values[LOOP_Y].dtype = IBX_DTYPE_F32;
+}
+static void gives_another(loop_world *w) { w->values[LOOP_Z].shape[0] = 3; }
+static void lists_another(loop_world *w) { w->values[LOOP_LIST].shape[1] = 3; }
+static void lists_texts(loop_world *w) {
+  w->values[LOOP_LIST].dtype = IBX_DTYPE_STRING;
+}
+static void lacks_an_initial(loop_world *w) { w->list[0].operand_count = 2; }
+static void lacks_a_row(loop_world *w) { w->operands[2][2] = IBX_NO_NODE; }
+static void lacks_results(loop_world *w) { w->list[2].result_count = 1; }
+static void has_numbers(loop_world *w) { w->list[0].segment = 1; }
+
+static void wrong_loops_are_refused(void **state) {
+  (void)state;
+  static const spoil_loop_fn spoils[] = {
+      does_not_end,     does_not_begin, reads_behind,  gives_behind,
+      counts_in_words,  counts_several, asks_a_number, has_wide_trip,
+      carries_another,  gives_another,  lists_another, lists_texts,
+      lacks_an_initial, lacks_a_row,    lacks_results, has_numbers};
+  static loop_world w;
+  for (size_t i = 0; i < IBX_COUNT_OF(spoils); i++) {
+    ibx_blob blob;
+    ibx_program *program;
+    loop_world_init(&w);
+    spoils[i](&w);
+    ibx_status status = open_loop(&w, &blob, &program);
+    if (status != IBX_INVALID_PROGRAM)
+      fail_msg("case %zu gives %d", i, (int)status);
+    ibx_blob_fini(&blob);
+  }
+}
+
+static void run_loop(ibx_session *session, int64_t count, bool go,
+                     uint64_t trips) {
+  int32_t x[2] = {7, -9}, out[2] = {0};
+  ibx_host_tensor list = IBX_HOST_TENSOR_INIT;
+  ibx_error err = {0};
+  uint8_t may_go = go;
+  ibx_binding inputs[] = {
+      {.name = "count", .data = &count, .size_bytes = sizeof count},
+      {.name = "go", .data = &may_go, .size_bytes = 1},
+      {.name = "x", .data = x, .size_bytes = sizeof x}};
+  ibx_binding outputs[] = {
+      {.name = "out", .data = out, .size_bytes = sizeof out},
+      {.name = "list", .tensor = &list}};
+  const ibx_run run = {.inputs = inputs,
+                       .outputs = outputs,
+                       .input_count = 3,
+                       .output_count = 2};
+  if (ibx_session_run(session, &run, &err) != IBX_OK)
+    fail_msg("%s", err.message);
+  assert_memory_equal(out, x, sizeof x);
+  assert_int_equal(list.rank, 2);
+  assert_int_equal(list.shape[0], trips);
+  assert_int_equal(list.shape[1], 2);
+  for (uint64_t i = 0; i < trips; i++)
+    assert_memory_equal(list.data + i * sizeof x, x, sizeof x);
+  ibx_host_tensor_fini(&list);
+}
+
+static void loops_make_their_trips(void **state) {
+  (void)state;
+  static loop_world w;
+  ibx_blob blob;
+  ibx_program *program;
+  ibx_device *device = NULL;
+  ibx_session *session = NULL;
+  loop_world_init(&w);
+  assert_int_equal(open_loop(&w, &blob, &program), IBX_OK);
+  assert_int_equal(ibx_device_open("sim:", NULL, &device, NULL), IBX_OK);
+  assert_int_equal(ibx_session_create(device, program, NULL, &session, NULL),
+                   IBX_OK);
+  run_loop(session, 3, true, 3);
+  run_loop(session, 0, true, 0);
+  run_loop(session, -1, true, 0);
+  run_loop(session, 1, true, 1);
+  run_loop(session, 5, false, 0);
+  run_loop(session, 100, true, 100);
+  ibx_session_destroy(session);
+  ibx_device_close(device);
+  ibx_program_close(program);
+  ibx_blob_fini(&blob);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),
@@ -300,6 +515,8 @@ int main(void) {
       cmocka_unit_test(wrong_steps_are_refused),
       cmocka_unit_test(texts_go_in_and_out),
       cmocka_unit_test(data_that_do_not_fit_are_refused),
+      cmocka_unit_test(wrong_loops_are_refused),
+      cmocka_unit_test(loops_make_their_trips),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

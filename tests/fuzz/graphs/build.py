@@ -162,6 +162,7 @@ class Node:
     domain: str
     name: str
     captured: list  # Values that its subgraphs use
+    way: object = None  # how it is computed, where its rule knows
 
     def proto(self):
         def name(value):
@@ -220,6 +221,7 @@ class Graph:
         self.counter = outer.counter if outer else [0]
         self.infinite = outer.infinite if outer else False
         self.grow = outer.grow if outer else None  # adds a node to a graph
+        self.wanted = None  # a value that the next operand is, if it fits
 
     # --- chance ---------------------------------------------------------------
 
@@ -307,6 +309,9 @@ class Graph:
                               np.inf if high is None else high)) and
                     (where is None or where(v)))
 
+        if self.wanted is not None and fits(self.wanted):
+            value, self.wanted = self.wanted, None
+            return self.take(value)
         if self.chance(share):
             found = [v for v in self.visible()[-40:] if fits(v)]
             if found:
@@ -369,14 +374,15 @@ class Graph:
 
     # --- nodes ----------------------------------------------------------------
 
-    def node(self, op, inputs, outputs=1, domain="", captured=(), **attrs):
+    def node(self, op, inputs, outputs=1, domain="", captured=(), way=None,
+             **attrs):
         """Adds a node and returns its values; None where no output is wanted.
 
         `outputs` is a number, or a list of flags."""
         wanted = [True] * outputs if isinstance(outputs, int) else outputs
         attrs = {k: v for k, v in attrs.items() if v is not None}
         node = Node(op, list(inputs), [], attrs, domain,
-                    self.new_name(f"{op}_"), list(captured))
+                    self.new_name(f"{op}_"), list(captured), way)
         names = [self.new_name("v") if flag else "" for flag in wanted]
         arrays, noisy = self.judge.run(self, node, names)
         for name, array, noise in zip(names, arrays, zip(*noisy)):
@@ -423,7 +429,15 @@ class Graph:
         return helper.make_graph(
             self.constant_nodes() + [n.proto() for n in self.nodes], name,
             [info(v) for v in self.inputs()], [info(v) for v in outputs],
-            self.initializers())
+            self.initializers(), value_info=self.foreign_types())
+
+    def foreign_types(self):
+        """What the onnx package cannot infer. In the graphs of nodes it does
+        not survive that a type is missing."""
+        found = [v for n in self.nodes if n.domain == "com.microsoft"
+                 for v in n.outputs if v is not None and v.is_tensor]
+        return [helper.make_tensor_value_info(v.name, onnx_dtype(
+            v.array.dtype), None) for v in found if self.outer]
 
     def model(self, outputs):
         return make_model(self.proto(outputs), self.opset)

@@ -10,6 +10,13 @@ LIMITS = {
     "Unique of rows of more than 64": r"rows without elements, or of more",
     "BitwiseNot of u64": r"the other bits of u64",
     "operations without a derivative": r"the derivative of the operation",
+    "sums of a group of channels that pass 2^24":
+        r"conv of i32, the array multiplies floats",
+    "long recurrences": r"needs more than 65535 buffers",
+    "what com.microsoft needs as a constant":
+        r"\((MatMulNBits|MatMulBnb4|MatMulBlockQuantized\w+|QMoE|"
+        r"GatherBlockQuantized|GroupQueryAttention)\): the input '.*' is computed while the model "
+        r"runs",
     "f64": r"of f64, which no engine computes",
 }
 

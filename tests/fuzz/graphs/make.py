@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import rules_bundle, rules_host, rules_ml, rules_training, \
-    rules_types  # noqa: F401
+from . import rules_bundle, rules_host, rules_microsoft, rules_ml, \
+    rules_training, rules_types  # noqa: F401
 from .build import DTYPES, Graph, Maybe, Unfit, version_of
 from .patterns import PATTERNS
 from .reference import Judge
-from .rules import RULES, Form
+from .rules import Form, rule_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "frontend"))
 import random_operators  # noqa: E402
@@ -44,6 +44,12 @@ KINDS = {f"tensor({k})": n for k, n in {
     "string": "text"}.items()}
 
 
+def has_rule(row):
+    return row["domain"] == "ai.onnx" and \
+        row["name"] in random_operators.OPERATORS or \
+        rule_of(row["domain"], row["name"]) is not None
+
+
 class Table:
     """What can be used at an opset."""
 
@@ -55,8 +61,7 @@ class Table:
         self.opsets = {}
 
     def without_rule(self):
-        return sorted(r["name"] for r in self.rows if r["name"] not in RULES
-                      and r["name"] not in random_operators.OPERATORS)
+        return sorted(r["name"] for r in self.rows if not has_rule(r))
 
     def forms(self, opset):
         if opset not in self.opsets:
@@ -68,8 +73,7 @@ class Table:
         domain = "" if row["domain"] == "ai.onnx" else row["domain"]
         version = version_of(domain, opset)
         rows = [i for i, s in enumerate(row["since"]) if s <= version]
-        if not rows or not (row["name"] in RULES or
-                            row["name"] in random_operators.OPERATORS):
+        if not rows or not has_rule(row):
             return None
         dtypes = set(row["dtypes"][rows[-1]])
         dtypes |= {"text"} if "texts" in row["types"] else set()
@@ -110,15 +114,17 @@ def from_case(g, form):
                   **case.attrs)
 
 
-def add_node(g, forms, patterns=False):
+def add_node(g, forms, patterns=()):
     """Adds one, or those of a pattern. False where what was drawn is unfit."""
-    form = g.choice(forms)
+    form = g.choice(forms) if forms else None
     before = len(g.values), len(g.nodes), len(g.captured)
     try:
-        if patterns and g.chance(SHARE_PATTERNS):
-            g.choice(PATTERNS)(g)
-        elif form.op in RULES:
-            RULES[form.op](g, form.op, form)
+        if patterns and (form is None or g.chance(SHARE_PATTERNS)):
+            g.choice(patterns)(g)
+        elif form is None:
+            return False
+        elif rule_of(form.domain, form.op):
+            rule_of(form.domain, form.op)(g, form.op, form)
         else:
             from_case(g, form)
     except Unfit:
@@ -133,7 +139,8 @@ def add_node(g, forms, patterns=False):
 
 def pick_outputs(g):
     ends = [v for n in g.nodes for v in n.outputs
-            if v is not None and not isinstance(v.array, Maybe)]
+            if v is not None and not isinstance(v.array, Maybe) and
+            not v.private]
     outputs = [v for v in ends if (v.uses == 0 and g.chance(0.93)) or
                g.chance(0.08)]
     # An empty one gives nothing to compare.
@@ -146,16 +153,19 @@ def pick_outputs(g):
 
 
 def make_graph(seed, table, only=None):
-    """The graph and its outputs. `only`: names of operators, or all."""
+    """The graph and its outputs. `only`: names of operators, domains and
+    patterns, or all."""
     rng = np.random.default_rng(seed)
     opset = OPSETS[int(rng.integers(len(OPSETS)))]
     g = Graph(rng, opset, Judge())
     g.infinite = g.chance(SHARE_INFINITE)
     forms = []
-    while not forms:
+    patterns = [make for name, make in PATTERNS.items()
+                if only is None or name in only]
+    while not forms and (only is None or not patterns):
         forms = [f for f in table.forms(g.opset) if
                  (not g.infinite or f.op in BEARS_INFINITY) and
-                 (only is None or f.op in only)]
+                 (only is None or only & {f.op, f.domain, f.name})]
         if not forms:  # with so few operators
             g.opset, g.infinite = g.choice(OPSETS), False
     simple = [f for f in forms if f.op not in ("If", "Loop", "Scan") or
@@ -165,9 +175,11 @@ def make_graph(seed, table, only=None):
     for _ in range(MOST_TRIES * count):
         if len(g.nodes) >= count:
             break
-        add_node(g, forms, not g.infinite and only is None)
+        add_node(g, forms, [] if g.infinite and forms else patterns)
     while not any(v and v.is_tensor for n in g.nodes for v in n.outputs):
-        add_node(g, forms)
+        if not forms:  # patterns alone, which the opset may not have
+            g.opset = g.choice(OPSETS)
+        add_node(g, forms, patterns)
     return g, pick_outputs(g)
 
 

@@ -4,7 +4,9 @@ all nodes of one form, in one of the orders in which it is met."""
 
 import numpy as np
 
+from .models import MODELS
 from .rules import image, window
+from .views import views
 
 
 def scalar(g, number):
@@ -209,5 +211,7 @@ def quantised(g):
     return activation(g, y)
 
 
-PATTERNS = (gelu, gelu_tanh, silu, hard_swish, layer_norm, rms_norm, softmax,
-            attention, rotary, convolution, linear, excite, blocks, quantised)
+PATTERNS = {f.__name__: f for f in (
+    gelu, gelu_tanh, silu, hard_swish, layer_norm, rms_norm, softmax, attention,
+    rotary, convolution, linear, excite, blocks, quantised, views,
+    *MODELS)}

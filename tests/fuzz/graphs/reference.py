@@ -24,15 +24,21 @@ onnxruntime.set_default_logger_severity(4)
 NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3}
 ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
-CANCELS = {"DFT": 0.5, "STFT": 0.5, "Elu": 0, "Selu": 0, "Celu": 0, "Gelu": 0,
-           "BiasGelu": 0, "FastGelu": 0, "Mish": 0, "Log": 0, "LogSoftmax": 0,
-           "ReduceLogSum": 0, "ReduceLogSumExp": 0, "Softplus": 0,
-           "SoftmaxCrossEntropyLoss": 0, "GRU": 0, "LSTM": 0,
-           "RNN": 0, "Sigmoid": 0, "Swish": 0,
-           "QuickGelu": 0, "Gradient": 0.1}
+CANCELS = {"DFT": 0.5, "STFT": 0.5, "Gradient": 0.1,
+           "DynamicQuantizeLSTM": 1} | dict.fromkeys("""
+BiasGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
+Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
+SoftmaxCrossEntropyLoss Softplus Swish
+""".split(), 0)
+# Numbers in the middle between two integers fall to either side, and change all
+# steps that follow; scores are rounded before they are raised to powers. Units
+# of NOISE of the result.
+ROUGH = {"DynamicQuantizeLSTM": {"f32": 1000}} | dict.fromkeys(
+    ["Attention", "GroupQueryAttention", "MultiHeadAttention"],
+    {"f16": 4, "bf16": 4})
 # These have jumps: an operand on one of them is not taken.
 JUMPS = {"Ceil", "Floor", "Round", "Sign", "Hardmax", "Shrink",
-         "ThresholdedRelu", "Mod"}
+         "ThresholdedRelu", "Mod", "DynamicQuantizeMatMul"}
 # Floats move, are compared or change in the sign: nothing is rounded, or there
 # is one way to round.
 EXACT = set("""
@@ -50,6 +56,14 @@ SequenceErase SequenceInsert SequenceLength Shape Sign Size Slice SpaceToDepth
 Split SplitToSequence Squeeze TensorScatter Tile TopK Transpose Trilu Unsqueeze
 Where Xor ZipMap
 """.split())
+# The operand without noise, the scale of the result: with it, numbers that are
+# in the middle of two steps in every implementation would not be any more. That
+# of the other scales goes to one side, as it could cancel.
+STILL = {"QLinearAdd": 6, "QLinearMul": 6, "QLinearSigmoid": 3,
+         "QLinearLeakyRelu": 3, "QLinearReduceMean": 3, "QLinearSoftmax": 3,
+         "QLinearAveragePool": 3, "QLinearGlobalAveragePool": 3,
+         "QLinearConcat": 0, "QLinearWhere": 7, "QLinearConv": 6,
+         "QLinearMatMul": 6, "QGemm": 7}
 WIDER = {"f16": "f32", "bf16": "f32", "f8e4m3fn": "f32", "f8e5m2": "f32",
          "i8": "i32", "u8": "i32", "i16": "i32", "u16": "i32", "i32": "i64",
          "u32": "i64", "u64": "i64", "f64": "f32", "bool": "i32"}
@@ -150,13 +164,20 @@ class Widened:
         # Models of ai.onnx.ml compute with fp32, whatever comes in.
         self.wider = dict.fromkeys(WIDER | {"i64": ""}, "f32") \
             if proto.domain == "ai.onnx.ml" else WIDER
+        if proto.domain == "com.microsoft":  # integers have one meaning there
+            self.wider = {k: w for k, w in WIDER.items() if k in FLOATS}
         wide = self.widen(arrays)
         if wide is None:
             raise Unfit
         if proto.domain == "ai.onnx.ml":
             proto = wide_attributes(proto)
-        inferred = infer(proto, wide, opset)
+        inferred = infer(proto, wide, opset) or {
+            n: self.wide_type(t) for n, t in types.items()}
         self.inner = Runtime(proto, wide, inferred, opset)
+
+    def wide_type(self, dtype):
+        name = NAME_OF[dtype]
+        return DTYPES[self.wider.get(name, name)]
 
     def widen(self, arrays):
         if not all(isinstance(a, np.ndarray) for a in arrays.values()):
@@ -314,6 +335,8 @@ class Judge:
                 for i, n in enumerate(names)}
 
     def start(self, graph, node, proto, arrays):
+        if node.way is not None:
+            return node.way, node.way.run(arrays)
         if node.op in plain.OPERATORS:
             way = plain.Plain(node)
             return way, way.run(arrays)
@@ -368,8 +391,11 @@ class Judge:
     def noisy(noise, node, way, arrays, found, chain):
         exact = node.op in EXACT
         fed = {v.name: v.noisy[chain] for v in node.operands()}
+        at = STILL.get(node.op, len(node.inputs))
+        still = node.inputs[at].name if at < len(node.inputs) else None
+        noise.alike = node.op in STILL
         if not exact:
-            fed = {n: over(lambda a: put_off(noise, a), t)
+            fed = {n: t if n == still else over(lambda a: put_off(noise, a), t)
                    for n, t in fed.items()}
         same = all(fed[n] is arrays[n] for n in fed)
         try:
@@ -402,13 +428,17 @@ class Judge:
 class Noise:
     def __init__(self, seed, side):
         self.rng, self.side = np.random.default_rng(seed), side
+        self.alike = False  # numbers of rank 0 are put off to the same side
 
     def signs(self, shape):
+        if self.alike and shape == ():
+            return float(self.side)
         return self.side * (self.rng.integers(0, 2, shape) * 2.0 - 1)
 
 
 def put_off(noise, array, op=None):
-    scale = NOISE.get(NAME_OF[array.dtype], 0)
+    name = NAME_OF[array.dtype]
+    scale = NOISE.get(name, 0) * ROUGH.get(op, {}).get(name, 1)
     if scale == 0 or array.size == 0:
         return array
     sign = noise.signs(array.shape)

@@ -26,6 +26,10 @@ class Form:
     since: int
     dtypes: list
 
+    @property
+    def name(self):
+        return f"{self.domain}.{self.op}"
+
     def dtype(self, g, among=None):
         names = [d for d in self.dtypes if among is None or d in among]
         g.need(names)
@@ -40,6 +44,11 @@ def rule(*ops, **extra):
                          make(g, op, form, **extra)) if extra else make
         return make
     return note
+
+
+def rule_of(domain, op):
+    """One of the domain comes before one for all of that name."""
+    return RULES.get(f"{domain}.{op}", RULES.get(op))
 
 
 def by_axes(g, op, value, axes, since, **attrs):
@@ -953,13 +962,16 @@ def layer_norm(g, op, form):
 @rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 def skip_norm(g, op, form):
     x = g.some(form.dtype(g), rank=3, least=2)
-    skip = g.some(x.dtype, shape=x.shape)
+    few = g.choice([x.shape] * 3 + [x.shape[1:], [1] + x.shape[1:]])
+    skip = g.some(x.dtype, shape=few)
     operands = [x, skip, g.some(x.dtype, shape=x.shape[-1:])]
     if op == "SkipLayerNormalization":
-        operands.append(g.some(x.dtype, shape=x.shape[-1:]))
+        operands.append(None if g.chance(0.2) else
+                        g.some(x.dtype, shape=x.shape[-1:]))
     if g.chance(0.5):
         operands.append(g.some(x.dtype, shape=x.shape[-1:]))
-    return g.one(op, *operands, domain=form.domain, epsilon=1e-4)
+    return g.node(op, operands, [True, False, False, g.chance(0.4)],
+                  domain=form.domain, epsilon=g.choice([None, 1e-4]))[0]
 
 
 @rule("BatchNormalization")
@@ -1225,15 +1237,31 @@ def rotary(g, op, form):
     batch, heads, length, size = g.integer(1, 2), g.integer(1, 3), \
         g.integer(1, 5), g.choice([2, 4, 8])
     x = g.some(form.dtype(g), shape=[batch, heads, length, size])
-    if form.domain:  # rows of a table
-        rows = length + g.integer(0, 9)
-        places = g.add(g.rng.integers(0, rows, [batch, length]))
-        caches = [g.some(x.dtype, shape=[rows, size // 2]) for _ in range(2)]
-        return g.one(op, x, places, *caches, domain=form.domain,
-                     interleaved=g.choice([None, 0, 1]))
+    if form.domain:
+        return rotary_by_table(g, op, form)
     caches = [g.some(x.dtype, shape=[batch, length, size // 2])
               for _ in range(2)]
     return g.one(op, x, *caches, interleaved=g.choice([None, 0, 1]))
+
+
+def rotary_by_table(g, op, form):
+    batch, heads, length = g.choice([1, 2, 3]), g.choice([1, 2, 5]), \
+        g.choice([1, 2, 5, 33, 130])
+    size = g.choice([8, 16, 32, 64])
+    turned = g.choice([size, size, size // 2])
+    rows = length + g.integer(0, 9)
+    attrs = {"interleaved": g.choice([None, 0, 1])}
+    apart = g.chance(0.5)
+    x = g.some(form.dtype(g), shape=[batch, heads, length, size] if apart else
+               [batch, length, heads * size])
+    if turned < size:
+        attrs |= {"rotary_embedding_dim": turned, "num_heads": heads}
+    places = g.rng.integers(0, rows, [batch, length])
+    if g.chance(0.3):  # of the first of them
+        places = np.array([g.integer(0, rows - length)])
+    caches = [g.some(x.dtype, shape=[rows, turned // 2], low=-3, high=3)
+              for _ in range(2)]
+    return g.one(op, x, g.add(places), *caches, domain=form.domain, **attrs)
 
 
 @rule("NonMaxSuppression")

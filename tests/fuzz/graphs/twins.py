@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Breaks a model in one place: an attribute, a dtype, a shape, an edge.
+"""Breaks a model in one place: an attribute, a dtype, a shape, an edge; or as
+no exporter would, see hostile.py.
 
-`broken(rng, model)` returns a copy and what was done to it, or None where the
-model has nothing of the kind. The copy may be valid still, or again.
+`broken(rng, model)` returns the bytes of a copy and what was done to it. The
+copy may be valid still, or again. See verdict.py for what it must compute.
 """
 
 import copy
@@ -11,7 +12,11 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-ODD = (0, -1, 1, 2, 7, -7, 2 ** 31, -2 ** 31, 2 ** 40, 2 ** 63 - 1, -2 ** 63)
+from . import hostile
+from .hostile import ODD_FLOATS, ODD_INTS, breakable, graphs_of, names_of, \
+    pick, some_node
+
+ODD = ODD_INTS + (2, 7, -7, 2 ** 40)
 DTYPES = [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32,
           TensorProto.BOOL, TensorProto.FLOAT16, TensorProto.BFLOAT16,
           TensorProto.UINT8, TensorProto.INT8, TensorProto.DOUBLE,
@@ -20,36 +25,12 @@ DTYPES = [TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32,
           TensorProto.FLOAT4E2M1, TensorProto.FLOAT8E8M0, 99]
 
 
-def pick(rng, items):
-    items = list(items)
-    return items[int(rng.integers(len(items)))] if items else None
-
-
-def graphs_of(graph):
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from graphs_of(attribute.g)
-
-
-def any_node(rng, model, fits=lambda node: True):
-    return pick(rng, [n for g in graphs_of(model.graph) for n in g.node
-                      if fits(n)])
-
-
-def names_of(model):
-    names = [v.name for v in model.graph.input]
-    names += [t.name for t in model.graph.initializer]
-    return names + [n for node in model.graph.node for n in node.output if n]
-
-
 # --- attributes --------------------------------------------------------------
 
 
 def some_attribute(rng, model):
-    node = any_node(rng, model, lambda n: len(n.attribute) > 0)
-    return (node, pick(rng, node.attribute)) if node else (None, None)
+    node = some_node(rng, model, breakable)
+    return (node, pick(rng, breakable(node))) if node else (None, None)
 
 
 def drop_attribute(rng, model):
@@ -57,8 +38,6 @@ def drop_attribute(rng, model):
     if node is None:
         return None
     name = attribute.name
-    if name == "ignore_index":  # what the ignored labels are then, is open
-        return None
     node.attribute.remove(attribute)
     return f"{node.name} without {name}"
 
@@ -82,13 +61,13 @@ def odd_attribute(rng, model):
     if a.type == AttributeProto.INT:
         a.i = pick(rng, ODD)
     elif a.type == AttributeProto.FLOAT:
-        a.f = pick(rng, (0, -1, np.inf, np.nan, 1e38, -1e-38))
+        a.f = pick(rng, ODD_FLOATS + (3e38, -1e-38))
     elif a.type == AttributeProto.STRING:
         a.s = pick(rng, (b"", b"nonsense", b"\xff\xfe", a.s * 40, a.s.lower()))
     elif a.type == AttributeProto.INTS:
         odd_list(rng, a.ints, ODD)
     elif a.type == AttributeProto.FLOATS:
-        odd_list(rng, a.floats, (0, -1, np.inf, np.nan, 1e38))
+        odd_list(rng, a.floats, ODD_FLOATS)
     elif a.type == AttributeProto.STRINGS:
         odd_list(rng, a.strings, (b"", b"nonsense", b"\xff\xfe"))
     elif a.type == AttributeProto.TENSOR:
@@ -115,7 +94,7 @@ def other_attribute_type(rng, model):
 
 
 def more_attributes(rng, model):
-    node = any_node(rng, model)
+    node = some_node(rng, model)
     twice = len(node.attribute) > 0 and rng.random() < 0.4
     name = pick(rng, node.attribute).name if twice else "bogus"
     node.attribute.append(helper.make_attribute(name, pick(rng, (1, "x"))))
@@ -197,24 +176,24 @@ def odd_port(rng, model):
 
 
 def other_edge(rng, model):
-    node = any_node(rng, model, lambda n: len(n.input) > 0)
+    node = some_node(rng, model, lambda n: len(n.input) > 0)
     if node is None:
         return None
     at = int(rng.integers(len(node.input)))
     node.input[at] = pick(rng, ["absent", "", node.output[0]] +
-                          names_of(model) * 2)
+                          names_of(model.graph) * 2)
     return f"{node.name}: input {at} is {node.input[at]}"
 
 
 def other_operands(rng, model):
-    node = any_node(rng, model, lambda n: len(n.input) > 0)
+    node = some_node(rng, model, lambda n: len(n.input) > 0)
     if node is None:
         return None
     how = rng.integers(3)
     if how == 0:
         node.input.pop()
     elif how == 1:
-        node.input.append(pick(rng, names_of(model)))
+        node.input.append(pick(rng, names_of(model.graph)))
     else:
         shuffled = [node.input[i] for i in rng.permutation(len(node.input))]
         del node.input[:]
@@ -223,12 +202,12 @@ def other_operands(rng, model):
 
 
 def other_outputs(rng, model):
-    node = any_node(rng, model)
+    node = some_node(rng, model)
     how = rng.integers(4)
     if how == 0:
         node.output.append(pick(rng, ("more", node.output[0])))
     elif how == 1:
-        node.output[0] = pick(rng, names_of(model))
+        node.output[0] = pick(rng, names_of(model.graph))
     elif how == 2:
         node.output[0] = ""
     else:
@@ -249,7 +228,7 @@ def other_ports(rng, model):
     elif how == 1:
         ports.append(copy.deepcopy(port))
     else:
-        port.name = pick(rng, ("", "absent", pick(rng, names_of(model))))
+        port.name = pick(rng, ("", "absent", pick(rng, names_of(model.graph))))
     return f"port {name}"
 
 
@@ -257,7 +236,7 @@ def other_ports(rng, model):
 
 
 def other_operator(rng, model):
-    node = any_node(rng, model)
+    node = some_node(rng, model)
     name = node.name
     if rng.random() < 0.2:
         node.domain = pick(rng, ("com.microsoft", "no.such", "ai.onnx.ml"))
@@ -274,7 +253,7 @@ def other_opset(rng, model):
 
 
 def no_name(rng, model):
-    node = any_node(rng, model)
+    node = some_node(rng, model)
     name = node.name
     node.name = pick(rng, ("", pick(rng, model.graph.node).name))
     return f"{name} is called {node.name}"
@@ -287,87 +266,20 @@ OPERATORS = {domain: ["", "Nonsense"] + sorted(
 WAYS = (drop_attribute, odd_attribute, odd_attribute, other_attribute_type,
         more_attributes, odd_initializer, odd_initializer, odd_port, odd_port,
         other_edge, other_edge, other_operands, other_outputs, other_ports,
-        other_operator, other_opset, no_name)
+        other_operator, other_opset, no_name) + hostile.WAYS
+SHARE_TWICE = 0.15  # broken in two places
+SHARE_FLIPPED = 0.02  # broken as a file
 
 
 def broken(rng, model):
-    while True:
-        twin = onnx.ModelProto()
-        twin.CopyFrom(model)
-        what = pick(rng, WAYS)(rng, twin)
-        if what:
-            return twin, what
-
-
-# --- what a twin computes ----------------------------------------------------
-
-
-def feeds(model, arrays):
-    """Inputs of the model by name: those of the valid model where they fit.
-    None where an input has no shape."""
-    known = {t.name for t in model.graph.initializer}
-    found = {}
-    for value in model.graph.input:
-        if value.name in known:
-            continue
-        if not value.type.HasField("tensor_type"):
-            return None
-        tensor = value.type.tensor_type
-        dims = [d.dim_value for d in tensor.shape.dim]
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        if any(d.dim_param for d in tensor.shape.dim) or \
-                np.prod(dims, dtype=float) > 1e7:
-            return None
-        array = arrays.get(value.name)
-        if array is None or list(array.shape) != dims or \
-                (array.dtype == object) != (dtype == object):
-            array = np.full(dims, "a") if dtype == object else np.ones(dims)
-        with np.errstate(all="ignore"):
-            found[value.name] = array.astype(dtype)
-    return found
-
-
-def has_texts(graph):
-    """Whether a constant of the graph holds texts."""
-    tensors = list(graph.initializer) + [
-        a.t for n in graph.node for a in n.attribute if a.HasField("t")]
-    return any(t.data_type == TensorProto.STRING for t in tensors)
-
-
-def of_type(value, name):
-    """ONNX Runtime hands numbers of 8 bits out as bytes."""
-    if not name.startswith("tensor(float8"):
-        return value
-    code = getattr(TensorProto, name[len("tensor("):-1].upper())
-    return value.view(helper.tensor_dtype_to_np_dtype(code))
-
-
-def runtime(data, arrays):
-    """The outputs by ONNX Runtime. None where it refuses, may pad by less than
-    nothing, draws numbers, or is wrong otherwise, see reference.py."""
-    import onnxruntime
-
-    if any(word in data for word in (
-            b"SAME_", b"Random", b"Bernoulli", b"Multinomial", b"TfIdf",
-            b"StringSplit", b"TreeEnsembleClassifier")) or \
-            any(a.dtype == object for a in arrays.values()) or \
-            has_texts(onnx.load_from_string(data).graph):
-        return None
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = \
-        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            data, options, providers=["CPUExecutionProvider"])
-        if any(o.type.startswith("optional") or "map" in o.type
-               for o in session.get_outputs()):
-            return None
-        found = [of_type(value, o.type) for value, o in
-                 zip(session.run(None, arrays), session.get_outputs())]
-        return [a for value in found for a in
-                (value if isinstance(value, list) else [value])]
-    except Exception:  # it has a type of its own for each reason
-        return None
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    done = []
+    for _ in range(2 if rng.random() < SHARE_TWICE else 1):
+        what = None
+        while what is None and twin.graph.node:
+            what = pick(rng, WAYS)(rng, twin)
+        done += [what] if what else []
+    if rng.random() < SHARE_FLIPPED:
+        return hostile.flipped(rng, model.SerializeToString()), "flipped"
+    return twin.SerializeToString(), ", ".join(done)
