@@ -37,7 +37,43 @@ static ibx_ints picked_shape(const picking *pick, ibx_ints shape) {
   return result;
 }
 
+// A row comes to one partition, so one of this many bytes is picked in parts.
+enum { WIDE_ROW_BYTES = 1 << 16, MOST_ROWS = 1 << 24 };
+
+static bool has_wide_rows(const ibx_call *call, const picking *pick,
+                          ibx_val data) {
+  ibx_type type = *ibx_type_of(call, data);
+  int64_t bytes = 0;
+  if (pick->axis != 0 || type.rank < 3 || type.dims[1] < 2) return false;
+  if (pick->inner.len + type.rank - 1 > IBX_MAX_RANK) return false;
+  if (ibx_is_bounded(call, data) || ibx_is_bounded(call, pick->indices))
+    return false;
+  return type.dims[0] > 0 && type.dims[0] < MOST_ROWS / type.dims[1] &&
+         ibx_type_bytes(&type, &bytes) && bytes / type.dims[0] > WIDE_ROW_BYTES;
+}
+
+// The rows i * n .. i * n + n - 1 of the table [e * n, ...] are row i of
+// [e, n, ...], where i counts from the end, too.
+static ibx_val pick_parts(ibx_call *call, const picking *pick, ibx_val data) {
+  ibx_ints shape = ibx_shape_of(call, data), inner = pick->inner;
+  ibx_ints flat = {.at = {shape.at[0] * shape.at[1]}, .len = 1};
+  for (uint8_t d = 2; d < shape.len; d++)
+    flat.at[flat.len++] = shape.at[d];
+  inner.at[inner.len++] = 1;
+  ibx_val parts = ibx_emit_along(call, ibx_emit_iota(call, shape.at[1]),
+                                 pick->inner.len, inner.len);
+  ibx_val index = ibx_emit_cast(call, pick->indices, IBX_DTYPE_I64);
+  index = ibx_emit_reshape(call, index, inner);
+  index = ibx_emit_binary(call, IBX_TENSOR_mul, index,
+                          ibx_emit_long(call, shape.at[1]));
+  ibx_val operands[] = {ibx_emit_reshape(call, data, flat),
+                        ibx_emit_binary(call, IBX_TENSOR_add, index, parts)};
+  ibx_params params = {.axis = 0};
+  return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
+}
+
 static ibx_val pick_plain(ibx_call *call, const picking *pick, ibx_val data) {
+  if (has_wide_rows(call, pick, data)) return pick_parts(call, pick, data);
   ibx_params params = {.axis = pick->axis};
   ibx_val operands[] = {data, pick->indices};
   return ibx_emit_op(call, IBX_TENSOR_gather, &params, operands, 2);
