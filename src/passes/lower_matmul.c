@@ -225,17 +225,22 @@ static bool block(product *p, const int64_t *batch, int64_t row, int64_t rows,
   return ibx_chain_apply(lower, p->chain, &target, &bank, starts);
 }
 
+// Columns of each block but the last, of so many.
+static int64_t block_width(const ibx_lower *lower, int64_t columns) {
+  int64_t most = lower->machine->moving_max;
+  int64_t count = (columns + most - 1) / most;
+  return count == 0 ? most : (columns + count - 1) / count;
+}
+
 // All blocks whose N lies in [from, to), for one index of the batch.
 static bool blocks(product *p, const int64_t *batch, int64_t from, int64_t to) {
   const ibx_type *type = &p->lower->graph->values[p->node->result].type;
   int64_t tile = tile_of(&p->dst->dim[p->row]);
-  int64_t most = p->lower->machine->moving_max;
   int64_t row_from = p->a_stationary ? 0 : from;
   int64_t row_to = p->a_stationary ? type->dims[p->row] : to;
   int64_t column_from = p->a_stationary ? from : 0;
   int64_t column_to = p->a_stationary ? to : type->dims[p->column];
-  int64_t count = (column_to - column_from + most - 1) / most;
-  int64_t width = (column_to - column_from + count - 1) / count;
+  int64_t width = block_width(p->lower, column_to - column_from);
   for (int64_t c = column_from; c < column_to; c += width) {
     int64_t columns = column_to - c < width ? column_to - c : width;
     for (int64_t r = row_from; r < row_to; r += tile) {
@@ -288,9 +293,12 @@ static bool is_contractible(const ibx_lower *lower, const ibx_view *view,
 }
 
 // Whether each tile of the kept dimension is what one instruction can walk, as
-// it loads the array with it. A tile of 0 is of an operand that moves.
-static bool has_whole_tiles(const ibx_view *view, uint8_t keep, int64_t tile) {
-  if (tile == 0) return true;
+// it loads the array with it. A tile of 0 is of an operand that moves: its blocks
+// need only be views, which those across windows of windows are not.
+static bool has_whole_tiles(const ibx_lower *lower, const ibx_view *view,
+                            uint8_t keep, int64_t tile) {
+  bool moves = tile == 0;
+  if (moves) tile = block_width(lower, view->dim[keep].size);
   ibx_view line = *view;
   line.rank = 1;
   line.dim[0] = view->dim[keep];
@@ -299,10 +307,10 @@ static bool has_whole_tiles(const ibx_view *view, uint8_t keep, int64_t tile) {
     ibx_view part;
     const ibx_view *one[] = {&part};
     walk_pair pair = {.ok = true};
-    if (!ibx_view_slice(&line, &from, &size, NULL, &part) ||
-        !ibx_view_rects(one, 1, single_rect, &pair) || pair.rects != 1) {
+    if (!ibx_view_slice(&line, &from, &size, NULL, &part)) return false;
+    if (moves) continue;
+    if (!ibx_view_rects(one, 1, single_rect, &pair) || pair.rects != 1)
       return false;
-    }
   }
   return true;
 }
@@ -317,14 +325,14 @@ static bool laid(ibx_lower *lower, uint32_t value, uint8_t keep, uint8_t k,
                  int64_t tile, ibx_view *out) {
   ibx_layout layout = {.dims = {k}, .count = 1};
   if (!ibx_lower_in_layout(lower, value, &layout, out)) return false;
-  return has_whole_tiles(out, keep, tile) ||
+  return has_whole_tiles(lower, out, keep, tile) ||
          ibx_lower_row_major(lower, value, &layout, out);
 }
 
 static bool contracted(ibx_lower *lower, uint32_t value, uint8_t keep,
                        uint8_t k, int64_t tile, ibx_view *out) {
   if (in_sbuf(lower, value, out) && is_contractible(lower, out, keep, k) &&
-      has_whole_tiles(out, keep, tile)) {
+      has_whole_tiles(lower, out, keep, tile)) {
     return true;
   }
   return laid(lower, value, keep, k, tile, out);
