@@ -15,7 +15,11 @@ typedef struct search {
   const ibx_graph *graph;
   uint8_t *known[2]; // verdict by value: of elements, of whole rows
   bool is_partial;   // a constant has rows of which a part is finite
+  int depth;         // operations between the value asked for and this one
 } search;
+
+// Masks are made in a few operations; what lies further back may be anything.
+enum { MOST_DEPTH = 256 };
 
 // Whether each row of `extent` elements has a finite one.
 static bool has_finite_rows(const ibx_weight *weight, size_t elements,
@@ -94,8 +98,12 @@ static bool find_out(search *s, uint32_t value, bool by_rows) {
 static bool is_finite(search *s, uint32_t value, bool by_rows) {
   enum { UNKNOWN, FINITE, INFINITE };
   uint8_t *known = &s->known[by_rows][value];
-  if (*known == UNKNOWN)
+  if (*known == UNKNOWN) {
+    if (s->depth == MOST_DEPTH) return false;
+    s->depth++;
     *known = find_out(s, value, by_rows) ? FINITE : INFINITE;
+    s->depth--;
+  }
   return *known == FINITE;
 }
 
