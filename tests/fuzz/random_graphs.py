@@ -18,6 +18,7 @@ graph that is refused counts, unless its reason stands in graphs/limits.py.
 
 import argparse
 import collections
+import multiprocessing
 import re
 import shutil
 import sys
@@ -82,7 +83,6 @@ class Run:
             if options.models else []
         self.counts = collections.Counter()
         self.groups = collections.Counter()
-        self.used = collections.Counter()
 
     def check(self, part, seed, what=server.RUN):
         """The finding of a part, or None."""
@@ -98,7 +98,6 @@ class Run:
     def graph(self, seed):
         g, outputs = make_graph(seed, self.table, self.options.only)
         ops = [n.op for n in g.nodes]
-        self.used.update(ops)
         self.judged = g.judge.counts
         finding = self.check(make_part(g, outputs, []), seed)
         if finding is None:
@@ -259,16 +258,60 @@ class Run:
             self.counts["crash"] += 1
             print(f"crash: {text}", flush=True)
 
-    def report(self, seconds):
-        print(f"{sum(self.counts.values())} graphs in {seconds:.0f} s: " +
-              ", ".join(f"{n} {k}" for k, n in self.counts.most_common()))
-        for group, count in self.groups.most_common(60):
-            print(f"{count:6} {group}")
-        print("operators without a rule: " +
-              " ".join(self.table.without_rule()))
-        bad = [k for k in self.counts
-               if k in ("mismatch", "crash", "refused", "unnamed")]
-        return 1 if bad else 0
+
+def work(options, jobs, found, pipe):
+    """Does the jobs, and sends what was found so far after each."""
+    run = Run(options)
+    run.counts, run.groups = found
+    for kind, seed in jobs:
+        getattr(run, kind)(seed)
+        if (seed - options.seed + 1) % 1000 == 0:
+            print(f"{seed - options.seed + 1} {kind}s: {dict(run.counts)}",
+                  flush=True)
+        pipe.send(found)
+    run.end()
+    pipe.send(found)
+
+
+def run_all(options, jobs):
+    """Does all jobs in a process of its own. ONNX Runtime may end it, at a
+    graph that it should refuse: then another goes on with the next one."""
+    fork = multiprocessing.get_context("fork")
+    found = collections.Counter(), collections.Counter()
+    at = 0
+    while True:
+        mine, other = fork.Pipe(duplex=False)
+        worker = fork.Process(target=work,
+                              args=(options, jobs[at:], found, other))
+        worker.start()
+        other.close()
+        try:
+            while True:
+                found = mine.recv()
+                at += 1
+        except EOFError:
+            worker.join()
+        if at > len(jobs):
+            return found
+        if worker.exitcode > 0 or at == len(jobs):
+            sys.exit(f"the worker ends with {worker.exitcode}")
+        kind, seed = jobs[at]
+        print(f"{kind} {seed}: ONNX Runtime ends the process", flush=True)
+        found[0]["ended by ONNX Runtime"] += 1
+        at += 1
+
+
+def report(options, found, seconds):
+    counts, groups = found
+    print(f"{sum(counts.values())} graphs in {seconds:.0f} s: " +
+          ", ".join(f"{n} {k}" for k, n in counts.most_common()))
+    for group, count in groups.most_common(60):
+        print(f"{count:6} {group}")
+    print("operators without a rule: " +
+          " ".join(Table(options.imbrex).without_rule()))
+    bad = [k for k in counts
+           if k in ("mismatch", "crash", "refused", "unnamed")]
+    return 1 if bad else 0
 
 
 def main():
@@ -283,17 +326,10 @@ def main():
     parser.add_argument("--only", type=lambda s: set(s.split(",")))
     options = parser.parse_args()
     start = time.monotonic()
-    run = Run(options)
-    for done in range(options.count):
-        run.graph(options.seed + done)
-        if (done + 1) % 1000 == 0:
-            print(f"{done + 1} graphs: {dict(run.counts)}", flush=True)
-    for done in range(options.twins):
-        run.twin(options.seed + done)
-        if (done + 1) % 1000 == 0:
-            print(f"{done + 1} twins: {dict(run.counts)}", flush=True)
-    run.end()
-    return run.report(time.monotonic() - start)
+    jobs = [("graph", options.seed + i) for i in range(options.count)] + \
+        [("twin", options.seed + i) for i in range(options.twins)]
+    found = run_all(options, jobs)
+    return report(options, found, time.monotonic() - start)
 
 
 if __name__ == "__main__":
