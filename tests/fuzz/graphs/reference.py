@@ -300,8 +300,10 @@ def ways_of(node):
     if "membership_values" in node.attrs:
         return (Agreed,)
     # It leaves texts out where it moves them in blocks, finds no part in an
-    # empty one, and takes weights by the column of an n-gram.
-    if node.domain == "" and node.op != "StringNormalizer" and \
+    # empty one, and takes weights by the column of an n-gram. But the onnx
+    # package takes an end of Shape before the first dimension for one from the
+    # last.
+    if node.domain == "" and node.op not in ("StringNormalizer", "Shape") and \
             any(v.dtype == "text" for v in node.operands()) or \
             node.op == "TfIdfVectorizer":
         return (Evaluator,) if node.op == "StringSplit" else (Evaluator, Runtime)
