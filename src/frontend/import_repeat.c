@@ -168,6 +168,16 @@ static bool read_initial(ibx_loop *l, size_t carried) {
   return true;
 }
 
+// A number of trips that no run would see the end of.
+enum { MOST_REPEATED = 1 << 24 };
+
+static bool expect_end(ibx_call *call, int64_t trips) {
+  if (trips <= MOST_REPEATED) return true;
+  ibx_call_refuse(call, "M", "a loop of %lld trips, which nothing ends before",
+                  (long long)trips);
+  return false;
+}
+
 void ibx_import_repeated(ibx_loop *l, size_t carried) {
   ibx_call *call = l->call;
   ibx_repeat r;
@@ -186,9 +196,10 @@ void ibx_import_repeated(ibx_loop *l, size_t carried) {
       !ibx_expect_tensor(call, l->out[0], "cond")) {
     return;
   }
+  int64_t trips = known_trips(l, number);
+  if (!expect_end(call, trips)) return;
   condition = read_scalar(call, l->out[0], IBX_DTYPE_BOOL, "cond");
-  ibx_repeat_end(&r, condition, &l->out[1], l->out_count - 1,
-                 known_trips(l, number));
+  ibx_repeat_end(&r, condition, &l->out[1], l->out_count - 1, trips);
   for (size_t i = 1; i < l->out_count && !call->failed; i++)
     ibx_out(call, i - 1, l->out[i]);
 }

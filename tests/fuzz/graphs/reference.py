@@ -26,8 +26,8 @@ ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
 CANCELS = {"DFT": 0.5, "STFT": 0.5, "Gradient": 0.1,
            "DynamicQuantizeLSTM": 1} | dict.fromkeys("""
-BiasGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
-Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
+BiasGelu BlackmanWindow Celu Elu FastGelu FusedConv FusedGemm GRU Gelu HannWindow
+LSTM LinearAttentionGate Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
 SoftmaxCrossEntropyLoss Softplus Swish
 """.split(), 0)
 # Numbers in the middle between two integers fall to either side, and change all
