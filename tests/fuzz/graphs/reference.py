@@ -24,10 +24,10 @@ onnxruntime.set_default_logger_severity(4)
 NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3}
 ABSOLUTE = 0.02  # of that, of the largest element
 # In these something of the size of the largest operand, or of 1, cancels.
-CANCELS = {"DFT": 0.5, "STFT": 0.5, "Gradient": 0.1,
-           "DynamicQuantizeLSTM": 1} | dict.fromkeys("""
-BiasGelu BlackmanWindow Celu Elu FastGelu FusedConv FusedGemm GRU Gelu HannWindow
-LSTM LinearAttentionGate Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
+CANCELS = {"DFT": 0.5, "STFT": 0.5, "BlackmanWindow": 0.5, "HannWindow": 0.5,
+           "Gradient": 0.1, "DynamicQuantizeLSTM": 1} | dict.fromkeys("""
+BiasGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
+Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
 SoftmaxCrossEntropyLoss Softplus Swish
 """.split(), 0)
 # Numbers in the middle between two integers fall to either side, and change all
@@ -306,7 +306,7 @@ def ways_of(node):
     if node.domain == "" and node.op not in ("StringNormalizer", "Shape") and \
             any(v.dtype == "text" for v in node.operands()) or \
             node.op == "TfIdfVectorizer":
-        return (Evaluator,) if node.op == "StringSplit" else (Evaluator, Runtime)
+        return (Evaluator,) + (Runtime,) * (node.op != "StringSplit")
     # Its Bernoulli gives 1 with probability 1 - p, as the operator's function.
     if node.op == "Bernoulli":
         return (Evaluator,)
