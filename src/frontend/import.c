@@ -7,6 +7,7 @@
 // silent; and no attribute went unread.
 
 #include "frontend/import.h"
+#include "frontend/import_repeat.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -210,6 +211,13 @@ static bool refuse_type(ibx_call *call, size_t index) {
 }
 
 void ibx_refuse_open(ibx_call *call, size_t index) {
+  ibx_val decides = ibx_repeat_decides(call->import, call->in[index]);
+  if (decides != IBX_NO_VALUE) {
+    ibx_fail_unknown(call, decides, call->proto->input[index],
+                     "has a row for each trip of a loop, and only the run "
+                     "tells how many");
+    return;
+  }
   ibx_call_fail(call, IBX_DIAG_UNSUPPORTED_FORM, call->proto->input[index],
                 "end the model at that tensor, and continue with another one",
                 "the input '%s' has extents that only the run tells: they "

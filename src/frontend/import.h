@@ -315,6 +315,10 @@ enum { IBX_OPEN_EXTENT = -1 };
 bool ibx_is_text(const ibx_call *call, ibx_val value);
 /// Whether an extent is open.
 bool ibx_is_open(const ibx_type *type);
+/// Fails with NOT_CONSTANT: input `name` depends on `value`, and so on an input of
+/// the model, which the remedy names. `why` goes on behind the name.
+void ibx_fail_unknown(ibx_call *call, ibx_val value, const char *name,
+                      const char *why);
 /// Refuses input `index`, whose extents only a run tells.
 void ibx_refuse_open(ibx_call *call, size_t index);
 ibx_type ibx_make_type(ibx_dtype dtype, ibx_ints shape);

@@ -290,7 +290,8 @@ static const ibx_port *find_input(ibx_import *import, ibx_val value,
   return NULL;
 }
 
-static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
+void ibx_fail_unknown(ibx_call *call, ibx_val value, const char *name,
+                      const char *why) {
   char remedy[200] = "make it a constant in the model, or specialise the model "
                      "with --dim and --input-shape";
   size_t place = 0;
@@ -303,10 +304,8 @@ static void fail_not_constant(ibx_call *call, ibx_val value, const char *name) {
              "give the value of the model's input with --constant %.100s=FILE",
              input->name);
   }
-  ibx_call_fail(call, IBX_DIAG_NOT_CONSTANT, name, remedy,
-                "the input '%s' is computed while the model runs, but Imbrex "
-                "needs it when it compiles",
-                name);
+  ibx_call_fail(call, IBX_DIAG_NOT_CONSTANT, name, remedy, "the input '%s' %s",
+                name, why);
 }
 
 const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
@@ -314,7 +313,11 @@ const ibx_tensor *ibx_const_in(ibx_call *call, size_t index, const char *name) {
   // Of a constant with an extent that the data decide, not all is there.
   bool whole = value != IBX_NO_VALUE && !ibx_has_extent(call, value);
   const ibx_tensor *tensor = whole ? ibx_force(call->import, value) : NULL;
-  if (!tensor) fail_not_constant(call, value, name);
+  if (!tensor) {
+    ibx_fail_unknown(call, value, name,
+                     "is computed while the model runs, but Imbrex needs it "
+                     "when it compiles");
+  }
   return tensor;
 }
 

@@ -242,8 +242,11 @@ void ibx_import_op_loop(ibx_call *call) {
   for (size_t i = 0; i < 2; i++) {
     if (!ibx_expect_tensor(call, ibx_in(call, i), i ? "cond" : "M")) return;
   }
-  if (is_unbounded(call)) {
+  bool may_repeat = !call->import->options->no_host && ibx_can_repeat(call);
+  if (is_unbounded(call) && may_repeat) {
     ibx_import_repeated(&l, carried);
+    // With a constant it would be unrolled.
+    if (call->failed) ibx_ask_constant(call, 0, "M");
     return;
   }
   course c = read_course(call);

@@ -34,6 +34,8 @@ const char *ibx_trip_name(ibx_call *call, size_t trip);
 /// Output `index` of all trips, along a new dimension.
 ibx_val ibx_loop_join(const ibx_loop *l, size_t index, int64_t axis,
                       bool backwards);
+/// Whether the host can carry the values of a Loop from trip to trip.
+bool ibx_can_repeat(ibx_call *call);
 /// Imports the body once, between steps that the host repeats: as long as the
 /// inputs of the node and the body say.
 void ibx_import_repeated(ibx_loop *l, size_t carried);

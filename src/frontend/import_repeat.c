@@ -139,7 +139,38 @@ ibx_val ibx_turn(ibx_call *call, ibx_val list, bool backwards) {
   return ibx_emit_gather(call, list, back, 0);
 }
 
+static bool gives(const ibx_host_node *node, ibx_val value) {
+  for (size_t i = 0; i < node->result_count; i++) {
+    if (node->results[i] == value) return true;
+  }
+  return false;
+}
+
+ibx_val ibx_repeat_decides(const ibx_import *import, ibx_val list) {
+  size_t depth = 0;
+  for (size_t i = import->host_count; i-- > 0;) {
+    const ibx_host_node *node = &import->host_nodes[i];
+    ibx_host_flow flow = node->call->flow;
+    if (flow == IBX_HOST_FLOW_none || (depth == 0 && !gives(node, list)))
+      continue;
+    depth += flow == IBX_HOST_FLOW_next ? 1 : (size_t)-1;
+    if (depth != 0) continue;
+    return node->operands[node->operands[0] == IBX_NO_VALUE ? 1 : 0];
+  }
+  return IBX_NO_VALUE;
+}
+
 // ---- Loop
+
+bool ibx_can_repeat(ibx_call *call) {
+  bool can = true;
+  for (size_t i = 2; i < call->in_count && can; i++) {
+    ibx_val x = ibx_in(call, i);
+    can = x != IBX_NO_VALUE && !ibx_is_bundle(x) && !ibx_has_extent(call, x) &&
+          !ibx_is_open(ibx_type_of(call, x));
+  }
+  return can;
+}
 
 static bool is_known_true(ibx_call *call, ibx_val flag) {
   if (flag == IBX_NO_VALUE) return true;

@@ -33,6 +33,10 @@ void ibx_repeat_end(ibx_repeat *r, ibx_val condition, ibx_val *given,
 ibx_val ibx_repeat_row(const ibx_repeat *r, ibx_val x, int64_t axis,
                        bool backwards);
 
+/// What decides how many rows a list has: the number of trips of the loop that
+/// gives it, or its condition; IBX_NO_VALUE where no loop gives it.
+ibx_val ibx_repeat_decides(const ibx_import *import, ibx_val list);
+
 /// A list from its end to its beginning, where `backwards`.
 ibx_val ibx_turn(ibx_call *call, ibx_val list, bool backwards);
 
