@@ -242,8 +242,7 @@ void ibx_import_op_loop(ibx_call *call) {
   for (size_t i = 0; i < 2; i++) {
     if (!ibx_expect_tensor(call, ibx_in(call, i), i ? "cond" : "M")) return;
   }
-  bool may_repeat = !call->import->options->no_host && ibx_can_repeat(call);
-  if (is_unbounded(call) && may_repeat) {
+  if (is_unbounded(call) && ibx_can_repeat(call)) {
     ibx_import_repeated(&l, carried);
     // With a constant it would be unrolled.
     if (call->failed) ibx_ask_constant(call, 0, "M");

@@ -370,7 +370,9 @@ static void refuse_host(const partition *p, const ibx_host_node *host) {
   const ibx_node_decl *source = &p->import->tables->sources[host->source];
   ibx_diag_add(p->import->sink, IBX_DIAG_NEEDS_HOST,
                (ibx_diag_at){.node = source->name, .op = source->op},
-               "compile without --no-host, or do this before the model",
+               host->call->flow
+                   ? host->call->instead
+                   : "compile without --no-host, or do this before the model",
                "the node runs on the host (%s), which is not allowed",
                host->call->name);
 }
