@@ -524,6 +524,9 @@ ibx_val ibx_emit_swap(ibx_call *call, ibx_val x, int64_t a, int64_t b);
 /// `count` elements of one dimension from `start` in steps.
 ibx_val ibx_emit_slice(ibx_call *call, ibx_val x, int64_t axis, int64_t start,
                        int64_t count, int64_t step);
+/// Each element of a dimension `times` times, one after the other. The rank is less
+/// than IBX_MAX_RANK.
+ibx_val ibx_emit_repeat(ibx_call *call, ibx_val x, int64_t axis, int64_t times);
 /// Broadcasts to a shape as ONNX does: dimensions align at the end.
 ibx_val ibx_emit_broadcast(ibx_call *call, ibx_val x, ibx_ints shape);
 /// The common shape of two, aligned at the end. Fails with OPERAND_SHAPE.

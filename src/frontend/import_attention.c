@@ -34,21 +34,6 @@ ibx_val ibx_emit_merge_heads(ibx_call *call, ibx_val x) {
       call, x, IBX_INTS(shape.at[0], shape.at[2], shape.at[1] * shape.at[3]));
 }
 
-ibx_val ibx_emit_repeat(ibx_call *call, ibx_val x, int64_t axis,
-                        int64_t times) {
-  ibx_ints shape = ibx_shape_of(call, x), apart = {0};
-  if (times == 1) return x;
-  for (uint8_t i = 0; i < shape.len; i++) {
-    apart.at[apart.len++] = shape.at[i];
-    if (i == axis) apart.at[apart.len++] = 1;
-  }
-  x = ibx_emit_reshape(call, x, apart);
-  apart.at[axis + 1] = times;
-  x = ibx_emit_broadcast(call, x, apart);
-  shape.at[axis] *= times;
-  return ibx_emit_reshape(call, x, shape);
-}
-
 // One head of keys serves several of queries.
 static ibx_val repeat_heads(ibx_call *call, ibx_val x, int64_t heads) {
   int64_t own = ibx_dim(call, x, 1);

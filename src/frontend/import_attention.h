@@ -26,9 +26,6 @@ enum { IBX_ATTENTION_STAGES = 4 };
 /// [B, S, heads * D] to [B, heads, S, D], which is left as it is; and back.
 ibx_val ibx_emit_split_heads(ibx_call *call, ibx_val x, int64_t heads);
 ibx_val ibx_emit_merge_heads(ibx_call *call, ibx_val x);
-/// Each element of a dimension `times` times, one after the other. The rank is less
-/// than IBX_MAX_RANK.
-ibx_val ibx_emit_repeat(ibx_call *call, ibx_val x, int64_t axis, int64_t times);
 void ibx_attention_add_bias(ibx_call *call, ibx_attention *a, ibx_val bias);
 /// A constant bias: 0 where key j is allowed for query i, else minus infinity;
 /// i + offset - left <= j <= i + offset + right. A negative bound is none.

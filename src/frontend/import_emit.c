@@ -63,6 +63,21 @@ ibx_val ibx_emit_unary(ibx_call *call, ibx_tensor_op op, ibx_val x) {
   return ibx_emit_op(call, op, NULL, &x, 1);
 }
 
+ibx_val ibx_emit_repeat(ibx_call *call, ibx_val x, int64_t axis,
+                        int64_t times) {
+  ibx_ints shape = ibx_shape_of(call, x), apart = {0};
+  if (times == 1) return x;
+  for (uint8_t i = 0; i < shape.len; i++) {
+    apart.at[apart.len++] = shape.at[i];
+    if (i == axis) apart.at[apart.len++] = 1;
+  }
+  x = ibx_emit_reshape(call, x, apart);
+  apart.at[axis + 1] = times;
+  x = ibx_emit_broadcast(call, x, apart);
+  shape.at[axis] *= times;
+  return ibx_emit_reshape(call, x, shape);
+}
+
 ibx_ints ibx_broadcast_shape(ibx_call *call, ibx_ints a, ibx_ints b) {
   ibx_ints wide = a.len >= b.len ? a : b;
   ibx_ints thin = a.len >= b.len ? b : a;

@@ -43,21 +43,13 @@ static ibx_val spread(ibx_call *call, ibx_val factor, ibx_val x, int64_t axis,
     }
     return ibx_emit_along(call, factor, axis, shape.len);
   }
-  ibx_ints own = ibx_shape_of(call, factor), split = {0};
+  ibx_ints own = ibx_shape_of(call, factor);
   bool fits = own.len == shape.len && own.len < IBX_MAX_RANK && block > 0;
   if (fits) fits = own.at[axis] == (shape.at[axis] + block - 1) / block;
   if (!ibx_call_expect(call, fits, "scale", "does not fit the blocks")) {
     return factor;
   }
-  for (uint8_t i = 0; i < own.len; i++) {
-    split.at[split.len++] = own.at[i];
-    if (i == axis) split.at[split.len++] = 1;
-  }
-  factor = ibx_emit_reshape(call, factor, split);
-  split.at[axis + 1] = block;
-  factor = ibx_emit_broadcast(call, factor, split);
-  own.at[axis] *= block;
-  factor = ibx_emit_reshape(call, factor, own);
+  factor = ibx_emit_repeat(call, factor, axis, block);
   return ibx_emit_slice(call, factor, axis, 0, shape.at[axis], 1);
 }
 

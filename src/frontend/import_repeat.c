@@ -114,7 +114,7 @@ void ibx_repeat_end(ibx_repeat *r, ibx_val condition, ibx_val *given,
                             .results = types,
                             .operand_count = count + 1,
                             .result_count = count};
-  if (count > 0) ibx_emit_host(call, &use, given);
+  ibx_emit_host(call, &use, given);
   call->import->masks = r->masks;
   call->import->counts = r->counts;
 }
@@ -133,10 +133,7 @@ ibx_val ibx_repeat_row(const ibx_repeat *r, ibx_val x, int64_t axis,
 ibx_val ibx_turn(ibx_call *call, ibx_val list, bool backwards) {
   if (!backwards || call->failed) return list;
   int64_t count = ibx_dim(call, list, 0);
-  ibx_val line = ibx_emit_iota(call, count);
-  ibx_val back = ibx_emit_binary(call, IBX_TENSOR_sub,
-                                 ibx_emit_long(call, count - 1), line);
-  return ibx_emit_gather(call, list, back, 0);
+  return ibx_emit_slice(call, list, 0, count - 1, count, -1);
 }
 
 static bool gives(const ibx_host_node *node, ibx_val value) {

@@ -45,24 +45,33 @@ bool ibx_import_needs_host(const ibx_import *import) {
 
 // --- what is needed ----------------------------------------------------------
 
+// Marks a call, behind all that may read its results. A loop is needed where its
+// end is: `ends` has those of the loops around.
+static void mark_call(const partition *p, size_t index, bool *needed,
+                      bool *ends, size_t *depth) {
+  const ibx_host_node *host = &p->import->host_nodes[index];
+  bool is_needed = false;
+  for (size_t i = 0; i < host->result_count; i++)
+    is_needed |= needed[host->results[i]];
+  if (host->call->flow == IBX_HOST_FLOW_next) ends[(*depth)++] = is_needed;
+  if (host->call->flow == IBX_HOST_FLOW_loop) is_needed = ends[--*depth];
+  p->call_turn[index] = is_needed ? 0 : NOT_NEEDED;
+  for (size_t i = 0; is_needed && i < host->operand_count; i++) {
+    if (host->operands[i] != IBX_NO_VALUE) needed[host->operands[i]] = true;
+  }
+}
+
 static void mark_needed(const partition *p) {
   const ibx_import *import = p->import;
   const ibx_graph *graph = &import->graph;
   bool *needed = IBX_ARENA_ARRAY(p->scratch, graph->value_count, bool);
   for (size_t i = 0; i < graph->output_count; i++)
     needed[graph->outputs[i].value] = true;
-  size_t call = import->host_count;
+  bool *ends = IBX_ARENA_ARRAY(p->scratch, import->host_count, bool);
+  size_t call = import->host_count, depth = 0;
   for (size_t n = graph->node_count + 1; n-- > 0;) {
-    for (; call > 0 && import->host_nodes[call - 1].after >= n; call--) {
-      const ibx_host_node *host = &import->host_nodes[call - 1];
-      bool is_needed = host->call->flow != IBX_HOST_FLOW_none;
-      for (size_t i = 0; i < host->result_count; i++)
-        is_needed |= needed[host->results[i]];
-      p->call_turn[call - 1] = is_needed ? 0 : NOT_NEEDED;
-      for (size_t i = 0; is_needed && i < host->operand_count; i++) {
-        if (host->operands[i] != IBX_NO_VALUE) needed[host->operands[i]] = true;
-      }
-    }
+    for (; call > 0 && import->host_nodes[call - 1].after >= n; call--)
+      mark_call(p, call - 1, needed, ends, &depth);
     if (n == 0) break;
     const ibx_node *node = &graph->nodes[n - 1];
     bool is_needed = needed[node->result];

@@ -172,9 +172,7 @@ static int64_t cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
 // The value behind views that lies in SBUF and could leave it.
 static uint32_t behind_views(const ibx_lower *lower, uint32_t value) {
   const ibx_node *node = ibx_graph_maker(lower->graph, value);
-  while (node && node->operand_count == 1 &&
-         ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
-         node->op != IBX_TENSOR_pad && node->op != IBX_TENSOR_concat) {
+  while (node && node->operand_count == 1 && ibx_lower_is_view(node)) {
     value = node->operand[0];
     node = ibx_graph_maker(lower->graph, value);
   }

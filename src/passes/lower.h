@@ -72,6 +72,9 @@ uint16_t ibx_lower_output_buffer(ibx_lower *lower, size_t index);
 
 // ---- Tensors that are put together in HBM (lower_parts.c)
 
+/// Whether a node's result is a view of its operand: nothing is put together.
+bool ibx_lower_is_view(const ibx_node *node);
+
 /// Whether a node's result is put together in HBM.
 bool ibx_lower_is_parts(const ibx_node *node);
 
@@ -83,6 +86,13 @@ bool ibx_lower_store_part(ibx_lower *lower, uint32_t value);
 bool ibx_lower_parts(ibx_lower *lower, const ibx_node *node, ibx_view *out);
 
 // ---- Buffers and instructions (lower_emit.c)
+
+/// Adds a buffer; a failure where a program holds no more.
+uint16_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer);
+
+/// A new row-major place of `type` in HBM.
+ibx_view ibx_lower_scratch(ibx_lower *lower, const ibx_type *type,
+                           const char *name);
 
 /// A new buffer in SBUF or PSUM; its offset is decided by place.
 uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,

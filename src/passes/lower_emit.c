@@ -52,6 +52,27 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
   return false;
 }
 
+uint16_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer) {
+  if (lower->func->buffer_count >= IBX_NO_BUFFER) {
+    ibx_lower_fail(lower, IBX_OUT_OF_CAPACITY,
+                   "the program needs more than %d buffers", IBX_NO_BUFFER);
+    return 0;
+  }
+  return ibx_tile_add_buffer(lower->func, buffer);
+}
+
+ibx_view ibx_lower_scratch(ibx_lower *lower, const ibx_type *type,
+                           const char *name) {
+  int64_t bytes = 0;
+  ibx_type_bytes(type, &bytes);
+  const ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
+                                             .partitions = 1,
+                                             .bytes = (uint64_t)bytes},
+                                   .name = name,
+                                   .kind = IBX_BUFFER_SCRATCH};
+  return ibx_view_linear(type, ibx_lower_add_buffer(lower, scratch));
+}
+
 uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
                           int64_t bytes_per_partition, const char *name) {
   int64_t bytes = (bytes_per_partition + 63) / 64 * 64;
@@ -62,12 +83,7 @@ uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
       .name = name,
       .kind = IBX_BUFFER_SCRATCH,
   };
-  if (lower->func->buffer_count >= IBX_NO_BUFFER) {
-    ibx_lower_fail(lower, IBX_OUT_OF_CAPACITY,
-                   "the program needs more than %d buffers", IBX_NO_BUFFER);
-    return 0;
-  }
-  return ibx_tile_add_buffer(lower->func, buffer);
+  return ibx_lower_add_buffer(lower, buffer);
 }
 
 bool ibx_lower_tensor(ibx_lower *lower, const ibx_type *type,

@@ -66,12 +66,7 @@ static bool linearise(ibx_lower *lower, uint32_t value, ibx_view *out) {
   if (bytes <= LINEAR_SBUF_BYTES) {
     if (!ibx_lower_tensor(lower, type, &none, "linear", out)) return false;
   } else {
-    ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
-                                         .partitions = 1,
-                                         .bytes = (uint64_t)bytes},
-                               .name = "linear",
-                               .kind = IBX_BUFFER_SCRATCH};
-    *out = ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
+    *out = ibx_lower_scratch(lower, type, "linear");
   }
   return ibx_lower_move(lower, out, &have);
 }
@@ -362,12 +357,10 @@ static bool lower_nodes(ibx_lower *lower, const uint32_t *nodes, size_t count) {
 
 static bool lower_node(ibx_lower *lower, uint32_t index) {
   const ibx_node *node = &lower->graph->nodes[index];
-  const ibx_tensor_op_info *info = ibx_tensor_op_get(node->op);
   lower->source = node->source;
   if (node->op == IBX_TENSOR_constant) return true;
   if (!ibx_lower_accepts(lower, node)) return false;
-  if (info->klass == IBX_KLASS_VIEW && node->op != IBX_TENSOR_concat &&
-      node->op != IBX_TENSOR_pad) {
+  if (ibx_lower_is_view(node)) {
     start(lower, index);
     return lower_view_node(lower, node);
   }
@@ -384,20 +377,12 @@ static bool lower_node(ibx_lower *lower, uint32_t index) {
 
 // Stores a value that is to leave SBUF and leaves its view in HBM.
 static bool spill_value(ibx_lower *lower, uint32_t value) {
-  const ibx_type *type = &lower->graph->values[value].type;
   ibx_view have;
-  int64_t bytes = 0;
   ibx_view_take(lower->views[value], &have);
   if (lower->func->buffers[have.buffer].place.space != IBX_SPACE_SBUF)
     return true;
-  ibx_type_bytes(type, &bytes);
-  ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
-                                       .partitions = 1,
-                                       .bytes = (uint64_t)bytes},
-                             .name = "spilled",
-                             .kind = IBX_BUFFER_SCRATCH};
   ibx_view home =
-      ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
+      ibx_lower_scratch(lower, &lower->graph->values[value].type, "spilled");
   if (!ibx_lower_move(lower, &home, &have)) return false;
   lower->homes[value] = lower->views[value];
   ibx_lower_set_view(lower, value, &home);

@@ -560,12 +560,7 @@ static bool move_by_copy(ibx_lower *lower, const ibx_view *dst,
       !ibx_view_refines(from, 2)) {
     return false;
   }
-  ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
-                                       .partitions = 1,
-                                       .bytes = (uint64_t)bytes},
-                             .name = "copy",
-                             .kind = IBX_BUFFER_SCRATCH};
-  row.buffer = ibx_tile_add_buffer(lower->func, scratch);
+  row = ibx_lower_scratch(lower, &type, "copy");
   return ibx_move_by_dma(lower, &row, src) && ibx_move_by_dma(lower, dst, &row);
 }
 

@@ -8,6 +8,11 @@
 #include "passes/lower.h"
 #include "passes/rewrite.h"
 
+bool ibx_lower_is_view(const ibx_node *node) {
+  return ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
+         node->op != IBX_TENSOR_concat && node->op != IBX_TENSOR_pad;
+}
+
 bool ibx_lower_is_parts(const ibx_node *node) {
   return node->op == IBX_TENSOR_concat && node->decided.place != NULL;
 }
@@ -77,14 +82,7 @@ static bool home_of(ibx_lower *lower, uint32_t value, ibx_view *out) {
       return ibx_lower_fail(lower, IBX_INTERNAL, "a part has no place");
     }
   } else {
-    int64_t bytes = 0;
-    ibx_type_bytes(type, &bytes);
-    ibx_buffer_decl scratch = {.place = {.space = IBX_SPACE_HBM,
-                                         .partitions = 1,
-                                         .bytes = (uint64_t)bytes},
-                               .name = "parts",
-                               .kind = IBX_BUFFER_SCRATCH};
-    *out = ibx_view_linear(type, ibx_tile_add_buffer(lower->func, scratch));
+    *out = ibx_lower_scratch(lower, type, "parts");
   }
   lower->parts[value] = ibx_view_keep(out, lower->arena);
   return true;

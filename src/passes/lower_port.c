@@ -15,7 +15,7 @@ static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
                                       .bytes = (uint64_t)bytes},
                             .name = port->name,
                             .kind = kind};
-  return ibx_tile_add_buffer(lower->func, buffer);
+  return ibx_lower_add_buffer(lower, buffer);
 }
 
 static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {

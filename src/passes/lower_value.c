@@ -296,7 +296,7 @@ static uint16_t row_buffer(ibx_lower *lower, size_t row, uint64_t bytes,
                 .bytes = bytes},
       .name = name,
       .kind = IBX_BUFFER_WEIGHT};
-  return ibx_tile_add_buffer(lower->func, packed);
+  return ibx_lower_add_buffer(lower, packed);
 }
 
 // Packs a constant as `want` says (its steps are assigned here) and loads it.
@@ -541,10 +541,10 @@ bool ibx_lower_table(ibx_lower *lower, uint32_t value, ibx_view *out) {
     buffer.name = weight->name;
     buffer.kind = IBX_BUFFER_WEIGHT;
     buffer.place.offset = packs->rows[row].offset;
-    out->buffer = ibx_tile_add_buffer(lower->func, buffer);
+    out->buffer = ibx_lower_add_buffer(lower, buffer);
     return true;
   }
   if (!ibx_lower_view(lower, value, &have)) return false;
-  out->buffer = ibx_tile_add_buffer(lower->func, buffer);
+  out->buffer = ibx_lower_add_buffer(lower, buffer);
   return ibx_lower_move(lower, out, &have);
 }

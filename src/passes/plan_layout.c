@@ -384,9 +384,7 @@ ibx_status ibx_pass_plan_layout(ibx_pass_ctx *ctx, ibx_graph *graph) {
     ibx_node *node = &graph->nodes[n];
     ibx_view view;
     if (node->op == IBX_TENSOR_constant) continue;
-    bool is_view = ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
-                   node->op != IBX_TENSOR_concat && node->op != IBX_TENSOR_pad;
-    if (is_view) {
+    if (ibx_lower_is_view(node)) {
       uint32_t value = node->operand[0];
       p.known[node->result] =
           p.known[value] && ibx_lower_apply_view(node, &p.views[value], &view);

@@ -99,16 +99,15 @@ static uint64_t loaded_bytes(const ibx_lower *lower, const ibx_node *node,
   return bytes;
 }
 
-static bool is_view(const ibx_node *node) {
-  return (ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
-          node->op != IBX_TENSOR_concat && node->op != IBX_TENSOR_pad) ||
-         ibx_lower_is_parts(node);
+// What only names a place, or reads parts in HBM, loads nothing.
+static bool loads_nothing(const ibx_node *node) {
+  return ibx_lower_is_view(node) || ibx_lower_is_parts(node);
 }
 
 static void add_load(survey *s, size_t start, uint16_t buffer) {
   const ibx_graph *graph = s->lower->graph;
   uint32_t last = s->lower->starts[start].node;
-  if (last == IBX_NO_VALUE || is_view(&graph->nodes[last])) return;
+  if (last == IBX_NO_VALUE || loads_nothing(&graph->nodes[last])) return;
   int64_t group = graph->nodes[last].decided.group;
   uint64_t bytes = 0;
   for (uint32_t n = group > 0 ? (uint32_t)(group - 1) : last; n <= last; n++) {

@@ -285,12 +285,9 @@ def make(chosen, exporter, folder, stamp):
 def find_or_make(row, seed, exporter, folder):
     """The folder of the first attempt that nobody refuses. None: skipped."""
     stamp = exports.fingerprint(row) + str(hash_of_file())
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        if meta["made_by"] == stamp:
-            return meta
-    except (OSError, ValueError):
-        pass
+    meta = exports.find(folder, stamp)
+    if meta is not None:
+        return meta
     exports.quiet()
     for attempt in range(ATTEMPTS):
         chosen = draw(row, seed, attempt)

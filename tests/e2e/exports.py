@@ -327,15 +327,21 @@ def fingerprint(row):
     return digest.hexdigest()
 
 
+def find(folder, stamp):
+    """What was made there with that stamp, or None."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return meta if meta["made_by"] == stamp else None
+
+
 def find_or_make(row, exporter, folder):
     """The folder of an export, as it is or made anew."""
     stamp = fingerprint(row)
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        if meta["made_by"] == stamp:
-            return meta
-    except (OSError, ValueError):
-        pass
+    meta = find(folder, stamp)
+    if meta is not None:
+        return meta
     quiet()
     return make(row, exporter, folder, stamp)
 
