@@ -23,9 +23,15 @@ onnxruntime.set_default_logger_severity(4)
 # Relative noise of an operand and of a result.
 NOISE = {"f32": 2e-6, "f64": 2e-6, "f16": 1.2e-3, "bf16": 8e-3}
 ABSOLUTE = 0.02  # of that, of the largest element
-# In these something of the size of the largest operand, or of 1, cancels.
+# In these something of the size of the largest operand, or of 1, cancels. Of two
+# elements, a norm makes 1 and -1 whatever noise they have: that of the variance,
+# the difference of large squares in some, is seen only where the bias cancels.
 CANCELS = {"DFT": 0.5, "STFT": 0.5, "BlackmanWindow": 0.5, "HannWindow": 0.5,
            "Gradient": 0.1, "DynamicQuantizeLSTM": 1} | dict.fromkeys("""
+EmbedLayerNormalization GroupNorm GroupNormalization InstanceNormalization
+LayerNormalization MeanVarianceNormalization QEmbedLayerNormalization
+SkipGroupNorm SkipLayerNormalization
+""".split(), 1) | dict.fromkeys("""
 BiasGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
 Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
 SoftmaxCrossEntropyLoss Softplus Swish
