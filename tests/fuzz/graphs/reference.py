@@ -410,6 +410,7 @@ class Judge:
             made = found if same else way.run(fed)
         except Exception as error:
             raise Unfit("does not bear noise") from error
+        noise.alike = False
         return made if exact else [
             over(lambda a: put_off(noise, a, node.op), t) for t in made]
 
@@ -436,10 +437,10 @@ class Judge:
 class Noise:
     def __init__(self, seed, side):
         self.rng, self.side = np.random.default_rng(seed), side
-        self.alike = False  # numbers of rank 0 are put off to the same side
+        self.alike = False  # all numbers are put off to the same side
 
     def signs(self, shape):
-        if self.alike and shape == ():
+        if self.alike:
             return float(self.side)
         return self.side * (self.rng.integers(0, 2, shape) * 2.0 - 1)
 
