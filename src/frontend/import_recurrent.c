@@ -2,59 +2,26 @@
 //
 // Imports RNN, GRU and LSTM, unrolled. Comes in: a sequence [T, B, I] or
 // [B, T, I] and the weights of each direction. Goes out: for each direction one
-// product of the whole sequence with the input weights, then for each step a
-// product of the state with the recurrent weights and the gates as a formula.
-// A sequence that has ended keeps its state: a comparison with its length,
-// which may be known only at run time, chooses between old and new. Of a long one
-// the host repeats chunks, each of which is unrolled.
+// product of the whole sequence with the input weights, then its steps
+// (recurrent_cell.h). A sequence that has ended keeps its state: a comparison
+// with its length, which may be known only at run time, chooses between old and
+// new. Of a long one the host repeats chunks, each of which is unrolled.
 //
 // Weights may be integers of 8 bits: then what they are multiplied with is
 // quantised by the range that it has, all steps of the sequence at once, the
 // state at each step.
 
 #include "frontend/import_ops.h"
-#include "frontend/import_quant.h"
 #include "frontend/import_repeat.h"
+#include "frontend/recurrent_cell.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
   MOST_STEPS = 1024, // that are unrolled
   CHUNK = 128,       // of those that are not
-  MOST_GATES = 4,
-  MOST_ACTIVATIONS = 3,
   FIRST_SCALE = 8 // of the input weights; then zero point, those of the others
 };
-
-typedef struct activation {
-  const struct activation_row *row;
-  double alpha, beta;
-} activation;
-
-typedef struct state {
-  ibx_val h, c; // [B, H]; c of an LSTM
-} state;
-
-// [I, gates * H]; scale and zero of integers, IBX_NO_VALUE of floating numbers.
-typedef struct matrix {
-  ibx_val values, scale, zero;
-} matrix;
-
-// The weights of one direction.
-typedef struct cell {
-  matrix recurrent;       // [H, gates * H]
-  ibx_val recurrent_bias; // of the gate that is reset, or IBX_NO_VALUE
-  ibx_val peephole[3];    // input, output, forget; or IBX_NO_VALUE
-  activation activations[MOST_ACTIVATIONS];
-  int64_t hidden;
-  float clip;       // 0: none
-  bool keeps_state; // LSTM: what the third function reads is not clipped
-  bool resets_last; // GRU: the reset gate acts on the product
-  bool couples;     // LSTM: forget = 1 - input
-} cell;
-
-typedef void (*step_fn)(ibx_call *call, const cell *c, ibx_val x, state *s);
 
 typedef struct recurrent {
   ibx_val x;       // [T, B, I]
@@ -66,221 +33,10 @@ typedef struct recurrent {
   bool quantised;   // weights are [I, gates * H], with scales and zero points
   size_t initial_c; // input numbers, 0: none
   size_t peepholes;
-  step_fn step;
+  ibx_cell_step step;
 } recurrent;
 
 static bool is_long(const recurrent *r) { return r->steps > MOST_STEPS; }
-
-// --- activations -------------------------------------------------------------
-
-typedef enum activation_kind {
-  RELU,
-  TANH,
-  SIGMOID,
-  AFFINE,
-  LEAKY_RELU,
-  THRESHOLDED_RELU,
-  SCALED_TANH,
-  HARD_SIGMOID,
-  ELU,
-  SOFTSIGN,
-  SOFTPLUS
-} activation_kind;
-
-typedef struct activation_row {
-  const char *name;
-  activation_kind kind;
-  bool has_alpha, has_beta;
-  float alpha, beta; // when the node gives none
-} activation_row;
-
-static const activation_row rows[] = {
-    {"Relu", RELU, false, false, 0, 0},
-    {"Tanh", TANH, false, false, 0, 0},
-    {"Sigmoid", SIGMOID, false, false, 0, 0},
-    {"Affine", AFFINE, true, true, 1, 0},
-    {"LeakyRelu", LEAKY_RELU, true, false, 0.01f, 0},
-    {"ThresholdedRelu", THRESHOLDED_RELU, true, false, 1, 0},
-    {"ScaledTanh", SCALED_TANH, true, true, 1, 1},
-    {"HardSigmoid", HARD_SIGMOID, true, true, 0.2f, 0.5f},
-    {"Elu", ELU, true, false, 1, 0},
-    {"Softsign", SOFTSIGN, false, false, 0, 0},
-    {"Softplus", SOFTPLUS, false, false, 0, 0},
-};
-
-static ibx_val activate(ibx_call *call, const cell *c, size_t index,
-                        ibx_val x) {
-  const activation *a = &c->activations[index];
-  ibx_params params = {.alpha = (float)a->alpha};
-  bool clips = c->clip > 0 && !(c->keeps_state && index == 2);
-  if (clips) x = ibx_emit_clip(call, x, -c->clip, c->clip);
-  switch (a->row->kind) {
-  case RELU: return ibx_emit_unary(call, IBX_TENSOR_relu, x);
-  case TANH: return ibx_emit_unary(call, IBX_TENSOR_tanh, x);
-  case SIGMOID: return ibx_emit_unary(call, IBX_TENSOR_sigmoid, x);
-  case AFFINE: return ibx_emit_affine(call, x, a->alpha, a->beta);
-  case LEAKY_RELU:
-    return ibx_emit_op(call, IBX_TENSOR_leaky_relu, &params, &x, 1);
-  case THRESHOLDED_RELU:
-    return ibx_emit_select(call,
-                           ibx_emit_binary(call, IBX_TENSOR_less,
-                                           ibx_emit_like(call, x, a->alpha), x),
-                           x, ibx_emit_like(call, x, 0));
-  case SCALED_TANH:
-    x = ibx_emit_unary(call, IBX_TENSOR_tanh,
-                       ibx_emit_affine(call, x, a->beta, 0));
-    return ibx_emit_affine(call, x, a->alpha, 0);
-  case HARD_SIGMOID:
-    return ibx_emit_clip(call, ibx_emit_affine(call, x, a->alpha, a->beta), 0,
-                         1);
-  case ELU: return ibx_emit_op(call, IBX_TENSOR_elu, &params, &x, 1);
-  case SOFTSIGN:
-    return ibx_emit_binary(
-        call, IBX_TENSOR_div, x,
-        ibx_emit_affine(call, ibx_emit_unary(call, IBX_TENSOR_abs, x), 1, 1));
-  case SOFTPLUS: return ibx_emit_unary(call, IBX_TENSOR_softplus, x);
-  }
-  return x;
-}
-
-static const activation_row *find_row(ibx_call *call, const char *name) {
-  for (size_t i = 0; i < IBX_COUNT_OF(rows); i++) {
-    if (strcmp(rows[i].name, name) == 0) return &rows[i];
-  }
-  ibx_call_refuse(call, "activations", "activation '%s'", name);
-  return NULL;
-}
-
-static const char *name_at(ibx_call *call, const Onnx__AttributeProto *names,
-                           size_t index) {
-  const ProtobufCBinaryData *text = &names->strings[index];
-  if (text->len == 0) return "";
-  return ibx_arena_text(&call->import->scratch, (const char *)text->data,
-                        text->len);
-}
-
-// Takes the next number of a list that has one for each function that uses it.
-static double next_number(const Onnx__AttributeProto *list, size_t *used,
-                          float absent) {
-  bool given = list && *used < list->n_floats;
-  return (double)(given ? list->floats[(*used)++] : absent);
-}
-
-// Functions of all directions, one direction after the other.
-static bool read_activations(ibx_call *call, const recurrent *r, cell *cells) {
-  const Onnx__AttributeProto *names = IBX_ATTR(call, "activations", STRINGS);
-  const Onnx__AttributeProto *alphas =
-      IBX_ATTR(call, "activation_alpha", FLOATS);
-  const Onnx__AttributeProto *betas = IBX_ATTR(call, "activation_beta", FLOATS);
-  size_t count = r->directions * r->activations, alpha = 0, beta = 0;
-  // Gates have a sigmoid, what they pass a tanh; an RNN has no gates.
-  bool named = names && names->n_strings != 0;
-  if (named && !ibx_call_expect(call, names->n_strings == count, "activations",
-                                "needs one function for each gate")) {
-    return false;
-  }
-  for (size_t i = 0; i < count; i++) {
-    size_t place = i % r->activations;
-    bool gate = r->activations > 1 && place == 0;
-    const char *name = gate ? "Sigmoid" : "Tanh";
-    if (named) name = name_at(call, names, i);
-    activation *a = &cells[i / r->activations].activations[place];
-    a->row = find_row(call, name);
-    if (!a->row) return false;
-    if (a->row->has_alpha)
-      a->alpha = next_number(alphas, &alpha, a->row->alpha);
-    if (a->row->has_beta) a->beta = next_number(betas, &beta, a->row->beta);
-  }
-  return true;
-}
-
-// --- steps -------------------------------------------------------------------
-
-static ibx_val multiply(ibx_call *call, ibx_val x, matrix m) {
-  if (m.scale == IBX_NO_VALUE) return ibx_emit_matmul(call, x, m.values);
-  ibx_val scale, zero;
-  x = ibx_emit_dynamic_quantise(call, x, &scale, &zero);
-  x = ibx_emit_centred(call, x, zero, 0);
-  x = ibx_emit_matmul(call, x, ibx_emit_centred(call, m.values, m.zero, 1));
-  scale = ibx_emit_binary(call, IBX_TENSOR_mul, scale, m.scale);
-  x = ibx_emit_cast(call, x, IBX_DTYPE_F32);
-  return ibx_emit_binary(call, IBX_TENSOR_mul, x, scale);
-}
-
-// Columns of the matrix.
-static matrix columns_of(ibx_call *call, matrix m, int64_t start,
-                         int64_t count) {
-  m.values = ibx_emit_slice(call, m.values, 1, start, count, 1);
-  return m;
-}
-
-static ibx_val gate_at(ibx_call *call, const cell *c, ibx_val x, int64_t gate) {
-  return ibx_emit_slice(call, x, 1, gate * c->hidden, c->hidden, 1);
-}
-
-static ibx_val add_product(ibx_call *call, ibx_val x, ibx_val h,
-                           matrix weights) {
-  return ibx_emit_binary(call, IBX_TENSOR_add, x, multiply(call, h, weights));
-}
-
-static void step_rnn(ibx_call *call, const cell *c, ibx_val x, state *s) {
-  s->h = activate(call, c, 0, add_product(call, x, s->h, c->recurrent));
-}
-
-// (1 - z) * new + z * h
-static ibx_val mix(ibx_call *call, ibx_val z, ibx_val h, ibx_val new) {
-  ibx_val change = ibx_emit_binary(call, IBX_TENSOR_sub, h, new);
-  return ibx_emit_binary(call, IBX_TENSOR_add, new,
-                         ibx_emit_binary(call, IBX_TENSOR_mul, z, change));
-}
-
-static void step_gru(ibx_call *call, const cell *c, ibx_val x, state *s) {
-  int64_t two = 2 * c->hidden;
-  matrix outer = columns_of(call, c->recurrent, 0, two);
-  matrix inner = columns_of(call, c->recurrent, two, c->hidden);
-  ibx_val gates =
-      add_product(call, ibx_emit_slice(call, x, 1, 0, two, 1), s->h, outer);
-  ibx_val z = activate(call, c, 0, gate_at(call, c, gates, 0));
-  ibx_val reset = activate(call, c, 0, gate_at(call, c, gates, 1));
-  ibx_val new = gate_at(call, c, x, 2), past;
-  if (c->resets_last) {
-    past = multiply(call, s->h, inner);
-    if (c->recurrent_bias != IBX_NO_VALUE) {
-      past = ibx_emit_binary(call, IBX_TENSOR_add, past, c->recurrent_bias);
-    }
-    past = ibx_emit_binary(call, IBX_TENSOR_mul, reset, past);
-  } else {
-    past = multiply(call, ibx_emit_binary(call, IBX_TENSOR_mul, reset, s->h),
-                    inner);
-  }
-  new = activate(call, c, 1, ibx_emit_binary(call, IBX_TENSOR_add, new, past));
-  s->h = mix(call, z, s->h, new);
-}
-
-// Peepholes let a gate see the cell.
-static ibx_val peep(ibx_call *call, const cell *c, size_t which, ibx_val gate,
-                    ibx_val inside) {
-  if (c->peephole[which] == IBX_NO_VALUE) return gate;
-  return ibx_emit_binary(
-      call, IBX_TENSOR_add, gate,
-      ibx_emit_binary(call, IBX_TENSOR_mul, c->peephole[which], inside));
-}
-
-static void step_lstm(ibx_call *call, const cell *c, ibx_val x, state *s) {
-  ibx_val gates = add_product(call, x, s->h, c->recurrent);
-  ibx_val in = peep(call, c, 0, gate_at(call, c, gates, 0), s->c);
-  ibx_val forget = peep(call, c, 2, gate_at(call, c, gates, 2), s->c);
-  ibx_val new = activate(call, c, 1, gate_at(call, c, gates, 3));
-  in = activate(call, c, 0, in);
-  forget = c->couples ? ibx_emit_affine(call, in, -1, 1)
-                      : activate(call, c, 0, forget);
-  s->c = ibx_emit_binary(call, IBX_TENSOR_add,
-                         ibx_emit_binary(call, IBX_TENSOR_mul, forget, s->c),
-                         ibx_emit_binary(call, IBX_TENSOR_mul, in, new));
-  ibx_val out = peep(call, c, 1, gate_at(call, c, gates, 1), s->c);
-  out = activate(call, c, 0, out);
-  s->h = ibx_emit_binary(call, IBX_TENSOR_mul, out, activate(call, c, 2, s->c));
-}
 
 // --- one direction -----------------------------------------------------------
 
@@ -293,10 +49,10 @@ static ibx_val of_direction(ibx_call *call, ibx_val x, size_t direction) {
 
 // Weights of input 1 or 2; of integers, the scale and the zero point of that
 // direction, one number each or one for each column.
-static matrix read_matrix(ibx_call *call, const recurrent *r, size_t input,
-                          size_t direction) {
-  matrix m = {of_direction(call, ibx_in(call, input), direction), IBX_NO_VALUE,
-              IBX_NO_VALUE};
+static ibx_cell_matrix read_matrix(ibx_call *call, const recurrent *r,
+                                   size_t input, size_t direction) {
+  ibx_cell_matrix m = {of_direction(call, ibx_in(call, input), direction),
+                       IBX_NO_VALUE, IBX_NO_VALUE};
   if (!r->quantised) {
     m.values = ibx_emit_swap(call, m.values, 0, 1);
     return m;
@@ -323,10 +79,10 @@ static ibx_val hide_rest(ibx_call *call, const recurrent *r) {
 
 // The sequence times the input weights plus the biases: [T, B, gates * H]. What
 // the reset gate acts on keeps its bias to itself.
-static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
+static ibx_val emit_inputs(ibx_call *call, const recurrent *r, ibx_cell *c,
                            size_t direction) {
   ibx_val x = hide_rest(call, r);
-  ibx_val all = multiply(call, x, read_matrix(call, r, 1, direction));
+  ibx_val all = ibx_cell_multiply(call, x, read_matrix(call, r, 1, direction));
   int64_t width = r->gates * r->hidden;
   c->recurrent_bias = IBX_NO_VALUE;
   if (!ibx_has_in(call, 3)) return all;
@@ -343,7 +99,7 @@ static ibx_val emit_inputs(ibx_call *call, const recurrent *r, cell *c,
   return ibx_emit_binary(call, IBX_TENSOR_add, all, bias);
 }
 
-static void read_peepholes(ibx_call *call, const recurrent *r, cell *c,
+static void read_peepholes(ibx_call *call, const recurrent *r, ibx_cell *c,
                            size_t direction) {
   bool has = r->peepholes != 0 && ibx_has_in(call, r->peepholes);
   ibx_val all =
@@ -385,12 +141,12 @@ static ibx_val last_output(ibx_call *call, const recurrent *r, const part *p,
 }
 
 // Runs the steps of a part; `out` gets the outputs by time, [B, H] each.
-static void run_part(ibx_call *call, const recurrent *r, const cell *c,
-                     const part *p, state *s, ibx_val *out) {
+static void run_part(ibx_call *call, const recurrent *r, const ibx_cell *c,
+                     const part *p, ibx_cell_state *s, ibx_val *out) {
   ibx_val zero = ibx_emit_like(call, r->x, 0);
   for (int64_t i = 0; i < p->steps && !call->failed; i++) {
     int64_t t = p->backwards ? p->steps - 1 - i : i;
-    state before = *s;
+    ibx_cell_state before = *s;
     // The states of sequences that have ended must not, either.
     if (r->quantised && !p->backwards)
       s->h = i > 0 ? out[t - 1] : last_output(call, r, p, s->h);
@@ -431,8 +187,9 @@ static ibx_val chunk_starts(ibx_call *call, const recurrent *r, int64_t chunks,
 
 // The host repeats chunks of the steps, which begin with step `first`; the
 // outputs are [chunks * CHUNK, B, H].
-static ibx_val repeat_chunks(ibx_call *call, const recurrent *r, const cell *c,
-                             const part *all, int64_t first, state *s) {
+static ibx_val repeat_chunks(ibx_call *call, const recurrent *r,
+                             const ibx_cell *c, const part *all, int64_t first,
+                             ibx_cell_state *s) {
   ibx_ints shape = ibx_shape_of(call, all->inputs);
   int64_t chunks = all->steps / CHUNK;
   ibx_val steps[CHUNK], values[3] = {s->h, s->c}, starts = IBX_NO_VALUE;
@@ -450,22 +207,22 @@ static ibx_val repeat_chunks(ibx_call *call, const recurrent *r, const cell *c,
                 .backwards = all->backwards};
   if (starts != IBX_NO_VALUE)
     chunk.first = ibx_repeat_row(&repeat, starts, 0, all->backwards);
-  *s = (state){.h = values[0], .c = values[1]};
+  *s = (ibx_cell_state){.h = values[0], .c = values[1]};
   run_part(call, r, c, &chunk, s, steps);
   if (call->failed) return all->inputs;
   values[0] = s->h;
   values[1] = s->c;
   values[2] = join_steps(call, r, steps, CHUNK);
   ibx_repeat_end(&repeat, IBX_NO_VALUE, values, 3, chunks);
-  *s = (state){.h = values[0], .c = values[1]};
+  *s = (ibx_cell_state){.h = values[0], .c = values[1]};
   return ibx_emit_reshape(call, ibx_turn(call, values[2], all->backwards),
                           IBX_INTS(chunks * CHUNK, r->batch, r->hidden));
 }
 
 // Chunks, and behind them what is less than one: the first steps of a sequence
 // that is read backwards. Returns the outputs, [T, B, H].
-static ibx_val run_long(ibx_call *call, const recurrent *r, const cell *c,
-                        const part *all, state *s) {
+static ibx_val run_long(ibx_call *call, const recurrent *r, const ibx_cell *c,
+                        const part *all, ibx_cell_state *s) {
   int64_t few = all->steps % CHUNK, most = all->steps - few;
   int64_t first_of_most = all->backwards ? few : 0;
   int64_t first_of_few = all->backwards ? 0 : most;
@@ -488,16 +245,17 @@ static ibx_val run_long(ibx_call *call, const recurrent *r, const cell *c,
 
 // Runs all steps of a direction. Stores its outputs by time in `out`, [B, H]
 // each; of a long sequence one tensor, [T, B, H].
-static state run_direction(ibx_call *call, const recurrent *r, cell *c,
-                           size_t direction, ibx_val *out) {
+static ibx_cell_state run_direction(ibx_call *call, const recurrent *r,
+                                    ibx_cell *c, size_t direction,
+                                    ibx_val *out) {
   part all = {.inputs = emit_inputs(call, r, c, direction),
               .first = IBX_NO_VALUE,
               .steps = r->steps,
               .backwards = direction == 1 || r->backwards};
   read_peepholes(call, r, c, direction);
   c->recurrent = read_matrix(call, r, 2, direction);
-  state s = {.h = initial(call, r, 5, direction),
-             .c = initial(call, r, r->initial_c, direction)};
+  ibx_cell_state s = {.h = initial(call, r, 5, direction),
+                      .c = initial(call, r, r->initial_c, direction)};
   if (is_long(r)) {
     out[0] = run_long(call, r, c, &all, &s);
   } else {
@@ -647,18 +405,19 @@ static ibx_val join_outputs(ibx_call *call, const recurrent *r,
   return ibx_emit_transpose(call, all, IBX_INTS(2, 0, 1, 3));
 }
 
-static void import_recurrent(ibx_call *call, recurrent *r, cell model) {
+static void import_recurrent(ibx_call *call, recurrent *r, ibx_cell model) {
   float clip = ibx_attr_float(call, "clip", 0);
   if (!read_recurrent(call, r)) return;
   model.hidden = r->hidden;
   model.clip = clip;
-  cell cells[2] = {model, model};
-  if (!read_activations(call, r, cells)) return;
+  ibx_cell cells[2] = {model, model};
+  if (!ibx_cell_read_activations(call, cells, r->directions, r->activations))
+    return;
   ibx_val *outputs = IBX_ARENA_ARRAY(&call->import->scratch,
                                      (size_t)r->steps * r->directions, ibx_val);
   ibx_val h[2], c[2];
   for (size_t d = 0; d < r->directions && !call->failed; d++) {
-    state last =
+    ibx_cell_state last =
         run_direction(call, r, &cells[d], d, outputs + d * (size_t)r->steps);
     h[d] = last.h;
     c[d] = last.c;
@@ -670,27 +429,27 @@ static void import_recurrent(ibx_call *call, recurrent *r, cell model) {
 }
 
 void ibx_import_op_rnn(ibx_call *call) {
-  recurrent r = {.gates = 1, .activations = 1, .step = step_rnn};
-  import_recurrent(call, &r, (cell){0});
+  recurrent r = {.gates = 1, .activations = 1, .step = ibx_cell_step_rnn};
+  import_recurrent(call, &r, (ibx_cell){0});
 }
 
 void ibx_import_op_gru(ibx_call *call) {
-  recurrent r = {.gates = 3, .activations = 2, .step = step_gru};
+  recurrent r = {.gates = 3, .activations = 2, .step = ibx_cell_step_gru};
   bool last = ibx_attr_flag(call, "linear_before_reset", false);
-  import_recurrent(call, &r, (cell){.resets_last = last});
+  import_recurrent(call, &r, (ibx_cell){.resets_last = last});
 }
 
 static void import_lstm(ibx_call *call, bool quantised) {
-  recurrent r = {.gates = MOST_GATES,
-                 .activations = MOST_ACTIVATIONS,
+  recurrent r = {.gates = IBX_CELL_GATES,
+                 .activations = IBX_CELL_ACTIVATIONS,
                  .quantised = quantised,
                  .initial_c = 6,
                  .peepholes = 7,
-                 .step = step_lstm};
+                 .step = ibx_cell_step_lstm};
   bool couples = ibx_attr_flag(call, "input_forget", false);
   // ONNX Runtime, which defines the quantised form, clips the gates alone.
   import_recurrent(call, &r,
-                   (cell){.couples = couples, .keeps_state = quantised});
+                   (ibx_cell){.couples = couples, .keeps_state = quantised});
 }
 
 void ibx_import_op_lstm(ibx_call *call) { import_lstm(call, false); }
