@@ -22,9 +22,11 @@ enum {
   IBX_IMMEDIATES = 4,
   IBX_QUADRANT = 32, ///< partitions that a shuffle stays within
   IBX_SHUFFLE_LEAVE = 255,
-  IBX_NO_BUFFER = 0xffff,
+  IBX_MAX_BUFFERS = 0xffff, ///< of an entry in a file: its instructions have
+                            ///< 16 bits for a number, and all ones name none
   IBX_NO_REGISTER = 0xff
 };
+#define IBX_NO_BUFFER UINT32_MAX
 
 typedef enum ibx_opcode {
 #define IBX_INSN(name, opcode, ...) IBX_OP_##name = opcode,
@@ -99,12 +101,12 @@ typedef enum ibx_dge {
 /// partition_step 0. A [P,1] operand (slots s, w) has no steps: one element at
 /// `offset` in each partition.
 typedef struct ibx_operand {
-  uint64_t offset;                       ///< bytes
-  int32_t step[IBX_DIMS];                ///< elements
+  uint64_t offset;        ///< bytes
+  int32_t step[IBX_DIMS]; ///< elements
+  uint32_t buffer;        ///< index of the entry's buffer, or IBX_NO_BUFFER
   int32_t loop_step[IBX_LOOP_REGISTERS]; ///< bytes
-  uint16_t buffer;   ///< index of the entry's buffer, or IBX_NO_BUFFER
-  uint8_t partition; ///< first, relative to the buffer's first
-  uint8_t dtype;     ///< ibx_dtype
+  uint8_t partition;               ///< first, relative to the buffer's first
+  uint8_t dtype;                   ///< ibx_dtype
   int8_t partition_step[IBX_DIMS]; ///< partitions; DMA and SBUF only
 } ibx_operand;
 
@@ -214,7 +216,8 @@ typedef enum ibx_slot_kind {
 typedef enum ibx_field_kind {
   IBX_FIELD_UINT,
   IBX_FIELD_SINT,
-  IBX_FIELD_FLOAT
+  IBX_FIELD_FLOAT,
+  IBX_FIELD_BUFFER ///< unsigned; all ones, in the field as in the member: none
 } ibx_field_kind;
 
 typedef struct ibx_field_info {

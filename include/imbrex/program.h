@@ -44,7 +44,7 @@ typedef struct ibx_buffer_decl {
 typedef struct ibx_tensor_decl {
   const char *name;
   uint64_t shape[IBX_MAX_RANK];
-  uint16_t buffer; ///< kind INPUT, OUTPUT or STATE; of an entry with steps 0
+  uint32_t buffer; ///< kind INPUT, OUTPUT or STATE; of an entry with steps 0
   uint8_t rank;
   uint8_t dtype;
 } ibx_tensor_decl;

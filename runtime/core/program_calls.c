@@ -21,7 +21,7 @@ uint64_t ibx_library_call_ps(const ibx_machine *machine,
   ibx_buffer_place places[IBX_OPERANDS] = {{0}};
   ibx_insn insn = *call;
   for (uint16_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    uint16_t buffer = call->operand[slot].buffer;
+    uint32_t buffer = call->operand[slot].buffer;
     if (buffer == IBX_NO_BUFFER) continue;
     places[slot] = buffers[buffer].place;
     insn.operand[slot].buffer = slot;

@@ -372,11 +372,6 @@ ibx_status ibx_entry_check(const ibx_program_data *program,
     IBX_TRY(ibx_steps_check(program, entry, err));
     return check_ports(c);
   }
-  if (c->entry->buffer_count > IBX_NO_BUFFER) {
-    return IBX_FAIL(c->err, INVALID_PROGRAM,
-                    "entry %s has %zu buffers, the limit is %d", c->entry->name,
-                    c->entry->buffer_count, IBX_NO_BUFFER);
-  }
   for (size_t i = 0; i < c->entry->buffer_count; i++) {
     IBX_TRY(check_buffer(c, &c->entry->buffers[i]));
   }

@@ -100,7 +100,7 @@ static ibx_status parse_tensors(parser *p, size_t count,
   for (size_t i = 0; i < count; i++) {
     ibx_tensor_decl *tensor = &(*out)[i];
     IBX_TRY(take_string(p, c, &tensor->name));
-    tensor->buffer = (uint16_t)take(c, 2);
+    tensor->buffer = (uint32_t)take(c, 2);
     tensor->rank = (uint8_t)take(c, 1);
     tensor->dtype = (uint8_t)take(c, 1);
     for (size_t d = 0; d < IBX_MAX_RANK; d++) {
@@ -163,6 +163,11 @@ static ibx_status take_counts(parser *p, ibx_entry *entry) {
   entry->input_count = (size_t)take(c, 4);
   entry->output_count = (size_t)take(c, 4);
   entry->buffer_count = (size_t)take(c, 4);
+  if (entry->buffer_count > IBX_MAX_BUFFERS) {
+    return IBX_FAIL(p->err, INVALID_PROGRAM,
+                    "entry %s has %zu buffers, the limit is %d", entry->name,
+                    entry->buffer_count, IBX_MAX_BUFFERS);
+  }
   // Counts of 32 bits times small records fit in 64.
   uint64_t tensors = (uint64_t)entry->input_count + entry->output_count;
   if (tensors * IBX_TENSOR_RECORD_BYTES +

@@ -128,7 +128,7 @@ static ibx_status make_stream(writer *w, const ibx_stream *stream,
 
 static void make_tensor(writer *w, const ibx_tensor_decl *tensor) {
   put_string(w, IBX_SECTION_ENTRIES, tensor->name);
-  put(w, IBX_SECTION_ENTRIES, tensor->buffer, 2);
+  put_count(w, IBX_SECTION_ENTRIES, tensor->buffer, 2);
   put(w, IBX_SECTION_ENTRIES, tensor->rank, 1);
   put(w, IBX_SECTION_ENTRIES, tensor->dtype, 1);
   for (size_t d = 0; d < IBX_MAX_RANK; d++) {
@@ -163,7 +163,12 @@ static ibx_status make_entry(writer *w, const ibx_entry *entry,
   size_t output_count = entry->steps ? 0 : entry->output_count;
   put_count(w, IBX_SECTION_ENTRIES, input_count, 4);
   put_count(w, IBX_SECTION_ENTRIES, output_count, 4);
-  put_count(w, IBX_SECTION_ENTRIES, entry->buffer_count, 4);
+  if (entry->buffer_count > IBX_MAX_BUFFERS) {
+    return IBX_FAIL(err, INVALID_PROGRAM,
+                    "entry %s has %zu buffers, the limit is %d", entry->name,
+                    entry->buffer_count, IBX_MAX_BUFFERS);
+  }
+  put(w, IBX_SECTION_ENTRIES, entry->buffer_count, 4);
   make_bounds(w, &entry->bounds);
   for (size_t e = 0; e < IBX_ENGINE_COUNT; e++) {
     size_t start = w->section[IBX_SECTION_STREAMS].size;

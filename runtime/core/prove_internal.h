@@ -82,7 +82,7 @@ typedef struct ibx_dma_record {
   uint8_t waiter;     ///< engine, or IBX_AGENT_NONE
   uint8_t touch_count;
   bool touch_writes[3];
-  uint16_t touches[3]; ///< buffers
+  uint32_t touches[3]; ///< buffers
 } ibx_dma_record;
 
 /// A signal that nobody has waited for.
@@ -173,7 +173,7 @@ typedef struct ibx_shadow_buffer {
   size_t row_count;
   ibx_group *groups;
   size_t group_count, group_capacity;
-  uint16_t *neighbours; ///< that share an address and are in use
+  uint32_t *neighbours; ///< that share an address and are in use
   size_t neighbour_count, neighbour_capacity;
   uint64_t remaining; ///< accesses to come
   bool is_used;       ///< by some instruction
@@ -183,7 +183,7 @@ typedef struct ibx_shadow_buffer {
 typedef struct ibx_shadow {
   ibx_shadow_buffer *buffers;
   size_t buffer_count;
-  uint16_t *active; ///< buffers that were touched and are not forgotten
+  uint32_t *active; ///< buffers that were touched and are not forgotten
   size_t active_count;
   ibx_order *order;
   ibx_clock known; ///< what every unfinished engine knows
@@ -193,7 +193,7 @@ typedef struct ibx_shadow {
 
 /// How one instruction touches one operand.
 typedef struct ibx_access {
-  uint16_t buffer;
+  uint32_t buffer;
   uint8_t agent, engine;
   uint32_t time, insn;
   bool is_write;
@@ -206,7 +206,7 @@ typedef struct ibx_access {
 
 /// The other party of a race.
 typedef struct ibx_conflict {
-  uint16_t buffer;
+  uint32_t buffer;
   uint32_t insn;
   uint8_t engine;
   bool is_write;

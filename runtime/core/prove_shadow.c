@@ -117,12 +117,12 @@ static bool touches(const ibx_region *a, const ibx_region *b) {
          ((a->mask[0] & b->mask[0]) | (a->mask[1] & b->mask[1])) != 0;
 }
 
-static bool add_neighbour(ibx_shadow_buffer *buffer, uint16_t other) {
+static bool add_neighbour(ibx_shadow_buffer *buffer, uint32_t other) {
   if (buffer->neighbour_count == buffer->neighbour_capacity) {
     size_t capacity = buffer->neighbour_capacity
                           ? buffer->neighbour_capacity * 2
                           : FIRST_NEIGHBOURS;
-    uint16_t *list =
+    uint32_t *list =
         realloc(buffer->neighbours, capacity * sizeof *buffer->neighbours);
     if (!list) return false;
     buffer->neighbours = list;
@@ -147,11 +147,11 @@ static void retire(ibx_shadow *shadow, ibx_shadow_buffer *buffer) {
 }
 
 // Finds the buffers in use that share an address with this one.
-static bool activate(ibx_shadow *shadow, uint16_t index) {
+static bool activate(ibx_shadow *shadow, uint32_t index) {
   ibx_shadow_buffer *buffer = &shadow->buffers[index];
   size_t kept = 0;
   for (size_t i = 0; i < shadow->active_count; i++) {
-    uint16_t other_index = shadow->active[i];
+    uint32_t other_index = shadow->active[i];
     ibx_shadow_buffer *other = &shadow->buffers[other_index];
     if (is_over(shadow, other)) retire(shadow, other);
     if (!other->is_active) continue;
@@ -174,7 +174,7 @@ static bool activate(ibx_shadow *shadow, uint16_t index) {
 
 static ibx_finding report_race(const ibx_record *record, size_t buffer,
                                bool is_write, ibx_conflict *out) {
-  *out = (ibx_conflict){.buffer = (uint16_t)buffer,
+  *out = (ibx_conflict){.buffer = (uint32_t)buffer,
                         .insn = record->insn,
                         .engine = record->engine,
                         .is_write = is_write};
@@ -202,7 +202,7 @@ static ibx_finding check_neighbours(ibx_shadow *shadow,
   size_t kept = 0;
   ibx_finding finding = IBX_FINDING_NONE;
   for (size_t i = 0; i < buffer->neighbour_count; i++) {
-    uint16_t index = buffer->neighbours[i];
+    uint32_t index = buffer->neighbours[i];
     ibx_shadow_buffer *other = &shadow->buffers[index];
     if (is_over(shadow, other)) retire(shadow, other);
     if (!other->is_active) continue;
@@ -349,7 +349,7 @@ ibx_status ibx_shadow_init(ibx_shadow *shadow, const ibx_entry *entry,
   *shadow = (ibx_shadow){.order = order};
   shadow->buffers =
       IBX_POOL_ARRAY(pool, entry->buffer_count, ibx_shadow_buffer);
-  shadow->active = IBX_POOL_ARRAY(pool, entry->buffer_count, uint16_t);
+  shadow->active = IBX_POOL_ARRAY(pool, entry->buffer_count, uint32_t);
   if (!shadow->buffers || !shadow->active) {
     return IBX_FAIL(err, OUT_OF_MEMORY, "no memory for the prover");
   }

@@ -17,7 +17,7 @@ static int find_buffer(const ibx_asm_parser *p, const char *name) {
   return -1;
 }
 
-static uint16_t read_buffer_index(ibx_asm_parser *p) {
+static uint32_t read_buffer_index(ibx_asm_parser *p) {
   ibx_token at = p->token;
   if (at.kind != IBX_TOKEN_INTEGER || at.value < 0 ||
       (uint64_t)at.value >= p->entry->decl.buffer_count) {
@@ -26,10 +26,10 @@ static uint16_t read_buffer_index(ibx_asm_parser *p) {
     return IBX_NO_BUFFER;
   }
   ibx_asm_advance(p);
-  return (uint16_t)at.value;
+  return (uint32_t)at.value;
 }
 
-uint16_t ibx_asm_read_buffer(ibx_asm_parser *p) {
+uint32_t ibx_asm_read_buffer(ibx_asm_parser *p) {
   ibx_token at = p->token;
   if (ibx_asm_take_punct(p, "-")) return IBX_NO_BUFFER;
   if (ibx_asm_take_punct(p, "%")) return read_buffer_index(p);
@@ -39,12 +39,12 @@ uint16_t ibx_asm_read_buffer(ibx_asm_parser *p) {
     for (size_t i = p->entry->decl.buffer_count; i-- > 0;) {
       if (!ibx_asm_same(at.text, buffers[i].name)) continue;
       ibx_asm_advance(p);
-      return (uint16_t)i;
+      return (uint32_t)i;
     }
   } else if (at.kind == IBX_TOKEN_STRING) {
     const char *name = ibx_asm_read_name(p, "a buffer");
     int index = name ? find_buffer(p, name) : -1;
-    if (index >= 0) return (uint16_t)index;
+    if (index >= 0) return (uint32_t)index;
   }
   ibx_asm_fail(p, &at, "'%.*s' is no buffer; declare it with .buffer",
                (int)(at.text.len < 60 ? at.text.len : 60), at.text.data);
@@ -128,8 +128,8 @@ static void place_buffer(ibx_asm_parser *p, ibx_buffer_decl *buffer,
 
 static int add_buffer(ibx_asm_parser *p, const ibx_buffer_decl *buffer) {
   ibx_entry *entry = &p->entry->decl;
-  if (entry->buffer_count >= IBX_NO_BUFFER) {
-    ibx_asm_fail(p, &p->token, "more than %d buffers", IBX_NO_BUFFER - 1);
+  if (entry->buffer_count >= IBX_MAX_BUFFERS) {
+    ibx_asm_fail(p, &p->token, "more than %d buffers", IBX_MAX_BUFFERS);
     return -1;
   }
   if (!ibx_asm_grow(p, &entry->buffers, &p->entry->buffer_room,
@@ -233,7 +233,7 @@ static void read_tensor(ibx_asm_parser *p, ibx_buffer_kind kind) {
     buffer.place = (ibx_buffer_place){
         .space = IBX_SPACE_HBM, .partitions = 1, .bytes = bytes};
     place_buffer(p, &buffer, false);
-    tensor.buffer = (uint16_t)add_buffer(p, &buffer);
+    tensor.buffer = (uint32_t)add_buffer(p, &buffer);
   }
   ibx_entry *entry = &p->entry->decl;
   if (p->status == IBX_OK && kind != IBX_BUFFER_OUTPUT) {

@@ -134,7 +134,7 @@ const char *ibx_asm_keep_text(ibx_asm_parser *p, const ibx_token *token);
 /// Reads a name or a string.
 const char *ibx_asm_read_name(ibx_asm_parser *p, const char *what);
 /// Index of a buffer of the open entry by name, %index or -.
-uint16_t ibx_asm_read_buffer(ibx_asm_parser *p);
+uint32_t ibx_asm_read_buffer(ibx_asm_parser *p);
 /// A dtype by its name.
 uint8_t ibx_asm_read_dtype(ibx_asm_parser *p);
 

@@ -148,7 +148,7 @@ static ibx_status check_who_meets(const ibx_check_ctx *ctx) {
 }
 
 static ibx_status check_buffer(const ibx_check_ctx *ctx, size_t slot) {
-  uint16_t buffer = ctx->insn->operand[slot].buffer;
+  uint32_t buffer = ctx->insn->operand[slot].buffer;
   const char *name = ibx_check_slot_name(slot);
   if (ctx->info->slot[slot] == IBX_SLOT_NONE) {
     if (buffer == IBX_NO_BUFFER) return IBX_OK;

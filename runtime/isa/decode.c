@@ -49,6 +49,9 @@ static void get_fields(const uint8_t *bytes, ibx_format format,
       uint64_t sign = (UINT64_C(1) << fields[i].width) >> 1;
       value = (value ^ sign) - sign;
     }
+    bool is_none = fields[i].kind == IBX_FIELD_BUFFER &&
+                   value == (UINT64_C(1) << fields[i].width) - 1;
+    if (is_none) value = IBX_NO_BUFFER;
     write_member(insn, &fields[i], value);
   }
 }

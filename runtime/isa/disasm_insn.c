@@ -62,14 +62,14 @@ static bool is_unique(const ibx_entry *entry, size_t index) {
   return true;
 }
 
-static bool has_name(const ibx_naming *names, uint16_t buffer) {
+static bool has_name(const ibx_naming *names, uint32_t buffer) {
   if (!names->entry || buffer >= names->entry->buffer_count) return false;
   if (names->is_named) return names->is_named[buffer];
   const char *name = names->entry->buffers[buffer].name;
   return name && ibx_asm_is_bare(name) && is_unique(names->entry, buffer);
 }
 
-static void add_buffer(ibx_text *t, const ibx_naming *names, uint16_t buffer) {
+static void add_buffer(ibx_text *t, const ibx_naming *names, uint32_t buffer) {
   if (buffer == IBX_NO_BUFFER) {
     ibx_text_add(t, "-");
   } else if (has_name(names, buffer)) {

@@ -17,7 +17,7 @@ enum {
   TAIL_OFFSET = offsetof(ibx_insn, num),
   TAIL_BYTES = offsetof(ibx_insn, shuffle) + IBX_QUADRANT - TAIL_OFFSET
 };
-static_assert(OPERAND_BYTES == 8 + 20 + 16 + 2 + 1 + 1 + 5,
+static_assert(OPERAND_BYTES == 8 + 20 + 4 + 16 + 1 + 1 + 5,
               "operand has no padding inside");
 static_assert(TAIL_BYTES == 20 + 16 + 12 + 4 + 2 + 2 + 16 + 2 + 2 + 32,
               "instruction has no padding inside");
@@ -45,11 +45,16 @@ static int64_t extend(uint64_t value, unsigned width) {
   return (int64_t)(((value & mask) ^ sign) - sign);
 }
 
+static uint64_t all_ones(unsigned width) { return UINT64_MAX >> (64 - width); }
+
 static bool fits(uint64_t value, const ibx_field_info *field) {
   unsigned member_width = 8u * field->member_bytes;
   if (field->width == member_width) return true;
   if (field->kind == IBX_FIELD_SINT) {
     return extend(value, field->width) == extend(value, member_width);
+  }
+  if (field->kind == IBX_FIELD_BUFFER) {
+    return value < all_ones(field->width) || value == all_ones(member_width);
   }
   return value >> field->width == 0;
 }

@@ -28,7 +28,7 @@ static size_t count_loads(const ibx_stream *stream) {
 // --- names ----------------------------------------------------------------------
 
 static bool names_tensor(const ibx_entry *entry, const char *name,
-                         uint16_t buffer) {
+                         uint32_t buffer) {
   for (size_t i = 0; i < entry->input_count; i++) {
     const ibx_tensor_decl *tensor = &entry->inputs[i];
     if (tensor->buffer != buffer || !tensor->name) continue;

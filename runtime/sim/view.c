@@ -120,7 +120,7 @@ static ibx_status fail_range(const ibx_exec *x, unsigned slot, int64_t from,
 // The buffer of an operand that an engine reaches, or NULL. What the caller
 // only lends, which may be mapped read-only, is not written.
 static const ibx_buffer_place *find_place(const ibx_exec *x, unsigned slot) {
-  uint16_t buffer = x->insn->operand[slot].buffer;
+  uint32_t buffer = x->insn->operand[slot].buffer;
   if (buffer >= x->sim->entry->buffer_count) return NULL;
   const ibx_buffer_place *place = &x->sim->places[buffer];
   if (place->space != IBX_SPACE_HBM) return place;

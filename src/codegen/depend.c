@@ -299,7 +299,7 @@ static void make_hbm_shadow(builder *b, shadow *memory, uint64_t bytes) {
 }
 
 // NULL for memory that no step can write.
-static shadow *memory_of(builder *b, uint16_t index) {
+static shadow *memory_of(builder *b, uint32_t index) {
   const ibx_buffer_decl *buffer = &b->mir->buffers[index];
   if (buffer->place.space == IBX_SPACE_SBUF) return &b->sbuf;
   if (buffer->place.space == IBX_SPACE_PSUM) return &b->psum;

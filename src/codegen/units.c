@@ -27,7 +27,7 @@ static uint8_t banks_of(const ibx_units *u, const ibx_insn *insn) {
   int64_t bank_bytes = u->mir->machine->psum_bank_bytes;
   unsigned banks = 0;
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    uint16_t buffer = insn->operand[i].buffer;
+    uint32_t buffer = insn->operand[i].buffer;
     if (info->slot[i] == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
     if (u->places[buffer].space != IBX_SPACE_PSUM) continue;
     ibx_footprint f;

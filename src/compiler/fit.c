@@ -8,7 +8,7 @@
 
 #include <inttypes.h>
 
-static bool is_constant(const ibx_tile_func *func, uint16_t buffer) {
+static bool is_constant(const ibx_tile_func *func, uint32_t buffer) {
   return buffer != IBX_NO_BUFFER &&
          func->buffers[buffer].kind == IBX_BUFFER_WEIGHT;
 }
@@ -32,7 +32,7 @@ void ibx_fit_add(ibx_fit *fit, const ibx_tile_func *func) {
   if (bytes > fit->tensor_bytes) fit->tensor_bytes = bytes;
   for (size_t i = 0; i < func->op_count; i++) {
     for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-      uint16_t buffer = func->briefs[i].buffer[slot];
+      uint32_t buffer = func->briefs[i].buffer[slot];
       if (!is_constant(func, buffer)) continue;
       add_constant(fit, &func->buffers[buffer], func->ops[i]->source);
     }

@@ -96,7 +96,7 @@ static void write_operands(FILE *out, const ibx_entry *entry,
   const char *comma = "";
   fputs(",\"operands\":[", out);
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    uint16_t buffer = insn->operand[i].buffer;
+    uint32_t buffer = insn->operand[i].buffer;
     if (buffer >= entry->buffer_count) continue;
     fputs(comma, out);
     ibx_json_text_write(out, entry->buffers[buffer].name);

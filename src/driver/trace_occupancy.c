@@ -49,7 +49,7 @@ void ibx_trace_occupancy_touch(void *user, const ibx_sim_event *event) {
   bool is_dma = info && info->kind == IBX_KIND_DMA;
   if (is_dma != (event->agent >= IBX_ENGINE_COUNT)) return;
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    uint16_t buffer = insn->operand[i].buffer;
+    uint32_t buffer = insn->operand[i].buffer;
     if (buffer >= occupancy->entry->buffer_count) continue;
     ibx_trace_life *life = &occupancy->lives[buffer];
     if (life->last_ps == 0) life->first_ps = event->start_ps;

@@ -20,7 +20,7 @@ static void *move(ibx_arena *arena, const void *array, size_t count,
   return copy;
 }
 
-uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer) {
+uint32_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer) {
   size_t count = func->buffer_count;
   if (count == func->buffer_room) {
     size_t room = count ? count * 2 : FIRST_ROOM;
@@ -32,7 +32,7 @@ uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer) {
   }
   func->buffers[count] = buffer;
   func->lives[count] = (ibx_tile_life){.first = UINT32_MAX};
-  return (uint16_t)func->buffer_count++;
+  return (uint32_t)func->buffer_count++;
 }
 
 bool ibx_tile_loads_constant(const ibx_tile_func *func, size_t op) {
@@ -42,7 +42,7 @@ bool ibx_tile_loads_constant(const ibx_tile_func *func, size_t op) {
 }
 
 // Notes that the last op uses its operand `slot`.
-static void use(ibx_tile_func *func, size_t slot, uint16_t buffer) {
+static void use(ibx_tile_func *func, size_t slot, uint32_t buffer) {
   uint32_t at = (uint32_t)func->op_count - 1;
   ibx_tile_life *life = &func->lives[buffer];
   if (life->first == UINT32_MAX) {

@@ -32,7 +32,7 @@ typedef struct ibx_packed_op {
 
 /// What is asked of all ops again and again, without the ops themselves.
 typedef struct ibx_tile_brief {
-  uint16_t buffer[IBX_OPERANDS]; ///< IBX_NO_BUFFER where there is no operand
+  uint32_t buffer[IBX_OPERANDS]; ///< IBX_NO_BUFFER where there is no operand
   uint8_t opcode;
 } ibx_tile_brief;
 
@@ -60,7 +60,7 @@ typedef struct ibx_tile_func {
 } ibx_tile_func;
 
 /// Appends and returns the index.
-uint16_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
+uint32_t ibx_tile_add_buffer(ibx_tile_func *func, ibx_buffer_decl buffer);
 /// The op with that index.
 ibx_tile_op ibx_tile_at(const ibx_tile_func *func, size_t index);
 /// A packed copy in `arena`.

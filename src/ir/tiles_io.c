@@ -229,7 +229,7 @@ static void write_op(writer *w, const ibx_tile_op *op) {
   intptr_t operand_count = 0;
   unsigned mask = 0;
   for (size_t i = 0; i < IBX_OPERANDS; i++) {
-    uint16_t buffer = op->insn.operand[i].buffer;
+    uint32_t buffer = op->insn.operand[i].buffer;
     if (buffer == IBX_NO_BUFFER) continue;
     mask |= 1u << i;
     operands[operand_count++] = w->buffers[buffer];
@@ -472,7 +472,7 @@ static ibx_status read_operands(const reader *r, MlirOperation op,
       buffer = ibx_numbers_get(&r->numbers, mlirOpResultGetOwner(value).ptr);
     }
     if (buffer == UINT32_MAX) return fail_at(r, op, "operand is no buffer");
-    insn->operand[slot].buffer = (uint16_t)buffer;
+    insn->operand[slot].buffer = buffer;
   }
   return IBX_OK;
 }
@@ -519,7 +519,7 @@ static bool read_decl(const reader *r, MlirAttribute from,
   if (index < 0 || index >= IBX_NO_BUFFER) return false;
   *out = (ibx_tensor_decl){
       .name = ibx_ref_copy(mlirStringAttrGetValue(name), r->arena),
-      .buffer = (uint16_t)index,
+      .buffer = (uint32_t)index,
       .rank = shape.rank,
       .dtype = (uint8_t)shape.dtype};
   for (size_t i = 0; i < shape.rank; i++) {

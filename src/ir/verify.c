@@ -227,7 +227,7 @@ static ibx_status check_extent(const ibx_insn *insn, size_t slot,
 static ibx_status check_operand(const ibx_tile_func *func, const ibx_insn *insn,
                                 const ibx_insn_info *info, size_t slot,
                                 const place *at) {
-  uint16_t buffer = insn->operand[slot].buffer;
+  uint32_t buffer = insn->operand[slot].buffer;
   ibx_slot_kind kind = info->slot[slot];
   bool may_miss = kind == IBX_SLOT_NONE || kind == IBX_SLOT_SCALAR_READ ||
                   kind == IBX_SLOT_SCALAR_WRITE;

@@ -26,7 +26,7 @@ typedef struct survey {
   int64_t *change; // of the bytes that live, at each operation of a stretch
 } survey;
 
-static void count_buffer(survey *s, uint16_t b, stretch at, uint32_t stamp) {
+static void count_buffer(survey *s, uint32_t b, stretch at, uint32_t stamp) {
   const ibx_buffer_place *place = &s->lower->func->buffers[b].place;
   if (place->space != IBX_SPACE_SBUF || s->seen[b] == stamp) return;
   s->seen[b] = stamp;
@@ -45,7 +45,7 @@ static int64_t own_bytes(survey *s, stretch at, uint32_t stamp) {
   memset(s->change, 0, (at.end - at.first + 1) * sizeof(*s->change));
   for (uint32_t i = at.first; i < at.end; i++) {
     for (size_t o = 0; o < IBX_OPERANDS; o++) {
-      uint16_t b = func->briefs[i].buffer[o];
+      uint32_t b = func->briefs[i].buffer[o];
       if (b != IBX_NO_BUFFER) count_buffer(s, b, at, stamp);
     }
   }

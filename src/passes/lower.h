@@ -36,7 +36,7 @@ typedef struct ibx_lower {
   bool *ends_group;            ///< nodes behind which their group has no others
   const ibx_kept_view **parts; ///< homes in HBM of what is made part by part,
                                ///< as far as they are decided, or NULL
-  uint16_t *ports;             ///< buffer of each output, or IBX_NO_BUFFER
+  uint32_t *ports;             ///< buffer of each output, or IBX_NO_BUFFER
   ibx_lower_cache *cache;      ///< values in other layouts, packed constants
   ibx_micro *micros; ///< room of ibx_chain_make(), for the longest chain
   size_t micro_room;
@@ -68,7 +68,7 @@ void ibx_lower_inputs(ibx_lower *lower);
 bool ibx_lower_outputs(ibx_lower *lower);
 
 /// The buffer of output `index`, made when it is first asked for.
-uint16_t ibx_lower_output_buffer(ibx_lower *lower, size_t index);
+uint32_t ibx_lower_output_buffer(ibx_lower *lower, size_t index);
 
 // ---- Tensors that are put together in HBM (lower_parts.c)
 
@@ -88,14 +88,14 @@ bool ibx_lower_parts(ibx_lower *lower, const ibx_node *node, ibx_view *out);
 // ---- Buffers and instructions (lower_emit.c)
 
 /// Adds a buffer; a failure where a program holds no more.
-uint16_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer);
+uint32_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer);
 
 /// A new row-major place of `type` in HBM.
 ibx_view ibx_lower_scratch(ibx_lower *lower, const ibx_type *type,
                            const char *name);
 
 /// A new buffer in SBUF or PSUM; its offset is decided by place.
-uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
+uint32_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
                           int64_t bytes_per_partition, const char *name);
 
 /// A new SBUF buffer of a tensor in a layout, and its view. Fails when the

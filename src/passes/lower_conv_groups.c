@@ -39,7 +39,7 @@ static ibx_dim free_dim(int64_t size, int64_t step) {
 }
 
 // [group, channel, tap, group, out] in a buffer from the part's partition on.
-static ibx_view spread_view(const channel_part *part, uint16_t buffer,
+static ibx_view spread_view(const channel_part *part, uint32_t buffer,
                             ibx_dtype dtype, int64_t tap, int64_t group,
                             int64_t out) {
   ibx_view view = {.buffer = buffer,
@@ -56,7 +56,7 @@ static ibx_view spread_view(const channel_part *part, uint16_t buffer,
   return view;
 }
 
-static uint16_t spread_buffer(const channel_part *part, int64_t elements,
+static uint32_t spread_buffer(const channel_part *part, int64_t elements,
                               ibx_dtype dtype, const char *name) {
   return ibx_lower_buffer(part->conv->lower, IBX_SPACE_SBUF,
                           part->at.moving_partition + part->at.partitions,
@@ -97,7 +97,7 @@ static bool make_mask(channel_part *part, ibx_dtype dtype) {
     part->mask = spread_view(part, identity.buffer, dtype, 0, 1, 0);
     return true;
   }
-  uint16_t buffer = spread_buffer(part, part->groups, dtype, "mask");
+  uint32_t buffer = spread_buffer(part, part->groups, dtype, "mask");
   ibx_view from = identity, to = identity;
   from.rank = to.rank = 3;
   from.dim[1] = free_dim(part->groups, part->in);
@@ -197,7 +197,7 @@ static bool spread_depthwise(const channel_part *part,
 
 static bool make_stationary(channel_part *part, ibx_dtype dtype) {
   int64_t columns = part->groups * part->out;
-  uint16_t buffer =
+  uint32_t buffer =
       spread_buffer(part, part->conv->taps * columns, dtype, "diagonal");
   ibx_view weights;
   part->stationary = spread_view(part, buffer, dtype, columns, part->out, 1);
@@ -232,7 +232,7 @@ static bool repeat_weights(const channel_part *part, const ibx_patches *patches,
   int64_t taps = part->conv->taps;
   ibx_view own;
   if (!own_weights(part, &own)) return false;
-  uint16_t buffer = spread_buffer(all, taps, own.dtype, "columns");
+  uint32_t buffer = spread_buffer(all, taps, own.dtype, "columns");
   *out = spread_view(all, buffer, own.dtype, 1, 0, 0);
   ibx_view flat = *out;
   own.rank = flat.rank = 3;
@@ -286,7 +286,7 @@ static bool fold_part(const channel_part *part, bool *out_pays) {
       !make_mask(&all, patches.dtype)) {
     return false;
   }
-  uint16_t buffer =
+  uint32_t buffer =
       spread_buffer(&all, conv->taps * rows, patches.dtype, "diagonal");
   all.stationary = spread_view(&all, buffer, patches.dtype, rows, 1, 1);
   if (!spread_depthwise(&all, &columns)) return false;

@@ -52,10 +52,10 @@ bool ibx_lower_fail(ibx_lower *lower, ibx_status status, const char *format,
   return false;
 }
 
-uint16_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer) {
-  if (lower->func->buffer_count >= IBX_NO_BUFFER) {
+uint32_t ibx_lower_add_buffer(ibx_lower *lower, ibx_buffer_decl buffer) {
+  if (lower->func->buffer_count >= IBX_MAX_BUFFERS) {
     ibx_lower_fail(lower, IBX_OUT_OF_CAPACITY,
-                   "the program needs more than %d buffers", IBX_NO_BUFFER);
+                   "the program needs more than %d buffers", IBX_MAX_BUFFERS);
     return 0;
   }
   return ibx_tile_add_buffer(lower->func, buffer);
@@ -73,7 +73,7 @@ ibx_view ibx_lower_scratch(ibx_lower *lower, const ibx_type *type,
   return ibx_view_linear(type, ibx_lower_add_buffer(lower, scratch));
 }
 
-uint16_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
+uint32_t ibx_lower_buffer(ibx_lower *lower, ibx_space space, int32_t partitions,
                           int64_t bytes_per_partition, const char *name) {
   int64_t bytes = (bytes_per_partition + 63) / 64 * 64;
   ibx_buffer_decl buffer = {

@@ -355,7 +355,7 @@ static bool divide(pool *p, const ibx_view *sums, const ibx_view *dst,
 
 static bool mean(pool *p, ibx_view *view, const ibx_view *dst) {
   int64_t starts[IBX_MAX_RANK] = {0}, sizes[IBX_MAX_RANK];
-  uint16_t given = view->buffer;
+  uint32_t given = view->buffer;
   for (uint8_t d = 0; d < p->y.rank; d++)
     sizes[d] = p->y.dims[d];
   bool ok = is_global(p) ? global(p, view, NULL) : all_passes(p, view, NULL);

@@ -6,7 +6,7 @@
 
 #include "passes/lower.h"
 
-static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
+static uint32_t port_buffer(ibx_lower *lower, const ibx_port *port,
                             ibx_buffer_kind kind) {
   int64_t bytes = 0;
   ibx_type_bytes(&port->type, &bytes);
@@ -18,7 +18,7 @@ static uint16_t port_buffer(ibx_lower *lower, const ibx_port *port,
   return ibx_lower_add_buffer(lower, buffer);
 }
 
-static ibx_tensor_decl port_decl(const ibx_port *port, uint16_t buffer) {
+static ibx_tensor_decl port_decl(const ibx_port *port, uint32_t buffer) {
   ibx_tensor_decl decl = {.name = port->name,
                           .buffer = buffer,
                           .rank = port->type.rank,
@@ -38,7 +38,7 @@ static bool has_low_words(const ibx_lower *lower, const ibx_port *port) {
 }
 
 static ibx_view port_view(const ibx_lower *lower, const ibx_port *port,
-                          uint16_t buffer) {
+                          uint32_t buffer) {
   ibx_view view = ibx_view_linear(&port->type, buffer);
   if (has_low_words(lower, port)) {
     bool is_signed = port->type.dtype == IBX_DTYPE_I64;
@@ -61,7 +61,7 @@ void ibx_lower_inputs(ibx_lower *lower) {
   func->input_count = graph->input_count;
   for (size_t i = 0; i < graph->input_count; i++) {
     const ibx_port *port = &graph->inputs[i];
-    uint16_t buffer = port_buffer(
+    uint32_t buffer = port_buffer(
         lower, port, port->state >= 0 ? IBX_BUFFER_STATE : IBX_BUFFER_INPUT);
     func->inputs[i] = port_decl(port, buffer);
     ibx_view view = port_view(lower, port, buffer);
@@ -87,7 +87,7 @@ static bool store_signs(ibx_lower *lower, const ibx_view *low,
 }
 
 static bool lower_output(ibx_lower *lower, const ibx_port *port,
-                         uint16_t buffer) {
+                         uint32_t buffer) {
   ibx_view view, target = port_view(lower, port, buffer);
   // A constant goes from the weights to the port, unless it is to be widened.
   ibx_layout none = {.count = 0};
@@ -118,9 +118,9 @@ static bool lower_output(ibx_lower *lower, const ibx_port *port,
   return !wide || store_signs(lower, &target, &view);
 }
 
-uint16_t ibx_lower_output_buffer(ibx_lower *lower, size_t index) {
+uint32_t ibx_lower_output_buffer(ibx_lower *lower, size_t index) {
   const ibx_port *port = &lower->graph->outputs[index];
-  uint16_t *buffer = &lower->ports[index];
+  uint32_t *buffer = &lower->ports[index];
   if (*buffer == IBX_NO_BUFFER) {
     *buffer = port->state >= 0 ? lower->func->inputs[port->state].buffer
                                : port_buffer(lower, port, IBX_BUFFER_OUTPUT);
@@ -136,7 +136,7 @@ bool ibx_lower_outputs(ibx_lower *lower) {
   func->output_count = graph->output_count;
   for (size_t i = 0; i < graph->output_count; i++) {
     const ibx_port *port = &graph->outputs[i];
-    uint16_t buffer = ibx_lower_output_buffer(lower, i);
+    uint32_t buffer = ibx_lower_output_buffer(lower, i);
     func->outputs[i] = port_decl(port, buffer);
     uint32_t node = graph->values[port->value].node;
     lower->source =

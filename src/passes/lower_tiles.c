@@ -20,8 +20,8 @@
 
 #include <string.h>
 
-static uint16_t *no_buffers(ibx_arena *arena, size_t count) {
-  uint16_t *buffers = IBX_ARENA_ARRAY(arena, count, uint16_t);
+static uint32_t *no_buffers(ibx_arena *arena, size_t count) {
+  uint32_t *buffers = IBX_ARENA_ARRAY(arena, count, uint32_t);
   for (size_t i = 0; i < count; i++)
     buffers[i] = IBX_NO_BUFFER;
   return buffers;

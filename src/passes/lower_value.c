@@ -200,7 +200,7 @@ static int32_t partitions_of(const ibx_view *view) {
 }
 
 // Loads `partitions` runs of `elements` from HBM on at `from` elements.
-static void emit_load(ibx_lower *lower, uint16_t dst, uint16_t src,
+static void emit_load(ibx_lower *lower, uint32_t dst, uint32_t src,
                       ibx_dtype dtype, int32_t first, int32_t partitions,
                       int64_t elements, int64_t from) {
   if (partitions == 0 || elements == 0) return;
@@ -287,7 +287,7 @@ static ibx_pack_source source_of(const ibx_weight *weight,
 }
 
 // A row of the weight section, as a buffer.
-static uint16_t row_buffer(ibx_lower *lower, size_t row, uint64_t bytes,
+static uint32_t row_buffer(ibx_lower *lower, size_t row, uint64_t bytes,
                            const char *name) {
   ibx_buffer_decl packed = {
       .place = {.space = IBX_SPACE_HBM,
@@ -329,7 +329,7 @@ static bool load_constant(ibx_lower *lower, uint32_t value, const cut *part,
   row = ibx_pack_share(packs, arena, row);
   size_t size = ibx_dtype_bytes(want->dtype);
   int64_t bytes = elements * (int64_t)size;
-  uint16_t hbm = row_buffer(lower, row, (uint64_t)total * size, weight->name);
+  uint32_t hbm = row_buffer(lower, row, (uint64_t)total * size, weight->name);
   want->buffer =
       ibx_lower_buffer(lower, IBX_SPACE_SBUF, partitions, bytes, weight->name);
   emit_load(lower, want->buffer, hbm, want->dtype, 0, full, elements, 0);

@@ -23,7 +23,7 @@ enum { ALIGNMENT = 64 };
 typedef struct life {
   uint32_t first, last; // operations
   uint64_t bytes;       // of one partition
-  uint16_t buffer;
+  uint32_t buffer;
   bool streamed; // filled by one load of a constant
 } life;
 
@@ -35,7 +35,7 @@ typedef struct placement {
   size_t count;
 } placement;
 
-static ibx_buffer_place *place_of(const placement *p, uint16_t buffer) {
+static ibx_buffer_place *place_of(const placement *p, uint32_t buffer) {
   return &p->func->buffers[buffer].place;
 }
 
@@ -48,7 +48,7 @@ static life *collect(placement *p) {
     all[b] = (life){.first = of->first,
                     .last = of->last,
                     .bytes = func->buffers[b].place.bytes,
-                    .buffer = (uint16_t)b,
+                    .buffer = (uint32_t)b,
                     .streamed = of->streamed};
   }
   return all;
@@ -77,7 +77,7 @@ static ibx_status place_banks(placement *p, const life *all, ibx_error *err) {
     }
     used[best] = true;
     free_at[best] = all[b].last;
-    place_of(p, (uint16_t)b)->offset = best * p->machine->psum_bank_bytes;
+    place_of(p, (uint32_t)b)->offset = best * p->machine->psum_bank_bytes;
   }
   return IBX_OK;
 }

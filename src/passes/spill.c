@@ -82,7 +82,7 @@ static uint32_t end_of(const ibx_lower *lower, size_t start) {
 // The bytes of a partition that the node's operands in `buffer` take when they
 // are loaded for it.
 static uint64_t loaded_bytes(const ibx_lower *lower, const ibx_node *node,
-                             uint16_t buffer) {
+                             uint32_t buffer) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     uint32_t value = node->operand[i];
@@ -104,7 +104,7 @@ static bool loads_nothing(const ibx_node *node) {
   return ibx_lower_is_view(node) || ibx_lower_is_parts(node);
 }
 
-static void add_load(survey *s, size_t start, uint16_t buffer) {
+static void add_load(survey *s, size_t start, uint32_t buffer) {
   const ibx_graph *graph = s->lower->graph;
   uint32_t last = s->lower->starts[start].node;
   if (last == IBX_NO_VALUE || loads_nothing(&graph->nodes[last])) return;
@@ -123,7 +123,7 @@ static void add_load(survey *s, size_t start, uint16_t buffer) {
 
 // A value that is marked lives while it is made, and a copy of what is read of
 // it in each group that does.
-static void leave(survey *s, uint16_t buffer) {
+static void leave(survey *s, uint32_t buffer) {
   const ibx_lower *lower = s->lower;
   const span life = s->spans[buffer];
   bool is_made = false;
@@ -149,7 +149,7 @@ static void leave_marked(survey *s, const bool *spill) {
     uint32_t value = s->spans[b].value;
     bool is_new =
         value != IBX_NO_VALUE && spill[value] && !s->lower->spill[value];
-    if (is_new) leave(s, (uint16_t)b);
+    if (is_new) leave(s, (uint32_t)b);
   }
 }
 
@@ -187,7 +187,7 @@ static stretch group_around(const ibx_lower *lower, uint32_t at) {
   return group;
 }
 
-static bool uses(const ibx_lower *lower, stretch group, uint16_t buffer) {
+static bool uses(const ibx_lower *lower, stretch group, uint32_t buffer) {
   for (uint32_t i = group.from; i < group.to; i++) {
     for (size_t s = 0; s < IBX_OPERANDS; s++) {
       if (lower->func->briefs[i].buffer[s] == buffer) return true;
@@ -208,7 +208,7 @@ static size_t mark_across(survey *s, uint32_t at, uint64_t live, uint64_t limit,
     bool across =
         life->first < at && life->last > at && life->first != UINT32_MAX;
     if (!across || life->streamed || life->value == IBX_NO_VALUE) continue;
-    if (spill[life->value] || uses(s->lower, group, (uint16_t)b)) continue;
+    if (spill[life->value] || uses(s->lower, group, (uint32_t)b)) continue;
     order[count++] = life;
   }
   qsort(order, count, sizeof(*order), compare_bytes);

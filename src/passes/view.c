@@ -23,7 +23,7 @@ static ibx_dim single_atom(int64_t size, int64_t step, int32_t pstep) {
                    .count = 1};
 }
 
-ibx_view ibx_view_linear(const ibx_type *type, uint16_t buffer) {
+ibx_view ibx_view_linear(const ibx_type *type, uint32_t buffer) {
   ibx_view view = {.buffer = buffer, .dtype = type->dtype, .rank = type->rank};
   int64_t step = 1;
   for (int d = type->rank - 1; d >= 0; d--) {

@@ -35,13 +35,13 @@ typedef struct ibx_view {
   ibx_dim dim[IBX_MAX_RANK];
   int64_t offset; ///< elements
   int32_t partition;
-  uint16_t buffer;
+  uint32_t buffer;
   ibx_dtype dtype;
   uint8_t rank;
 } ibx_view;
 
 /// A row-major view of `type` in one buffer without partitions (HBM).
-ibx_view ibx_view_linear(const ibx_type *type, uint16_t buffer);
+ibx_view ibx_view_linear(const ibx_type *type, uint32_t buffer);
 
 /// The first (`word` 0) or second words of elements of 64 bits, as I32.
 ibx_view ibx_view_words(const ibx_view *view, unsigned word);

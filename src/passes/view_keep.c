@@ -14,8 +14,8 @@ const ibx_kept_view *ibx_view_keep(const ibx_view *view, ibx_arena *arena) {
   ibx_kept_view *kept =
       ibx_arena_alloc_raw(arena, sizeof(*kept) + words * sizeof(int64_t));
   *kept = (ibx_kept_view){.offset = view->offset,
-                          .partition = view->partition,
                           .buffer = view->buffer,
+                          .partition = (int16_t)view->partition,
                           .dtype = (uint8_t)view->dtype,
                           .rank = view->rank};
   int64_t *word = kept->words;

@@ -11,8 +11,8 @@
 
 typedef struct ibx_kept_view {
   int64_t offset;
-  int32_t partition;
-  uint16_t buffer;
+  uint32_t buffer;
+  int16_t partition;
   uint8_t dtype; ///< ibx_dtype
   uint8_t rank;
   int64_t

@@ -74,7 +74,7 @@ static program *program_create(void) {
   return p;
 }
 
-static uint16_t add_chip(program *p, ibx_space space, uint64_t offset,
+static uint32_t add_chip(program *p, ibx_space space, uint64_t offset,
                          uint64_t bytes) {
   size_t index = p->entry.buffer_count++;
   p->buffers[index] = (ibx_buffer_decl){.name = "tile",
@@ -83,10 +83,10 @@ static uint16_t add_chip(program *p, ibx_space space, uint64_t offset,
                                                   .partitions = IBX_PARTITIONS,
                                                   .offset = offset,
                                                   .bytes = bytes}};
-  return (uint16_t)index;
+  return (uint32_t)index;
 }
 
-static uint16_t add_hbm(program *p, ibx_buffer_kind kind, void *memory,
+static uint32_t add_hbm(program *p, ibx_buffer_kind kind, void *memory,
                         uint64_t bytes) {
   size_t index = p->entry.buffer_count++;
   p->buffers[index] = (ibx_buffer_decl){.name = "matrix",
@@ -97,7 +97,7 @@ static uint16_t add_hbm(program *p, ibx_buffer_kind kind, void *memory,
                                                   .bytes = bytes}};
   p->hbm[index] = memory;
   p->hbm_end += bytes;
-  return (uint16_t)index;
+  return (uint32_t)index;
 }
 
 static ibx_insn *add(program *p, ibx_engine engine, ibx_insn insn) {
@@ -153,9 +153,9 @@ static double time_program(const program *p) {
 enum { LOADED, FREE, DONE, DRAINED = DONE + 2, COPIED = DRAINED + 2, STORED };
 
 typedef struct product {
-  uint16_t a, b, c;       ///< HBM: [K][M], [K][N], [M][N]
-  uint16_t lhs, rhs, res; ///< SBUF: all of a, 512 columns of b, two tiles of c
-  uint16_t acc;           ///< PSUM: two banks
+  uint32_t a, b, c;       ///< HBM: [K][M], [K][N], [M][N]
+  uint32_t lhs, rhs, res; ///< SBUF: all of a, 512 columns of b, two tiles of c
+  uint32_t acc;           ///< PSUM: two banks
 } product;
 
 static uint16_t pieces_of(const program *p, const ibx_insn *insn) {
@@ -167,7 +167,7 @@ static uint16_t pieces_of(const program *p, const ibx_insn *insn) {
 }
 
 // 16 tiles of K of `columns` columns from an HBM matrix with rows of CUBE.
-static uint16_t add_load(program *p, uint16_t dst, uint16_t src, size_t first,
+static uint16_t add_load(program *p, uint32_t dst, uint32_t src, size_t first,
                          uint32_t columns) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[2] = CUBE / TILE;
@@ -485,8 +485,8 @@ static void step_bf16(int step, const void *restrict x, const void *restrict t,
 
 enum { CHAIN_BYTES = 1 << 24, CHAIN_TILES = 32 };
 
-static ibx_insn unary(ibx_opcode opcode, ibx_dtype dtype, uint16_t src,
-                      uint16_t dst, uint64_t offset, uint32_t n) {
+static ibx_insn unary(ibx_opcode opcode, ibx_dtype dtype, uint32_t src,
+                      uint32_t dst, uint64_t offset, uint32_t n) {
   ibx_insn insn = ibx_insn_make(opcode);
   insn.partitions = IBX_PARTITIONS;
   insn.num[4] = n;
@@ -504,8 +504,8 @@ static double time_chain(ibx_dtype dtype) {
   uint64_t row = CHAIN_BYTES / IBX_PARTITIONS;
   uint64_t tile = row / CHAIN_TILES;
   uint32_t n = (uint32_t)(tile / ibx_dtype_bytes(dtype));
-  uint16_t x = add_chip(p, IBX_SPACE_SBUF, 0, row);
-  uint16_t y = add_chip(p, IBX_SPACE_SBUF, row, tile * 2);
+  uint32_t x = add_chip(p, IBX_SPACE_SBUF, 0, row);
+  uint32_t y = add_chip(p, IBX_SPACE_SBUF, row, tile * 2);
   for (size_t i = 0; i < CHAIN_TILES; i++) {
     uint64_t at = i * tile, half = i % 2 * tile;
     ibx_insn act = unary(IBX_OP_activation, dtype, x, y, at, n);

@@ -139,6 +139,7 @@ static void set_field(uint64_t *random, ibx_format format, ibx_insn *insn) {
     uint64_t sign = UINT64_C(1) << (field->width - 1);
     value = (value ^ sign) - sign;
   }
+  if (field->kind == IBX_FIELD_BUFFER && value == mask) value = IBX_NO_BUFFER;
   uint8_t opcode = insn->opcode;
   // Members are little endian on the machines we test on.
   memcpy((char *)insn + field->member_offset, &value, field->member_bytes);

@@ -22,7 +22,7 @@ enum { FILLED = 1, DONE, MOVED, STORED }; // semaphores
 
 typedef struct world {
   tiny t;
-  uint16_t x, y, state, weight, chip[4], psum;
+  uint32_t x, y, state, weight, chip[4], psum;
   ibx_buffer_place places[TINY_BUFFERS];
   uint8_t weights[4096];
 } world;
@@ -208,7 +208,7 @@ static void pick_operand(uint64_t *random, const ibx_buffer_place *places,
   if (ibx_slot_is_scalar(kind) && !needs_tensor && fuzz_one_in(random, 2)) {
     return;
   }
-  operand->buffer = (uint16_t)fuzz_below(random, place_count);
+  operand->buffer = (uint32_t)fuzz_below(random, place_count);
   operand->offset = PICK(random, 0, 0, 0, 4, 64);
   operand->partition = (uint8_t)PICK(random, 0, 0, 0, 32, 64);
   if (ibx_slot_is_scalar(kind)) return;
@@ -327,7 +327,7 @@ bool seeds_random_insn(uint64_t *random, const ibx_machine *machine,
 // --- one program -------------------------------------------------------------
 
 // Each core has its own of what it writes.
-static void split(tiny *t, uint16_t buffer, ibx_tensor_decl *tensor) {
+static void split(tiny *t, uint32_t buffer, ibx_tensor_decl *tensor) {
   t->buffers[buffer].is_split = true;
   tensor->shape[0] *= CORES;
 }
@@ -337,7 +337,7 @@ static void make_world(world *w, const ibx_machine *machine, bool is_chip) {
   tiny *t = &w->t;
   tiny_init(t);
   t->program.machine = machine;
-  for (uint16_t i = 0; i < 4; i++) {
+  for (uint32_t i = 0; i < 4; i++) {
     w->chip[i] = tiny_sbuf(t, names[i], i * (uint64_t)ROW_BYTES, ROW_BYTES);
   }
   w->psum = tiny_psum(t, "p", 0, 2048);

@@ -76,7 +76,7 @@ static inline uint32_t bench_elements(const ibx_insn *insn) {
 /// Places operand `slot`, which walks num[0..2], in `buffer`: packed, with gaps,
 /// or, where `any`, at any steps. Returns false where it does not fit.
 static inline bool bench_place(bench *b, ibx_insn *insn, size_t slot,
-                               uint16_t buffer, ibx_dtype dtype,
+                               uint32_t buffer, ibx_dtype dtype,
                                const uint32_t num[3], bool any) {
   ibx_operand *o = &insn->operand[slot];
   size_t bytes = ibx_dtype_bytes(dtype);
@@ -107,14 +107,14 @@ static inline bool bench_place(bench *b, ibx_insn *insn, size_t slot,
 /// lies along the innermost dimension.
 static inline bool bench_place_space(bench *b, ibx_insn *insn, size_t slot,
                                      ibx_dtype dtype) {
-  uint16_t buffer = (uint16_t)(BENCH_SBUF + slot);
+  uint32_t buffer = (uint32_t)(BENCH_SBUF + slot);
   return bench_place(b, insn, slot, buffer, dtype, &insn->num[2], slot == 1);
 }
 
 static inline bool bench_place_row(bench *b, ibx_insn *insn, size_t slot,
                                    ibx_dtype dtype, uint32_t elements) {
   const uint32_t num[3] = {1, 1, elements};
-  uint16_t buffer = (uint16_t)(BENCH_SBUF + slot);
+  uint32_t buffer = (uint32_t)(BENCH_SBUF + slot);
   return bench_place(b, insn, slot, buffer, dtype, num, slot == 1);
 }
 

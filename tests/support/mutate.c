@@ -88,7 +88,7 @@ static void note_uses(mutator *m, const ibx_insn *insn, uint64_t step) {
   const ibx_insn_info *info = ibx_insn_get(insn->opcode);
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
     ibx_slot_kind kind = info->slot[slot];
-    uint16_t buffer = insn->operand[slot].buffer;
+    uint32_t buffer = insn->operand[slot].buffer;
     if (kind == IBX_SLOT_NONE || buffer == IBX_NO_BUFFER) continue;
     life *l = &m->lives[buffer];
     bool writes = kind == IBX_SLOT_WRITE || kind == IBX_SLOT_READ_WRITE ||

@@ -46,7 +46,7 @@ static inline void world_init(world *w, ibx_target target) {
   }
 }
 
-static inline uint16_t world_buffer(world *w, ibx_buffer_kind kind,
+static inline uint32_t world_buffer(world *w, ibx_buffer_kind kind,
                                     ibx_buffer_place place) {
   static const char *const names[WORLD_BUFFERS] = {
       "b0", "b1", "b2",  "b3",  "b4",  "b5",  "b6",  "b7",
@@ -58,7 +58,7 @@ static inline uint16_t world_buffer(world *w, ibx_buffer_kind kind,
 }
 
 /// A buffer in SBUF or PSUM over all partitions.
-static inline uint16_t world_chip(world *w, ibx_space space, uint64_t offset,
+static inline uint32_t world_chip(world *w, ibx_space space, uint64_t offset,
                                   uint64_t bytes) {
   return world_buffer(w, IBX_BUFFER_SCRATCH,
                       (ibx_buffer_place){.space = space,
@@ -67,9 +67,9 @@ static inline uint16_t world_chip(world *w, ibx_space space, uint64_t offset,
                                          .bytes = bytes});
 }
 
-static inline uint16_t world_hbm(world *w, ibx_buffer_kind kind, void *memory,
+static inline uint32_t world_hbm(world *w, ibx_buffer_kind kind, void *memory,
                                  uint64_t bytes) {
-  uint16_t buffer = world_buffer(w, kind,
+  uint32_t buffer = world_buffer(w, kind,
                                  (ibx_buffer_place){.space = IBX_SPACE_HBM,
                                                     .partitions = 1,
                                                     .offset = w->hbm_end,

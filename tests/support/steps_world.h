@@ -118,8 +118,8 @@ static inline void steps_make_ports(steps_world *w) {
 static inline void steps_world_init(steps_world *w) {
   memset(w, 0, sizeof *w);
   tiny_init(&w->t);
-  uint16_t x = tiny_hbm(&w->t, "x", IBX_BUFFER_INPUT, 0, STEPS_WORDS);
-  uint16_t y = tiny_hbm(&w->t, "y", IBX_BUFFER_OUTPUT, 64, STEPS_WORDS);
+  uint32_t x = tiny_hbm(&w->t, "x", IBX_BUFFER_INPUT, 0, STEPS_WORDS);
+  uint32_t y = tiny_hbm(&w->t, "y", IBX_BUFFER_OUTPUT, 64, STEPS_WORDS);
   tiny_dma(&w->t, IBX_ENGINE_SYNC, y, 0, x, 0, 1, STEPS_WORDS);
   w->entries[1] = w->t.entry;
   w->entries[1].name = "main/0";

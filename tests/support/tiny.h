@@ -45,17 +45,17 @@ static inline void tiny_init(tiny *t) {
                                   .node_count = 2};
 }
 
-static inline uint16_t tiny_buffer(tiny *t, const char *name,
+static inline uint32_t tiny_buffer(tiny *t, const char *name,
                                    ibx_buffer_kind kind,
                                    ibx_buffer_place place) {
-  uint16_t index = (uint16_t)t->entry.buffer_count++;
+  uint32_t index = (uint32_t)t->entry.buffer_count++;
   t->buffers[index] =
       (ibx_buffer_decl){.place = place, .name = name, .kind = kind};
   return index;
 }
 
 /// Scratch on all partitions of SBUF.
-static inline uint16_t tiny_sbuf(tiny *t, const char *name, uint64_t offset,
+static inline uint32_t tiny_sbuf(tiny *t, const char *name, uint64_t offset,
                                  uint64_t bytes) {
   return tiny_buffer(t, name, IBX_BUFFER_SCRATCH,
                      (ibx_buffer_place){.space = IBX_SPACE_SBUF,
@@ -64,7 +64,7 @@ static inline uint16_t tiny_sbuf(tiny *t, const char *name, uint64_t offset,
                                         .bytes = bytes});
 }
 
-static inline uint16_t tiny_psum(tiny *t, const char *name, uint64_t offset,
+static inline uint32_t tiny_psum(tiny *t, const char *name, uint64_t offset,
                                  uint64_t bytes) {
   return tiny_buffer(t, name, IBX_BUFFER_SCRATCH,
                      (ibx_buffer_place){.space = IBX_SPACE_PSUM,
@@ -74,9 +74,9 @@ static inline uint16_t tiny_psum(tiny *t, const char *name, uint64_t offset,
 }
 
 /// HBM; what the caller sees is a tensor of bytes with the buffer's name.
-static inline uint16_t tiny_hbm(tiny *t, const char *name, ibx_buffer_kind kind,
+static inline uint32_t tiny_hbm(tiny *t, const char *name, ibx_buffer_kind kind,
                                 uint64_t offset, uint64_t bytes) {
-  uint16_t index = tiny_buffer(t, name, kind,
+  uint32_t index = tiny_buffer(t, name, kind,
                                (ibx_buffer_place){.space = IBX_SPACE_HBM,
                                                   .partitions = 1,
                                                   .offset = offset,
@@ -121,12 +121,12 @@ static inline ibx_insn *tiny_semaphore(tiny *t, ibx_engine engine) {
 
 /// A DMA of `partitions` rows of `bytes` bytes; a side in SBUF starts at
 /// `offset` of each partition, a side in HBM is row-major from its own offset.
-static inline ibx_insn *tiny_dma(tiny *t, ibx_engine engine, uint16_t dst,
-                                 uint64_t dst_offset, uint16_t src,
+static inline ibx_insn *tiny_dma(tiny *t, ibx_engine engine, uint32_t dst,
+                                 uint64_t dst_offset, uint32_t src,
                                  uint64_t src_offset, uint32_t partitions,
                                  uint32_t bytes) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
-  uint16_t buffers[2] = {dst, src};
+  uint32_t buffers[2] = {dst, src};
   uint64_t offsets[2] = {dst_offset, src_offset};
   for (size_t i = 0; i < 2; i++) {
     ibx_operand *operand = &insn.operand[i];
@@ -160,13 +160,13 @@ static inline void tiny_signal_dma(const tiny *t, ibx_insn *insn,
 }
 
 /// dst = src on all partitions, `count` fp32 elements each.
-static inline ibx_insn *tiny_copy(tiny *t, ibx_engine engine, uint16_t dst,
-                                  uint64_t dst_offset, uint16_t src,
+static inline ibx_insn *tiny_copy(tiny *t, ibx_engine engine, uint32_t dst,
+                                  uint64_t dst_offset, uint32_t src,
                                   uint64_t src_offset, uint32_t count) {
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_copy);
   insn.partitions = IBX_PARTITIONS;
   insn.num[4] = count;
-  uint16_t buffers[2] = {dst, src};
+  uint32_t buffers[2] = {dst, src};
   uint64_t offsets[2] = {dst_offset, src_offset};
   for (size_t i = 0; i < 2; i++) {
     insn.operand[i].buffer = buffers[i];
@@ -178,7 +178,7 @@ static inline ibx_insn *tiny_copy(tiny *t, ibx_engine engine, uint16_t dst,
 }
 
 /// dst = 0 on all partitions, `count` fp32 elements.
-static inline ibx_insn *tiny_zero(tiny *t, ibx_engine engine, uint16_t dst,
+static inline ibx_insn *tiny_zero(tiny *t, ibx_engine engine, uint32_t dst,
                                   uint64_t offset, uint32_t count) {
   ibx_insn insn = ibx_insn_make(IBX_OP_memset);
   insn.partitions = IBX_PARTITIONS;
@@ -191,7 +191,7 @@ static inline ibx_insn *tiny_zero(tiny *t, ibx_engine engine, uint16_t dst,
 }
 
 /// The array holds 128 x 128 of `src`, fp32.
-static inline ibx_insn *tiny_stationary(tiny *t, uint16_t src) {
+static inline ibx_insn *tiny_stationary(tiny *t, uint32_t src) {
   ibx_insn insn = ibx_insn_make(IBX_OP_load_stationary);
   insn.partitions = IBX_PARTITIONS;
   insn.columns = IBX_PARTITIONS;
@@ -203,8 +203,8 @@ static inline ibx_insn *tiny_stationary(tiny *t, uint16_t src) {
 }
 
 /// `count` columns of dst from byte `offset` on, fp32.
-static inline ibx_insn *tiny_multiply(tiny *t, uint16_t dst, uint64_t offset,
-                                      uint16_t src, uint32_t count,
+static inline ibx_insn *tiny_multiply(tiny *t, uint32_t dst, uint64_t offset,
+                                      uint32_t src, uint32_t count,
                                       uint8_t flags) {
   ibx_insn insn = ibx_insn_make(IBX_OP_multiply_moving);
   insn.partitions = IBX_PARTITIONS;
@@ -224,7 +224,7 @@ static inline ibx_insn *tiny_multiply(tiny *t, uint16_t dst, uint64_t offset,
 /// What most tests start from: y = x through SBUF, on Sync and Vector.
 typedef struct tiny_pipe {
   tiny t;
-  uint16_t x, y, a, b;
+  uint32_t x, y, a, b;
   ibx_insn *load, *copy, *store;
 } tiny_pipe;
 

@@ -31,7 +31,7 @@ typedef struct issue {
   const char *target;
 } issue;
 
-static ibx_operand tensor(uint16_t buffer, ibx_dtype dtype) {
+static ibx_operand tensor(uint32_t buffer, ibx_dtype dtype) {
   return (ibx_operand){
       .buffer = buffer, .dtype = (uint8_t)dtype, .step = {0, 0, 64, 8, 1}};
 }

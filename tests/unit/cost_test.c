@@ -22,7 +22,7 @@ static const ibx_buffer_place places[] = {
 
 // One tensor operand: memory, type, innermost step (0 stands for 1).
 typedef struct shape {
-  uint16_t buffer;
+  uint32_t buffer;
   ibx_dtype dtype;
   int32_t step;
 } shape;

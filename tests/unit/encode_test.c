@@ -40,7 +40,8 @@ static void set_member(ibx_insn *insn, const ibx_field_info *field,
 static uint64_t widen(const ibx_field_info *field, uint64_t bits) {
   bool negative =
       field->kind == IBX_FIELD_SINT && (bits >> (field->width - 1) & 1) != 0;
-  return negative ? bits | ~low_mask(field->width) : bits;
+  bool none = field->kind == IBX_FIELD_BUFFER && bits == low_mask(field->width);
+  return negative || none ? bits | ~low_mask(field->width) : bits;
 }
 
 static bool is_head(const ibx_field_info *field) {
@@ -209,7 +210,11 @@ static void values_that_do_not_fit_are_refused_by_name(void **state) {
       unsigned width = fields[i].width;
       if (width == 8u * fields[i].member_bytes) continue;
       uint64_t above = UINT64_C(1) << width;
-      if (fields[i].kind == IBX_FIELD_UINT) {
+      if (fields[i].kind == IBX_FIELD_BUFFER) {
+        check_misfit((uint8_t)opcode, &fields[i], above - 1); // means none
+        check_misfit((uint8_t)opcode, &fields[i], above);
+        check_misfit((uint8_t)opcode, &fields[i], IBX_NO_BUFFER - 1);
+      } else if (fields[i].kind == IBX_FIELD_UINT) {
         check_misfit((uint8_t)opcode, &fields[i], above);
       } else {
         check_misfit((uint8_t)opcode, &fields[i], above / 2);

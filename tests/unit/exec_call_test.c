@@ -112,7 +112,7 @@ static bool place(bench *b, ibx_insn *insn, size_t slot, ibx_dtype dtype,
                   uint32_t row) {
   bool writes = ibx_slot_writes(ibx_insn_get(insn->opcode)->slot[slot]);
   bool hbm = insn->partitions == 1 && bench_below(b, 2);
-  uint16_t buffer = (uint16_t)(hbm ? writes ? BENCH_OUT : BENCH_IN : slot);
+  uint32_t buffer = (uint32_t)(hbm ? writes ? BENCH_OUT : BENCH_IN : slot);
   // Two operands in one buffer of HBM may share bytes of different types.
   for (size_t i = 0; i < slot; i++) {
     if (insn->operand[i].buffer == buffer) buffer = (uint16_t)slot;

@@ -23,7 +23,7 @@ typedef struct bench {
   float dst[TABLE * WIDTH], before[TABLE * WIDTH];
   uint32_t index[ROWS];
   uint64_t seed;
-  uint16_t in, state, indices, chip, index_chip;
+  uint32_t in, state, indices, chip, index_chip;
 } bench;
 
 static bench *bench_create(ibx_target target, uint64_t seed) {
@@ -41,7 +41,7 @@ static bench *bench_create(ibx_target target, uint64_t seed) {
   b->state = world_hbm(&b->w, IBX_BUFFER_STATE, b->dst, sizeof(b->dst));
   b->indices = world_hbm(&b->w, IBX_BUFFER_INPUT, b->index, sizeof(b->index));
   b->chip = world_chip(&b->w, IBX_SPACE_SBUF, 0, 4096);
-  const uint16_t buffers[] = {b->in, b->indices, b->state};
+  const uint32_t buffers[] = {b->in, b->indices, b->state};
   const uint64_t counts[] = {IBX_COUNT_OF(b->src), ROWS, IBX_COUNT_OF(b->dst)};
   const char *const names[] = {"in", "indices", "state"};
   for (size_t i = 0; i < 3; i++) {
@@ -71,12 +71,12 @@ static void make_indices(bench *b) {
   memcpy(b->index, all, sizeof(b->index));
 }
 
-static ibx_operand rows_of(uint16_t buffer, int32_t width) {
+static ibx_operand rows_of(uint32_t buffer, int32_t width) {
   return (ibx_operand){
       .buffer = buffer, .dtype = IBX_DTYPE_F32, .step = {[0] = width, [4] = 1}};
 }
 
-static ibx_operand lanes_of(uint16_t buffer) {
+static ibx_operand lanes_of(uint32_t buffer) {
   return (ibx_operand){.buffer = buffer,
                        .dtype = IBX_DTYPE_F32,
                        .step = {[4] = 1},
@@ -311,7 +311,7 @@ enum {
   PLACES = TABLE / BLOCK_ROWS
 };
 
-static ibx_operand block_of(uint16_t buffer, size_t block) {
+static ibx_operand block_of(uint32_t buffer, size_t block) {
   return (ibx_operand){.buffer = buffer,
                        .offset = block * BLOCK * sizeof(float),
                        .dtype = IBX_DTYPE_F32,

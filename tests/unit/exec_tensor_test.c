@@ -22,7 +22,7 @@ typedef struct bench {
   uint8_t hbm[IBX_PARTITIONS * 4096]; ///< what SBUF holds at the start
   float out[IBX_PARTITIONS * (BANK / 4)];
   uint64_t seed;
-  uint16_t in, sbuf, stage, psum, result;
+  uint32_t in, sbuf, stage, psum, result;
 } bench;
 
 static void bench_init(bench *b, ibx_target target) {
@@ -40,7 +40,7 @@ static uint8_t *at(bench *b, size_t partition, size_t byte) {
   return &b->hbm[partition * 4096 + byte];
 }
 
-static ibx_insn move_all(uint16_t dst, uint16_t src, uint32_t bytes,
+static ibx_insn move_all(uint32_t dst, uint32_t src, uint32_t bytes,
                          bool loads) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[3] = IBX_PARTITIONS;
@@ -82,7 +82,7 @@ static ibx_status run(bench *b, const ibx_insn *insns, size_t count) {
   return world_run(w, IBX_SIM_ORDER_PROGRAM, 0);
 }
 
-static void set_operand(ibx_insn *insn, size_t slot, uint16_t buffer,
+static void set_operand(ibx_insn *insn, size_t slot, uint32_t buffer,
                         uint64_t offset, ibx_dtype dtype) {
   insn->operand[slot] = (ibx_operand){.buffer = buffer,
                                       .offset = offset,

@@ -18,7 +18,7 @@ enum { TRIPS = 1000, EXECUTED = 1 + 2 * TRIPS, ELEMENTS = 64 };
 // Vector fills 128 partitions of `ELEMENTS` elements, over and over.
 static void make_loop(tiny *t) {
   tiny_init(t);
-  uint16_t a = tiny_sbuf(t, "a", 0, 4 * ELEMENTS);
+  uint32_t a = tiny_sbuf(t, "a", 0, 4 * ELEMENTS);
   ibx_insn *loop = tiny_add(t, IBX_ENGINE_VECTOR, ibx_insn_make(IBX_OP_loop));
   loop->count = TRIPS;
   loop->reg[0] = 0;

@@ -22,7 +22,7 @@ enum { TILES = 4, TILE = 512, TILE_BYTES = TILE * IBX_PARTITIONS };
 ///   sync: loads, stores    tensor: matmul    vector: evacuates
 typedef struct pipeline {
   tiny t;
-  uint16_t x, y, w, in[2], acc[2], out[2];
+  uint32_t x, y, w, in[2], acc[2], out[2];
 } pipeline;
 
 enum { LOADED, USED, DONE, FREE, READY, STORED, WEIGHT };

@@ -12,13 +12,13 @@
 
 enum { ROWS = 128, COLUMNS = 512, TRIPS = 6 };
 
-static ibx_operand row_operand(uint16_t buffer) {
+static ibx_operand row_operand(uint32_t buffer) {
   return (ibx_operand){
       .buffer = buffer, .dtype = IBX_DTYPE_F32, .step = {[4] = 1}};
 }
 
 // HBM to SBUF or back: one row a partition.
-static ibx_insn load_store(const world *w, uint16_t dst, uint16_t src) {
+static ibx_insn load_store(const world *w, uint32_t dst, uint32_t src) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[3] = ROWS;
   insn.num[4] = COLUMNS;
@@ -41,7 +41,7 @@ static uint16_t piece_count(const world *w, const ibx_insn *insn) {
   return (uint16_t)ibx_dma_split(w->program.machine, insn, places, NULL);
 }
 
-static ibx_insn scale(uint16_t dst, uint16_t src, float factor) {
+static ibx_insn scale(uint32_t dst, uint32_t src, float factor) {
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_scalar);
   insn.partitions = ROWS;
   insn.num[4] = COLUMNS;
@@ -69,10 +69,10 @@ static pipeline *pipeline_create(void) {
   for (size_t i = 0; i < IBX_COUNT_OF(p->in); i++) {
     p->in[i] = world_float(&random, 5);
   }
-  uint16_t in = world_hbm(w, IBX_BUFFER_INPUT, p->in, sizeof(p->in));
-  uint16_t out = world_hbm(w, IBX_BUFFER_OUTPUT, p->out, sizeof(p->out));
-  uint16_t a = world_chip(w, IBX_SPACE_SBUF, 0, 2048);
-  uint16_t b = world_chip(w, IBX_SPACE_SBUF, 2048, 2048);
+  uint32_t in = world_hbm(w, IBX_BUFFER_INPUT, p->in, sizeof(p->in));
+  uint32_t out = world_hbm(w, IBX_BUFFER_OUTPUT, p->out, sizeof(p->out));
+  uint32_t a = world_chip(w, IBX_SPACE_SBUF, 0, 2048);
+  uint32_t b = world_chip(w, IBX_SPACE_SBUF, 2048, 2048);
   ibx_insn load = load_store(w, a, in), store = load_store(w, out, b);
   uint16_t pieces = piece_count(w, &load);
   assert_true(pieces > 1);
@@ -203,7 +203,7 @@ static ibx_insn loop_of(uint8_t reg, uint32_t trips, uint8_t limit) {
 }
 
 // Adds 1 to element r1 of row buffer `b`, inside two loops.
-static ibx_insn count_up(uint16_t b) {
+static ibx_insn count_up(uint32_t b) {
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_scalar);
   insn.partitions = 1;
   insn.op[0] = IBX_ALU_ADD;
@@ -215,7 +215,7 @@ static ibx_insn count_up(uint16_t b) {
   return insn;
 }
 
-static ibx_insn store_row(uint16_t out, uint16_t b) {
+static ibx_insn store_row(uint32_t out, uint32_t b) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[4] = 16;
   insn.operand[0] = row_operand(out);
@@ -230,8 +230,8 @@ static void loops_count_and_registers_lower_them(void **state) {
     world w;
     float out[16] = {0};
     world_init(&w, IBX_TARGET_ibx3);
-    uint16_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
-    uint16_t to = world_hbm(&w, IBX_BUFFER_OUTPUT, out, sizeof(out));
+    uint32_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
+    uint32_t to = world_hbm(&w, IBX_BUFFER_OUTPUT, out, sizeof(out));
     ibx_insn set = ibx_insn_make(IBX_OP_register_move);
     set.reg[0] = 7;
     set.count = limits[i];
@@ -261,7 +261,7 @@ static void loop_strides_are_checked(void **state) {
   (void)state;
   world w;
   world_init(&w, IBX_TARGET_ibx3);
-  uint16_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
+  uint32_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
   world_add(&w, IBX_ENGINE_VECTOR, loop_of(1, 17, IBX_NO_REGISTER));
   world_add(&w, IBX_ENGINE_VECTOR, count_up(b));
   world_add(&w, IBX_ENGINE_VECTOR, ibx_insn_make(IBX_OP_loop_end));
@@ -275,8 +275,8 @@ static void register_load_reads_and_limits(void **state) {
     world w;
     world_init(&w, IBX_TARGET_ibx3);
     uint32_t in[16] = {value};
-    uint16_t from = world_hbm(&w, IBX_BUFFER_INPUT, in, sizeof(in));
-    uint16_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
+    uint32_t from = world_hbm(&w, IBX_BUFFER_INPUT, in, sizeof(in));
+    uint32_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
     ibx_insn fetch = store_row(b, from);
     fetch.operand[0].dtype = fetch.operand[1].dtype = IBX_DTYPE_U32;
     uint16_t pieces = piece_count(&w, &fetch);
@@ -308,8 +308,8 @@ static void endless_programs_end(void **state) {
   world w;
   world_init(&w, IBX_TARGET_ibx3);
   uint8_t *memory = calloc(1, 64);
-  uint16_t in = world_hbm(&w, IBX_BUFFER_INPUT, memory, 64);
-  uint16_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
+  uint32_t in = world_hbm(&w, IBX_BUFFER_INPUT, memory, 64);
+  uint32_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
   ibx_insn copy = store_row(b, in);
   copy.num[0] = 1u << 19; // steps 0: the same row again and again
   copy.num[1] = 1u << 17;
@@ -323,8 +323,8 @@ static void inputs_are_not_written(void **state) {
   world w;
   float memory[16] = {0};
   world_init(&w, IBX_TARGET_ibx3);
-  uint16_t in = world_hbm(&w, IBX_BUFFER_INPUT, memory, sizeof(memory));
-  uint16_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
+  uint32_t in = world_hbm(&w, IBX_BUFFER_INPUT, memory, sizeof(memory));
+  uint32_t b = world_chip(&w, IBX_SPACE_SBUF, 0, 64);
   world_add(&w, IBX_ENGINE_SYNC, store_row(in, b));
   assert_int_equal(world_run(&w, IBX_SIM_ORDER_PROGRAM, 0), IBX_DEVICE_ERROR);
 }

@@ -32,7 +32,7 @@ static void make_rich(tiny_pipe *p) {
   t->program.weights = (ibx_span){weight_bytes, sizeof weight_bytes};
   tiny_hbm(t, "w", IBX_BUFFER_WEIGHT, 64, 128);
   tiny_hbm(t, "cache", IBX_BUFFER_STATE, 1 << 20, 4096);
-  uint16_t acc = tiny_psum(t, "acc", 2048, 2048);
+  uint32_t acc = tiny_psum(t, "acc", 2048, 2048);
   tiny_stationary(t, tiny_sbuf(t, "k", 4096, 512));
   tiny_multiply(t, acc, 0, p->b, 64, IBX_FLAG_GROUP_END);
   ibx_insn loop = ibx_insn_make(IBX_OP_loop);

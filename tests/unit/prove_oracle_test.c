@@ -40,7 +40,7 @@ typedef struct op {
   ibx_insn insn;
   ibx_engine engine;
   bool is_dma, reads, writes;
-  uint16_t src, dst;
+  uint32_t src, dst;
   bytes read, written;
   int node;     ///< of its accesses in the graph
   bool has_out; ///< a DMA has one signal only
@@ -48,7 +48,7 @@ typedef struct op {
 
 typedef struct trial {
   tiny t;
-  uint16_t buffers[BUFFERS], input;
+  uint32_t buffers[BUFFERS], input;
   op ops[MAX_OPS];
   size_t op_count;
   bool before[MAX_NODES][MAX_NODES];
@@ -97,7 +97,7 @@ static void close_graph(trial *r) {
 
 // A pattern of two dimensions of `size` bytes an element inside of a buffer,
 // on `lanes` quadrants from `lane` on; marks its bytes.
-static void place_operand(const trial *r, ibx_operand *operand, uint16_t buffer,
+static void place_operand(const trial *r, ibx_operand *operand, uint32_t buffer,
                           const uint32_t num[2], size_t size,
                           const int32_t step[2], size_t lane, size_t lanes,
                           bytes *marks) {
@@ -241,7 +241,7 @@ static void add_op(trial *r, op *o) {
 }
 
 // Writes all of a buffer.
-static void make_fill(trial *r, uint16_t buffer) {
+static void make_fill(trial *r, uint32_t buffer) {
   op *o = &r->ops[r->op_count++];
   o->engine = IBX_ENGINE_VECTOR;
   o->insn = ibx_insn_make(IBX_OP_memset);
@@ -322,7 +322,7 @@ static bool has_race(const trial *r) {
 }
 
 static bool reads_nothing(const trial *r) {
-  uint16_t owner[QUADRANTS][WIDTH];
+  uint32_t owner[QUADRANTS][WIDTH];
   memset(owner, 0xff, sizeof owner);
   for (size_t i = 0; i < r->op_count; i++) {
     const op *o = &r->ops[i];

@@ -78,7 +78,7 @@ static void an_engine_is_in_order_with_itself(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
   tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
   tiny_copy(&t, IBX_ENGINE_VECTOR, a, 0, a, 0, 16);
   tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
@@ -89,8 +89,8 @@ static void order_is_transitive(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
-  uint16_t b = tiny_sbuf(&t, "b", 64, 64);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t b = tiny_sbuf(&t, "b", 64, 64);
   ibx_insn *first = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
   tiny_signal(first, 1, 1);
   ibx_insn *hop = tiny_semaphore(&t, IBX_ENGINE_SYNC);
@@ -112,9 +112,9 @@ static void a_dma_is_an_agent_of_its_own(void **state) {
   for (int waits = 0; waits < 2; waits++) {
     tiny t;
     tiny_init(&t);
-    uint16_t a = tiny_sbuf(&t, "a", 0, 64);
-    uint16_t b = tiny_sbuf(&t, "b", 64, 64);
-    uint16_t y = tiny_hbm(&t, "y", IBX_BUFFER_OUTPUT, 0, 64 * 128);
+    uint32_t a = tiny_sbuf(&t, "a", 0, 64);
+    uint32_t b = tiny_sbuf(&t, "b", 64, 64);
+    uint32_t y = tiny_hbm(&t, "y", IBX_BUFFER_OUTPUT, 0, 64 * 128);
     tiny_zero(&t, IBX_ENGINE_SCALAR, a, 0, 16)->opcode = IBX_OP_activation;
     t.entry.streams[IBX_ENGINE_SCALAR].count = 0;
     tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 0, 16);
@@ -137,9 +137,9 @@ static void dmas_of_one_queue_are_unordered(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, TINY_BYTES);
-  uint16_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
-  uint16_t b = tiny_sbuf(&t, "b", 1024, TINY_ROW);
+  uint32_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, TINY_BYTES);
+  uint32_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
+  uint32_t b = tiny_sbuf(&t, "b", 1024, TINY_ROW);
   ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, 0, x, 0, 128, TINY_ROW);
   ibx_insn *move = tiny_dma(&t, IBX_ENGINE_SYNC, b, 0, a, 0, 128, TINY_ROW);
   REFUSE(&t, "unordered with sync 0 dma_copy (node /first), which writes a");
@@ -152,7 +152,7 @@ static void a_dma_does_not_overlap_itself(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 128);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 128);
   tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 0, 32);
   ibx_insn *dma = tiny_dma(&t, IBX_ENGINE_GPSIMD, a, 64, a, 0, 128, 64);
   dma->dge = IBX_DGE_SOFTWARE;
@@ -204,9 +204,9 @@ static void dmas_in_flight_are_waited_for_together(void **state) {
   for (int together = 0; together < 2; together++) {
     tiny t;
     tiny_init(&t);
-    uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
-    uint16_t a = tiny_sbuf(&t, "a", 0, 2 * TINY_ROW);
-    uint16_t b = tiny_sbuf(&t, "b", 1024, 2 * TINY_ROW);
+    uint32_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
+    uint32_t a = tiny_sbuf(&t, "a", 0, 2 * TINY_ROW);
+    uint32_t b = tiny_sbuf(&t, "b", 1024, 2 * TINY_ROW);
     uint16_t sum = 0;
     for (uint32_t i = 0; i < 2; i++) {
       ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, i * TINY_ROW, x,
@@ -233,10 +233,10 @@ static void a_signal_must_not_overtake_a_wait(void **state) {
   for (int answered = 0; answered < 2; answered++) {
     tiny t;
     tiny_init(&t);
-    uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
-    uint16_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
-    uint16_t b = tiny_sbuf(&t, "b", 1024, 2 * TINY_ROW);
-    uint16_t c = tiny_sbuf(&t, "c", 2048, TINY_ROW);
+    uint32_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
+    uint32_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
+    uint32_t b = tiny_sbuf(&t, "b", 1024, 2 * TINY_ROW);
+    uint32_t c = tiny_sbuf(&t, "c", 2048, TINY_ROW);
     ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, 0, x, 0, 128, TINY_ROW);
     tiny_signal_dma(&t, load, 1);
     ibx_insn *use = tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, TINY_ROW / 4);
@@ -264,9 +264,9 @@ static void a_late_signal_is_not_taken_on_trust(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
-  uint16_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
-  uint16_t b = tiny_sbuf(&t, "b", 1024, TINY_ROW);
+  uint32_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 2 * TINY_BYTES);
+  uint32_t a = tiny_sbuf(&t, "a", 0, TINY_ROW);
+  uint32_t b = tiny_sbuf(&t, "b", 1024, TINY_ROW);
   ibx_insn *load = tiny_dma(&t, IBX_ENGINE_SYNC, a, 0, x, 0, 128, TINY_ROW);
   tiny_signal_dma(&t, load, 1);
   // Sync goes round through Tensor, which knows nothing of Vector's wait.
@@ -298,8 +298,8 @@ static void an_engine_may_signal_ahead(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 256);
-  uint16_t b = tiny_sbuf(&t, "b", 256, 256);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 256);
+  uint32_t b = tiny_sbuf(&t, "b", 256, 256);
   for (uint32_t i = 0; i < 4; i++) {
     tiny_signal(tiny_zero(&t, IBX_ENGINE_VECTOR, a, i * 64, 16), 1, 2);
   }
@@ -361,8 +361,8 @@ static void what_was_not_written_is_not_read(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 128);
-  uint16_t b = tiny_sbuf(&t, "b", 128, 128);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 128);
+  uint32_t b = tiny_sbuf(&t, "b", 128, 128);
   ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 32);
   ibx_insn *copy = tiny_copy(&t, IBX_ENGINE_VECTOR, b, 0, a, 0, 32);
   ACCEPT(&t);
@@ -389,9 +389,9 @@ static void a_buffer_is_read_through_itself(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 128);
-  uint16_t b = tiny_sbuf(&t, "b", 64, 128); // shares 64 bytes with a
-  uint16_t c = tiny_sbuf(&t, "c", 512, 128);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 128);
+  uint32_t b = tiny_sbuf(&t, "b", 64, 128); // shares 64 bytes with a
+  uint32_t c = tiny_sbuf(&t, "c", 512, 128);
   tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 32);
   tiny_zero(&t, IBX_ENGINE_VECTOR, b, 64, 16); // beyond a
   ibx_insn *copy = tiny_copy(&t, IBX_ENGINE_VECTOR, c, 0, a, 0, 32);
@@ -414,7 +414,7 @@ static void an_address_is_used_again_after_its_last_reader(void **state) {
     tiny_pipe p;
     tiny_pipe_init(&p);
     // c lies over a; the vector engine reads a, scalar writes c.
-    uint16_t c = tiny_sbuf(&p.t, "c", 0, TINY_ROW);
+    uint32_t c = tiny_sbuf(&p.t, "c", 0, TINY_ROW);
     ibx_insn *fill =
         tiny_copy(&p.t, IBX_ENGINE_SCALAR, c, 0, c, 0, TINY_ROW / 4);
     *fill = ibx_insn_make(IBX_OP_activation);
@@ -442,7 +442,7 @@ static void interleaved_tiles_are_apart(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 256);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 256);
   ibx_insn *even = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 32);
   ibx_insn *odd = tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 4, 32);
   even->operand[0].step[4] = 2;
@@ -467,7 +467,7 @@ static void partitions_keep_tiles_apart(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
   ibx_insn *low = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
   ibx_insn *high = tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 0, 16);
   low->partitions = 64;
@@ -487,7 +487,7 @@ static void constants_are_not_written(void **state) {
   tiny_pipe_init(&p);
   static const uint8_t weights[TINY_BYTES];
   p.t.program.weights = (ibx_span){weights, sizeof weights};
-  uint16_t w = tiny_hbm(&p.t, "w", IBX_BUFFER_WEIGHT, 0, TINY_BYTES);
+  uint32_t w = tiny_hbm(&p.t, "w", IBX_BUFFER_WEIGHT, 0, TINY_BYTES);
   p.load->operand[1].buffer = w;
   ACCEPT(&p.t);
   p.store->operand[0].buffer = w;
@@ -512,7 +512,7 @@ static void the_callers_memory_is_his_own(void **state) {
   p.t.buffers[p.y].place.offset = TINY_BYTES - 1;
   REFUSE(&p.t, "share addresses");
   tiny_pipe_init(&p);
-  uint16_t spill = tiny_hbm(&p.t, "spill", IBX_BUFFER_SCRATCH, 0, 16);
+  uint32_t spill = tiny_hbm(&p.t, "spill", IBX_BUFFER_SCRATCH, 0, 16);
   REFUSE(&p.t, "share addresses");
   p.t.buffers[spill].place.offset = 2 * TINY_BYTES;
   tiny_hbm(&p.t, "other", IBX_BUFFER_SCRATCH, 2 * TINY_BYTES + 8, 16);
@@ -545,7 +545,7 @@ static void accesses_stay_in_their_buffer(void **state) {
 
 typedef struct matmul {
   tiny t;
-  uint16_t w, acc, out;
+  uint32_t w, acc, out;
   ibx_insn *stationary, *first, *last, *copy;
 } matmul;
 
@@ -665,8 +665,8 @@ static ibx_insn make_loop(uint8_t reg, uint32_t count) {
 // for (i < trips) a[i] = 0, then all of a is read.
 static void loop_init(tiny *t, uint32_t trips) {
   tiny_init(t);
-  uint16_t a = tiny_sbuf(t, "a", 0, 640);
-  uint16_t b = tiny_sbuf(t, "b", 640, 640);
+  uint32_t a = tiny_sbuf(t, "a", 0, 640);
+  uint32_t b = tiny_sbuf(t, "b", 640, 640);
   tiny_add(t, IBX_ENGINE_VECTOR, make_loop(1, trips));
   ibx_insn *zero = tiny_zero(t, IBX_ENGINE_VECTOR, a, 0, 16);
   zero->flags |= IBX_FLAG_LOOPED;
@@ -726,7 +726,7 @@ typedef struct folds {
 static void folds_init(folds *f) {
   tiny_init(&f->t);
   f->t.program.machine = ibx_machine_get(IBX_TARGET_ibx4);
-  uint16_t a = tiny_sbuf(&f->t, "a", 0, 64);
+  uint32_t a = tiny_sbuf(&f->t, "a", 0, 64);
   tiny_zero(&f->t, IBX_ENGINE_VECTOR, a, 0, 16);
   f->first = tiny_copy(&f->t, IBX_ENGINE_VECTOR, a, 0, a, 0, 16);
   f->second = tiny_copy(&f->t, IBX_ENGINE_VECTOR, a, 0, a, 0, 16);
@@ -789,8 +789,8 @@ static void cores_touch_their_first_partition(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
-  uint16_t b = tiny_sbuf(&t, "b", 64, 128);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t b = tiny_sbuf(&t, "b", 64, 128);
   for (uint8_t p = 0; p < 64; p += 32) {
     ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_GPSIMD, a, 0, 16);
     zero->partitions = 17;
@@ -820,14 +820,14 @@ static void a_library_call_is_seen_in_hbm(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 512);
-  uint16_t y = tiny_hbm(&t, "y", IBX_BUFFER_OUTPUT, 512, 512);
-  uint16_t h = tiny_hbm(&t, "h", IBX_BUFFER_SCRATCH, 1024, 512);
+  uint32_t x = tiny_hbm(&t, "x", IBX_BUFFER_INPUT, 0, 512);
+  uint32_t y = tiny_hbm(&t, "y", IBX_BUFFER_OUTPUT, 512, 512);
+  uint32_t h = tiny_hbm(&t, "h", IBX_BUFFER_SCRATCH, 1024, 512);
   ibx_insn *sort =
       tiny_add(&t, IBX_ENGINE_GPSIMD, ibx_insn_make(IBX_OP_gpsimd_call_pair));
   sort->op[0] = IBX_CALL_SORT_ASCENDING;
   sort->num[4] = 64;
-  const uint16_t buffers[] = {h, x, y};
+  const uint32_t buffers[] = {h, x, y};
   for (size_t slot = 0; slot < 3; slot++) {
     sort->operand[slot] = (ibx_operand){
         .buffer = buffers[slot], .dtype = IBX_DTYPE_I64, .step = {[4] = 1}};
@@ -855,8 +855,8 @@ static void sums_of_scalar_are_read(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
-  uint16_t b = tiny_sbuf(&t, "b", 64, 64);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t b = tiny_sbuf(&t, "b", 64, 64);
   ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
   tiny_signal(zero, 1, 1);
   ibx_insn *sum = tiny_copy(&t, IBX_ENGINE_SCALAR, a, 0, a, 0, 16);
@@ -886,8 +886,8 @@ static void a_register_moves_an_operand_within_its_places(void **state) {
   for (uint8_t slot = 0; slot < 2; slot++) {
     tiny t;
     tiny_init(&t);
-    uint16_t a = tiny_sbuf(&t, "a", 0, 64);
-    uint16_t b = tiny_sbuf(&t, "b", 64, 16);
+    uint32_t a = tiny_sbuf(&t, "a", 0, 64);
+    uint32_t b = tiny_sbuf(&t, "b", 64, 16);
     ibx_insn *zero = tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
     tiny_zero(&t, IBX_ENGINE_VECTOR, b, 0, 4);
     ibx_insn *copy = tiny_copy(&t, IBX_ENGINE_VECTOR, slot == 0 ? a : b, 0,
@@ -952,7 +952,7 @@ static void trips_from_memory_are_not_proved(void **state) {
   (void)state;
   tiny t;
   tiny_init(&t);
-  uint16_t a = tiny_sbuf(&t, "a", 0, 64);
+  uint32_t a = tiny_sbuf(&t, "a", 0, 64);
   tiny_zero(&t, IBX_ENGINE_VECTOR, a, 0, 16);
   ibx_insn load = ibx_insn_make(IBX_OP_register_load);
   load.reg[0] = 5;
@@ -972,8 +972,8 @@ static void trips_from_memory_are_not_proved(void **state) {
 // both ways, `ahead` tiles apart.
 static void ring_init(tiny *t, uint32_t trips, uint16_t ahead) {
   tiny_init(t);
-  uint16_t a = tiny_sbuf(t, "a", 0, 128);
-  uint16_t b = tiny_sbuf(t, "b", 128, 128);
+  uint32_t a = tiny_sbuf(t, "a", 0, 128);
+  uint32_t b = tiny_sbuf(t, "b", 128, 128);
   if (ahead > 0) {
     tiny_signal(tiny_semaphore(t, IBX_ENGINE_SCALAR), 2, ahead);
   }

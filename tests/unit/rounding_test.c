@@ -33,11 +33,11 @@ typedef struct bench {
   ibx_dtype dtype; ///< of the results, of the tensor engine's where it has that
   float in[COUNT], identity[IBX_PARTITIONS * IBX_PARTITIONS];
   uint8_t out[PATHS][COUNT * sizeof(float)];
-  uint16_t chip, psum;
+  uint32_t chip, psum;
   uint8_t semaphores;
 } bench;
 
-static ibx_operand matrix(uint16_t buffer, ibx_dtype dtype, int32_t width) {
+static ibx_operand matrix(uint32_t buffer, ibx_dtype dtype, int32_t width) {
   return (ibx_operand){.buffer = buffer,
                        .dtype = (uint8_t)dtype,
                        .step = {[0] = width, [4] = 1}};
@@ -52,7 +52,7 @@ static ibx_operand lanes(const bench *b, uint64_t offset, ibx_dtype dtype) {
                        .partition_step = {[0] = 1}};
 }
 
-static ibx_operand tile(uint16_t buffer, uint64_t offset, ibx_dtype dtype) {
+static ibx_operand tile(uint32_t buffer, uint64_t offset, ibx_dtype dtype) {
   return (ibx_operand){.buffer = buffer,
                        .offset = offset,
                        .dtype = (uint8_t)dtype,
@@ -95,7 +95,7 @@ static ibx_insn make(ibx_opcode opcode, uint32_t width) {
   return insn;
 }
 
-static void add_copy(bench *b, size_t path, uint16_t in, uint16_t out) {
+static void add_copy(bench *b, size_t path, uint32_t in, uint32_t out) {
   static const ibx_engine engines[] = {IBX_ENGINE_VECTOR, IBX_ENGINE_SCALAR,
                                        IBX_ENGINE_GPSIMD};
   uint64_t src = path * 256, dst = src + 128;
@@ -109,8 +109,8 @@ static void add_copy(bench *b, size_t path, uint16_t in, uint16_t out) {
 }
 
 // identity^T x in, into PSUM: of the types there only bf16 is narrow.
-static void add_product(bench *b, uint16_t in, uint16_t identity,
-                        uint16_t out) {
+static void add_product(bench *b, uint32_t in, uint32_t identity,
+                        uint32_t out) {
   uint64_t eye = 1024, src = 2048, dst = 2304;
   const ibx_insn *before = move(b, lanes(b, eye, IBX_DTYPE_F32),
                                 matrix(identity, IBX_DTYPE_F32, IBX_PARTITIONS),
@@ -142,12 +142,12 @@ static bench *bench_create(ibx_dtype dtype) {
   for (size_t i = 0; i < IBX_PARTITIONS; i++) {
     b->identity[i * (IBX_PARTITIONS + 1)] = 1.0f;
   }
-  uint16_t in = world_hbm(&b->w, IBX_BUFFER_INPUT, b->in, sizeof(b->in));
-  uint16_t identity =
+  uint32_t in = world_hbm(&b->w, IBX_BUFFER_INPUT, b->in, sizeof(b->in));
+  uint32_t identity =
       world_hbm(&b->w, IBX_BUFFER_INPUT, b->identity, sizeof(b->identity));
   b->chip = world_chip(&b->w, IBX_SPACE_SBUF, 0, WORLD_SBUF_BYTES);
   b->psum = world_chip(&b->w, IBX_SPACE_PSUM, 0, WORLD_PSUM_BYTES);
-  uint16_t out[PATHS];
+  uint32_t out[PATHS];
   for (size_t i = 0; i < PATHS; i++) {
     out[i] = world_hbm(&b->w, IBX_BUFFER_OUTPUT, b->out[i], sizeof(b->out[i]));
   }

@@ -25,7 +25,7 @@ typedef struct model {
   ibx_error err;
 } model;
 
-static ibx_tensor_decl tensor_of(const char *name, uint16_t buffer) {
+static ibx_tensor_decl tensor_of(const char *name, uint32_t buffer) {
   return (ibx_tensor_decl){.name = name,
                            .shape = {ELEMENTS},
                            .buffer = buffer,
@@ -33,12 +33,12 @@ static ibx_tensor_decl tensor_of(const char *name, uint16_t buffer) {
                            .dtype = IBX_DTYPE_F32};
 }
 
-static ibx_operand row_operand(uint16_t buffer) {
+static ibx_operand row_operand(uint32_t buffer) {
   return (ibx_operand){
       .buffer = buffer, .dtype = IBX_DTYPE_F32, .step = {[4] = 1}};
 }
 
-static ibx_insn copy(uint16_t dst, uint16_t src) {
+static ibx_insn copy(uint32_t dst, uint32_t src) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.num[4] = ELEMENTS;
   insn.operand[0] = row_operand(dst);
@@ -46,7 +46,7 @@ static ibx_insn copy(uint16_t dst, uint16_t src) {
   return insn;
 }
 
-static ibx_insn with_scalar(uint16_t dst, uint16_t src, ibx_alu alu,
+static ibx_insn with_scalar(uint32_t dst, uint32_t src, ibx_alu alu,
                             float scalar) {
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_scalar);
   insn.partitions = 1;
@@ -59,10 +59,10 @@ static ibx_insn with_scalar(uint16_t dst, uint16_t src, ibx_alu alu,
 }
 
 // Loads `src`, computes on it and stores it to `dst`; one semaphore a step.
-static void add_chain(world *w, uint16_t dst, uint16_t src, uint64_t offset,
+static void add_chain(world *w, uint32_t dst, uint32_t src, uint64_t offset,
                       uint8_t semaphore, ibx_alu alu) {
-  uint16_t a = world_chip(w, IBX_SPACE_SBUF, offset, 4 * ELEMENTS);
-  uint16_t b =
+  uint32_t a = world_chip(w, IBX_SPACE_SBUF, offset, 4 * ELEMENTS);
+  uint32_t b =
       world_chip(w, IBX_SPACE_SBUF, offset + 4 * ELEMENTS, 4 * ELEMENTS);
   ibx_insn load = copy(a, src), store = copy(dst, b);
   ibx_buffer_place places[WORLD_BUFFERS];
@@ -85,9 +85,9 @@ static void describe(model *m) {
   world *w = &m->w;
   world_init(w, IBX_TARGET_ibx3);
   w->program.machine = ibx_machine_get(IBX_TARGET_ibx3);
-  uint16_t x = world_hbm(w, IBX_BUFFER_INPUT, NULL, 4 * ELEMENTS);
-  uint16_t n = world_hbm(w, IBX_BUFFER_STATE, NULL, 4 * ELEMENTS);
-  uint16_t y = world_hbm(w, IBX_BUFFER_OUTPUT, NULL, 4 * ELEMENTS);
+  uint32_t x = world_hbm(w, IBX_BUFFER_INPUT, NULL, 4 * ELEMENTS);
+  uint32_t n = world_hbm(w, IBX_BUFFER_STATE, NULL, 4 * ELEMENTS);
+  uint32_t y = world_hbm(w, IBX_BUFFER_OUTPUT, NULL, 4 * ELEMENTS);
   m->inputs[0] = tensor_of("x", x);
   m->inputs[1] = tensor_of("n", n);
   m->outputs[0] = tensor_of("y", y);

@@ -64,7 +64,7 @@ typedef struct spot {
   uint32_t i[IBX_DIMS];
 } spot;
 
-static uint8_t *hbm_of(bench *b, uint16_t buffer, bool after) {
+static uint8_t *hbm_of(bench *b, uint32_t buffer, bool after) {
   if (buffer == B_HBM_IN) return b->in;
   return after ? b->out_after : b->out;
 }
@@ -441,7 +441,7 @@ static uint8_t pick_dtype(bench *b) {
   return (uint8_t)chip_dtypes[below(b, IBX_COUNT_OF(chip_dtypes))];
 }
 
-static uint16_t pick_buffer(bench *b) {
+static uint32_t pick_buffer(bench *b) {
   return (uint16_t)(below(b, 3) == 0 ? B_PSUM : B_SBUF + below(b, 2));
 }
 
@@ -547,7 +547,7 @@ static void fill_operand(bench *b, const ibx_insn *insn, size_t slot) {
 // The destination first: where a source shares its buffer, the source counts.
 static void fill_memories(bench *b, const ibx_insn *insn) {
   for (size_t slot = 0; slot < IBX_OPERANDS; slot++) {
-    uint16_t buffer = insn->operand[slot].buffer;
+    uint32_t buffer = insn->operand[slot].buffer;
     if (buffer != IBX_NO_BUFFER && buffer <= B_SBUF3) {
       fill_operand(b, insn, slot);
     }

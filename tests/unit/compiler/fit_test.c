@@ -23,7 +23,7 @@ static void add_buffer(ibx_tile_func *func, ibx_buffer_kind kind,
                                               .kind = kind});
 }
 
-static void add_load(ibx_tile_func *func, uint16_t from, uint32_t source) {
+static void add_load(ibx_tile_func *func, uint32_t from, uint32_t source) {
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
   insn.operand[0].buffer = 0;
   insn.operand[1].buffer = from;

@@ -69,7 +69,7 @@ static uint32_t below(bench *b, uint32_t limit) {
 
 // --- the bytes that an operand touches, one by one -------------------------------
 
-static size_t bit_of(const bench *b, uint16_t buffer, int64_t partition,
+static size_t bit_of(const bench *b, uint32_t buffer, int64_t partition,
                      int64_t offset) {
   const ibx_buffer_place *place = &b->places[buffer];
   int64_t p = partition + place->partition;
@@ -184,7 +184,7 @@ static void set_owner(void *user, size_t bit) {
 
 // --- random programs -----------------------------------------------------------
 
-static uint16_t add_buffer(bench *b, ibx_buffer_kind kind, ibx_space space,
+static uint32_t add_buffer(bench *b, ibx_buffer_kind kind, ibx_space space,
                            uint64_t offset, uint64_t bytes) {
   assert_true(b->buffer_count < MOST_BUFFERS);
   uint16_t at = (uint16_t)b->buffer_count++;
@@ -234,7 +234,7 @@ static void bench_destroy(bench *b) {
 
 // The part of a tile that an instruction works on.
 typedef struct part {
-  uint16_t buffer;
+  uint32_t buffer;
   uint8_t partition;
   uint8_t partitions;
   uint64_t offset;
@@ -415,7 +415,7 @@ static void set_dma_operand(ibx_insn *insn, size_t slot, const part *p,
   }
 }
 
-static part pick_hbm(bench *b, uint16_t buffer, const part *like) {
+static part pick_hbm(bench *b, uint32_t buffer, const part *like) {
   uint32_t most = like->partitions * like->n * 2 * 4;
   part p = {.buffer = buffer, .n = like->n, .step = 1};
   if (below(b, 4) == 0) p.step = 2;
@@ -1025,7 +1025,7 @@ static void two_runs_give_the_same_streams(void **state) {
 // --- many DMAs -------------------------------------------------------------------
 
 // A column of 32 partitions.
-static part cell(uint16_t buffer, size_t index) {
+static part cell(uint32_t buffer, size_t index) {
   return (part){.buffer = buffer,
                 .partition = (uint8_t)(index % 4 * 32),
                 .partitions = 32,
@@ -1034,7 +1034,7 @@ static part cell(uint16_t buffer, size_t index) {
                 .n = 1};
 }
 
-static void add_load(bench *b, uint16_t buffer, size_t index) {
+static void add_load(bench *b, uint32_t buffer, size_t index) {
   part dst = cell(buffer, index);
   part src = {.buffer = INPUT, .offset = index % 64 * 4, .step = 1, .n = 1};
   ibx_insn insn = ibx_insn_make(IBX_OP_dma_copy);
@@ -1046,7 +1046,7 @@ static void add_load(bench *b, uint16_t buffer, size_t index) {
   assert_true(is_added);
 }
 
-static void add_user(bench *b, uint16_t to, size_t at, uint16_t from,
+static void add_user(bench *b, uint32_t to, size_t at, uint32_t from,
                      size_t index) {
   part dst = cell(to, at), src = cell(from, index);
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_copy);
@@ -1066,9 +1066,9 @@ static void loads_may_exceed_the_semaphores(void **state) {
     bench *b = bench_create(IBX_TARGET_ibx3, seed);
     add_output(b);
     uint64_t bytes = 512;
-    uint16_t loaded =
+    uint32_t loaded =
         add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 0, bytes);
-    uint16_t used =
+    uint32_t used =
         add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 512, bytes);
     size_t loads = 300;
     for (size_t i = 0; i < loads; i++) {
@@ -1119,13 +1119,13 @@ static void one_step_may_need_hundreds_of_loads(void **state) {
   (void)state;
   bench *b = bench_create(IBX_TARGET_ibx3, 510);
   add_output(b);
-  uint16_t loaded = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 0, 512);
+  uint32_t loaded = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 0, 512);
   for (size_t i = 0; i < 352; i++) {
     add_load(b, loaded, i);
   }
   part all = {.buffer = loaded, .partitions = 128, .step = 1, .n = 88};
   ibx_insn insn = ibx_insn_make(IBX_OP_tensor_copy);
-  uint16_t sum = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 512, 512);
+  uint32_t sum = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 512, 512);
   set_operand(&insn, 1, &all, IBX_DTYPE_F32);
   all.buffer = sum;
   set_operand(&insn, 0, &all, IBX_DTYPE_F32);
@@ -1143,7 +1143,7 @@ static void one_step_may_need_hundreds_of_loads(void **state) {
 
 // Loads, works on and stores one tile after the other, in two buffers each.
 static void add_pipeline(bench *b, size_t tiles, uint32_t n) {
-  uint16_t in[2], out[2];
+  uint32_t in[2], out[2];
   for (uint64_t i = 0; i < 2; i++) {
     in[i] = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, i * 16, 16);
     out[i] = add_buffer(b, IBX_BUFFER_SCRATCH, IBX_SPACE_SBUF, 64 + i * 16, 16);
