@@ -155,24 +155,39 @@ static bool has_partitions(const uint64_t of[2], const uint64_t in[2]) {
   return (of[0] & ~in[0]) == 0 && (of[1] & ~in[1]) == 0;
 }
 
-// Takes from `item` what a write to [first, end) covers; true when nothing is
-// left of it.
-static bool is_covered(live *item, const ibx_footprint *f, int64_t first,
-                       int64_t end) {
+// The bytes around `at` that the pattern has without a gap: one of its runs.
+// Nothing when there is none, or strides are so entangled that it is not found.
+static bool find_run(const ibx_footprint *f, int64_t at, int64_t *out_first,
+                     int64_t *out_end) {
+  int64_t start = f->first;
+  if (at < start) return false;
+  for (size_t d = 0; d < f->dims; d++) {
+    int64_t i = (at - start) / f->stride[d], last = (int64_t)f->count[d] - 1;
+    start += (i < last ? i : last) * f->stride[d];
+  }
+  *out_first = start;
+  *out_end = start + f->run;
+  return at < *out_end;
+}
+
+// Takes from `item` what the write covers; true when nothing is left of it.
+static bool is_covered(live *item, const ibx_footprint *f) {
   if (!f->is_exact) return false;
-  bool is_same = item->footprint && f->dims > 0 &&
-                 ibx_footprint_same_bytes(item->footprint, f);
-  if (f->dims > 0 && !is_same) return false;
-  bool all_bytes = is_same || (first <= item->first && item->end <= end);
+  int64_t low, low_end, high, high_end;
+  bool has_low = find_run(f, item->first, &low, &low_end);
+  bool all_bytes = (has_low && item->end <= low_end) ||
+                   (item->footprint && f->dims > 0 &&
+                    ibx_footprint_same_bytes(item->footprint, f));
   if (all_bytes) {
     item->partitions[0] &= ~f->partitions[0];
     item->partitions[1] &= ~f->partitions[1];
     return item->partitions[0] == 0 && item->partitions[1] == 0;
   }
   if (!has_partitions(item->partitions, f->partitions)) return false;
-  if (first <= item->first && end > item->first) item->first = end;
-  if (end >= item->end && first < item->end) item->end = first;
-  return false;
+  bool has_high = find_run(f, item->end - 1, &high, &high_end);
+  if (has_low) item->first = low_end;
+  if (has_high) item->end = high;
+  return item->first >= item->end;
 }
 
 // Connects the step to what it meets in the list; a write drops what it covers.
@@ -184,7 +199,7 @@ static void meet(builder *b, live_list *list, const access *a, int64_t first,
     bool is_met = touches(item, a->footprint, first, end);
     if (is_met) {
       add_edge(b, item->step, reads);
-      if (a->is_write && is_covered(item, a->footprint, first, end)) continue;
+      if (a->is_write && is_covered(item, a->footprint)) continue;
     }
     if (kept != i) list->items[kept] = *item;
     kept++;
