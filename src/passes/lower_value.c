@@ -90,21 +90,36 @@ bool ibx_lower_apply_view(const ibx_node *node, const ibx_view *in,
 
 // ---- Constants
 
+// The maker of what `value` is a view of, `most` views below it at most, and the
+// number of views on the way. NULL where there is none. A loop, because chains
+// of views may be as long as a model.
+static const ibx_node *views_below(const ibx_lower *lower, uint32_t value,
+                                   size_t most, size_t *out_views) {
+  const ibx_node *node = ibx_graph_maker(lower->graph, value);
+  for (*out_views = 0; node && *out_views < most; ++*out_views) {
+    bool is_view = ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
+                   node->operand_count == 1;
+    if (!is_view) break;
+    node = ibx_graph_maker(lower->graph, node->operand[0]);
+  }
+  return node;
+}
+
 // The elements of a constant value in the mapped model, through any views.
 static bool constant_view(const ibx_lower *lower, uint32_t value, ibx_view *out,
                           const ibx_weight **weight) {
-  const ibx_node *node = ibx_graph_maker(lower->graph, value);
-  if (!node) return false;
-  if (node->op == IBX_TENSOR_constant) {
-    *weight = &lower->graph->tables->weights[node->params.weight];
-    *out = ibx_view_linear(&(*weight)->type, 0);
-    return true;
+  size_t views = 0;
+  const ibx_node *node = views_below(lower, value, SIZE_MAX, &views);
+  if (!node || node->op != IBX_TENSOR_constant) return false;
+  *weight = &lower->graph->tables->weights[node->params.weight];
+  *out = ibx_view_linear(&(*weight)->type, 0);
+  while (views-- > 0) {
+    ibx_view in = *out;
+    size_t above;
+    node = views_below(lower, value, views, &above);
+    if (!ibx_lower_apply_view(node, &in, out)) return false;
   }
-  ibx_view in;
-  if (ibx_tensor_op_get(node->op)->klass != IBX_KLASS_VIEW) return false;
-  if (node->operand_count != 1) return false;
-  return constant_view(lower, node->operand[0], &in, weight) &&
-         ibx_lower_apply_view(node, &in, out);
+  return true;
 }
 
 bool ibx_lower_is_constant(ibx_lower *lower, uint32_t value) {
