@@ -7,6 +7,7 @@
 #include "imbrex/compiler.h"
 
 #include "codegen/select.h"
+#include "codegen/share.h"
 #include "compiler/fit.h"
 #include "compiler/slow.h"
 #include "frontend/frontend.h"
@@ -250,6 +251,8 @@ static ibx_status compile_graph(compilation *c, ibx_unit *unit,
                                    .user = options->user};
   IBX_TRY(ibx_pipeline_run(&ctx, &pipeline, c->ir, unit));
   if (unit->is_tiles) {
+    IBX_TRY(ibx_fit_buffers(&unit->tiles, &c->tables, &c->scratch, &c->sink,
+                            c->err));
     ibx_fit_add(&c->fit, &unit->tiles);
     if (c->check_only)
       ibx_slow_tiles(&c->sink, &c->tables, ctx.machine, &unit->tiles,
@@ -402,6 +405,16 @@ static bool needs_host(const compilation *c) {
   return false;
 }
 
+// What is written has been proved, too.
+static ibx_status prove_entry(compilation *c, const ibx_program_data *program,
+                              ibx_entry *entry) {
+  ibx_proof proof;
+  IBX_TRY(ibx_prove_entry(program, entry, &proof, c->err));
+  if (entry->buffer_count <= IBX_MAX_BUFFERS) return IBX_OK;
+  ibx_share_apply(entry, &c->arena);
+  return ibx_prove_entry(program, entry, &proof, c->err);
+}
+
 static ibx_status write_program(compilation *c) {
   ibx_program_data program = {
       .machine = c->compiler->machine,
@@ -414,8 +427,7 @@ static ibx_status write_program(compilation *c) {
       .weights = {.size = (size_t)c->packs.bytes},
   };
   for (size_t e = 0; e < c->entry_count; e++) {
-    ibx_proof proof;
-    IBX_TRY(ibx_prove_entry(&program, &c->entries[e], &proof, c->err));
+    IBX_TRY(prove_entry(c, &program, &c->entries[e]));
     size_t calls = ibx_entry_library_nodes(&program, &c->entries[e]);
     if (calls > c->compiler->stats.gpsimd_calls)
       c->compiler->stats.gpsimd_calls = calls;

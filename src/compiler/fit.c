@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sizes in HBM. Comes in: functions with their buffers, then the bytes of
-// the weight section. Goes out: whether a core can hold both. The one to blame
-// is who reads the largest constant.
+// What a program can hold. Comes in: functions with their buffers, then the bytes
+// of the weight section. Goes out: whether a core's HBM can hold both, where the
+// one to blame is who reads the largest constant, and whether the buffers have
+// numbers.
 
 #include "compiler/fit.h"
+
+#include "codegen/share.h"
 
 #include <inttypes.h>
 
@@ -58,4 +61,24 @@ ibx_status ibx_fit_check(const ibx_fit *fit, const ibx_machine *machine,
       " bytes of HBM that one core of %s has",
       weight_bytes, fit->constant_bytes, fit->tensor_bytes, limit,
       machine->name);
+}
+
+ibx_status ibx_fit_buffers(const ibx_tile_func *func, const ibx_tables *tables,
+                           ibx_arena *scratch, ibx_diag_sink *sink,
+                           ibx_error *err) {
+  if (func->buffer_count <= IBX_MAX_BUFFERS) return IBX_OK;
+  ibx_share share = ibx_share_make(func->buffers, func->buffer_count, scratch);
+  if (share.count <= IBX_MAX_BUFFERS) return IBX_OK;
+  size_t over = 0;
+  while (share.number[over] != IBX_MAX_BUFFERS)
+    over++;
+  uint32_t op = func->lives[over].first;
+  uint32_t source = op < func->op_count ? func->ops[op]->source : IBX_NO_NODE;
+  bool has_node = source < tables->source_count;
+  ibx_diag_at at = {.node = has_node ? tables->sources[source].name : "",
+                    .op = has_node ? tables->sources[source].op : ""};
+  return ibx_diag_fail(sink, IBX_DIAG_PROGRAM_TOO_LARGE, at, err,
+                       "use smaller tensors, or a part of the model",
+                       "the program needs more than %d buffers",
+                       IBX_MAX_BUFFERS);
 }

@@ -27,4 +27,12 @@ IBX_NODISCARD ibx_status ibx_fit_check(const ibx_fit *fit,
                                        const ibx_tables *tables,
                                        ibx_diag_sink *sink, ibx_error *err);
 
+/// Whether a program has numbers for the buffers of a placed function, once those
+/// alike are one (codegen/share.h). Fails with OUT_OF_CAPACITY, and a diagnostic
+/// that names who uses the first one too many.
+IBX_NODISCARD ibx_status ibx_fit_buffers(const ibx_tile_func *func,
+                                         const ibx_tables *tables,
+                                         ibx_arena *scratch,
+                                         ibx_diag_sink *sink, ibx_error *err);
+
 #endif

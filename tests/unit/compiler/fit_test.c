@@ -89,10 +89,50 @@ static void who_reads_the_largest_constant_is_named(void **state) {
   ibx_arena_reset(&arena);
 }
 
+// A tile of PSUM at one of `places` offsets, and who makes it.
+static void add_tile(ibx_tile_func *func, uint32_t index, uint32_t places) {
+  uint32_t buffer = ibx_tile_add_buffer(
+      func, (ibx_buffer_decl){.place = {.space = IBX_SPACE_PSUM,
+                                        .partitions = 128,
+                                        .offset = index % places * UINT64_C(64),
+                                        .bytes = 64},
+                              .name = "bank"});
+  ibx_insn insn = ibx_insn_make(IBX_OP_memset);
+  insn.operand[0].buffer = buffer;
+  ibx_tile_add_op(func, &(ibx_tile_op){.insn = insn, .source = index == 65535});
+}
+
+static ibx_status fit_tiles(uint32_t count, uint32_t places,
+                            ibx_diag_sink *sink) {
+  ibx_tables tables = {0};
+  ibx_tables_add_source(&tables, sink->arena, "first", "MatMul");
+  ibx_tables_add_source(&tables, sink->arena, "second", "Gemm");
+  ibx_tile_func func = {.arena = sink->arena, .name = "main"};
+  for (uint32_t i = 0; i < count; i++)
+    add_tile(&func, i, places);
+  ibx_error err;
+  return ibx_fit_buffers(&func, &tables, sink->arena, sink, &err);
+}
+
+static void buffers_that_are_alike_count_once(void **state) {
+  (void)state;
+  ibx_arena arena = {0};
+  ibx_diag_sink sink = {.arena = &arena};
+  assert_int_equal(fit_tiles(65535, 65535, &sink), IBX_OK);
+  assert_int_equal(fit_tiles(200000, 8, &sink), IBX_OK);
+  assert_int_equal(fit_tiles(200000, 65535, &sink), IBX_OK);
+  assert_int_equal(sink.count, 0);
+  assert_int_equal(fit_tiles(65536, 65536, &sink), IBX_OUT_OF_CAPACITY);
+  assert_string_equal(sink.items[0].code, "IBX4009");
+  assert_string_equal(sink.items[0].node, "second");
+  ibx_arena_reset(&arena);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_fits_is_fine),
       cmocka_unit_test(who_reads_the_largest_constant_is_named),
+      cmocka_unit_test(buffers_that_are_alike_count_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

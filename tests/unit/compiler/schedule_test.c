@@ -7,6 +7,7 @@
 // engines may be spared. The prover and the simulator must agree.
 
 #include "codegen/mir.h"
+#include "codegen/share.h"
 #include "imbrex/prove.h"
 #include "imbrex/sim.h"
 #include "support/arena.h"
@@ -998,6 +999,93 @@ static void every_order_gives_the_bytes_of_the_program_order(void **state) {
   }
 }
 
+// --- buffers that are alike ------------------------------------------------------
+
+enum { COPIES = 70000 };
+
+// Declares each scratch buffer anew again and again; each instruction uses one of
+// the copies.
+static void spread_buffers(bench *b) {
+  ibx_entry *entry = &b->entry;
+  size_t scratch = b->buffer_count - SPILL_A;
+  ibx_buffer_decl *buffers =
+      IBX_ARENA_ARRAY(&b->arena, b->buffer_count + COPIES, ibx_buffer_decl);
+  memcpy(buffers, b->buffers, b->buffer_count * sizeof(*buffers));
+  for (size_t i = 0; i < COPIES; i++)
+    buffers[b->buffer_count + i] = b->buffers[SPILL_A + i % scratch];
+  for (int e = 0; e < IBX_ENGINE_COUNT; e++) {
+    for (size_t i = 0; i < entry->streams[e].count; i++) {
+      for (size_t s = 0; s < IBX_OPERANDS; s++) {
+        uint32_t *buffer = &entry->streams[e].insns[i].operand[s].buffer;
+        if (*buffer == IBX_NO_BUFFER || *buffer < SPILL_A) continue;
+        size_t copy = below(b, COPIES / (uint32_t)scratch);
+        *buffer =
+            (uint32_t)(b->buffer_count + copy * scratch + *buffer) - SPILL_A;
+      }
+    }
+  }
+  entry->buffers = buffers;
+  entry->buffer_count = b->buffer_count + COPIES;
+}
+
+static bool drop_bytes(void *user, const void *data, size_t size) {
+  (void)user, (void)data, (void)size;
+  return true;
+}
+
+static void buffers_that_are_alike_become_one(void **state) {
+  (void)state;
+  static float expected[HBM_BYTES / 4], output[HBM_BYTES / 4];
+  for (uint64_t seed = 600; seed < 606; seed++) {
+    bench *b = bench_create(IBX_TARGET_ibx3, seed);
+    ibx_error err = {0};
+    make_steps(b, 100);
+    schedule(b);
+    simulate(b, &b->entry, IBX_SIM_ORDER_PROGRAM, 0, expected);
+    spread_buffers(b);
+    assert_int_equal(
+        ibx_program_write(&b->program, drop_bytes, NULL, NULL, NULL, &err),
+        IBX_INVALID_PROGRAM);
+    size_t count = ibx_share_make(b->buffers, b->buffer_count, &b->arena).count;
+    ibx_share_apply(&b->entry, &b->arena);
+    assert_int_equal(b->entry.buffer_count, count);
+    prove(b);
+    assert_int_equal(
+        ibx_program_write(&b->program, drop_bytes, NULL, NULL, NULL, &err),
+        IBX_OK);
+    for (uint64_t order = 0; order < 3; order++) {
+      simulate(b, &b->entry, IBX_SIM_ORDER_RANDOM, order, output);
+      assert_memory_equal(output, expected, HBM_BYTES);
+    }
+    bench_destroy(b);
+  }
+}
+
+// Ports, state and weights keep their numbers' order, and what differs in
+// anything stays apart.
+static void what_differs_is_not_one(void **state) {
+  (void)state;
+  ibx_arena arena = {0};
+  const ibx_buffer_place place = {
+      .space = IBX_SPACE_SBUF, .partitions = 64, .offset = 128, .bytes = 256};
+  ibx_buffer_decl buffers[10];
+  for (size_t i = 0; i < IBX_COUNT_OF(buffers); i++)
+    buffers[i] = (ibx_buffer_decl){.place = place, .name = "tile"};
+  buffers[1].place.space = IBX_SPACE_PSUM;
+  buffers[2].place.partition = 32;
+  buffers[3].place.partitions = 32;
+  buffers[4].place.offset = 256;
+  buffers[5].place.bytes = 128;
+  buffers[6].name = "other";
+  buffers[7].kind = buffers[8].kind = IBX_BUFFER_WEIGHT;
+  ibx_share share = ibx_share_make(buffers, IBX_COUNT_OF(buffers), &arena);
+  assert_int_equal(share.count, 9);
+  for (uint32_t i = 0; i < 9; i++)
+    assert_int_equal(share.number[i], i);
+  assert_int_equal(share.number[9], 0);
+  ibx_arena_reset(&arena);
+}
+
 static void two_runs_give_the_same_streams(void **state) {
   (void)state;
   bench *b = bench_create(IBX_TARGET_ibx3, 400);
@@ -1219,6 +1307,8 @@ int main(void) {
       cmocka_unit_test(random_programs_keep_every_conflict_in_order),
       cmocka_unit_test(no_wait_between_engines_is_spare),
       cmocka_unit_test(random_programs_are_proved),
+      cmocka_unit_test(buffers_that_are_alike_become_one),
+      cmocka_unit_test(what_differs_is_not_one),
       cmocka_unit_test(semaphores_of_dmas_are_reused_in_order),
       cmocka_unit_test(every_order_gives_the_bytes_of_the_program_order),
       cmocka_unit_test(two_runs_give_the_same_streams),
