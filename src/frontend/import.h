@@ -439,6 +439,9 @@ ibx_val ibx_choose_extent(ibx_call *call, ibx_val flag, ibx_val a, ibx_val b);
 /// Gives operands that broadcast to each other one extent where they have several
 /// (import_meet.c).
 void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count);
+/// The same of inputs of the node, of which one may be 1 where another has the
+/// most that it can be.
+void ibx_meet_inputs(ibx_call *call, ibx_val *values, size_t count);
 /// Says of a call that failed that input `index`, if it were constant, would
 /// help.
 void ibx_ask_constant(ibx_call *call, size_t index, const char *name);

@@ -130,6 +130,9 @@ ibx_val ibx_emit_gather(ibx_call *call, ibx_val data, ibx_val indices,
       .indices = indices, .axis = axis, .inner = ibx_shape_of(call, indices)};
   ibx_ints shape = ibx_shape_of(call, data);
   int64_t wanted = ibx_elements(ibx_type_of(call, indices));
+  if (!ibx_call_expect(call, wanted == 0 || shape.at[axis] != 0, "indices",
+                       "pick out of no elements"))
+    return data;
   bool is_table = ibx_is_known(call, data) && axis < shape.len &&
                   shape.len - 1 + pick.inner.len <= IBX_MAX_RANK &&
                   wanted < shape.at[axis];

@@ -8,7 +8,9 @@
 //   extent    of the result: the other one where one is 1
 //   element i of an operand: element 0 where its extent is 1, else element i
 //
-// A fixed extent that is the bound of an open one agrees with it.
+// A fixed extent that is the bound of an open one agrees with it in what an
+// importer adds to an operand. Between two inputs of a node the open one may
+// still be 1.
 
 #include "frontend/import.h"
 
@@ -17,6 +19,7 @@ typedef struct meeting {
   ibx_call *call;
   ibx_val *values;
   size_t count;
+  bool are_inputs; // of the node
   int64_t back;
 } meeting;
 
@@ -31,6 +34,7 @@ static int64_t axis_of(const meeting *m, size_t i) {
 
 static bool agrees(const meeting *m) {
   ibx_val known = IBX_NO_VALUE;
+  bool is_fixed = false;
   int64_t most = -1;
   for (size_t i = 0; i < m->count; i++) {
     int64_t axis = axis_of(m, i);
@@ -42,9 +46,10 @@ static bool agrees(const meeting *m) {
     }
     if (most >= 0 && dim != most) return false;
     if (extent != IBX_NO_VALUE) known = extent;
+    is_fixed = is_fixed || extent == IBX_NO_VALUE;
     most = dim;
   }
-  return true;
+  return !(m->are_inputs && is_fixed && known != IBX_NO_VALUE);
 }
 
 static bool is_open(const meeting *m) {
@@ -84,36 +89,45 @@ static ibx_val common_extent(const meeting *m, int64_t *out_most) {
   return common;
 }
 
+// Element 0 of all along the axis, where there is one; else the operand.
+static ibx_val repeat_one(ibx_call *call, ibx_val x, ibx_val extent,
+                          int64_t axis) {
+  ibx_val first = ibx_emit_slice(call, x, axis, 0, 1, 1);
+  first = ibx_emit_broadcast(call, first, ibx_shape_of(call, x));
+  return ibx_emit_select(call, is_one(call, extent), first, x);
+}
+
 // An operand with `most` elements along the dimension.
 static ibx_val stretch(const meeting *m, size_t i, ibx_val common,
                        int64_t most) {
   ibx_call *call = m->call;
-  ibx_val x = m->values[i], at = ibx_emit_iota(call, most);
+  ibx_val x = m->values[i];
   int64_t axis = axis_of(m, i), dim = ibx_dim(call, x, axis);
   ibx_val extent = ibx_extent(call, x, axis);
   if (extent != IBX_NO_VALUE) {
-    at =
-        ibx_emit_select(call, is_one(call, extent), ibx_emit_long(call, 0), at);
     x = ibx_set_extent(call, x, axis, IBX_NO_VALUE);
+    if (dim != 0) x = repeat_one(call, x, extent, axis);
   }
-  if (dim != most) {
-    at =
-        ibx_emit_binary(call, IBX_TENSOR_min, at, ibx_emit_long(call, dim - 1));
-  }
-  if (extent != IBX_NO_VALUE || dim != most) {
+  if (dim > most) x = ibx_emit_slice(call, x, axis, 0, most, 1);
+  if (dim < most) {
+    ibx_val at =
+        ibx_emit_binary(call, IBX_TENSOR_min, ibx_emit_iota(call, most),
+                        ibx_emit_long(call, dim - 1));
     x = ibx_emit_gather(call, x, at, axis);
   }
   return ibx_set_extent(call, x, axis, common);
 }
 
-void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count) {
+static void meet(ibx_call *call, ibx_val *values, size_t count,
+                 bool are_inputs) {
   int64_t rank = 0;
   bool any = false;
   for (size_t i = 0; i < count; i++) {
     any |= ibx_has_extent(call, values[i]);
     if (ibx_rank(call, values[i]) > rank) rank = ibx_rank(call, values[i]);
   }
-  meeting m = {.call = call, .values = values, .count = count};
+  meeting m = {
+      .call = call, .values = values, .count = count, .are_inputs = are_inputs};
   for (m.back = 1; any && m.back <= rank && !call->failed; m.back++) {
     if (!is_open(&m) || agrees(&m)) continue;
     int64_t most;
@@ -122,4 +136,12 @@ void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count) {
       if (axis_of(&m, i) >= 0) values[i] = stretch(&m, i, common, most);
     }
   }
+}
+
+void ibx_meet_extents(ibx_call *call, ibx_val *values, size_t count) {
+  meet(call, values, count, false);
+}
+
+void ibx_meet_inputs(ibx_call *call, ibx_val *values, size_t count) {
+  meet(call, values, count, true);
 }

@@ -10,6 +10,13 @@
 
 #include <math.h>
 
+static ibx_val emit_of_inputs(ibx_call *call, ibx_tensor_op op, ibx_val a,
+                              ibx_val b) {
+  ibx_val operands[] = {a, b};
+  ibx_meet_inputs(call, operands, 2);
+  return ibx_emit_binary(call, op, operands[0], operands[1]);
+}
+
 // --- one tensor operation each -----------------------------------------------
 
 #define UNARY(name)                                                            \
@@ -20,8 +27,8 @@
 #define BINARY(name)                                                           \
   void ibx_import_op_##name(ibx_call *call) {                                  \
     ibx_out(call, 0,                                                           \
-            ibx_emit_binary(call, IBX_TENSOR_##name, ibx_in(call, 0),          \
-                            ibx_second_in(call)));                             \
+            emit_of_inputs(call, IBX_TENSOR_##name, ibx_in(call, 0),           \
+                           ibx_second_in(call)));                              \
   }
 
 UNARY(neg)
@@ -59,8 +66,8 @@ void ibx_import_op_equal(ibx_call *call) {
     return;
   }
   ibx_out(call, 0,
-          ibx_emit_binary(call, IBX_TENSOR_equal, ibx_in(call, 0),
-                          ibx_second_in(call)));
+          emit_of_inputs(call, IBX_TENSOR_equal, ibx_in(call, 0),
+                         ibx_second_in(call)));
 }
 BINARY(less)
 BINARY(less_equal)
@@ -127,14 +134,14 @@ void ibx_import_op_bit_shift(ibx_call *call) {
 
 void ibx_import_op_greater(ibx_call *call) {
   ibx_out(call, 0,
-          ibx_emit_binary(call, IBX_TENSOR_less, ibx_second_in(call),
-                          ibx_in(call, 0)));
+          emit_of_inputs(call, IBX_TENSOR_less, ibx_second_in(call),
+                         ibx_in(call, 0)));
 }
 
 void ibx_import_op_greater_equal(ibx_call *call) {
   ibx_out(call, 0,
-          ibx_emit_binary(call, IBX_TENSOR_less_equal, ibx_in(call, 1),
-                          ibx_in(call, 0)));
+          emit_of_inputs(call, IBX_TENSOR_less_equal, ibx_in(call, 1),
+                         ibx_in(call, 0)));
 }
 
 // --- any number of inputs ----------------------------------------------------
@@ -147,7 +154,7 @@ static ibx_val chain(ibx_call *call, ibx_tensor_op op) {
                     "remove the empty input", "input %zu is left out", i);
       return result;
     }
-    result = ibx_emit_binary(call, op, result, ibx_in(call, i));
+    result = emit_of_inputs(call, op, result, ibx_in(call, i));
   }
   return result;
 }
@@ -210,8 +217,8 @@ void ibx_import_op_pow(ibx_call *call) {
   ibx_dtype power = ibx_dtype_of(call, y);
   bool through = !ibx_is_float(dtype) && ibx_is_float(power);
   ibx_dtype common = through ? power : dtype;
-  result = ibx_emit_binary(call, IBX_TENSOR_pow, ibx_emit_cast(call, x, common),
-                           ibx_emit_cast(call, y, common));
+  result = emit_of_inputs(call, IBX_TENSOR_pow, ibx_emit_cast(call, x, common),
+                          ibx_emit_cast(call, y, common));
   ibx_out(call, 0, ibx_emit_cast(call, result, dtype));
 }
 
@@ -225,7 +232,7 @@ void ibx_import_op_mod(ibx_call *call) {
     return;
   }
   ibx_tensor_op op = fmod ? IBX_TENSOR_fmod : IBX_TENSOR_mod;
-  ibx_out(call, 0, ibx_emit_binary(call, op, ibx_in(call, 0), ibx_in(call, 1)));
+  ibx_out(call, 0, emit_of_inputs(call, op, ibx_in(call, 0), ibx_in(call, 1)));
 }
 
 // --- hyperbolic functions ----------------------------------------------------
@@ -311,9 +318,10 @@ void ibx_import_op_clip(ibx_call *call) {
 // --- types, conditions, names ------------------------------------------------
 
 void ibx_import_op_where(ibx_call *call) {
-  ibx_out(
-      call, 0,
-      ibx_emit_select(call, ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)));
+  ibx_val operands[] = {ibx_in(call, 0), ibx_in(call, 1), ibx_in(call, 2)};
+  ibx_meet_inputs(call, operands, 3);
+  ibx_out(call, 0,
+          ibx_emit_select(call, operands[0], operands[1], operands[2]));
 }
 
 void ibx_import_op_identity(ibx_call *call) {

@@ -109,7 +109,9 @@ bool ibx_lower_tensor(ibx_lower *lower, const ibx_type *type,
 bool ibx_lower_bank(ibx_lower *lower, const ibx_type *type, uint8_t row_dim,
                     ibx_view *out_view);
 
-void ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
+/// Appends an instruction. False, with the lowering failed, where a program has no
+/// room for more.
+bool ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
                     bool glued);
 
 // ---- Pieces: what one engine instruction can walk (lower_piece.c)

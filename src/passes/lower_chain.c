@@ -646,8 +646,7 @@ static bool emit_piece(void *user, const ibx_piece *piece) {
       memset(insn.operand[slot].step, 0, sizeof(insn.operand[slot].step));
     }
   }
-  ibx_lower_emit(emit->lower, &insn, emit->engine, false);
-  return true;
+  return ibx_lower_emit(emit->lower, &insn, emit->engine, false);
 }
 
 static void fill_scalar(emit_state *emit, const packed *pack) {

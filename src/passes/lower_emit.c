@@ -120,9 +120,19 @@ bool ibx_lower_bank(ibx_lower *lower, const ibx_type *type, uint8_t row_dim,
   return lower->status == IBX_OK;
 }
 
-void ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
+// Some 100 bytes each, here and in the program.
+enum { MOST_INSTRUCTIONS = 1 << 22 };
+
+bool ibx_lower_emit(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,
                     bool glued) {
+  if (lower->status != IBX_OK) return false;
+  if (lower->func->op_count >= MOST_INSTRUCTIONS) {
+    return ibx_lower_fail(lower, IBX_OUT_OF_CAPACITY,
+                          "the program needs more than %d instructions",
+                          MOST_INSTRUCTIONS);
+  }
   const ibx_tile_op op = {
       .insn = *insn, .engine = engine, .glued = glued, .source = lower->source};
   ibx_tile_add_op(lower->func, &op);
+  return true;
 }

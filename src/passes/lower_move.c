@@ -36,8 +36,7 @@ static bool emit_copy(void *user, const ibx_piece *piece) {
   ibx_piece_shape(&insn, piece);
   ibx_piece_operand(&insn, 0, state->dst, piece, 0);
   ibx_piece_operand(&insn, 1, state->src, piece, 1);
-  ibx_lower_emit(state->lower, &insn, IBX_ENGINE_VECTOR, false);
-  return true;
+  return ibx_lower_emit(state->lower, &insn, IBX_ENGINE_VECTOR, false);
 }
 
 bool ibx_move_by_engine(ibx_lower *lower, const ibx_view *dst,
@@ -104,8 +103,7 @@ static bool emit_dma_loops(dma_state *state, const ibx_rect *rect) {
   for (size_t i = 0; i < rect->axis_count; i++) {
     insn.num[first + i] = (uint32_t)rect->axis[i].size;
   }
-  ibx_lower_emit(state->lower, &insn, IBX_ENGINE_SYNC, false);
-  return true;
+  return ibx_lower_emit(state->lower, &insn, IBX_ENGINE_SYNC, false);
 }
 
 static bool emit_dma(void *user, const ibx_rect *whole) {

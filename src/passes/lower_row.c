@@ -59,8 +59,7 @@ static bool emit_piece(void *user, const ibx_piece *piece) {
     ibx_piece_operand(&insn, slot, &r->rows[slot], piece, slot);
     insn.operand[slot].step[IBX_DIMS - 1] = step;
   }
-  ibx_lower_emit(r->lower, &insn, r->engine, false);
-  return true;
+  return ibx_lower_emit(r->lower, &insn, r->engine, false);
 }
 
 static bool emit_rows(row_insn *r, int64_t elements) {

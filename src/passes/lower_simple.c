@@ -35,8 +35,7 @@ static bool emit_piece(void *user, const ibx_piece *piece) {
     insn.operand[slot].dtype = IBX_DTYPE_NONE;
     memset(insn.operand[slot].step, 0, sizeof(insn.operand[slot].step));
   }
-  ibx_lower_emit(state->lower, &insn, state->engine, false);
-  return true;
+  return ibx_lower_emit(state->lower, &insn, state->engine, false);
 }
 
 bool ibx_lower_insn(ibx_lower *lower, const ibx_insn *insn, ibx_engine engine,

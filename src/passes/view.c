@@ -209,7 +209,7 @@ static bool fill_dim(atom_source *source, int64_t size, ibx_dim *out) {
   }
   if (out->count == 0) *out = single_atom(1, 0, 0);
   if (size == 1) *out = single_atom(1, 0, 0);
-  return have == size || is_partial(out);
+  return have == size;
 }
 
 bool ibx_view_reshape(const ibx_view *view, const ibx_ints *shape,

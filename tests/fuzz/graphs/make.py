@@ -11,7 +11,7 @@ import onnx
 
 from . import rules_bundle, rules_host, rules_microsoft, rules_ml, \
     rules_training, rules_types  # noqa: F401
-from .build import DTYPES, Graph, Maybe, Unfit, version_of
+from .build import DTYPES, Graph, Maybe, OneMap, Unfit, version_of
 from .patterns import PATTERNS
 from .reference import Judge
 from .rules import Form, rule_of
@@ -146,7 +146,9 @@ def pick_outputs(g):
     # An empty one gives nothing to compare.
     if not any(v.is_tensor for v in outputs):
         outputs.append([v for v in ends if v.is_tensor][-1])
-    inputs = [v for v in g.values if v.kind == "input"]
+    # Only what reads a map tells what it holds.
+    inputs = [v for v in g.values if v.kind == "input" and
+              not isinstance(v.array, OneMap)]
     if inputs and g.chance(0.05):
         outputs.append(g.choice(inputs))
     return outputs

@@ -32,7 +32,7 @@ EmbedLayerNormalization GroupNorm GroupNormalization InstanceNormalization
 LayerNormalization MeanVarianceNormalization QEmbedLayerNormalization
 SkipGroupNorm SkipLayerNormalization
 """.split(), 1) | dict.fromkeys("""
-BiasGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
+BiasGelu BiasSplitGelu Celu Elu FastGelu FusedConv FusedGemm GRU Gelu LSTM LinearAttentionGate
 Log LogSoftmax Mish QuickGelu RNN ReduceLogSum ReduceLogSumExp Selu Sigmoid
 SoftmaxCrossEntropyLoss Softplus Swish
 """.split(), 0)

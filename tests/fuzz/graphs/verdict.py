@@ -138,8 +138,11 @@ def has_odd_floats(graph):
             array = numpy_helper.to_array(tensor)
         except Exception:  # what this is, ONNX Runtime knows
             return True
-        if array.dtype.kind not in "iubOSU" and \
-                not np.all(np.abs(array.astype(np.float64)) < 1e4):
+        if array.dtype.kind in "iubOSU":
+            continue
+        size = np.abs(array.astype(np.float64))
+        is_scale = array.ndim <= 1  # and may be what is divided by
+        if not np.all(size < 1e4) or is_scale and np.any(size == 0):
             return True
     return False
 
