@@ -3,7 +3,10 @@
 // Accumulation groups. Comes in: accesses to a PSUM buffer that were found free
 // of races. A matmul that overwrites opens a group over its tile; matmuls that
 // accumulate on any part of the tile belong to the group; one with GROUP_END
-// closes it. What holds: nobody reads a tile before its group was closed, and
+// closes it. Bytes belong to the group that was opened last over them: an older
+// one of which no more than a part was overwritten has no say there, so the
+// groups are asked from the newest to one that has all of the bytes. What holds:
+// nobody reads a tile before its group was closed, and
 // nobody accumulates on bytes that no matmul has written (hardware.md 6).
 
 #include "core/prove_internal.h"
@@ -21,13 +24,14 @@ ibx_finding ibx_psum_read(const ibx_shadow_buffer *buffer,
                           const ibx_access *access, const ibx_region *region,
                           uint64_t *work) {
   *work += buffer->group_count;
-  for (size_t i = 0; i < buffer->group_count; i++) {
+  for (size_t i = buffer->group_count; i-- > 0;) {
     const ibx_group *group = &buffer->groups[i];
     if (!ibx_region_overlaps(&group->region, region, work)) continue;
     // The last matmul may lie beside what is read, so no race would show it.
     if (group->is_open || access->clock->at[IBX_ENGINE_TENSOR] < group->time) {
       return IBX_FINDING_OPEN_GROUP;
     }
+    if (ibx_region_covers(&group->region, region)) break;
   }
   return IBX_FINDING_NONE;
 }
@@ -87,11 +91,12 @@ static bool open_group(ibx_shadow_buffer *buffer, const ibx_access *access,
 
 static void join_groups(ibx_shadow_buffer *buffer, const ibx_access *access,
                         const ibx_region *region, uint64_t *work) {
-  for (size_t i = 0; i < buffer->group_count; i++) {
+  for (size_t i = buffer->group_count; i-- > 0;) {
     ibx_group *group = &buffer->groups[i];
     if (!ibx_region_overlaps(&group->region, region, work)) continue;
     group->is_open = !access->is_group_end;
     group->time = access->time;
+    if (ibx_region_covers(&group->region, region)) break;
   }
 }
 

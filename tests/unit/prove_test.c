@@ -625,6 +625,31 @@ static void groups_of_one_bank_are_apart(void **state) {
   REFUSE(&m.t, "group is open");
 }
 
+// An older tile over two newer ones, of which one is added to while the other is
+// read.
+static void a_tile_has_its_newest_group(void **state) {
+  (void)state;
+  matmul m;
+  matmul_init(&m);
+  m.first->flags = m.last->flags = IBX_FLAG_GROUP_END;
+  m.last->num[4] = m.copy->num[4] = 64;
+  tiny_multiply(&m.t, m.acc, 256, m.w, 64, 0);
+  ibx_insn *end = tiny_multiply(&m.t, m.acc, 256, m.w, 64, IBX_FLAG_ACCUMULATE);
+  tiny_signal(end, 4, 1);
+  ibx_insn *other = &m.t.insns[IBX_ENGINE_SCALAR][1];
+  *other = *m.copy;
+  other->operand[1].offset = 256;
+  tiny_wait(other, 4, 1);
+  m.t.entry.streams[IBX_ENGINE_SCALAR].count = 2;
+  REFUSE(&m.t, "scalar 1 tensor_copy (node /first) reads acc while its");
+  end->flags |= IBX_FLAG_GROUP_END;
+  ACCEPT(&m.t);
+  // Columns of both newer tiles: the open one has a say.
+  end->flags = IBX_FLAG_ACCUMULATE;
+  other->operand[1].offset = 192;
+  REFUSE(&m.t, "scalar 1 tensor_copy (node /first) reads acc while its");
+}
+
 static void the_array_is_loaded_before_it_multiplies(void **state) {
   (void)state;
   matmul m;
@@ -1037,6 +1062,7 @@ int main(void) {
       cmocka_unit_test(a_group_is_read_when_it_is_closed),
       cmocka_unit_test(a_matmul_starts_what_others_add_to),
       cmocka_unit_test(groups_of_one_bank_are_apart),
+      cmocka_unit_test(a_tile_has_its_newest_group),
       cmocka_unit_test(the_array_is_loaded_before_it_multiplies),
       cmocka_unit_test(a_psum_tile_is_measured),
       cmocka_unit_test(accumulators_are_set_before_they_are_used),
