@@ -128,11 +128,14 @@ ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights) {
     return x;
   }
   if (w.same) same_pads(call, x, w.same_lower, &w);
+  int64_t groups = ibx_attr_int(call, "group", 1);
+  if (ibx_is_patches(call, x, &w, groups))
+    return ibx_emit_patches(call, x, weights, &w);
   ibx_params params = {.strides = w.strides,
                        .low = w.low,
                        .high = w.high,
                        .dilations = w.dilations,
-                       .groups = ibx_attr_int(call, "group", 1)};
+                       .groups = groups};
   ibx_val operands[] = {x, weights};
   return ibx_emit_op(call, IBX_TENSOR_conv, &params, operands, 2);
 }

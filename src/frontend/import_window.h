@@ -22,6 +22,13 @@ bool ibx_window_read(ibx_call *call, ibx_val x, const ibx_ints *kernel,
 /// A convolution with the attributes of the call, without bias.
 ibx_val ibx_emit_conv(ibx_call *call, ibx_val x, ibx_val weights);
 
+/// Whether the windows of a convolution lie side by side, and a product of
+/// patches does it best (import_patches.c).
+bool ibx_is_patches(ibx_call *call, ibx_val x, const ibx_window *w,
+                    int64_t groups);
+ibx_val ibx_emit_patches(ibx_call *call, ibx_val x, ibx_val weights,
+                         const ibx_window *w);
+
 /// Reads the window of a pool on x, with its pads; `*extra` gets how many
 /// elements ceil_mode adds behind each dimension. Returns false when the call
 /// failed.

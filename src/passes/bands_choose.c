@@ -24,6 +24,7 @@ typedef struct survey {
   const ibx_lower *lower;
   uint32_t *seen;  // the stretch in which a buffer was counted last, plus one
   int64_t *change; // of the bytes that live, at each operation of a stretch
+  int64_t *own;    // bytes of a partition that the group ending at a node uses
 } survey;
 
 static void count_buffer(survey *s, uint32_t b, stretch at, uint32_t stamp) {
@@ -66,9 +67,8 @@ static bool is_reduced(const ibx_node *node, uint8_t dim) {
   return false;
 }
 
-// Whether the parts of the result along `dim` can be computed one by one, each
-// from a part of the operands.
-static bool can_cut(const ibx_graph *graph, const ibx_node *node, uint8_t dim) {
+bool ibx_bands_can_cut(const ibx_graph *graph, const ibx_node *node,
+                       uint8_t dim) {
   switch (node->op) {
   case IBX_TENSOR_conv:
   case IBX_TENSOR_conv_transpose:
@@ -114,43 +114,135 @@ static int64_t bands_in(int64_t size, int64_t grain) {
   return (size + grain - 1) / grain;
 }
 
-static void cut_into(ibx_cut *cut, ibx_cut_kind kind, uint8_t dim, int64_t size,
-                     int64_t grain, int64_t bands) {
-  int64_t tiles = bands_in(size, grain);
-  int64_t part = (tiles + bands - 1) / bands * grain;
-  if (part < grain) part = grain;
-  *cut = (ibx_cut){.kind = kind, .dim = dim, .size = part};
+static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t part_size(int64_t size, int64_t grain, int64_t bands) {
+  return (bands_in(size, grain) + bands - 1) / bands * grain;
 }
 
-// Of a product, the dimension that makes the larger operand smaller comes first.
-static uint8_t first_choice(const ibx_graph *graph, const ibx_node *node,
-                            uint8_t rank) {
-  if (node->op != IBX_TENSOR_matmul) return rank;
-  int64_t a = 0, b = 0;
-  ibx_type_bytes(&graph->values[node->operand[0]].type, &a);
-  ibx_type_bytes(&graph->values[node->operand[1]].type, &b);
-  return (uint8_t)(a >= b ? rank - 2 : rank - 1);
-}
+// A way to cut the result of a group, and what goes with it.
+typedef struct way {
+  ibx_bands_chain chain;
+  int64_t bands, wanted; // what there will be, what would be enough
+  int64_t extent, size;  // elements of the dimension, and of a band
+} way;
 
-// The outermost dimension with enough bands, since its bands are runs in HBM;
-// else the one with most. Returns how many bands there will be; 0 for none.
-static int64_t cut_result(const ibx_graph *graph, const ibx_node *anchor,
-                          const ibx_view *view, int64_t bands, ibx_cut *cut) {
-  int64_t most = 1;
-  uint8_t best = 0, first = first_choice(graph, anchor, view->rank);
-  for (uint8_t i = 0; i <= view->rank && most < bands; i++) {
-    uint8_t d = i == 0 ? first : (uint8_t)(i - 1);
-    if (d >= view->rank || !can_cut(graph, anchor, d)) continue;
-    int64_t count = bands_in(view->dim[d].size, grain_of(view, d));
-    if (count <= most) continue;
-    most = count;
-    best = d;
+// Bands of BAND_PERCENT that the largest group of a chain needs.
+static int64_t bands_wanted(const survey *s, const ibx_bands_chain *chain) {
+  int64_t limit = (int64_t)s->lower->machine->sbuf_bytes / 100 * BAND_PERCENT;
+  int64_t most = 0;
+  for (size_t i = 0; i < chain->count; i++) {
+    int64_t own = s->own[chain->links[i].node];
+    if (own > most) most = own;
   }
-  if (most == 1) return 0;
-  if (most > bands) most = bands;
-  cut_into(cut, IBX_CUT_BANDS, best, view->dim[best].size, grain_of(view, best),
-           most);
-  return ibx_bands_possible(graph, anchor, cut) ? most : 0;
+  return (most + limit - 1) / limit;
+}
+
+static int64_t gcd(int64_t a, int64_t b) { return b == 0 ? a : gcd(b, a % b); }
+
+static int64_t extent_of(const ibx_graph *graph, const ibx_bands_link *link) {
+  const ibx_node *node = &graph->nodes[link->node];
+  return graph->values[node->result].type.dims[link->dim];
+}
+
+// Elements of dimension `dim`, of so many, that bands are a multiple of: tiles,
+// at places where all of the chain can be cut.
+static int64_t step_of(const ibx_graph *graph, const ibx_bands_chain *chain,
+                       int64_t extent, int64_t tile) {
+  int64_t places = extent;
+  for (size_t i = 0; i < chain->count; i++)
+    places = gcd(places, extent_of(graph, &chain->links[i]));
+  int64_t step = extent / places;
+  return step / gcd(step, tile) * tile;
+}
+
+static bool find_way(const survey *s, const ibx_cut *cuts, uint32_t last,
+                     uint8_t dim, way *out) {
+  const ibx_graph *graph = s->lower->graph;
+  const ibx_node *anchor = &graph->nodes[ibx_bands_first(graph, last)];
+  ibx_bands_chain alone = {.links = {{last, dim}}, .count = 1};
+  int64_t extent = extent_of(graph, &alone.links[0]);
+  ibx_view view;
+  if (!ibx_bands_can_cut(graph, anchor, dim)) return false;
+  ibx_view_take(s->lower->views[graph->nodes[last].result], &view);
+  int64_t step = grain_of(&view, dim);
+  int64_t bands = at_most(bands_wanted(s, &alone), bands_in(extent, step));
+  if (bands <= 1) return false;
+  *out = (way){0};
+  ibx_bands_grow(s->lower, cuts, last, dim, bands, &out->chain);
+  step = step_of(graph, &out->chain, extent, step);
+  out->wanted = bands_wanted(s, &out->chain);
+  out->bands = at_most(out->wanted, bands_in(extent, step));
+  if (out->bands <= 1) return false;
+  out->extent = extent;
+  out->size = part_size(extent, step, out->bands);
+  ibx_cut cut = {.dim = dim, .size = out->size};
+  return ibx_bands_possible(graph, anchor, &cut);
+}
+
+// Bytes that the way reads and lays out again, less those that do not go to HBM
+// and back. Where it does not make bands enough, each is cut again: along the
+// dimension that costs least.
+static double cost_of(const way *ways, const bool *possible, uint8_t rank,
+                      uint8_t dim) {
+  const way *own = &ways[dim];
+  double again = (double)((own->wanted + own->bands - 1) / own->bands - 1);
+  double least = -1;
+  for (uint8_t d = 0; d < rank && again > 0; d++) {
+    double repeated = (double)ways[d].chain.repeated;
+    if (d != dim && possible[d] && (least < 0 || repeated < least))
+      least = repeated;
+  }
+  return (double)(own->bands - 1) * (double)own->chain.repeated +
+         again * (least < 0 ? 0 : least) - (double)own->chain.kept;
+}
+
+// Whether a way is better than another one of a dimension further out.
+static bool is_better(const way *a, double a_cost, const way *b,
+                      double b_cost) {
+  if (a_cost != b_cost) return a_cost < b_cost;
+  return b->bands < b->wanted && a->bands > b->bands;
+}
+
+// Cuts all groups of a chain; the last one makes the bands.
+static void cut_chain(const ibx_graph *graph, const way *w, ibx_cut *cuts) {
+  const ibx_bands_chain *chain = &w->chain;
+  uint32_t last = chain->links[chain->count - 1].node, first = last;
+  for (size_t i = 0; i < chain->count; i++) {
+    uint32_t n = chain->links[i].node;
+    if (n < first) first = n;
+    int64_t extent = extent_of(graph, &chain->links[i]);
+    cuts[n] = (ibx_cut){.kind = IBX_CUT_JOINED,
+                        .dim = chain->links[i].dim,
+                        .size = w->size * extent / w->extent,
+                        .end = last};
+  }
+  cuts[last].kind = IBX_CUT_BANDS;
+  cuts[last].first = first;
+}
+
+// Along the dimension that costs least; the outermost of several, since its bands
+// are runs in HBM, as long as it has enough. False: along none.
+static bool cut_result(const survey *s, const ibx_cut *cuts, uint32_t last,
+                       way *out) {
+  const ibx_graph *graph = s->lower->graph;
+  uint8_t rank = graph->values[graph->nodes[last].result].type.rank;
+  way ways[IBX_MAX_RANK];
+  bool possible[IBX_MAX_RANK] = {false};
+  double best_cost = 0;
+  int best = -1;
+  for (uint8_t d = 0; d < rank; d++)
+    possible[d] = find_way(s, cuts, last, d, &ways[d]);
+  for (uint8_t d = 0; d < rank; d++) {
+    if (!possible[d]) continue;
+    double cost = cost_of(ways, possible, rank, d);
+    if (best >= 0 && !is_better(&ways[d], cost, &ways[best], best_cost))
+      continue;
+    best = d;
+    best_cost = cost;
+  }
+  if (best >= 0) *out = ways[best];
+  return best >= 0;
 }
 
 // Partial results of a reduction, along a dimension chosen in the same way.
@@ -162,7 +254,9 @@ static int64_t cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
   for (uint8_t d = 0; d < type->rank && most < bands; d++) {
     if (!is_reduced(anchor, d) || type->dims[d] <= most) continue;
     most = type->dims[d];
-    cut_into(cut, IBX_CUT_PARTIAL, d, most, 1, bands < most ? bands : most);
+    *cut = (ibx_cut){.kind = IBX_CUT_PARTIAL,
+                     .dim = d,
+                     .size = part_size(most, 1, at_most(bands, most))};
   }
   return most > 1 ? most : 0;
 }
@@ -179,16 +273,16 @@ static uint32_t behind_views(const ibx_lower *lower, uint32_t value) {
   return node && lower->views[value] ? value : IBX_NO_VALUE;
 }
 
-static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
-                      ibx_cut *cut, bool *spill) {
+// Cuts the group that ends at `last`, and others with it.
+static bool cut_group(const survey *s, uint32_t last, ibx_cut *cuts,
+                      bool *spill) {
+  const ibx_lower *lower = s->lower;
   const ibx_graph *graph = lower->graph;
   const ibx_node *node = &graph->nodes[last];
-  int64_t group = node->decided.group;
-  const ibx_node *anchor = group > 0 ? &graph->nodes[group - 1] : node;
-  ibx_view view;
+  const ibx_node *anchor = &graph->nodes[ibx_bands_first(graph, last)];
   if (node->op == IBX_TENSOR_concat) {
     bool at_home = node->decided.place != NULL;
-    if (!at_home) *cut = (ibx_cut){.kind = IBX_CUT_HOME};
+    if (!at_home) cuts[last] = (ibx_cut){.kind = IBX_CUT_HOME};
     return !at_home;
   }
   if (ibx_tensor_op_get(node->op)->klass == IBX_KLASS_VIEW &&
@@ -197,42 +291,56 @@ static bool cut_group(const ibx_lower *lower, uint32_t last, int64_t bands,
     if (value == IBX_NO_VALUE || spill[value]) return false;
     return spill[value] = true;
   }
+  way w;
   ibx_cut partial;
-  ibx_view_take(lower->views[node->result], &view);
-  int64_t of_result = cut_result(graph, anchor, &view, bands, cut);
-  if (of_result >= bands) return true;
-  if (cut_reduced(graph, anchor, bands, &partial) > of_result) {
-    *cut = partial;
+  ibx_bands_chain alone = {.links = {{last, 0}}, .count = 1};
+  bool found = cut_result(s, cuts, last, &w);
+  if (!found || w.bands < w.wanted) {
+    int64_t parts =
+        cut_reduced(graph, anchor, bands_wanted(s, &alone), &partial);
+    if (parts > (found ? w.bands : 0)) {
+      cuts[last] = partial;
+      return true;
+    }
+  }
+  if (found) {
+    cut_chain(graph, &w, cuts);
     return true;
   }
-  if (of_result > 0) return true;
   bool is_composite =
       ibx_tensor_op_get(anchor->op)->klass == IBX_KLASS_COMPOSITE;
-  *cut = (ibx_cut){.kind = is_composite ? IBX_CUT_EXPAND : IBX_CUT_NONE};
+  cuts[last] = (ibx_cut){.kind = is_composite ? IBX_CUT_EXPAND : IBX_CUT_NONE};
   return is_composite;
 }
 
 // ---- All groups
 
+// What each group uses, by its last node.
+static void measure(survey *s) {
+  const ibx_lower *lower = s->lower;
+  for (size_t g = 0; g < lower->start_count; g++) {
+    bool is_last = g + 1 == lower->start_count;
+    uint32_t node = lower->starts[g].node;
+    stretch at = {lower->starts[g].op, is_last ? (uint32_t)lower->func->op_count
+                                               : lower->starts[g + 1].op};
+    if (at.first == at.end || node == IBX_NO_VALUE) continue;
+    s->own[node] = own_bytes(s, at, (uint32_t)g + 1);
+  }
+}
+
 size_t ibx_bands_choose(const ibx_lower *lower, unsigned percent,
                         ibx_arena *scratch, ibx_cut *cuts, bool *spill) {
   const ibx_tile_func *func = lower->func;
-  int64_t limit = (int64_t)lower->machine->sbuf_bytes;
-  size_t found = 0;
+  int64_t limit = (int64_t)lower->machine->sbuf_bytes / 100 * percent;
+  size_t found = 0, nodes = lower->graph->node_count;
   survey s = {.lower = lower,
               .seen = IBX_ARENA_ARRAY(scratch, func->buffer_count, uint32_t),
-              .change = IBX_ARENA_ARRAY(scratch, func->op_count + 1, int64_t)};
-  for (size_t g = 0; g < lower->start_count; g++) {
-    bool is_last = g + 1 == lower->start_count;
-    stretch at = {lower->starts[g].op,
-                  is_last ? (uint32_t)func->op_count : lower->starts[g + 1].op};
-    if (at.first == at.end || lower->starts[g].node == IBX_NO_VALUE) continue;
-    int64_t own = own_bytes(&s, at, (uint32_t)g + 1);
-    if (own <= limit / 100 * percent) continue;
-    int64_t band = limit / 100 * BAND_PERCENT;
-    uint32_t last = lower->starts[g].node;
-    found +=
-        cut_group(lower, last, (own + band - 1) / band, &cuts[last], spill);
+              .change = IBX_ARENA_ARRAY(scratch, func->op_count + 1, int64_t),
+              .own = IBX_ARENA_ARRAY(scratch, nodes, int64_t)};
+  measure(&s);
+  for (uint32_t n = 0; n < nodes; n++) {
+    if (s.own[n] > limit && cuts[n].kind == IBX_CUT_NONE)
+      found += cut_group(&s, n, cuts, spill);
   }
   return found;
 }

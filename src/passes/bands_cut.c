@@ -7,6 +7,8 @@
 //            %x1 = ibx.slice %x    %y1 = ibx.conv %x1, %w    : 1x64x112x224
 //            %y = ibx.concat %y0, %y1 {place = "hbm"}
 //
+// A chain of groups goes through each band before the next one begins.
+//
 // Comes in a graph with groups and how some of them are cut. Goes out a graph
 // in which each band is a group of its own, with the windows' padding where a
 // band is at an edge; the parts meet in HBM, where slices for the next operation
@@ -124,9 +126,8 @@ static bool first_rows(const ibx_graph *graph, const ibx_node *node,
              : window_rows(params, taps, extent, b, rows);
 }
 
-// Whether operand `i` is cut like the result, or like the first operand.
-static bool is_cut_operand(const ibx_graph *graph, const ibx_node *node,
-                           uint32_t i, uint8_t dim) {
+bool ibx_bands_is_cut(const ibx_graph *graph, const ibx_node *node, uint32_t i,
+                      uint8_t dim) {
   uint8_t rank = graph->values[node->result].type.rank;
   switch (node->op) {
   case IBX_TENSOR_matmul: return dim != (i == 0 ? rank - 1 : rank - 2);
@@ -139,18 +140,46 @@ static bool is_cut_operand(const ibx_graph *graph, const ibx_node *node,
   }
 }
 
-static uint32_t add_anchor(ibx_rewrite *rewrite, const ibx_node *node,
-                           const band *b) {
+bool ibx_bands_operand_dim(const ibx_graph *graph, const ibx_node *node,
+                           uint32_t i, uint8_t dim, uint8_t *out_dim) {
+  if (!ibx_bands_can_cut(graph, node, dim) ||
+      !ibx_bands_is_cut(graph, node, i, dim))
+    return false;
+  // Windows with steps or edges show it in the first two elements or the last.
+  int64_t extent = graph->values[node->result].type.dims[dim];
+  int64_t samples[] = {0, at_most(1, extent - 1), extent - 1};
+  for (size_t s = 0; s < IBX_COUNT_OF(samples); s++) {
+    band rows, b = {samples[s], samples[s] + 1, dim};
+    ibx_params params = node->params;
+    if (!first_rows(graph, node, &b, &params, &rows)) return false;
+    if (rows.start != b.start || rows.end != b.end) return false;
+    *out_dim = rows.dim;
+  }
+  return true;
+}
+
+// Parts of values of the old graph.
+typedef struct bands {
+  ibx_rewrite *rewrite;
+  uint32_t *part; // made in this band of a chain, or IBX_NO_VALUE
+} bands;
+
+static uint32_t part_of(bands *own, uint32_t value, const band *rows) {
+  if (own->part[value] != IBX_NO_VALUE) return own->part[value];
+  return ibx_rewrite_slice(own->rewrite, own->rewrite->map[value], rows->dim,
+                           rows->start, rows->end);
+}
+
+static uint32_t add_anchor(bands *own, const ibx_node *node, const band *b) {
+  ibx_rewrite *rewrite = own->rewrite;
   uint32_t operands[IBX_NODE_OPERANDS];
   ibx_params params = node->params;
   band rows;
   if (!first_rows(rewrite->old, node, b, &params, &rows)) return IBX_NO_VALUE;
   for (uint32_t i = 0; i < node->operand_count; i++) {
-    operands[i] = rewrite->map[node->operand[i]];
-    if (is_cut_operand(rewrite->old, node, i, b->dim)) {
-      operands[i] = ibx_rewrite_slice(rewrite, operands[i], rows.dim,
-                                      rows.start, rows.end);
-    }
+    operands[i] = ibx_bands_is_cut(rewrite->old, node, i, b->dim)
+                      ? part_of(own, node->operand[i], &rows)
+                      : rewrite->map[node->operand[i]];
   }
   return ibx_rewrite_add(rewrite, node->op, &params, operands,
                          node->operand_count);
@@ -170,30 +199,61 @@ bool ibx_bands_possible(const ibx_graph *graph, const ibx_node *anchor,
 }
 
 // One band of a group: its anchor and the pointwise nodes behind it.
-static uint32_t add_band(ibx_rewrite *rewrite, uint32_t first, uint32_t last,
-                         const band *b) {
+static void add_band(bands *own, uint32_t last, const band *b) {
+  ibx_rewrite *rewrite = own->rewrite;
   const ibx_graph *old = rewrite->old;
   int64_t group = old->nodes[last].decided.group;
-  uint32_t before = old->nodes[first].result;
+  uint32_t first = ibx_bands_first(old, last);
   rewrite->source = old->nodes[first].source;
-  uint32_t value = add_anchor(rewrite, &old->nodes[first], b);
+  own->part[old->nodes[first].result] = add_anchor(own, &old->nodes[first], b);
   for (uint32_t n = first + 1; n <= last; n++) {
     const ibx_node *node = &old->nodes[n];
     uint32_t operands[IBX_NODE_OPERANDS];
     if (group == 0 || node->decided.group != group) continue;
     rewrite->source = node->source;
-    for (uint32_t i = 0; i < node->operand_count; i++) {
-      operands[i] =
-          node->operand[i] == before
-              ? value
-              : ibx_rewrite_slice(rewrite, rewrite->map[node->operand[i]],
-                                  b->dim, b->start, b->end);
-    }
-    value = ibx_rewrite_add(rewrite, node->op, &node->params, operands,
-                            node->operand_count);
-    before = node->result;
+    for (uint32_t i = 0; i < node->operand_count; i++)
+      operands[i] = part_of(own, node->operand[i], b);
+    own->part[node->result] = ibx_rewrite_add(rewrite, node->op, &node->params,
+                                              operands, node->operand_count);
   }
-  return value;
+}
+
+// The part of a view of what was made in this band.
+static void add_view(bands *own, const ibx_node *node, const band *b) {
+  ibx_params params = node->params;
+  if (node->op == IBX_TENSOR_reshape)
+    params.shape.at[b->dim] = b->end - b->start;
+  own->rewrite->source = node->source;
+  own->part[node->result] = ibx_rewrite_add(own->rewrite, node->op, &params,
+                                            &own->part[node->operand[0]], 1);
+}
+
+// Band `number` of all groups that are cut together with the one that ends at
+// `last`.
+static uint32_t add_bands(bands *own, const ibx_cut *cuts, uint32_t last,
+                          int64_t number) {
+  const ibx_graph *old = own->rewrite->old;
+  for (uint32_t n = cuts[last].first; n <= last; n++) {
+    bool is_link =
+        n == last || (cuts[n].kind == IBX_CUT_JOINED && cuts[n].end == last);
+    if (!is_link) continue;
+    int64_t start = number * cuts[n].size;
+    int64_t extent = old->values[old->nodes[n].result].type.dims[cuts[n].dim];
+    band b = {start, at_most(start + cuts[n].size, extent), cuts[n].dim};
+    if (ibx_lower_is_view(&old->nodes[n]) && n != last) {
+      add_view(own, &old->nodes[n], &b);
+    } else {
+      add_band(own, n, &b);
+    }
+  }
+  return own->part[old->nodes[last].result];
+}
+
+// What was made in a band is not there in the next one.
+static void forget(bands *own, const ibx_cut *cuts, uint32_t last) {
+  const ibx_graph *old = own->rewrite->old;
+  for (uint32_t n = ibx_bands_first(old, cuts[last].first); n <= last; n++)
+    own->part[old->nodes[n].result] = IBX_NO_VALUE;
 }
 
 static void put_in_hbm(ibx_rewrite *rewrite) {
@@ -202,21 +262,20 @@ static void put_in_hbm(ibx_rewrite *rewrite) {
   node->decided.place = IBX_PLACE_HBM;
 }
 
-static void cut_bands(ibx_rewrite *rewrite, uint32_t first, uint32_t last,
-                      const ibx_cut *cut) {
-  const ibx_graph *old = rewrite->old;
-  uint32_t result = old->nodes[last].result;
-  int64_t extent = old->values[result].type.dims[cut->dim];
-  size_t count = 0;
+static void cut_bands(bands *own, uint32_t last, const ibx_cut *cuts) {
+  ibx_rewrite *rewrite = own->rewrite;
+  const ibx_cut *cut = &cuts[last];
+  uint32_t result = rewrite->old->nodes[last].result;
+  int64_t extent = rewrite->old->values[result].type.dims[cut->dim];
+  int64_t count = (extent + cut->size - 1) / cut->size;
   uint32_t *parts =
-      IBX_ARENA_ARRAY(rewrite->ctx->scratch,
-                      (size_t)((extent + cut->size - 1) / cut->size), uint32_t);
-  for (int64_t at = 0; at < extent; at += cut->size) {
-    band b = {at, at_most(at + cut->size, extent), cut->dim};
-    parts[count++] = add_band(rewrite, first, last, &b);
+      IBX_ARENA_ARRAY(rewrite->ctx->scratch, (size_t)count, uint32_t);
+  for (int64_t i = 0; i < count; i++) {
+    parts[i] = add_bands(own, cuts, last, i);
+    forget(own, cuts, last);
   }
   rewrite->map[result] =
-      ibx_rewrite_join(rewrite, parts, count, cut->dim, IBX_PLACE_HBM);
+      ibx_rewrite_join(rewrite, parts, (size_t)count, cut->dim, IBX_PLACE_HBM);
 }
 
 // ---- Reductions in parts
@@ -315,8 +374,7 @@ static void expand(ibx_rewrite *rewrite, const ibx_node *node) {
 
 // ---- The graph
 
-// The first node of the group that ends at `last`.
-static uint32_t first_of(const ibx_graph *graph, uint32_t last) {
+uint32_t ibx_bands_first(const ibx_graph *graph, uint32_t last) {
   int64_t group = graph->nodes[last].decided.group;
   return group > 0 ? (uint32_t)(group - 1) : last;
 }
@@ -327,25 +385,34 @@ static bool *covered_nodes(ibx_pass_ctx *ctx, const ibx_graph *graph,
   bool *covered = IBX_ARENA_ARRAY(ctx->scratch, graph->node_count, bool);
   for (uint32_t last = 0; last < graph->node_count; last++) {
     int64_t group = graph->nodes[last].decided.group;
-    if (cuts[last].kind != IBX_CUT_BANDS || group == 0) continue;
-    for (uint32_t n = first_of(graph, last); n < last; n++) {
+    ibx_cut_kind kind = cuts[last].kind;
+    if ((kind != IBX_CUT_BANDS && kind != IBX_CUT_JOINED) || group == 0)
+      continue;
+    for (uint32_t n = ibx_bands_first(graph, last); n < last; n++) {
       covered[n] = covered[n] || graph->nodes[n].decided.group == group;
     }
   }
   return covered;
 }
 
+static uint32_t *no_values(ibx_arena *arena, size_t count) {
+  uint32_t *values = IBX_ARENA_ARRAY(arena, count, uint32_t);
+  for (size_t i = 0; i < count; i++)
+    values[i] = IBX_NO_VALUE;
+  return values;
+}
+
 ibx_status ibx_bands_cut(ibx_pass_ctx *ctx, ibx_graph *graph,
                          const ibx_cut *cuts) {
   bool *covered = covered_nodes(ctx, graph, cuts);
   ibx_rewrite rewrite = ibx_rewrite_begin(ctx, graph, NULL);
+  bands own = {&rewrite, no_values(ctx->scratch, graph->value_count)};
   for (uint32_t n = 0; n < graph->node_count; n++) {
     const ibx_node *node = &graph->nodes[n];
     if (covered[n]) continue;
     switch (cuts[n].kind) {
-    case IBX_CUT_BANDS:
-      cut_bands(&rewrite, first_of(graph, n), n, &cuts[n]);
-      break;
+    case IBX_CUT_BANDS: cut_bands(&own, n, cuts); break;
+    case IBX_CUT_JOINED: break;
     case IBX_CUT_PARTIAL: cut_reduction(&rewrite, node, &cuts[n]); break;
     case IBX_CUT_EXPAND: expand(&rewrite, node); break;
     case IBX_CUT_HOME:

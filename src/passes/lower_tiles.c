@@ -119,12 +119,14 @@ static ibx_status cut(ibx_pass_ctx *ctx, ibx_graph *graph,
 // Packing leaves gaps, and constants need a ring to stream through: the share of
 // SBUF that may live at once shrinks until they do. An operation is cut when it
 // leaves no room beside it; a band of one, whose operands may lie in SBUF as a
-// whole, only when it does not fit at all.
+// whole, only when it does not fit at all. Where nothing can be spared and the
+// rest cannot be placed, smaller and smaller ones are cut.
 enum {
   ATTEMPTS = 32,
   CUTS = 8,
   CUT_PERCENT = 85,
   CUT_AGAIN_PERCENT = 100,
+  LEAST_CUT_PERCENT = 45,
   MOST_PERCENT = 85,
   LEAST_PERCENT = 45
 };
@@ -186,7 +188,9 @@ static ibx_status judge(fitting *f, ibx_lower *lower, bool *out_again) {
   if (is_cut) return IBX_OK;
   found += choose_spills(f, lower, &fits);
   if (found) return IBX_OK;
-  if (!fits) IBX_TRY(cut_groups(f, lower, CUT_PERCENT, &found, &is_cut));
+  for (unsigned percent = CUT_PERCENT;
+       !fits && found == 0 && percent >= LEAST_CUT_PERCENT; percent -= 10)
+    IBX_TRY(cut_groups(f, lower, percent, &found, &is_cut));
   *out_again = found != 0;
   return IBX_OK;
 }

@@ -203,6 +203,42 @@ static uint32_t doubling(graph_run *run) {
   return add(run, IBX_TENSOR_reshape, flat, x, IBX_NO_VALUE);
 }
 
+// ---- Chains
+
+// Bands of heads go through both products; what they hold of each other is never
+// whole.
+static uint32_t attention(graph_run *run) {
+  ibx_params last = {.axis = 3}, split = {.shape = INTS(1, 16, 8, 4000)};
+  ibx_params swap = {.perm = INTS(0, 2, 1)},
+             join = {.shape = INTS(16, 8, 4000)};
+  uint32_t q = input(run, F32(16, 8, 12)), k = input(run, F32(16, 4000, 12));
+  uint32_t v = input(run, F32(16, 4000, 10)), mask = input(run, F32(8, 4000));
+  ibx_params every = {.shape = INTS(1, 16, 8, 4000)};
+  k = add(run, IBX_TENSOR_transpose, swap, k, IBX_NO_VALUE);
+  uint32_t x = add(run, IBX_TENSOR_matmul, (ibx_params){0}, q, k);
+  ibx_params one_more = {.shape = INTS(1, 1, 8, 4000)};
+  mask = add(run, IBX_TENSOR_reshape, one_more, mask, IBX_NO_VALUE);
+  mask = add(run, IBX_TENSOR_broadcast, every, mask, IBX_NO_VALUE);
+  x = add(run, IBX_TENSOR_reshape, split, x, IBX_NO_VALUE);
+  x = add(run, IBX_TENSOR_add, (ibx_params){0}, x, mask);
+  x = add(run, IBX_TENSOR_softmax, last, x, IBX_NO_VALUE);
+  x = add(run, IBX_TENSOR_reshape, join, x, IBX_NO_VALUE);
+  return add(run, IBX_TENSOR_matmul, (ibx_params){0}, x, v);
+}
+
+// Rows of a product that become two dimensions: bands end where both can.
+static uint32_t product_in_another_shape(graph_run *run) {
+  ibx_params apart = {.shape = INTS(40, 30, 8, 90)};
+  ibx_params swap = {.perm = INTS(0, 2, 1, 3)}, sum = {.axes = INTS(3)};
+  uint32_t x = input(run, F32(9600, 6));
+  x = add(run, IBX_TENSOR_matmul, (ibx_params){0}, x,
+          constant(run, F32(6, 90)));
+  x = add(run, IBX_TENSOR_reshape, apart, x, IBX_NO_VALUE);
+  x = add(run, IBX_TENSOR_transpose, swap, x, IBX_NO_VALUE);
+  x = one(run, IBX_TENSOR_relu, x);
+  return add(run, IBX_TENSOR_reduce_max, sum, x, IBX_NO_VALUE);
+}
+
 // ---- Running them
 
 static void check(build_fn build, ibx_target target) {
@@ -224,7 +260,29 @@ static void check(build_fn build, ibx_target target) {
   ibx_ir_destroy(ir);
 }
 
+// Nothing but inputs and outputs lies in HBM.
+static void keeps_out_of_hbm(void **state) {
+  (void)state;
+  graph_run run;
+  ibx_ir *ir = ibx_ir_create();
+  graph_run_init(&run, IBX_TARGET_ibx3, 12);
+  assert_true(graph_run_output(&run, attention(&run)));
+  if (graph_run_compile(&run, ir) != IBX_OK)
+    fail_msg("%s: %s", run.step, run.err.message);
+  for (size_t i = 0; i < run.entry.buffer_count; i++) {
+    const ibx_buffer_decl *buffer = &run.entry.buffers[i];
+    if (buffer->place.space == IBX_SPACE_HBM &&
+        buffer->kind == IBX_BUFFER_SCRATCH)
+      fail_msg("%s of %llu bytes", buffer->name,
+               (unsigned long long)buffer->place.bytes);
+  }
+  graph_run_fini(&run);
+  ibx_ir_destroy(ir);
+}
+
 #define CASES                                                                  \
+  CASE(attention)                                                              \
+  CASE(product_in_another_shape)                                               \
   CASE(conv)                                                                   \
   CASE(conv_with_steps)                                                        \
   CASE(conv_of_one_dimension)                                                  \
@@ -258,6 +316,7 @@ int main(void) {
 #define CASE(name) cmocka_unit_test(test_##name),
       CASES
 #undef CASE
+          cmocka_unit_test(keeps_out_of_hbm),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
