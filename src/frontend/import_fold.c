@@ -5,7 +5,8 @@
 // operands depend on constants only is noted as known; a small one is a
 // constant, so that shape arithmetic vanishes, while a large one stays an
 // operation: broadcasts of constants and transposes of weights are views, and
-// cost nothing until a pass decides so.
+// cost nothing until a pass decides so. One that is not larger than what it is
+// made of takes its place.
 
 #include "frontend/import.h"
 #include "ir/block.h"
@@ -18,6 +19,8 @@ enum {
   FOLD_INTEGER_BYTES = 2 << 20, // of integers and bools, which engines are slow
                                 // at: masks and positions of some 500 words
   FOLD_OPERAND_BYTES = 1 << 20, // of a contraction, whose work is a product
+  FOLD_MOST_BYTES = 128 << 20,  // of what is no larger than its operands
+  FAR = 4,                      // operations to these
   FORCE_BYTES = 256 << 20       // most bytes that one demand may compute
 };
 
@@ -168,6 +171,36 @@ static bool is_renamed_weight(const ibx_import *import, const ibx_node *node) {
          ibx_graph_constant(&import->graph, node->operand[0]);
 }
 
+// What a known value takes in the weight section: the constants that it is made
+// of. 0 where these are too far away to look for.
+static int64_t stored_bytes(const ibx_import *import, ibx_val value,
+                            int depth) {
+  const ibx_node *node = node_of(import, value);
+  const ibx_weight *weight = ibx_graph_constant(&import->graph, value);
+  if (weight) return bytes_of(&weight->type);
+  int64_t sum = 0;
+  for (uint32_t i = 0; depth > 0 && i < node->operand_count; i++) {
+    int64_t bytes = stored_bytes(import, node->operand[i], depth - 1);
+    sum = bytes < FOLD_MOST_BYTES && sum < FOLD_MOST_BYTES ? sum + bytes
+                                                           : FOLD_MOST_BYTES;
+  }
+  int64_t own = bytes_of(&import->graph.values[value].type);
+  return own < sum ? own : sum;
+}
+
+// Whether the result of joining or of computing element by element takes no more
+// room than the operands do.
+static bool is_no_larger(const ibx_import *import, const ibx_node *node) {
+  ibx_op_klass klass = ibx_tensor_op_get(node->op)->klass;
+  bool is_simple = node->op == IBX_TENSOR_concat || klass == IBX_KLASS_UNARY ||
+                   klass == IBX_KLASS_BINARY || klass == IBX_KLASS_REDUCE;
+  int64_t bytes = bytes_of(&import->graph.values[node->result].type), sum = 0;
+  if (!is_simple || bytes > FOLD_MOST_BYTES) return false;
+  for (uint32_t i = 0; i < node->operand_count && sum < bytes; i++)
+    sum += stored_bytes(import, node->operand[i], FAR);
+  return bytes <= sum;
+}
+
 static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
   const ibx_graph *graph = &import->graph;
   const ibx_type *result = &graph->values[node->result].type;
@@ -175,7 +208,7 @@ static bool is_worth_folding(const ibx_import *import, const ibx_node *node) {
   bool is_small = ibx_is_float(result->dtype) || klass == IBX_KLASS_VIEW;
   if (node->op == IBX_TENSOR_broadcast) return false;
   if (bytes_of(result) > (is_small ? FOLD_BYTES : FOLD_INTEGER_BYTES)) {
-    return false;
+    return is_no_larger(import, node);
   }
   if (klass != IBX_KLASS_CONTRACT) return true;
   for (uint32_t i = 0; i < node->operand_count; i++) {
