@@ -11,13 +11,14 @@
 typedef enum ibx_cut_kind {
   IBX_CUT_NONE,
   IBX_CUT_BANDS,   ///< along a dimension of the result
-  IBX_CUT_PARTIAL, ///< along a dimension that is reduced
+  IBX_CUT_PARTIAL, ///< along a dimension of operand 0 that is reduced
   IBX_CUT_EXPAND,  ///< into the operations that it is made of
   IBX_CUT_HOME,    ///< not cut, but the result is put together in HBM
   IBX_CUT_JOINED   ///< each band is made with that of a later group
 } ibx_cut_kind;
 
-/// What is done with the group that ends at a node, or with a view.
+/// What is done with the group that ends at a node, or with a view; PARTIAL: with
+/// the node alone.
 typedef struct ibx_cut {
   ibx_cut_kind kind;
   uint8_t dim;

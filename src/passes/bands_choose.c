@@ -245,18 +245,24 @@ static bool cut_result(const survey *s, const ibx_cut *cuts, uint32_t last,
   return best >= 0;
 }
 
-// Partial results of a reduction, along a dimension chosen in the same way.
+// Partial results of a reduction along one of its dimensions, of a product along
+// what is contracted. Returns how many.
 static int64_t cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
                            int64_t bands, ibx_cut *cut) {
   const ibx_type *type = &graph->values[anchor->operand[0]].type;
-  int64_t most = 1;
-  if (ibx_tensor_op_get(anchor->op)->klass != IBX_KLASS_REDUCE) return 0;
+  bool is_product = anchor->op == IBX_TENSOR_matmul;
+  int64_t most = 1, tile = is_product ? IBX_PARTITIONS : 1;
+  if (!is_product && ibx_tensor_op_get(anchor->op)->klass != IBX_KLASS_REDUCE)
+    return 0;
   for (uint8_t d = 0; d < type->rank && most < bands; d++) {
-    if (!is_reduced(anchor, d) || type->dims[d] <= most) continue;
-    most = type->dims[d];
-    *cut = (ibx_cut){.kind = IBX_CUT_PARTIAL,
-                     .dim = d,
-                     .size = part_size(most, 1, at_most(bands, most))};
+    bool sums = is_product ? d + 1 == type->rank : is_reduced(anchor, d);
+    int64_t tiles = bands_in(type->dims[d], tile);
+    if (!sums || tiles <= most) continue;
+    most = tiles;
+    *cut =
+        (ibx_cut){.kind = IBX_CUT_PARTIAL,
+                  .dim = d,
+                  .size = part_size(type->dims[d], tile, at_most(bands, most))};
   }
   return most > 1 ? most : 0;
 }
@@ -279,7 +285,8 @@ static bool cut_group(const survey *s, uint32_t last, ibx_cut *cuts,
   const ibx_lower *lower = s->lower;
   const ibx_graph *graph = lower->graph;
   const ibx_node *node = &graph->nodes[last];
-  const ibx_node *anchor = &graph->nodes[ibx_bands_first(graph, last)];
+  const uint32_t first = ibx_bands_first(graph, last);
+  const ibx_node *anchor = &graph->nodes[first];
   if (node->op == IBX_TENSOR_concat) {
     bool at_home = node->decided.place != NULL;
     if (!at_home) cuts[last] = (ibx_cut){.kind = IBX_CUT_HOME};
@@ -299,7 +306,7 @@ static bool cut_group(const survey *s, uint32_t last, ibx_cut *cuts,
     int64_t parts =
         cut_reduced(graph, anchor, bands_wanted(s, &alone), &partial);
     if (parts > (found ? w.bands : 0)) {
-      cuts[last] = partial;
+      cuts[first] = partial;
       return true;
     }
   }

@@ -278,7 +278,7 @@ static void cut_bands(bands *own, uint32_t last, const ibx_cut *cuts) {
       ibx_rewrite_join(rewrite, parts, (size_t)count, cut->dim, IBX_PLACE_HBM);
 }
 
-// ---- Reductions in parts
+// ---- Reductions and products in parts
 
 static ibx_tensor_op combiner(ibx_tensor_op op) {
   switch (op) {
@@ -289,17 +289,30 @@ static ibx_tensor_op combiner(ibx_tensor_op op) {
   }
 }
 
+// The part of the operands [start, end) of what is reduced.
+static uint32_t add_part(ibx_rewrite *rewrite, const ibx_node *node,
+                         ibx_tensor_op op, const band *rows) {
+  uint32_t operands[IBX_NODE_OPERANDS];
+  for (uint32_t i = 0; i < node->operand_count; i++) {
+    uint8_t dim =
+        i == 0 ? rows->dim : rows->dim - 1; // rows of a product's other
+    operands[i] = ibx_rewrite_slice(rewrite, rewrite->map[node->operand[i]],
+                                    dim, rows->start, rows->end);
+  }
+  return ibx_rewrite_add(rewrite, op, &node->params, operands,
+                         node->operand_count);
+}
+
 static void cut_reduction(ibx_rewrite *rewrite, const ibx_node *node,
                           const ibx_cut *cut) {
   const ibx_type *type = &rewrite->old->values[node->operand[0]].type;
-  uint32_t x = rewrite->map[node->operand[0]], all = IBX_NO_VALUE;
+  uint32_t all = IBX_NO_VALUE;
   bool is_mean = node->op == IBX_TENSOR_reduce_mean;
   ibx_tensor_op op = is_mean ? IBX_TENSOR_reduce_sum : node->op;
   rewrite->source = node->source;
   for (int64_t at = 0; at < type->dims[cut->dim]; at += cut->size) {
-    int64_t end = at_most(at + cut->size, type->dims[cut->dim]);
-    uint32_t part = ibx_rewrite_slice(rewrite, x, cut->dim, at, end);
-    part = ibx_rewrite_add(rewrite, op, &node->params, &part, 1);
+    band rows = {at, at_most(at + cut->size, type->dims[cut->dim]), cut->dim};
+    uint32_t part = add_part(rewrite, node, op, &rows);
     uint32_t both[] = {all, part};
     ibx_params none = {0};
     all =

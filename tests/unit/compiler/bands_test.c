@@ -171,6 +171,13 @@ static uint32_t product_of_many_columns(graph_run *run) {
 
 // ---- Moving
 
+static uint32_t product_of_long_rows(graph_run *run) {
+  uint32_t x = input(run, F32(3, 70000));
+  x = add(run, IBX_TENSOR_matmul, (ibx_params){0}, one(run, IBX_TENSOR_relu, x),
+          constant(run, F32(70000, 5)));
+  return one(run, IBX_TENSOR_relu, x);
+}
+
 static uint32_t concatenation(graph_run *run) {
   uint32_t x = input(run, F32(1, 3, 180, 200));
   uint32_t y = one(run, IBX_TENSOR_tanh, x);
@@ -297,6 +304,7 @@ static void keeps_out_of_hbm(void **state) {
   CASE(largest_without_dims)                                                   \
   CASE(product_of_many_rows)                                                   \
   CASE(product_of_many_columns)                                                \
+  CASE(product_of_long_rows)                                                   \
   CASE(concatenation)                                                          \
   CASE(selection)                                                              \
   CASE(permutation)                                                            \
