@@ -131,7 +131,9 @@ def has_odd_floats(graph):
     """Whether a constant holds floats that make integers overflow."""
     for g in graphs_of(graph):
         for a in (a for n in g.node for a in n.attribute):
-            if not np.all(np.abs([a.f, *a.floats]) < 1e4):
+            if not np.all(np.abs([a.f, *a.floats]) < 1e4) or \
+                    a.name.startswith("value_float") and \
+                    0 in (list(a.floats) or [a.f]):
                 return True
     for tensor in tensors_of(graph):
         try:
