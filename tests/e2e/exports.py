@@ -3,7 +3,7 @@
 """Compares exports of `transformers` networks with ONNX Runtime.
 
     exports.py --imbrex PROGRAM --work FOLDER [--all | --only NAME,...]
-               [--sizes SEED]
+               [--sizes SEED | --full]
 
 The networks are the rows of export_rows.py: tiny, with random weights of a
 fixed seed, exported by both exporters of PyTorch. An export and the outputs
@@ -16,7 +16,9 @@ both sides sum in fp32, in different orders. Integers must be equal.
 Without --all every network is exported once, as `ctest` does: by the older
 exporter, which takes a tenth of the time, where it can, else by the newer one.
 --only takes both. With --sizes the same networks have other sizes, types,
-opsets and options, drawn from the seed (export_sizes.py).
+opsets and options, drawn from the seed (export_sizes.py). --full takes the rows
+of export_full.py instead, networks in the sizes that people use: they need an
+hour, 16 GiB of memory and some 15 GB of disk.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from pathlib import Path
 
 import numpy as np
 
+import export_full
 import export_sizes
 from export_rows import ROWS, TINY
 
@@ -443,7 +446,9 @@ def try_one(job):
     times = [time.monotonic()]
     worst, wrong = None, ""
     try:
-        if options.sizes is None:
+        if options.full:
+            meta = export_full.find_or_make(row, exporter, folder)
+        elif options.sizes is None:
             meta = find_or_make(row, exporter, folder)
         else:
             meta = export_sizes.find_or_make(row, options.sizes, exporter,
@@ -465,7 +470,8 @@ def cheapest(row):
 
 
 def choose(options):
-    jobs = [(row, exporter, options) for row in ROWS for exporter in EXPORTERS
+    rows = export_full.FULL if options.full else ROWS
+    jobs = [(row, exporter, options) for row in rows for exporter in EXPORTERS
             if exporter in row.exporters]
     if options.sizes is not None and not options.all:
         jobs = [j for j in jobs if j[1] == cheapest(j[0])]
@@ -476,7 +482,7 @@ def choose(options):
             for name in (j[0].name, f"{j[0].name}.{j[1]}"))]
     if options.all or options.sizes is not None:
         return jobs
-    return [(row, cheapest(row), options) for row in ROWS]
+    return [(row, cheapest(row), options) for row in rows]
 
 
 def main():
@@ -490,6 +496,8 @@ def main():
                         "as in bert,vit.script,*swin*")
     parser.add_argument("--sizes", type=int, metavar="SEED",
                         help="sizes and options drawn from the seed")
+    parser.add_argument("--full", action="store_true",
+                        help="networks that are not tiny")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
 
