@@ -9,8 +9,6 @@
 
 #include "frontend/import_window.h"
 
-#include <string.h>
-
 // Images have a way of their own into the array (lower_conv_patch.c).
 enum { LEAST_SPATIAL = 3 };
 

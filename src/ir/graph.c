@@ -176,6 +176,11 @@ ibx_uses ibx_graph_uses(const ibx_graph *graph, ibx_arena *arena) {
   return uses;
 }
 
+bool ibx_is_used_once(const ibx_uses *uses, uint32_t value) {
+  return !uses->is_output[value] &&
+         uses->first[value + 1] - uses->first[value] == 1;
+}
+
 // --- compaction ---
 
 typedef struct compaction {

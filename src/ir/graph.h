@@ -125,6 +125,9 @@ typedef struct ibx_uses {
 } ibx_uses;
 ibx_uses ibx_graph_uses(const ibx_graph *graph, ibx_arena *arena);
 
+/// Whether one operand of one node reads the value, and no output is it.
+bool ibx_is_used_once(const ibx_uses *uses, uint32_t value);
+
 /// Removes nodes that no output needs and renumbers: inputs are values 0 and
 /// up, then come the results in program order. The others keep their order,
 /// but for a node that a pass made read a later one: it moves behind that.

@@ -111,12 +111,6 @@ static bool dim_behind(const ibx_graph *graph, const ibx_node *view,
 
 // ---- One more group
 
-static bool is_used_once(const growing *g, uint32_t value) {
-  const ibx_uses *uses = &g->lower->uses;
-  return !uses->is_output[value] &&
-         uses->first[value + 1] - uses->first[value] == 1;
-}
-
 static bool may_join(const growing *g, uint32_t last, uint8_t dim) {
   const ibx_node *anchor = anchor_of(g->graph, last);
   return g->cuts[last].kind == IBX_CUT_NONE && !ibx_lower_is_view(anchor) &&
@@ -170,7 +164,7 @@ static size_t find_before(const growing *g, uint32_t value, uint8_t dim,
                           ibx_bands_link *links) {
   for (size_t count = 0; has_room(g->chain, count); count++) {
     const ibx_node *node = ibx_graph_maker(g->graph, value);
-    if (!node || !is_used_once(g, value)) return 0;
+    if (!node || !ibx_is_used_once(&g->lower->uses, value)) return 0;
     uint32_t at = g->graph->values[value].node;
     links[count] = (ibx_bands_link){at, dim};
     if (!is_passed(node)) {
@@ -268,7 +262,7 @@ static bool grow_behind(growing *g) {
   uint32_t value = made;
   uint8_t dim = end.dim;
   for (size_t count = 0; has_room(g->chain, count); count++) {
-    if (!is_used_once(g, value)) return false;
+    if (!ibx_is_used_once(&g->lower->uses, value)) return false;
     uint32_t n = g->lower->uses.users[g->lower->uses.first[value]];
     const ibx_node *node = &graph->nodes[n];
     if (is_passed(node)) {

@@ -7,6 +7,7 @@
 // an operation; this is about those that it uses itself.
 
 #include "passes/bands.h"
+#include "passes/lower_window.h"
 #include "passes/rewrite.h"
 
 #include <string.h>
@@ -114,8 +115,6 @@ static int64_t bands_in(int64_t size, int64_t grain) {
   return (size + grain - 1) / grain;
 }
 
-static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
 static int64_t part_size(int64_t size, int64_t grain, int64_t bands) {
   return (bands_in(size, grain) + bands - 1) / bands * grain;
 }
@@ -166,13 +165,13 @@ static bool find_way(const survey *s, const ibx_cut *cuts, uint32_t last,
   if (!ibx_bands_can_cut(graph, anchor, dim)) return false;
   ibx_view_take(s->lower->views[graph->nodes[last].result], &view);
   int64_t step = grain_of(&view, dim);
-  int64_t bands = at_most(bands_wanted(s, &alone), bands_in(extent, step));
+  int64_t bands = ibx_at_most(bands_wanted(s, &alone), bands_in(extent, step));
   if (bands <= 1) return false;
   *out = (way){0};
   ibx_bands_grow(s->lower, cuts, last, dim, bands, &out->chain);
   step = step_of(graph, &out->chain, extent, step);
   out->wanted = bands_wanted(s, &out->chain);
-  out->bands = at_most(out->wanted, bands_in(extent, step));
+  out->bands = ibx_at_most(out->wanted, bands_in(extent, step));
   if (out->bands <= 1) return false;
   out->extent = extent;
   out->size = part_size(extent, step, out->bands);
@@ -259,10 +258,10 @@ static int64_t cut_reduced(const ibx_graph *graph, const ibx_node *anchor,
     int64_t tiles = bands_in(type->dims[d], tile);
     if (!sums || tiles <= most) continue;
     most = tiles;
-    *cut =
-        (ibx_cut){.kind = IBX_CUT_PARTIAL,
-                  .dim = d,
-                  .size = part_size(type->dims[d], tile, at_most(bands, most))};
+    *cut = (ibx_cut){
+        .kind = IBX_CUT_PARTIAL,
+        .dim = d,
+        .size = part_size(type->dims[d], tile, ibx_at_most(bands, most))};
   }
   return most > 1 ? most : 0;
 }

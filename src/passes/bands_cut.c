@@ -30,8 +30,6 @@ typedef struct band {
 
 static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
 static int64_t span_of(const ibx_params *params, int64_t taps, int i) {
   int64_t dilation = params->dilations.len > i ? params->dilations.at[i] : 1;
   return (taps - 1) * dilation + 1;
@@ -46,7 +44,7 @@ static bool window_rows(ibx_params *params, int64_t taps, int64_t extent,
   int64_t to =
       (b->end - 1) * stride - params->low.at[i] + span_of(params, taps, i);
   rows->start = at_least(from, 0);
-  rows->end = at_most(to, extent);
+  rows->end = ibx_at_most(to, extent);
   if (rows->start >= rows->end) return false; // nothing but padding
   params->low.at[i] = rows->start - from;
   params->high.at[i] = to - rows->end;
@@ -60,9 +58,9 @@ static bool transposed_rows(ibx_params *params, int64_t taps, int64_t extent,
   int64_t stride = params->strides.at[i], low = params->low.at[i];
   int64_t reach = span_of(params, taps, i) - 1;
   int64_t first = ibx_floor_div(b->start + low - reach + stride - 1, stride);
-  first = at_most(first, (b->start + low) / stride);
-  rows->start = at_most(at_least(first, 0), extent - 1);
-  rows->end = at_most((b->end - 1 + low) / stride + 1, extent);
+  first = ibx_at_most(first, (b->start + low) / stride);
+  rows->start = ibx_at_most(at_least(first, 0), extent - 1);
+  rows->end = ibx_at_most((b->end - 1 + low) / stride + 1, extent);
   if (rows->end <= rows->start) rows->end = rows->start + 1;
   params->low.at[i] = low + b->start - rows->start * stride;
   params->high.at[i] = 0;
@@ -75,7 +73,7 @@ static bool padded_rows(ibx_params *params, int64_t extent, const band *b,
                         band *rows) {
   int64_t low = params->low.at[b->dim];
   rows->start = at_least(b->start - low, 0);
-  rows->end = at_most(b->end - low, extent);
+  rows->end = ibx_at_most(b->end - low, extent);
   if (rows->start >= rows->end) return false;
   params->low.at[b->dim] = at_least(low - b->start, 0);
   params->high.at[b->dim] = at_least(b->end - low - extent, 0);
@@ -147,7 +145,7 @@ bool ibx_bands_operand_dim(const ibx_graph *graph, const ibx_node *node,
     return false;
   // Windows with steps or edges show it in the first two elements or the last.
   int64_t extent = graph->values[node->result].type.dims[dim];
-  int64_t samples[] = {0, at_most(1, extent - 1), extent - 1};
+  int64_t samples[] = {0, ibx_at_most(1, extent - 1), extent - 1};
   for (size_t s = 0; s < IBX_COUNT_OF(samples); s++) {
     band rows, b = {samples[s], samples[s] + 1, dim};
     ibx_params params = node->params;
@@ -191,7 +189,7 @@ bool ibx_bands_possible(const ibx_graph *graph, const ibx_node *anchor,
                         const ibx_cut *cut) {
   int64_t extent = graph->values[anchor->result].type.dims[cut->dim];
   for (int64_t at = 0; at < extent; at += cut->size) {
-    band rows, b = {at, at_most(at + cut->size, extent), cut->dim};
+    band rows, b = {at, ibx_at_most(at + cut->size, extent), cut->dim};
     ibx_params params = anchor->params;
     if (!first_rows(graph, anchor, &b, &params, &rows)) return false;
   }
@@ -239,8 +237,8 @@ static uint32_t add_bands(bands *own, const ibx_cut *cuts, uint32_t last,
     if (!is_link) continue;
     int64_t start = number * cuts[n].size;
     int64_t extent = old->values[old->nodes[n].result].type.dims[cuts[n].dim];
-    band b = {start, at_most(start + cuts[n].size, extent), cuts[n].dim};
-    if (ibx_lower_is_view(&old->nodes[n]) && n != last) {
+    band b = {start, ibx_at_most(start + cuts[n].size, extent), cuts[n].dim};
+    if (ibx_lower_is_view(&old->nodes[n])) {
       add_view(own, &old->nodes[n], &b);
     } else {
       add_band(own, n, &b);
@@ -311,7 +309,8 @@ static void cut_reduction(ibx_rewrite *rewrite, const ibx_node *node,
   ibx_tensor_op op = is_mean ? IBX_TENSOR_reduce_sum : node->op;
   rewrite->source = node->source;
   for (int64_t at = 0; at < type->dims[cut->dim]; at += cut->size) {
-    band rows = {at, at_most(at + cut->size, type->dims[cut->dim]), cut->dim};
+    band rows = {at, ibx_at_most(at + cut->size, type->dims[cut->dim]),
+                 cut->dim};
     uint32_t part = add_part(rewrite, node, op, &rows);
     uint32_t both[] = {all, part};
     ibx_params none = {0};

@@ -273,8 +273,6 @@ static bool dense(const ibx_conv *conv) {
 
 // ---- Groups one by one
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Channels [from, from + size) of x to an image of their own that starts at
 // partition 0: run by run, as tiles of both sides allow.
 static bool group_image(const ibx_conv *conv, const ibx_view *x, int64_t from,
@@ -288,8 +286,9 @@ static bool group_image(const ibx_conv *conv, const ibx_view *x, int64_t from,
   if (!ibx_lower_tensor(lower, &type, &layout, "group", &image)) return false;
   int64_t tile = ibx_sum_channels(x), starts[IBX_MAX_RANK] = {0}, run;
   for (int64_t c = 0; c < size; c += run) {
-    run = least(size - c, least(tile - (from + c) % tile,
-                                IBX_PARTITIONS - c % IBX_PARTITIONS));
+    run =
+        ibx_at_most(size - c, ibx_at_most(tile - (from + c) % tile,
+                                          IBX_PARTITIONS - c % IBX_PARTITIONS));
     type.dims[1] = run;
     starts[1] = c;
     if (!ibx_view_slice(&image, starts, type.dims, NULL, &to)) return false;

@@ -31,7 +31,6 @@ typedef struct band {
 } band;
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static bool is_folded(const ibx_patches *p) { return p->slots.rows > 0; }
@@ -75,7 +74,8 @@ static int64_t partitions_of(const ibx_patches *p) {
 static int64_t rows_of(const ibx_patches *p, int64_t y) {
   const ibx_slots *slots = &p->slots;
   int64_t joined = slots->count[0];
-  if (!is_folded(p)) joined = least(joined, p->window[0]->kernel - y * joined);
+  if (!is_folded(p))
+    joined = ibx_at_most(joined, p->window[0]->kernel - y * joined);
   return joined * slots->count[1] * slots->pitch;
 }
 
@@ -129,7 +129,7 @@ bool ibx_patches_stage(ibx_patches *p, const ibx_view *x) {
   type.dtype = p->dtype;
   type.dims[3] = p->columns + (p->slots.count[1] - 1) * p->shift[1];
   if (!ibx_lower_tensor(lower, &type, &layout, "rows", &p->stage)) return false;
-  int64_t end = least(w->low + w->in, type.dims[3]);
+  int64_t end = ibx_at_most(w->low + w->in, type.dims[3]);
   if (!fill_part(lower, &p->stage, 3, 0, w->low) ||
       !fill_part(lower, &p->stage, 3, end, type.dims[3])) {
     return false;
@@ -179,7 +179,7 @@ static bool fill_margins(const ibx_patches *p, const band *b) {
   }
   if (p->is_staged) return true;
   int64_t end = w->low + w->in - (p->slots.count[1] - 1) * p->shift[1];
-  int64_t first = least(w->low, p->columns);
+  int64_t first = ibx_at_most(w->low, p->columns);
   return fill_part(lower, &b->patch, 3, 0, first) &&
          fill_part(lower, &b->patch, 3, largest(first, end), p->columns);
 }
@@ -227,7 +227,7 @@ static void patch_staged(const ibx_patches *p, const band *b, int64_t sy,
     int64_t at = input_row(p, b, sy, rows.first);
     int64_t tile = at / IBX_PARTITIONS;
     int64_t left = ceil_div((tile + 1) * IBX_PARTITIONS - at, p->row_step);
-    ibx_range part = {rows.first, least(rows.end, rows.first + left)};
+    ibx_range part = {rows.first, ibx_at_most(rows.end, rows.first + left)};
     copy_staged(p, b, sy, n, part, tile);
     rows.first = part.end;
   }
@@ -352,9 +352,9 @@ bool ibx_patches_run(ibx_patches *p) {
   int64_t rows = band_rows(p);
   int64_t stride = is_folded(p) ? rows * p->slots.count[0] : rows;
   for (int64_t n = 0; n < sum->out[0]; n += sum->tile[0]) {
-    ibx_range batch = {n, least(n + sum->tile[0], sum->out[0])};
+    ibx_range batch = {n, ibx_at_most(n + sum->tile[0], sum->out[0])};
     for (int64_t y = 0; y < height; y += stride) {
-      ibx_range out = {y, least(y + rows, height)};
+      ibx_range out = {y, ibx_at_most(y + rows, height)};
       if (!one_band(p, batch, out)) return false;
     }
   }

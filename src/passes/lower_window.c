@@ -29,6 +29,8 @@ int64_t ibx_floor_div(int64_t a, int64_t b) {
   return a >= 0 ? a / b : -((-a + b - 1) / b);
 }
 
+int64_t ibx_at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
 ibx_range ibx_range_cut(ibx_range a, ibx_range b) {
   ibx_range cut = {.first = a.first > b.first ? a.first : b.first,
                    .end = a.end < b.end ? a.end : b.end};

@@ -21,6 +21,8 @@ typedef struct ibx_window {
 
 /// a / b, rounded down; b is positive.
 int64_t ibx_floor_div(int64_t a, int64_t b);
+/// The smaller one.
+int64_t ibx_at_most(int64_t a, int64_t b);
 
 typedef struct ibx_range {
   int64_t first, end;

@@ -96,11 +96,7 @@ static bool is_single_view(const ibx_rewrite *rewrite, uint32_t value,
   if (node->op != IBX_TENSOR_reshape && node->op != IBX_TENSOR_transpose) {
     return false;
   }
-  const ibx_uses *uses = &rewrite->uses;
-  if (uses->is_output[value] ||
-      uses->first[value + 1] - uses->first[value] != 1) {
-    return false;
-  }
+  if (!ibx_is_used_once(&rewrite->uses, value)) return false;
   const ibx_node *maker = ibx_graph_maker(rewrite->old, node->operand[0]);
   if (!maker || maker->op == IBX_TENSOR_constant) return false;
   *out_view = node;
@@ -165,9 +161,7 @@ static bool sink_reshape(ibx_rewrite *rewrite, const ibx_node *node) {
   uint32_t operands[IBX_NODE_OPERANDS], lead = IBX_NODE_OPERANDS, inner;
   for (uint32_t i = 0; i < node->operand_count; i++) {
     uint32_t value = node->operand[i];
-    bool single =
-        rewrite->uses.first[value + 1] - rewrite->uses.first[value] == 1 &&
-        !rewrite->uses.is_output[value];
+    bool single = ibx_is_used_once(&rewrite->uses, value);
     operands[i] = rewrite->map[value];
     if (single && is_unit_reshape(&rewrite->graph, operands[i], &inner))
       lead = i;

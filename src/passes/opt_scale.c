@@ -116,16 +116,12 @@ static uint32_t scaled_row(ibx_rewrite *rewrite, const ibx_node *conv,
 static const ibx_node *scalable(const ibx_rewrite *rewrite, uint32_t value,
                                 const ibx_node **out_weights) {
   const ibx_graph *graph = rewrite->old;
-  const ibx_uses *uses = &rewrite->uses;
   const ibx_node *conv = ibx_graph_maker(graph, value);
   if (!conv ||
       (conv->op != IBX_TENSOR_conv && conv->op != IBX_TENSOR_conv_transpose)) {
     return NULL;
   }
-  if (uses->is_output[value] ||
-      uses->first[value + 1] - uses->first[value] != 1) {
-    return NULL;
-  }
+  if (!ibx_is_used_once(&rewrite->uses, value)) return NULL;
   const ibx_node *weights = ibx_graph_maker(graph, conv->operand[1]);
   if (!weights || weights->op != IBX_TENSOR_constant) return NULL;
   const ibx_weight *row = &graph->tables->weights[weights->params.weight];

@@ -27,11 +27,6 @@ static bool is_anchor(const ibx_node *node) {
          node->op == IBX_TENSOR_max_pool || node->op == IBX_TENSOR_avg_pool;
 }
 
-static bool is_only_use(const ibx_uses *uses, uint32_t value) {
-  return !uses->is_output[value] &&
-         uses->first[value + 1] - uses->first[value] == 1;
-}
-
 // The operand whose group the node joins: the one made last, so that the others
 // exist by then.
 static uint32_t predecessor(const ibx_graph *graph, const ibx_uses *uses,
@@ -43,7 +38,7 @@ static uint32_t predecessor(const ibx_graph *graph, const ibx_uses *uses,
     uint32_t maker = graph->values[value].node;
     if (maker == IBX_NO_VALUE || graph->nodes[maker].decided.group == 0)
       continue;
-    if (!is_only_use(uses, value)) continue;
+    if (!ibx_is_used_once(uses, value)) continue;
     if (best == IBX_NO_VALUE || maker > graph->values[best].node) best = value;
   }
   return best;
